@@ -1,0 +1,86 @@
+"""The words and tables of a trace, defined once: column names, types, units and meaning.
+
+Every quantity carries its unit in its name. Tables are Arrow in memory and Parquet on disk; `docs/tables.md` is
+generated from these definitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its Arrow type, whether it may be null, and what it means."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as data: where it lives, what a row is, and its columns in order."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema, columns in order."""
+        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [c.name for c in self.columns]
+
+
+PACKETS: Final = Table(
+    "packets",
+    "a frame of a capture, in capture order",
+    (
+        Column("file", pa.uint16(), "index into the source files of `trace.json`"),
+        Column("frame_number", pa.uint64(), "1-based number in its file, as Wireshark counts"),
+        Column("file_offset", pa.uint64(), "byte offset of the record in its (decompressed) file"),
+        Column("time_ns", pa.int64(), "capture time, UTC epoch"),
+        Column("flow_id", pa.uint32(), "row of `flows`; null if the frame has no readable IP header", True),
+        Column("wire_bytes", pa.uint32(), "original length of the frame"),
+        Column("captured_bytes", pa.uint32(), "bytes of the frame that were captured"),
+        Column("ip_bytes", pa.uint32(), "IP header and payload: what SRv6 encapsulates", True),
+        Column("payload_bytes", pa.uint32(), "transport payload, from the IP length", True),
+        Column("tcp_seq", pa.uint32(), "sequence number; null if not TCP or not captured", True),
+        Column("tcp_ack", pa.uint32(), "acknowledgement number", True),
+        Column("tcp_flags", pa.uint8(), "CWR to FIN", True),
+        Column("tcp_window", pa.uint16(), "window, unscaled", True),
+        Column("ip_id", pa.uint32(), "IPv4 identification, or that of an IPv6 fragment header", True),
+        Column("tos", pa.uint8(), "IPv4 TOS or IPv6 traffic class: DSCP and ECN", True),
+        Column("fragment_offset", pa.uint16(), "bytes; null if the packet is no fragment", True),
+    ),
+)
+
+FLOWS: Final = Table(
+    "flows",
+    "one direction of a five-tuple, in order of its first packet",
+    (
+        Column("flow_id", pa.uint32(), "0-based row number"),
+        Column("ip_version", pa.uint8(), "4 or 6"),
+        Column("protocol", pa.uint8(), "transport protocol, after IPv6 extension headers"),
+        Column("src", pa.string(), "source address"),
+        Column("dst", pa.string(), "destination address"),
+        Column("src_port", pa.uint16(), "null where the protocol has no ports or they were not captured", True),
+        Column("dst_port", pa.uint16(), "as `src_port`", True),
+        Column("first_ns", pa.int64(), "time of its earliest packet"),
+        Column("last_ns", pa.int64(), "time of its latest packet"),
+        Column("packets", pa.uint64(), "packets"),
+        Column("bytes", pa.uint64(), "sum of `wire_bytes`"),
+        Column("reverse_flow_id", pa.uint32(), "the other direction, if captured", True),
+        Column("rtt_min_ns", pa.int64(), "least time from a segment to its acknowledgement, at the capture point", True),
+        Column("rtt_median_ns", pa.int64(), "median of the same", True),
+    ),
+)
