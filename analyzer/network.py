@@ -1,0 +1,132 @@
+"""The network a forecast runs on: links, and the paths between attachment points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from traces.errors import InputError
+
+ETHERNET_HEADER_BYTES: Final = 14
+ETHERNET_OVERHEAD_BYTES: Final = 24
+ETHERNET_MINIMUM_BYTES: Final = 60
+
+_IPV6_HEADER_BYTES: Final = 40
+_SRH_FIXED_BYTES: Final = 8
+_SID_BYTES: Final = 16
+
+_MAX_RATE_BPS: Final = 10**13
+_MAX_DELAY_NS: Final = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One direction of a link: a FIFO queue and a transmitter. None means no bound."""
+
+    name: str
+    rate_bps: int
+    delay_ns: int
+    buffer_bytes: int | None = None
+    ecn_bytes: int | None = None
+    overhead_bytes: int = ETHERNET_OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Links in order, by index into the network's, and what steering onto it costs.
+
+    `segments` are the transit SIDs; the SID that decapsulates at the far attachment follows them.
+    `ack_delay_ns` is how long after reception the sender learns of it.
+    """
+
+    group: int
+    links: tuple[int, ...]
+    srv6_bytes: int
+    ack_delay_ns: int
+    segments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A validated network. Paths of a group are adjacent, in slot order; groups are numbered from 0 without gaps."""
+
+    links: tuple[Link, ...]
+    paths: tuple[Path, ...]
+    minimum_frame_bytes: int = ETHERNET_MINIMUM_BYTES
+
+    def __post_init__(self) -> None:
+        for link in self.links:
+            _check_link(link)
+        if not self.paths:
+            raise InputError("network: there are no paths")
+        if len(self.paths) > 0xFFFF:
+            raise InputError(f"network: {len(self.paths)} paths; at most 65535 are supported")
+        groups = [path.group for path in self.paths]
+        if groups != sorted(groups) or set(groups) != set(range(groups[-1] + 1)):
+            raise InputError("network: paths must be ordered by group, and groups numbered 0, 1, 2, ...")
+        for number, path in enumerate(self.paths):
+            if not path.links or not all(0 <= link < len(self.links) for link in path.links):
+                raise InputError(f"network: path {number} names a link that does not exist")
+
+    def group_slots(self) -> list[range]:
+        """For each group, the range of its path ids."""
+        bounds: list[range] = []
+        for group in range(self.paths[-1].group + 1):
+            ids = [number for number, path in enumerate(self.paths) if path.group == group]
+            bounds.append(range(ids[0], ids[-1] + 1))
+        return bounds
+
+
+def _check_link(link: Link) -> None:
+    if not 0 < link.rate_bps <= _MAX_RATE_BPS:
+        raise InputError(f"link {link.name}: rate {link.rate_bps} bit/s is not in 1 bit/s to 10 Tbit/s")
+    if not 0 <= link.delay_ns <= _MAX_DELAY_NS:
+        raise InputError(f"link {link.name}: delay {link.delay_ns} ns is not in 0 to 1000 s")
+    if not 0 <= link.overhead_bytes <= 1000:
+        raise InputError(f"link {link.name}: overhead {link.overhead_bytes} bytes is not in 0 to 1000")
+    for what, value in (("buffer", link.buffer_bytes), ("ECN threshold", link.ecn_bytes)):
+        if value is not None and value < 0:
+            raise InputError(f"link {link.name}: {what} {value} bytes is negative")
+
+
+def srv6_bytes(sids: int, mode: str) -> int:
+    """Bytes an encapsulation with `sids` SIDs adds (RFC 8754 section 2; RFC 8986 sections 5.1 and 5.2)."""
+    listed = sids - 1 if mode == "reduced" else sids
+    if listed == 0:
+        return _IPV6_HEADER_BYTES
+    return _IPV6_HEADER_BYTES + _SRH_FIXED_BYTES + _SID_BYTES * listed
+
+
+def parallel_network(
+    hops: Sequence[Sequence[Link]],
+    segments: Sequence[tuple[str, ...]],
+    *,
+    mode: str,
+    minimum_frame_bytes: int = ETHERNET_MINIMUM_BYTES,
+) -> Network:
+    """Parallel paths between a left and a right attachment; `hops[slot]` are the links from left to right.
+
+    Every link is full duplex: group 0 (left to right) uses the links as given, group 1 their other directions.
+    """
+    links: list[Link] = []
+    paths: list[Path] = []
+    for group, suffix in enumerate(("", "-back")):
+        for slot, chain in enumerate(hops):
+            ordered = list(chain) if group == 0 else list(reversed(chain))
+            indices = tuple(range(len(links), len(links) + len(ordered)))
+            links += [
+                Link(
+                    link.name + suffix,
+                    link.rate_bps,
+                    link.delay_ns,
+                    link.buffer_bytes,
+                    link.ecn_bytes,
+                    link.overhead_bytes,
+                )
+                for link in ordered
+            ]
+            sids = segments[slot] if group == 0 else tuple(reversed(segments[slot]))
+            delay_ns = sum(link.delay_ns for link in chain)
+            paths.append(Path(group, indices, srv6_bytes(len(sids) + 1, mode), delay_ns, sids))
+    return Network(tuple(links), tuple(paths), minimum_frame_bytes)

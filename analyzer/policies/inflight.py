@@ -1,0 +1,60 @@
+"""inflight: each flowlet takes the path on which its host has the fewest bytes in flight."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.hashing import draw, seeded_generator
+from analyzer.policies.registry import Decision, Draws, register
+
+
+class InflightState(NamedTuple):
+    """The generator that breaks ties, uint64[1]."""
+
+    generator: NDArray[np.uint64]
+
+
+def make_state(draws: Draws) -> InflightState:
+    """Seed the generator."""
+    return InflightState(seeded_generator(draws.seed))
+
+
+def choose(state: InflightState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+    """The slot with the lowest counter; among equals, one drawn at random."""
+    first = decision.first_counter
+    least = inflight[first]
+    equals = 1
+    best = 0
+    for slot in range(1, decision.path_count):
+        count = inflight[first + slot]
+        if count < least:
+            least = count
+            best = slot
+            equals = 1
+        elif count == least:
+            equals += 1
+    if equals == 1:
+        return best
+    skip = draw(state.generator, equals)
+    for slot in range(best, decision.path_count):
+        if inflight[first + slot] == least:
+            if skip == 0:
+                return slot
+            skip -= 1
+    return best
+
+
+register(
+    name="inflight",
+    summary="each flowlet to the path with the fewest in-flight bytes its host knows of; ties at random",
+    source="arXiv 2606.27697",
+    granularity="flowlet",
+    steered=True,
+    counts_inflight=True,
+    state=InflightState,
+    make_state=make_state,
+    choose=choose,
+)

@@ -1,0 +1,40 @@
+"""random: a uniform draw at each flowlet."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.hashing import draw, seeded_generator
+from analyzer.policies.registry import Decision, Draws, register
+
+
+class RandomState(NamedTuple):
+    """The cell's generator, uint64[1]."""
+
+    generator: NDArray[np.uint64]
+
+
+def make_state(draws: Draws) -> RandomState:
+    """Seed the generator."""
+    return RandomState(seeded_generator(draws.seed))
+
+
+def choose(state: RandomState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+    """Any slot, with equal probability."""
+    return draw(state.generator, decision.path_count)
+
+
+register(
+    name="random",
+    summary="a path drawn uniformly at each flowlet (LetFlow), by the sending host",
+    source="Vanini et al., Let It Flow, NSDI 2017",
+    granularity="flowlet",
+    steered=True,
+    counts_inflight=False,
+    state=RandomState,
+    make_state=make_state,
+    choose=choose,
+)
