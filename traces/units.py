@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
+import math
 
 from traces.errors import InputError
 
-_NUMBER: Final = re.compile(r"\s*([0-9]+)(?:\.([0-9]+))?\s*([A-Za-z/\u00b5\u03bc]*)\s*")
 
-_DURATION: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
-_SIZE: Final = {
-    "B": 1,
-    "kB": 10**3,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
-_PREFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_RATE: Final = {
-    prefix + unit: factor for prefix, factor in _PREFIXES.items() for unit in ("bps", "bit/s", "b/s")
-}
+def _parse(text: str, units: tuple[str, ...], scale: int, what: str, example: str) -> int:
+    from quantiphy import Quantity, QuantiPhyError
 
-
-def _parse(text: str, units: dict[str, int], what: str, example: str) -> int:
-    match = _NUMBER.fullmatch(text)
-    if match is None or match[3] not in units:
+    try:
+        quantity = Quantity(text, binary=True)
+    except QuantiPhyError:
+        raise InputError(f"{what} {text!r} is not a number with a unit such as {example}") from None
+    value = float(quantity) * scale
+    if quantity.units not in units:
         raise InputError(f"{what} {text!r} is not a number with a unit such as {example}")
-    fraction = match[2] or ""
-    scaled = int(match[1] + fraction) * units[match[3]]
-    whole, rest = divmod(scaled, 10 ** len(fraction))
-    if rest:
-        raise InputError(f"{what} {text!r} is not a whole number of the smallest unit ({next(iter(units))})")
-    if whole >= 2**62:
-        raise InputError(f"{what} {text!r} is too large")
-    return whole
+    if not math.isfinite(value) or not 0 <= value < 2**53:
+        raise InputError(f"{what} {text!r} is out of range")
+    if abs(value - round(value)) > 1e-6:
+        raise InputError(f"{what} {text!r} is finer than Segcast computes: whole ns, bytes and bit/s")
+    return round(value)
 
 
 def duration_ns(text: str) -> int:
     """Nanoseconds of "100us", "1.5ms", "2s". Raises InputError."""
-    return _parse(text, _DURATION, "duration", "100us or 1.5ms")
+    return _parse(text, ("s",), 10**9, "duration", "100us or 1.5ms")
 
 
 def size_bytes(text: str) -> int:
     """Bytes of "1500B", "512KiB", "1MB". Raises InputError."""
-    return _parse(text, _SIZE, "size", "1500B or 512KiB")
+    return _parse(text, ("B",), 1, "size", "1500B or 512KiB")
 
 
 def rate_bps(text: str) -> int:
     """Bits per second of "10Gbps", "2.5Gbit/s". Raises InputError."""
-    return _parse(text, _RATE, "rate", "10Gbps or 100Mbit/s")
+    return _parse(text, ("bps", "bit/s", "b/s"), 1, "rate", "10Gbps or 100Mbit/s")
 
 
 def _written(value: int, units: tuple[tuple[str, int], ...]) -> str:

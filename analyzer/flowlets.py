@@ -1,0 +1,189 @@
+"""Flowlets of a trace at any list of timeouts, in one pass over the packets.
+
+A gap that exceeds one timeout exceeds every shorter one. So packets are counted only in the flowlet of the shortest timeout,
+and a flowlet that closes is added to the one it is part of at the next timeout: the work per packet does not grow with the
+number of timeouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analyzer.quantiles import nearest_ranks
+from analyzer.schema import PROFILE, QUANTILES
+from traces.errors import InputError
+from traces.jit import kernel
+
+
+class FlowletState(NamedTuple):
+    """Open flowlets of every flow, at timeouts in ascending order; carried from batch to batch.
+
+    `timeouts_ns` int64[k]; `last_ns` int64[flows] and `seen` bool[flows], the last packet; `packets`, `bytes`, `first_ns`
+    int64[flows, k].
+    """
+
+    timeouts_ns: NDArray[np.int64]
+    last_ns: NDArray[np.int64]
+    seen: NDArray[np.bool_]
+    packets: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    first_ns: NDArray[np.int64]
+
+
+class Closed(NamedTuple):
+    """Room for flowlets that closed: `level` uint16 (index of the timeout), `flow` uint32, the rest int64."""
+
+    level: NDArray[np.uint16]
+    flow: NDArray[np.uint32]
+    first_ns: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+
+
+@kernel
+def packet_gaps(flow: NDArray[np.uint32], time_ns: NDArray[np.int64], flows: int) -> NDArray[np.int64]:
+    """Gap to the previous packet of the same flow, int64[n] ns; -1 for a flow's first packet."""
+    gaps = np.empty(len(flow), np.int64)
+    last = np.empty(flows, np.int64)
+    seen = np.zeros(flows, np.bool_)
+    for row in range(len(flow)):
+        which = flow[row]
+        gaps[row] = time_ns[row] - last[which] if seen[which] else -1
+        seen[which] = True
+        last[which] = time_ns[row]
+    return gaps
+
+
+@kernel
+def _close(state: FlowletState, flow: int, levels: int, out: Closed, count: int) -> int:
+    """Close the flow's flowlets at the first `levels` timeouts; returns the new number of closed ones."""
+    for level in range(levels):
+        out.level[count] = level
+        out.flow[count] = flow
+        out.first_ns[count] = state.first_ns[flow, level]
+        out.packets[count] = state.packets[flow, level]
+        out.bytes[count] = state.bytes[flow, level]
+        count += 1
+        if level + 1 < state.timeouts_ns.shape[0]:
+            if state.packets[flow, level + 1] == 0:
+                state.first_ns[flow, level + 1] = state.first_ns[flow, level]
+            state.packets[flow, level + 1] += state.packets[flow, level]
+            state.bytes[flow, level + 1] += state.bytes[flow, level]
+        state.packets[flow, level] = 0
+        state.bytes[flow, level] = 0
+    return count
+
+
+@kernel
+def _split(
+    state: FlowletState,
+    flow: NDArray[np.uint32],
+    time_ns: NDArray[np.int64],
+    size: NDArray[np.uint32],
+    out: Closed,
+) -> int:
+    """Run a batch through `state`; returns how many flowlets closed."""
+    count = 0
+    timeouts = state.timeouts_ns
+    for row in range(len(flow)):
+        which = np.int64(flow[row])
+        now_ns = time_ns[row]
+        if state.seen[which]:
+            gap = now_ns - state.last_ns[which]
+            levels = 0
+            while levels < timeouts.shape[0] and gap > timeouts[levels]:
+                levels += 1
+            if levels > 0:
+                count = _close(state, which, levels, out, count)
+        state.seen[which] = True
+        state.last_ns[which] = now_ns
+        if state.packets[which, 0] == 0:
+            state.first_ns[which, 0] = now_ns
+        state.packets[which, 0] += 1
+        state.bytes[which, 0] += size[row]
+    return count
+
+
+@kernel
+def _close_all(state: FlowletState, out: Closed) -> int:
+    """Close every open flowlet."""
+    count = 0
+    for flow in range(state.seen.shape[0]):
+        if state.seen[flow]:
+            count = _close(state, flow, state.timeouts_ns.shape[0], out, count)
+    return count
+
+
+def _room(count: int) -> Closed:
+    return Closed(
+        np.empty(count, np.uint16),
+        np.empty(count, np.uint32),
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
+        np.empty(count, np.int64),
+    )
+
+
+def split_flowlets(
+    flow: NDArray[np.uint32],
+    time_ns: NDArray[np.int64],
+    ip_bytes: NDArray[np.uint32],
+    flows: int,
+    timeouts_ns: Sequence[int],
+    batch_packets: int = 1 << 18,
+) -> Closed:
+    """All flowlets at every timeout, in order of closing; `level` indexes the sorted, distinct timeouts.
+
+    `flow` uint32[n], `time_ns` int64[n] ascending per flow, `ip_bytes` uint32[n]. A gap strictly greater than the timeout
+    starts a flowlet. Raises InputError for an empty list or a negative timeout.
+    """
+    levels = sorted(set(timeouts_ns))
+    if not levels or levels[0] < 0:
+        raise InputError("give at least one flowlet timeout, none below 0 ns")
+    if len(levels) > 1000:
+        raise InputError(f"{len(levels)} flowlet timeouts; at most 1000 are supported")
+    shape = (flows, len(levels))
+    state = FlowletState(
+        np.array(levels, np.int64),
+        np.zeros(flows, np.int64),
+        np.zeros(flows, np.bool_),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+    )
+    pieces: list[Closed] = []
+    for start in range(0, len(flow), batch_packets):
+        stop = min(len(flow), start + batch_packets)
+        out = _room((stop - start) * len(levels))
+        count = _split(state, flow[start:stop], time_ns[start:stop], ip_bytes[start:stop], out)
+        pieces.append(Closed(*(column[:count].copy() for column in out)))
+    out = _room(flows * len(levels))
+    count = _close_all(state, out)
+    pieces.append(Closed(*(column[:count] for column in out)))
+    return Closed(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
+
+
+def profile(closed: Closed, timeouts_ns: Sequence[int], flows: int) -> pa.Table:
+    """The PROFILE table: a row per timeout, in ascending order."""
+    rows: list[dict[str, object]] = []
+    for level, timeout_ns in enumerate(sorted(set(timeouts_ns))):
+        chosen = closed.level == level
+        sizes = {"packets": closed.packets[chosen], "bytes": closed.bytes[chosen]}
+        per_flow = np.bincount(closed.flow[chosen], minlength=flows)
+        row: dict[str, object] = {
+            "timeout_ns": timeout_ns,
+            "flowlets": int(chosen.sum()),
+            "flows": flows,
+            "never_split": int((per_flow == 1).sum()),
+        }
+        for what, values in sizes.items():
+            ranks = nearest_ranks(values, QUANTILES.values())
+            row |= {f"{what}_{name}": rank for name, rank in zip(QUANTILES, ranks, strict=True)}
+            row[f"{what}_mean"] = float(values.mean()) if len(values) else None
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=PROFILE.arrow_schema())

@@ -1,0 +1,360 @@
+"""Forecasts: every policy, timeout and seed of a scenario over one trace, on all cores, into one folder of tables."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from analyzer import metrics
+from analyzer.compare import answer, compare
+from analyzer.engine import Cell, Fates, simulate
+from analyzer.events import DROPPED, MARKED, RECEIVED
+from analyzer.flowlets import profile, split_flowlets
+from analyzer.network import Network
+from analyzer.policies.registry import Policy, find_policy
+from analyzer.scenario import Scenario, read_scenario
+from analyzer.schema import (
+    DISTRIBUTIONS,
+    FLOW_FATES,
+    PACKET_FATES,
+    PROFILE,
+    SERIES,
+    SIZES,
+    SUMMARY,
+)
+from analyzer.traffic import Traffic, prepare
+from traces.errors import InputError
+from traces.folders import new_folder
+from traces.schema import Table
+from traces.store import Trace
+from traces.units import write_duration
+
+PROFILE_TIMEOUTS_NS: Final = tuple(
+    step * 10**power for power in range(4, 9) for step in (1, 2, 5) if (step, power) <= (5, 8)
+)
+_SERIES_POINTS: Final = 400
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CellPlan:
+    """One cell: which policy runs with which timeout (None if it has no use for one) and seed."""
+
+    policy: Policy
+    timeout_ns: int | None
+    seed: int
+    keep_packets: bool
+    keep_series: bool
+
+    @property
+    def name(self) -> str:
+        """Its name in the tables and in file names."""
+        parts = [self.policy.name]
+        if self.timeout_ns is not None:
+            parts.append(write_duration(self.timeout_ns))
+        return "-".join([*parts, f"s{self.seed}"])
+
+    def columns(self) -> dict[str, Any]:
+        """The columns every table of a forecast begins with."""
+        return {
+            "cell": self.name,
+            "policy": self.policy.name,
+            "timeout_ns": self.timeout_ns,
+            "seed": self.seed,
+        }
+
+
+def plan_cells(scenario: Scenario) -> list[CellPlan]:
+    """All cells in order: policy, timeout, seed, duplicates dropped. Raises InputError for an unknown policy."""
+    cells: list[CellPlan] = []
+    for name in dict.fromkeys(scenario.policies):
+        policy = find_policy(name)
+        timeouts: list[int | None] = [None]
+        if policy.granularity == "flowlet":
+            timeouts = list(dict.fromkeys(scenario.timeouts))
+        for timeout_ns, (place, seed) in itertools.product(
+            timeouts, enumerate(dict.fromkeys(scenario.seeds))
+        ):
+            keep = scenario.packets == "all" or (scenario.packets == "first" and place == 0)
+            cells.append(CellPlan(policy, timeout_ns, seed, keep, place == 0))
+    return cells
+
+
+def forecast(trace: Trace, scenario: Scenario, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
+
+    Raises InputError for an unknown policy, a trace with nothing to send, or an `out` that is not a forecast.
+    """
+    cells = plan_cells(scenario)
+    network = scenario.build_network()
+    with new_folder(out, marker="forecast.json") as folder:
+        traffic = prepare(trace.packets, trace.flows, scenario)
+        runner = _Runner(network, traffic, scenario, folder)
+        results: list[_CellTables] = []
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for result in pool.map(runner.run, cells):
+                results.append(result)
+                if progress is not None:
+                    progress(len(results), len(cells))
+        summary = [result.summary for result in results]
+        _write_rows(folder, SUMMARY, summary)
+        _write(folder, FLOW_FATES, pa.concat_tables([result.flows for result in results]))
+        _write(folder, SERIES, pa.concat_tables([result.series for result in results]))
+        _write_rows(folder, SIZES, [row for result in results for row in result.sizes])
+        _write_rows(folder, DISTRIBUTIONS, [row for result in results for row in result.distributions])
+        _write(folder, PROFILE, _profile(traffic, scenario))
+        (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
+        document = _document(trace, scenario, network, traffic, summary)
+        (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class _CellTables:
+    summary: dict[str, Any]
+    flows: pa.Table
+    series: pa.Table
+    sizes: list[dict[str, Any]]
+    distributions: list[dict[str, Any]]
+
+
+class _Runner:
+    """Runs cells over shared traffic; safe to call from several threads."""
+
+    def __init__(self, network: Network, traffic: Traffic, scenario: Scenario, folder: Path) -> None:
+        self._network = network
+        self._traffic = traffic
+        self._scenario = scenario
+        self._folder = folder
+        packets = traffic.packets
+        self._groups = network.group_slots()
+        self._empty_delay_ns = metrics.empty_network_delays(
+            network, packets.ip_bytes, traffic.plan.group[packets.flow]
+        )
+
+    def run(self, plan: CellPlan) -> _CellTables:
+        """All tables of one cell; writes its packets if they are kept."""
+        packets = self._traffic.packets
+        cell = Cell(
+            self._network,
+            plan.policy,
+            self._traffic.plan,
+            timeout_ns=plan.timeout_ns,
+            seed=plan.seed,
+            loss_timeout_ns=self._scenario.steering.loss_timeout,
+        )
+        fates = simulate(cell, packets)
+        flows, extents = metrics.flow_fates(
+            packets, fates, self._empty_delay_ns, len(self._traffic.plan.keys)
+        )
+        load = metrics.path_load(
+            self._network,
+            packets,
+            fates,
+            steered=plan.policy.steered,
+            interval_ns=self._scenario.interval,
+        )
+        imbalance, jain = metrics.balance(load, self._groups)
+        columns = plan.columns()
+        summary = {
+            **columns,
+            **metrics.packet_summary(packets, fates),
+            **metrics.flow_summary(flows, extents),
+            "imbalance": imbalance,
+            "jain": jain,
+            **self._utilisation(cell, fates),
+        }
+        if plan.keep_packets:
+            self._write_packets(plan, fates)
+        delay_ns, queue_ns = metrics.received_values(packets, fates)
+        values = {
+            "delay_ns": delay_ns,
+            "queue_ns": queue_ns,
+            "fct_ns": flows.fct_ns[flows.fct_ns >= 0],
+            "slowdown": metrics.slowdowns(flows),
+        }
+        distributions = [
+            {**columns, "metric": metric, "quantile": quantile, "value": value}
+            for metric, of in values.items()
+            for quantile, value in metrics.distribution(of)
+        ]
+        sizes = [{**columns, **row} for row in metrics.size_rows(flows)]
+        series = self._series(plan, load) if plan.keep_series else SERIES.arrow_schema().empty_table()
+        return _CellTables(summary, _flow_table(plan, flows), series, sizes, distributions)
+
+    def _utilisation(self, cell: Cell, fates: Fates) -> dict[str, float | None]:
+        first_ns = int(self._traffic.packets.send_ns[0])
+        span_ns = int(fates.receive_ns.max()) - first_ns
+        if span_ns <= 0:
+            return {"utilisation_mean": None, "utilisation_max": None}
+        links = cell.state.links
+        share = links["carried_bytes"] * 8e9 / (links["rate_bps"].astype(np.float64) * span_ns)
+        return {"utilisation_mean": float(share.mean()), "utilisation_max": float(share.max())}
+
+    def _write_packets(self, plan: CellPlan, fates: Fates) -> None:
+        traffic = self._traffic
+        received = (fates.state & RECEIVED) > 0
+        columns = {
+            "file": traffic.file,
+            "frame_number": traffic.frame_number,
+            "flow_id": traffic.packets.flow,
+            "flowlet_id": fates.flowlet,
+            "path_id": fates.path,
+            "send_ns": traffic.packets.send_ns,
+            "receive_ns": pa.array(fates.receive_ns, mask=~received),
+            "queue_ns": fates.queue_ns,
+            "ecn_marked": (fates.state & MARKED) > 0,
+            "dropped": (fates.state & DROPPED) > 0,
+        }
+        (self._folder / "packets").mkdir(exist_ok=True)
+        pq.write_table(
+            pa.table(columns, schema=PACKET_FATES.arrow_schema()),
+            self._folder / "packets" / f"{plan.name}.parquet",
+            use_dictionary=False,
+            column_encoding={"send_ns": "DELTA_BINARY_PACKED", "frame_number": "DELTA_BINARY_PACKED"},
+            compression="zstd",
+        )
+
+    def _series(self, plan: CellPlan, load: metrics.PathLoad) -> pa.Table:
+        """Path load in at most `_SERIES_POINTS` intervals, each a whole number of the scenario's."""
+        intervals, paths = load.bytes.shape
+        merge = -(-intervals // _SERIES_POINTS)
+        starts = np.arange(0, intervals, merge)
+        interval_ns = merge * self._scenario.interval
+        group = np.array([path.group for path in self._network.paths], np.uint16)
+        count = len(starts) * paths
+        return _cell_table(
+            plan,
+            SERIES,
+            count,
+            {
+                "group": np.tile(group, len(starts)),
+                "path_id": np.tile(np.arange(paths, dtype=np.uint16), len(starts)),
+                "start_ns": np.repeat(starts * self._scenario.interval, paths),
+                "interval_ns": np.full(count, interval_ns),
+                "bytes": np.add.reduceat(load.bytes, starts, axis=0).ravel(),
+                "dropped": np.add.reduceat(load.dropped, starts, axis=0).ravel(),
+            },
+        )
+
+
+def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any]) -> pa.Table:
+    """A table whose rows all belong to one cell."""
+    schema = table.arrow_schema()
+    shared = {name: pa.repeat(pa.scalar(v, schema.field(name).type), count) for name, v in plan.columns().items()}
+    arrays = shared | {name: pa.array(v).cast(schema.field(name).type) for name, v in columns.items()}
+    return pa.table(arrays, schema=schema)
+
+
+def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
+    sent = np.flatnonzero(flows.packets > 0)
+
+    def of(values: NDArray[np.int64]) -> NDArray[np.int64]:
+        return values[sent]
+
+    done = of(flows.fct_ns) >= 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slowdown = of(flows.fct_ns) / of(flows.empty_ns)
+    return _cell_table(
+        plan,
+        FLOW_FATES,
+        len(sent),
+        {
+            "flow_id": sent,
+            "bytes": of(flows.bytes),
+            "packets": of(flows.packets),
+            "delivered": of(flows.delivered),
+            "fct_ns": pa.array(of(flows.fct_ns), mask=~done),
+            "slowdown": pa.array(slowdown, mask=~done),
+            "reordered": of(flows.reordered),
+            "flowlets": of(flows.flowlets),
+            "path_changes": of(flows.path_changes),
+        },
+    )
+
+
+def _profile(traffic: Traffic, scenario: Scenario) -> pa.Table:
+    packets = traffic.packets
+    used, numbers = np.unique(packets.flow, return_inverse=True)
+    timeouts = sorted({*PROFILE_TIMEOUTS_NS, *scenario.timeouts})
+    closed = split_flowlets(
+        numbers.astype(np.uint32), packets.send_ns, packets.ip_bytes, len(used), timeouts
+    )
+    return profile(closed, timeouts, len(used))
+
+
+def _write(folder: Path, table: Table, content: pa.Table) -> None:
+    pq.write_table(content, folder / f"{table.name}.parquet", compression="zstd")
+
+
+def _write_rows(folder: Path, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    _write(folder, table, pa.Table.from_pylist(list(rows), schema=table.arrow_schema()))
+
+
+def _document(
+    trace: Trace, scenario: Scenario, network: Network, traffic: Traffic, summary: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    names = list(dict.fromkeys(row["policy"] for row in summary))
+    baseline = "ecmp" if "ecmp" in names else names[0]
+    baseline_row = next(row for row in summary if row["policy"] == baseline)
+    comparisons = compare(summary, baseline)
+    slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
+    send_ns = traffic.packets.send_ns
+    return {
+        "segcast": _version(),
+        "schema_version": 1,
+        "answer": answer(comparisons),
+        "baseline": {"policy": baseline, "timeout_ns": baseline_row["timeout_ns"]},
+        "comparisons": comparisons,
+        "cells": len(summary),
+        "seeds": list(dict.fromkeys(scenario.seeds)),
+        "trace": {
+            "name": trace.name,
+            "path": str(trace.path),
+            "packets": len(send_ns),
+            "flows": len(np.unique(traffic.packets.flow)),
+            "hosts": len(traffic.hosts),
+            "duration_ns": int(send_ns[-1] - send_ns[0]),
+            "sources": [source["path"] for source in trace.sources],
+            "findings": trace.findings,
+        },
+        "sources": trace.sources,
+        "excluded": traffic.excluded,
+        "network": {
+            "minimum_frame_bytes": network.minimum_frame_bytes,
+            "links": [
+                {name: getattr(link, name) for name in link.__dataclass_fields__} for link in network.links
+            ],
+            "paths": [
+                {
+                    "path_id": path_id,
+                    "group": path.group,
+                    "slot": slots[path_id],
+                    "links": [network.links[link].name for link in path.links],
+                    "rate_bps": min(network.links[link].rate_bps for link in path.links),
+                    "delay_ns": sum(network.links[link].delay_ns for link in path.links),
+                    "srv6_bytes": path.srv6_bytes,
+                }
+                for path_id, path in enumerate(network.paths)
+            ],
+        },
+    }
+
+
+def _version() -> str:
+    from traces.version import VERSION
+
+    return VERSION

@@ -1,0 +1,333 @@
+"""Metrics of one cell from the fates of its packets; every definition is in docs/model.md (Metrics)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.events import DROPPED, MARKED, NANOSECOND_BITS, RECEIVED, Fates, Packets
+from analyzer.network import ETHERNET_HEADER_BYTES, Network
+from analyzer.quantiles import nearest_ranks, rank_of
+from analyzer.schema import QUANTILES
+from traces.jit import kernel
+
+SIZE_BINS: Final = (0, 10_000, 100_000, 1_000_000, 10_000_000)
+DISTRIBUTION_QUANTILES: Final = tuple(
+    [round(q / 100, 2) for q in range(99)]
+    + [round(0.99 + q / 1000, 3) for q in range(9)]
+    + [round(0.999 + q / 10000, 4) for q in range(10)]
+    + [0.99999, 1.0]
+)
+_DISPLACED: Final = 3
+
+
+class FlowFates(NamedTuple):
+    """Per flow, int64[flows]; `fct_ns` and `empty_ns` (the time in an empty network) are -1 if nothing was received."""
+
+    bytes: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    delivered: NDArray[np.int64]
+    fct_ns: NDArray[np.int64]
+    empty_ns: NDArray[np.int64]
+    reordered: NDArray[np.int64]
+    flowlets: NDArray[np.int64]
+    path_changes: NDArray[np.int64]
+
+
+class PathLoad(NamedTuple):
+    """Per interval and path, int64[intervals, paths]: frame bytes sent into the path, and packets of those dropped."""
+
+    bytes: NDArray[np.int64]
+    dropped: NDArray[np.int64]
+
+
+class PathFacts(NamedTuple):
+    """What a path adds to a packet: `srv6_bytes` int64[paths], 0 where the policy does not steer."""
+
+    srv6_bytes: NDArray[np.int64]
+    minimum_frame_bytes: int
+
+
+@kernel
+def _empty_delays(
+    ip_bytes: NDArray[np.uint32],
+    group: NDArray[np.int64],
+    hops: NDArray[np.int64],
+    minimum_frame_bytes: int,
+    delays_ns: NDArray[np.int64],
+) -> None:
+    for row in range(len(ip_bytes)):
+        frame_bytes = max(np.int64(ip_bytes[row]) + 14, minimum_frame_bytes)
+        best = np.int64(-1)
+        total = np.int64(0)
+        for hop in range(len(hops)):
+            if hops[hop, 0] != group[row]:
+                continue
+            bits = (frame_bytes + hops[hop, 4]) * NANOSECOND_BITS
+            total += (bits + hops[hop, 2] - 1) // hops[hop, 2] + hops[hop, 3]
+            if hops[hop, 1]:
+                if best < 0 or total < best:
+                    best = total
+                total = np.int64(0)
+        delays_ns[row] = best
+
+
+def empty_network_delays(
+    network: Network, ip_bytes: NDArray[np.uint32], group: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """One-way delay, int64[n] ns, of each packet alone in the network on the fastest path of its group, without SRv6."""
+    rows: list[tuple[int, int, int, int, int]] = []
+    for path in network.paths:
+        for place, index in enumerate(path.links):
+            link = network.links[index]
+            last = place == len(path.links) - 1
+            rows.append((path.group, last, link.rate_bps, link.delay_ns, link.overhead_bytes))
+    delays_ns = np.empty(len(ip_bytes), np.int64)
+    _empty_delays(ip_bytes, group, np.array(rows, np.int64), network.minimum_frame_bytes, delays_ns)
+    return delays_ns
+
+
+@kernel
+def _flow_fates(
+    packets: Packets, fates: Fates, empty_delay_ns: NDArray[np.int64], out: FlowFates, flows: int
+) -> NDArray[np.bool_]:
+    """Fill `out`; returns bool[n]: whether a packet was reordered."""
+    count = len(packets.flow)
+    first_ns = np.zeros(flows, np.int64)
+    last_path = np.full(flows, -1, np.int64)
+    last_flowlet = np.zeros(flows, np.int64)
+    for row in range(count):
+        flow = packets.flow[row]
+        out.bytes[flow] += packets.ip_bytes[row]
+        out.packets[flow] += 1
+        path = np.int64(fates.path[row])
+        flowlet = np.int64(fates.flowlet[row])
+        if last_path[flow] < 0 or flowlet != last_flowlet[flow]:
+            out.flowlets[flow] += 1
+            if last_path[flow] >= 0 and path != last_path[flow]:
+                out.path_changes[flow] += 1
+            last_flowlet[flow] = flowlet
+            last_path[flow] = path
+        if not fates.state[row] & RECEIVED:
+            continue
+        send_ns = packets.send_ns[row]
+        if out.delivered[flow] == 0:
+            first_ns[flow] = send_ns
+        out.delivered[flow] += 1
+        out.fct_ns[flow] = max(out.fct_ns[flow], fates.receive_ns[row] - first_ns[flow])
+        out.empty_ns[flow] = max(out.empty_ns[flow], send_ns + empty_delay_ns[row] - first_ns[flow])
+    # Backwards, the earliest reception of any later packet of the flow decides (RFC 4737 section 3.3).
+    earliest_ns = np.full(flows, np.iinfo(np.int64).max, np.int64)
+    reordered = np.zeros(count, np.bool_)
+    for row in range(count - 1, -1, -1):
+        if fates.state[row] & RECEIVED:
+            flow = packets.flow[row]
+            receive_ns = fates.receive_ns[row]
+            if receive_ns > earliest_ns[flow]:
+                reordered[row] = True
+                out.reordered[flow] += 1
+            else:
+                earliest_ns[flow] = receive_ns
+    return reordered
+
+
+@kernel
+def _extents(
+    flow: NDArray[np.int64], sent: NDArray[np.int64], late: NDArray[np.bool_], extents: NDArray[np.int64]
+) -> int:
+    """Extents of reordered packets; rows by flow, then order of reception; `sent` is the place in send order."""
+    found = 0
+    start = 0
+    count = len(flow)
+    highest = np.empty(count, np.int64)
+    for row in range(count):
+        if row == 0 or flow[row] != flow[row - 1]:
+            start = row
+            highest[row] = sent[row]
+        else:
+            highest[row] = max(highest[row - 1], sent[row])
+        if late[row]:
+            low = start
+            high = row
+            while low < high:
+                middle = (low + high) >> 1
+                if highest[middle] > sent[row]:
+                    high = middle
+                else:
+                    low = middle + 1
+            extents[found] = row - low
+            found += 1
+    return found
+
+
+def flow_fates(
+    packets: Packets, fates: Fates, empty_delay_ns: NDArray[np.int64], flows: int
+) -> tuple[FlowFates, NDArray[np.int64]]:
+    """Fates per flow, and the extents of all reordered packets (RFC 4737 section 4.2.1)."""
+    out = FlowFates(
+        bytes=np.zeros(flows, np.int64),
+        packets=np.zeros(flows, np.int64),
+        delivered=np.zeros(flows, np.int64),
+        fct_ns=np.full(flows, -1, np.int64),
+        empty_ns=np.full(flows, -1, np.int64),
+        reordered=np.zeros(flows, np.int64),
+        flowlets=np.zeros(flows, np.int64),
+        path_changes=np.zeros(flows, np.int64),
+    )
+    reordered = _flow_fates(packets, fates, empty_delay_ns, out, flows)
+    touched = np.flatnonzero((out.reordered > 0)[packets.flow] & ((fates.state & RECEIVED) > 0))
+    order = touched[np.lexsort((touched, fates.receive_ns[touched], packets.flow[touched]))]
+    extents = np.empty(int(reordered.sum()), np.int64)
+    _extents(packets.flow[order].astype(np.int64), order, reordered[order], extents)
+    return out, extents
+
+
+@kernel
+def _path_load(
+    packets: Packets, fates: Fates, facts: PathFacts, start_ns: int, interval_ns: int, out: PathLoad
+) -> None:
+    for row in range(len(packets.flow)):
+        path = fates.path[row]
+        interval = (packets.send_ns[row] - start_ns) // interval_ns
+        size = np.int64(packets.ip_bytes[row]) + 14 + facts.srv6_bytes[path]
+        out.bytes[interval, path] += max(size, facts.minimum_frame_bytes)
+        if fates.state[row] & DROPPED:
+            out.dropped[interval, path] += 1
+
+
+def path_load(
+    network: Network, packets: Packets, fates: Fates, *, steered: bool, interval_ns: int
+) -> PathLoad:
+    """Bytes into each path per interval, counted from the first packet."""
+    paths = len(network.paths)
+    span_ns = int(packets.send_ns[-1] - packets.send_ns[0]) if len(packets.send_ns) else -1
+    intervals = span_ns // interval_ns + 1 if span_ns >= 0 else 0
+    load = PathLoad(np.zeros((intervals, paths), np.int64), np.zeros((intervals, paths), np.int64))
+    if intervals:
+        overhead = np.array([path.srv6_bytes if steered else 0 for path in network.paths], np.int64)
+        facts = PathFacts(overhead, network.minimum_frame_bytes)
+        _path_load(packets, fates, facts, int(packets.send_ns[0]), interval_ns, load)
+    return load
+
+
+def balance(load: PathLoad, groups: list[range]) -> tuple[float | None, float | None]:
+    """Imbalance (max - min) / mean and Jain's index of path bytes per interval, byte-weighted means; None without bytes."""
+    imbalance = jain = weight = 0.0
+    for group in groups:
+        sent = load.bytes[:, group.start : group.stop].astype(np.float64)
+        total = sent.sum(axis=1)
+        sent, total = sent[total > 0], total[total > 0]
+        if len(total) == 0:
+            continue
+        spread = (sent.max(axis=1) - sent.min(axis=1)) / (total / len(group))
+        fairness = total**2 / (len(group) * (sent**2).sum(axis=1))
+        imbalance += float((spread * total).sum())
+        jain += float((fairness * total).sum())
+        weight += float(total.sum())
+    return (imbalance / weight, jain / weight) if weight else (None, None)
+
+
+def _quantile_columns(prefix: str, values: NDArray[Any], unit: str) -> dict[str, Any]:
+    suffix = f"_{unit}" if unit else ""
+    ranks = nearest_ranks(values, QUANTILES.values())
+    return {f"{prefix}_{name}{suffix}": rank for name, rank in zip(QUANTILES, ranks, strict=True)}
+
+
+def received_values(packets: Packets, fates: Fates) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One-way and queueing delays of received packets, int64 ns each."""
+    received = (fates.state & RECEIVED) > 0
+    return fates.receive_ns[received] - packets.send_ns[received], fates.queue_ns[received]
+
+
+def slowdowns(flows: FlowFates) -> NDArray[np.float64]:
+    """Slowdown of every flow of which something was received."""
+    done = flows.fct_ns >= 0
+    return flows.fct_ns[done] / flows.empty_ns[done]
+
+
+def packet_summary(packets: Packets, fates: Fates) -> dict[str, Any]:
+    """The columns of SUMMARY that come from packets alone."""
+    delay_ns, queue_ns = received_values(packets, fates)
+    dropped = int(((fates.state & DROPPED) > 0).sum())
+    received = fates.state & RECEIVED > 0
+    count = len(packets.send_ns)
+    return {
+        "packets": count,
+        "delivered": len(delay_ns),
+        "dropped": dropped,
+        "drop_ratio": dropped / count if count else 0.0,
+        "ecn_marked": int(((fates.state[received] & MARKED) > 0).sum()),
+        "retransmissions": None,
+        **_quantile_columns("delay", delay_ns, "ns"),
+        "delay_mean_ns": float(delay_ns.mean()) if len(delay_ns) else None,
+        **_quantile_columns("queue", queue_ns, "ns"),
+        "queue_mean_ns": float(queue_ns.mean()) if len(queue_ns) else None,
+    }
+
+
+def flow_summary(flows: FlowFates, extents: NDArray[np.int64]) -> dict[str, Any]:
+    """The columns of SUMMARY that come from flows."""
+    delivered = int(flows.delivered.sum())
+    reordered = int(flows.reordered.sum())
+    flowlets = int(flows.flowlets.sum())
+    sent = int(flows.packets.sum())
+    return {
+        **_quantile_columns("fct", flows.fct_ns[flows.fct_ns >= 0], "ns"),
+        **_quantile_columns("slowdown", slowdowns(flows), ""),
+        "reordered": reordered,
+        "reordered_ratio": reordered / delivered if delivered else None,
+        "reorder_extent_p99": nearest_ranks(extents, [0.99])[0],
+        "reorder_extent_max": int(extents.max()) if len(extents) else None,
+        "displaced_3": int((extents >= _DISPLACED).sum()),
+        "flowlets": flowlets,
+        "flowlet_packets_mean": sent / flowlets if flowlets else None,
+        "flowlet_bytes_mean": int(flows.bytes.sum()) / flowlets if flowlets else None,
+        "path_changes": int(flows.path_changes.sum()),
+    }
+
+
+def size_rows(flows: FlowFates) -> list[dict[str, Any]]:
+    """Rows of SIZES, without the cell's columns: flows by the IP bytes they sent."""
+    rows: list[dict[str, Any]] = []
+    done = flows.fct_ns >= 0
+    sizes, fct_ns, slowdown = flows.bytes[done], flows.fct_ns[done], slowdowns(flows)
+    for low, high in zip(SIZE_BINS, (*SIZE_BINS[1:], None), strict=True):
+        chosen = (sizes >= low) & (sizes < (np.iinfo(np.int64).max if high is None else high))
+        rows.append(
+            {
+                "min_bytes": low,
+                "below_bytes": high,
+                "flows": int(chosen.sum()),
+                **_quantile_columns("fct", fct_ns[chosen], "ns"),
+                **_quantile_columns("slowdown", slowdown[chosen], ""),
+            }
+        )
+    return rows
+
+
+def distribution(values: NDArray[Any]) -> list[tuple[float, float]]:
+    """(quantile, value) pairs over the fixed grid; empty without values."""
+    if len(values) == 0:
+        return []
+    ordered = np.sort(values)
+    return [(q, float(ordered[rank_of(q, len(ordered))])) for q in DISTRIBUTION_QUANTILES]
+
+
+__all__ = [
+    "DISTRIBUTION_QUANTILES",
+    "ETHERNET_HEADER_BYTES",
+    "FlowFates",
+    "PathLoad",
+    "balance",
+    "distribution",
+    "empty_network_delays",
+    "flow_fates",
+    "flow_summary",
+    "packet_summary",
+    "path_load",
+    "received_values",
+    "size_rows",
+    "slowdowns",
+]

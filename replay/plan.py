@@ -1,0 +1,80 @@
+"""From a forecast to its rewrite: finds the schedule, the captures and the segment lists, and checks that they belong together."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+
+from analyzer.policies.registry import find_policy
+from analyzer.scenario import Scenario, read_scenario
+from analyzer.schedule import find_cell, read_document, read_schedule
+from analyzer.traffic import steering_hosts
+from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
+from replay.srv6 import Encapsulation
+from traces.errors import InputError
+from traces.store import open_trace
+
+
+def rewrite_forecast(
+    folder: Path,
+    out: Path,
+    *,
+    policy: str,
+    timeout_ns: int | None = None,
+    seed: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> RewriteSummary:
+    """Write the schedule of one policy of a forecast as captures, one per steering host, into `out`.
+
+    Without a timeout or seed the first cell of the policy whose packets were kept is taken. Raises InputError if there is no
+    such cell, or the trace or its captures are gone or have changed since.
+    """
+    document = read_document(folder)
+    scenario = read_scenario(folder / "scenario.toml")
+    cell = find_cell(folder, policy, timeout_ns, seed)
+    trace = open_trace(Path(document["trace"]["path"]))
+    if trace.sources != document["sources"]:
+        raise InputError(f"{trace.path}: is not the trace of {folder} any more; run segcast forecast again")
+    hosts, of_flow = steering_hosts(trace.flows, scenario.steering.hosts)
+    steered = find_policy(cell["policy"]).steered
+    return rewrite_schedule(
+        read_schedule(folder, cell["cell"]),
+        trace.flows,
+        [trace.source_path(number) for number in range(len(trace.sources))],
+        encapsulation(scenario, len(hosts), steered=steered),
+        Hosts(hosts, of_flow),
+        out,
+        progress=progress,
+    )
+
+
+def encapsulation(scenario: Scenario, hosts: int, *, steered: bool) -> Encapsulation:
+    """The encapsulation a scenario asks for: host n sends from the n-th address of `source_prefix`.
+
+    Raises InputError if the prefix is too small for the hosts.
+    """
+    spec = scenario.srv6
+    prefix = ipaddress.IPv6Network(spec.source_prefix)
+    if hosts >= prefix.num_addresses:
+        raise InputError(f"srv6.source_prefix {prefix} has no room for {hosts} hosts; give a shorter one")
+    first = int(prefix.network_address) + 1
+    ends = (scenario.network.right, scenario.network.left)
+    paths = scenario.build_network().paths
+    return Encapsulation(
+        mode=spec.mode if steered else "none",
+        source=tuple((first + host).to_bytes(16, "big") for host in range(hosts)),
+        hop_limit=spec.hop_limit,
+        segments4=tuple(_packed((*path.segments, ends[path.group].decapsulate_ipv4)) for path in paths),
+        segments6=tuple(_packed((*path.segments, ends[path.group].decapsulate_ipv6)) for path in paths),
+        source_mac=_mac(spec.source_mac),
+        destination_mac=_mac(spec.destination_mac),
+    )
+
+
+def _packed(sids: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(ipaddress.IPv6Address(sid).packed for sid in sids)
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))

@@ -1,0 +1,267 @@
+"""The command line: every command parses, calls one function of a package, and prints; errors become exit codes.
+
+Packages are imported inside the commands, so that `segcast --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from traces.errors import InputError, SegcastError
+from traces.version import VERSION
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from analyzer.scenario import Scenario
+    from traces.store import Trace
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(VERSION, prog_name="segcast")
+def cli() -> None:
+    """Forecast what captured traffic would experience under host-driven flowlet balancing over SRv6, and prove it.
+
+    TRACE may be a trace folder made by `segcast ingest`, or a capture (pcap, pcapng; plain, gzip or zstd).
+    """
+
+
+@cli.command()
+@click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace folder to write, NAME.trace.")
+@_json
+def ingest(captures: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Read captures into a trace: Arrow tables of packets and flows ("-" is standard input)."""
+    from traces.store import describe, open_trace
+    from traces.store import ingest as run
+
+    with _progress("ingest", "B") as progress:
+        run([Path(name) for name in captures], out, progress=progress)
+    _show(describe(open_trace(out)), as_json, _print_facts)
+
+
+@cli.command()
+@click.argument("trace", type=click.Path(path_type=Path))
+@_json
+def inspect(trace: Path, as_json: bool) -> None:
+    """Say what a trace holds, what was skipped and why."""
+    from traces.store import describe
+
+    _show(describe(_open(trace)), as_json, _print_facts)
+
+
+@cli.command()
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--timeout", "timeouts", default="50us,100us,500us,1ms,5ms", show_default=True, help="Flowlet timeouts.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write every flowlet to this Parquet file.")
+@_json
+def flowlets(trace: Path, timeouts: str, out: Path | None, as_json: bool) -> None:
+    """Count flowlets and their sizes at any list of timeouts."""
+    from analyzer.flowlet_report import flowlet_report
+
+    report = flowlet_report(_open(trace), _durations(timeouts), out)
+    from reports.terminal import print_flowlets
+
+    _show(report, as_json, print_flowlets)
+
+
+@cli.command()
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--scenario", type=click.Path(path_type=Path), help="Scenario file; the flags below override nothing in it.")
+@click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
+@click.option("--delay", help="Propagation delay of a path [5us].")
+@click.option("--buffer", help="Buffer of a path [512KiB].")
+@click.option("--ecn", help="ECN marking threshold of a path [none].")
+@click.option("--policy", help="Policies [ecmp,random,inflight].")
+@click.option("--timeout", help="Flowlet timeouts [100us].")
+@click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
+@click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
+@_json
+def forecast(trace: Path, out: Path, as_json: bool, scenario: Path | None, **flags: Any) -> None:
+    """Forecast delay, loss and balance of a trace under several policies, timeouts and seeds."""
+    from analyzer.forecast import forecast as run
+    from reports.page import write_report
+
+    chosen = _scenario(scenario, flags)
+    with _progress("forecast", "cells") as progress:
+        document = run(_open(trace), chosen, out, progress)
+    report = write_report(out)
+    if as_json:
+        _print_json(document)
+        return
+    from reports.terminal import print_forecast
+
+    console = _console()
+    print_forecast(out, console)
+    _say(console, f"report: {report}")
+
+
+@cli.command()
+@_json
+def policies(as_json: bool) -> None:
+    """List the policies and where they come from."""
+    from analyzer.policies.registry import policies as known
+
+    rows = [
+        {"policy": p.name, "granularity": p.granularity, "steered": p.steered, "summary": p.summary, "source": p.source}
+        for p in known().values()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    console = _console()
+    for row in rows:
+        _say(console, f"{row['policy']:10} {row['summary']}\n{'':10} per {row['granularity']}; {row['source']}")
+
+
+@cli.command()
+@click.argument("folder", metavar="F", type=click.Path(path_type=Path))
+@click.option("--policy", required=True, help="Policy whose schedule to write.")
+@click.option("--timeout", help="Flowlet timeout of the cell, if the forecast has several.")
+@click.option("--seed", type=int, help="Seed of the cell, if several were kept.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the captures.")
+@_json
+def rewrite(folder: Path, policy: str, timeout: str | None, seed: int | None, out: Path, as_json: bool) -> None:
+    """Write the schedule of one policy as SRv6-encapsulated captures, one per injecting host."""
+    from replay.plan import rewrite_forecast
+    from traces.units import duration_ns
+
+    timeout_ns = None if timeout is None else duration_ns(timeout)
+    summary = rewrite_forecast(folder, out, policy=policy, timeout_ns=timeout_ns, seed=seed)
+    from reports.terminal import print_rewrite
+
+    _show(summary.as_dict(), as_json, print_rewrite)
+
+
+@cli.command()
+@click.argument("folder", metavar="F", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Write report.html of a forecast again, from its tables."""
+    from reports.page import write_report
+
+    _say(_console(), str(write_report(folder)))
+
+
+@cli.command()
+@click.option("--out", default="segcast-demo", show_default=True, type=click.Path(path_type=Path), help="Where to write.")
+def demo(out: Path) -> None:
+    """Run the main job on the bundled capture: ingest, flowlets, forecast, report, SRv6 schedule."""
+    from segcast_demo import run_demo
+
+    run_demo(out, _console())
+
+
+def _open(path: Path) -> Trace:
+    from traces.store import open_trace
+
+    return open_trace(path)
+
+
+def _durations(text: str) -> list[int]:
+    from traces.units import duration_ns
+
+    return [duration_ns(part) for part in text.split(",")]
+
+
+def _scenario(file: Path | None, flags: dict[str, Any]) -> Scenario:
+    from analyzer.scenario import read_scenario, short_scenario
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    if file is not None:
+        if given:
+            raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
+        return read_scenario(file)
+    lists = {"policy": "policies", "timeout": "timeouts"}
+    fields = {lists.get(name, name): value for name, value in given.items()}
+    for name in lists.values():
+        if name in fields:
+            fields[name] = [part.strip() for part in fields[name].split(",")]
+    if "seeds" in fields:
+        fields["seeds"] = list(range(1, fields["seeds"] + 1))
+    if "paths" not in fields:
+        raise InputError("give the network: --paths 4x10Gbps, or --scenario FILE")
+    return short_scenario(**fields)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False)
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=1))
+
+
+def _show(document: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any], Console], None]) -> None:
+    if as_json:
+        _print_json(document)
+    else:
+        show(document, _console())
+
+
+def _print_facts(facts: dict[str, Any], console: Console) -> None:
+    from reports.terminal import print_facts
+
+    print_facts(facts, console)
+
+
+@contextmanager
+def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    count = DownloadColumn() if unit == "B" else MofNCompleteColumn()
+    columns = (TextColumn(what), BarColumn(), count, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 1 a check did not hold, 2 the input or the usage is wrong."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        sys.exit(_INTERRUPTED)
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "segcast"
+        _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
+    except SegcastError as error:
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was left half-written", _INTERRUPTED)
+
+
+def _fail(text: str, code: int = 2) -> None:
+    click.echo(f"segcast: {' '.join(text.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
