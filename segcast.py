@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
 _INTERRUPTED = 130
+_FLOWLET_TIMEOUTS = "50us,100us,500us,1ms,5ms"
+_DEMO_FLAGS = {"paths": "4x100Mbps", "timeout": "100us,500us", "buffer": "128KiB"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -63,7 +65,7 @@ def inspect(trace: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("trace", type=click.Path(path_type=Path))
-@click.option("--timeout", "timeouts", default="50us,100us,500us,1ms,5ms", show_default=True, help="Flowlet timeouts.")
+@click.option("--timeout", "timeouts", default=_FLOWLET_TIMEOUTS, show_default=True, help="Flowlet timeouts.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write every flowlet to this Parquet file.")
 @_json
 def flowlets(trace: Path, timeouts: str, out: Path | None, as_json: bool) -> None:
@@ -71,7 +73,7 @@ def flowlets(trace: Path, timeouts: str, out: Path | None, as_json: bool) -> Non
     from analyzer.flowlet_report import flowlet_report
 
     report = flowlet_report(_open(trace), _durations(timeouts), out)
-    from reports.terminal import print_flowlets
+    from reports.console import print_flowlets
 
     _show(report, as_json, print_flowlets)
 
@@ -140,7 +142,7 @@ def rewrite(folder: Path, policy: str, timeout: str | None, seed: int | None, ou
 
     timeout_ns = None if timeout is None else duration_ns(timeout)
     summary = rewrite_forecast(folder, out, policy=policy, timeout_ns=timeout_ns, seed=seed)
-    from reports.terminal import print_rewrite
+    from reports.console import print_rewrite
 
     _show(summary.as_dict(), as_json, print_rewrite)
 
@@ -158,9 +160,36 @@ def report(folder: Path) -> None:
 @click.option("--out", default="segcast-demo", show_default=True, type=click.Path(path_type=Path), help="Where to write.")
 def demo(out: Path) -> None:
     """Run the main job on the bundled capture: ingest, flowlets, forecast, report, SRv6 schedule."""
-    from segcast_demo import run_demo
+    from analyzer.flowlet_report import flowlet_report
+    from analyzer.forecast import forecast as run
+    from replay.plan import rewrite_forecast
+    from reports.console import print_flowlets, print_rewrite
+    from reports.page import write_report
+    from reports.terminal import print_forecast
+    from traces.samples import CLUSTER
+    from traces.store import ingest as ingest_captures
 
-    run_demo(out, _console())
+    console = _console()
+    trace = out / "cluster.trace"
+    folder = out / "cluster.forecast"
+    scenario = _scenario(None, _DEMO_FLAGS)
+    flags = " ".join(f"--{name} {value}" for name, value in _DEMO_FLAGS.items())
+    _step(console, f"segcast ingest {CLUSTER.name} --out {trace}")
+    ingest_captures([CLUSTER], trace)
+    _step(console, f"segcast flowlets {trace}")
+    print_flowlets(flowlet_report(_open(trace), _durations(_FLOWLET_TIMEOUTS)), console)
+    _step(console, f"segcast forecast {trace} {flags} --out {folder}")
+    with _progress("forecast", "cells") as progress:
+        run(_open(trace), scenario, folder, progress)
+    page = write_report(folder)
+    print_forecast(folder, console)
+    _step(console, f"segcast rewrite {folder} --policy inflight --out {out / 'srv6'}")
+    print_rewrite(rewrite_forecast(folder, out / "srv6", policy="inflight").as_dict(), console)
+    _say(console, f"\nreport:   {page}\ncaptures: {out / 'srv6'}")
+
+
+def _step(console: Console, command: str) -> None:
+    console.print(f"\n$ {command}", style="bold", markup=False)
 
 
 def _open(path: Path) -> Trace:
@@ -217,7 +246,7 @@ def _show(document: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any
 
 
 def _print_facts(facts: dict[str, Any], console: Console) -> None:
-    from reports.terminal import print_facts
+    from reports.console import print_facts
 
     print_facts(facts, console)
 

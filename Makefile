@@ -1,0 +1,53 @@
+# Everything a newcomer needs: `make demo` and `make test` do all their own set-up.
+# A fresh Debian or Ubuntu machine needs python3 (>= 3.11) with its venv module, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out/demo
+
+.PHONY: demo test lint check bench tools format docs clean
+
+demo: $(VENV)/.segcast ## run the main job on the bundled capture
+	$(BIN)/segcast demo --out $(OUT)
+
+test: $(VENV)/.dev tools ## install everything the tests need, and run them
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.dev ## format, lint and types, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test ## everything
+
+bench: $(VENV)/.dev ## the figures of docs/performance.md, on this machine
+	$(BIN)/python -m benchmarks
+
+format: $(VENV)/.dev ## rewrite the sources in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## write the generated pages of docs/ again
+	$(BIN)/python docs/generate.py
+
+tools: ## system packages for the tests that use them; needs root, or says what is missing
+	@sh tests/tools.sh
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Segcast needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 demo"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "The venv module is missing. As root: apt-get install python3-venv"; exit 2; }
+
+$(VENV)/.segcast: $(VENV)/bin/python requirements.txt pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.segcast requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean: ## remove the environment and all output
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,271 @@
+"""The engine against its slow twin, against theory, and against itself in other batches and threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from analyzer.engine import Cell, Fates, FlowPlan, Packets, empty_fates, simulate
+from analyzer.events import DROPPED, MARKED, RECEIVED
+from analyzer.network import Link, Network, Path, parallel_network
+from analyzer.policies.registry import Decision, Draws, Policy, find_policy, register
+from tests.strategies import Seeded, make_scenario, scenarios
+from tests.twins import engine as twin
+from tests.twins.accounts import assert_conserved
+from tests.twins.policies import Choice
+from tests.twins.policies import Policy as TwinPolicy
+from tests.twins.scenarios import Scenario
+from traces.errors import InputError
+
+
+def network_of(scenario: Scenario) -> tuple[Network, list[int]]:
+    """The scenario's network, its paths ordered by group, and for each of them its number in the scenario.
+
+    Groups without paths are renumbered away; the twin numbers paths as it was given them.
+    """
+    order = sorted(range(len(scenario.paths)), key=lambda number: scenario.paths[number].group)
+    links = [
+        Link(f"l{n}", x.rate_bps, x.delay_ns, x.buffer_bytes, x.ecn_bytes, x.overhead_bytes)
+        for n, x in enumerate(scenario.links)
+    ]
+    paths = [scenario.paths[number] for number in order]
+    built = [Path(p.group, p.links, p.srv6_bytes, p.ack_delay_ns) for p in paths]
+    return Network(tuple(links), tuple(built), scenario.minimum_frame_bytes), order
+
+
+def traffic_of(scenario: Scenario) -> tuple[Packets, FlowPlan]:
+    packets = Packets(
+        np.array([p.send_ns for p in scenario.packets], np.int64),
+        np.array([p.flow for p in scenario.packets], np.uint32),
+        np.array([p.ip_bytes for p in scenario.packets], np.uint32),
+    )
+    plan = FlowPlan(
+        np.array([f.key for f in scenario.flows], np.uint64),
+        np.array([f.host for f in scenario.flows], np.int64),
+        np.array([f.group for f in scenario.flows], np.int64),
+    )
+    return packets, plan
+
+
+def run_engine(scenario: Scenario, policy: Policy | None = None, batch_packets: int = 1 << 20) -> tuple[Fates, Cell]:
+    network, _ = network_of(scenario)
+    packets, plan = traffic_of(scenario)
+    cell = Cell(
+        network,
+        policy or find_policy(scenario.policy),
+        plan,
+        timeout_ns=scenario.timeout_ns,
+        seed=scenario.seed,
+        loss_timeout_ns=scenario.loss_timeout_ns,
+    )
+    return simulate(cell, packets, batch_packets), cell
+
+
+def assert_same_fates(scenario: Scenario, comp: Fates, ref: Sequence[twin.Fate]) -> None:
+    _, order = network_of(scenario)
+    got = [
+        twin.Fate(
+            path_id=order[int(comp.path[row])],
+            flowlet_id=int(comp.flowlet[row]),
+            receive_ns=int(comp.receive_ns[row]) if comp.state[row] & RECEIVED else None,
+            queue_ns=int(comp.queue_ns[row]),
+            ecn_marked=bool(comp.state[row] & MARKED),
+            dropped=bool(comp.state[row] & DROPPED),
+        )
+        for row in range(len(comp.path))
+    ]
+    assert got == list(ref)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(scenarios())
+def test_same_fates_as_the_twin(scenario: Scenario) -> None:
+    ref = twin.simulate(*scenario.network(), **scenario.options())
+    comp, _ = run_engine(scenario)
+    assert_same_fates(scenario, comp, ref)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_same_fates_as_the_twin_on_longer_traces(seed: int) -> None:
+    scenario = make_scenario(Seeded(seed), 600)
+    ref, ledger = twin.simulate_and_note(*scenario.network(), **scenario.options())
+    assert_conserved(scenario.links, scenario.paths, scenario.packets, ref, ledger)
+    comp, cell = run_engine(scenario)
+    assert_same_fates(scenario, comp, ref)
+    overheads = [link.overhead_bytes for link in scenario.links]
+    carried = [
+        ledger.accepted_bytes(n) + overhead * len(ledger.passages[n]) for n, overhead in enumerate(overheads)
+    ]
+    assert cell.state.links["carried_bytes"].tolist() == carried
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenarios(), st.integers(1, 50))
+def test_batches_change_nothing(scenario: Scenario, batch_packets: int) -> None:
+    whole, _ = run_engine(scenario)
+    split, _ = run_engine(scenario, batch_packets=batch_packets)
+    for name, ref, comp in zip(Fates._fields, whole, split, strict=True):
+        assert np.array_equal(ref, comp), name
+
+
+def test_every_packet_is_delivered_queued_or_dropped_at_any_moment() -> None:
+    scenario = make_scenario(Seeded(3), 600)
+    network, _ = network_of(scenario)
+    packets, plan = traffic_of(scenario)
+    for policy in ("ecmp", "random", "inflight"):
+        cell = Cell(network, find_policy(policy), plan, timeout_ns=1000, seed=1, loss_timeout_ns=1000)
+        fates = empty_fates(len(packets.send_ns))
+        for stop in range(100, len(packets.send_ns), 100):
+            cell.run(packets, fates, stop)
+            settled = int(((fates.state[:stop] & (RECEIVED | DROPPED)) > 0).sum())
+            transit = cell.state.queues[len(network.links) : 2 * len(network.links)]
+            under_way = 0
+            for queue in transit:
+                node = int(queue["head"])
+                while node != -1:
+                    under_way += 1
+                    node = int(cell.state.nodes[node]["next"])
+            assert settled + under_way == stop
+        cell.drain(packets, fates)
+        assert (((fates.state & RECEIVED) > 0) ^ ((fates.state & DROPPED) > 0)).all()
+
+
+def poisson(load: float, count: int, seed: int) -> tuple[Packets, FlowPlan]:
+    """Constant-size packets at Poisson times for a 1 Gbit/s link: 1250 bytes with overhead, 10 us each."""
+    gaps = np.random.default_rng(seed).exponential(10_000 / load, count)
+    packets = Packets(
+        np.cumsum(gaps).astype(np.int64), np.zeros(count, np.uint32), np.full(count, 1250 - 38, np.uint32)
+    )
+    return packets, FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("load", [0.3, 0.7, 0.9])
+def test_mean_wait_of_an_md1_queue(load: float) -> None:
+    """Pollaczek-Khinchine for deterministic service: W = s * rho / (2 (1 - rho))."""
+    packets, plan = poisson(load, 4_000_000, seed=7)
+    network = Network((Link("l", 10**9, 0),), (Path(0, (0,), 0, 0),))
+    cell = Cell(network, find_policy("ecmp"), plan, timeout_ns=None, seed=1, loss_timeout_ns=0)
+    fates = simulate(cell, packets)
+    expected_ns = 10_000 * load / (2 * (1 - load))
+    assert float(fates.queue_ns.mean()) == pytest.approx(expected_ns, rel=0.01)
+
+
+def test_a_saturated_link_keeps_its_exact_rate() -> None:
+    """7 Gbit/s: a frame of 1250 bytes takes 1428 4/7 ns; ten million bits must take exactly their time."""
+    count = 7000
+    packets = Packets(np.zeros(count, np.int64), np.zeros(count, np.uint32), np.full(count, 1250 - 14, np.uint32))
+    plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    network = Network((Link("l", 7 * 10**9, 0, overhead_bytes=0),), (Path(0, (0,), 0, 0),))
+    fates = simulate(Cell(network, find_policy("ecmp"), plan, timeout_ns=None, seed=1, loss_timeout_ns=0), packets)
+    assert int(fates.receive_ns[-1]) == count * 10_000 // 7
+    assert fates.receive_ns.tolist() == [math.ceil((n + 1) * 10_000 / 7) for n in range(count)]
+
+
+class RoundRobinState(NamedTuple):
+    """The next slot, int64[1]."""
+
+    following: NDArray[np.int64]
+
+
+def choose_next(state: RoundRobinState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+    slot = state.following[0] % decision.path_count
+    state.following[0] += 1
+    return slot
+
+
+def make_round_robin(draws: Draws) -> RoundRobinState:
+    return RoundRobinState(np.array([draws.seed % 1000], np.int64))
+
+
+def test_a_policy_registered_from_outside_runs() -> None:
+    policy = register(
+        name="test-round-robin",
+        summary="each packet to the next path",
+        source="this test",
+        granularity="packet",
+        steered=True,
+        counts_inflight=False,
+        make_state=make_round_robin,
+        state=RoundRobinState,
+        choose=choose_next,
+    )
+    assert find_policy("test-round-robin") is policy
+    for seed in range(10):
+        scenario = make_scenario(Seeded(seed), 200)
+        turn = iter(range(scenario.seed % 1000, 10**9))
+
+        def next_slot(choice: Choice, turn: "object" = turn) -> int:
+            return next(turn) % choice.slots  # type: ignore[call-overload, no-any-return]
+
+        options = scenario.options() | {"policy": TwinPolicy("packet", True, next_slot)}
+        ref = twin.simulate(*scenario.network(), **options)
+        comp, _ = run_engine(scenario, policy)
+        assert_same_fates(scenario, comp, ref)
+
+
+def test_a_changed_policy_file_is_another_key_of_the_kernel_cache() -> None:
+    first = find_policy("random")
+    changed = register(
+        **{
+            name: getattr(first, name)
+            for name in first.__dataclass_fields__
+            if name not in ("digest", "choose")
+        },
+        choose=choose_next,
+    )
+    assert changed.digest != first.digest
+    register(**{name: getattr(first, name) for name in first.__dataclass_fields__ if name != "digest"})
+    assert find_policy("random").digest == first.digest
+
+
+def test_threads_change_nothing() -> None:
+    scenarios_ = [make_scenario(Seeded(seed), 300) for seed in range(20)]
+    alone = [run_engine(scenario)[0] for scenario in scenarios_]
+    with ThreadPoolExecutor(4) as pool:
+        together = [fates for fates, _ in pool.map(run_engine, scenarios_)]
+    for ref, comp in zip(alone, together, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ref, comp, strict=True))
+
+
+def test_one_long_flowlet_does_not_fill_memory() -> None:
+    count = 300_000
+    packets = Packets(
+        np.arange(count, dtype=np.int64) * 10_000, np.zeros(count, np.uint32), np.full(count, 1000, np.uint32)
+    )
+    plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    chain = [[Link(f"p{n}", 10**10, 1000, 100_000)] for n in range(4)]
+    network = parallel_network(chain, [()] * 4, mode="encaps")
+    cell = Cell(network, find_policy("inflight"), plan, timeout_ns=10_000, seed=1, loss_timeout_ns=1)
+    simulate(cell, packets)
+    assert len(cell.state.nodes) == 4096
+    assert int(cell.state.inflight.sum()) >= 0
+
+
+def test_packets_out_of_order_are_refused() -> None:
+    packets = Packets(np.array([1, 0], np.int64), np.zeros(2, np.uint32), np.full(2, 100, np.uint32))
+    plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    network = Network((Link("l", 10**9, 0),), (Path(0, (0,), 0, 0),))
+    cell = Cell(network, find_policy("ecmp"), plan, timeout_ns=None, seed=1, loss_timeout_ns=0)
+    with pytest.raises(InputError, match="not in send order"):
+        simulate(cell, packets)
+
+
+def test_an_unknown_policy_is_named_with_those_there_are() -> None:
+    with pytest.raises(InputError, match="unknown policy 'wishful'; known: .*ecmp.*inflight.*random"):
+        find_policy("wishful")
+
+
+@pytest.mark.parametrize("timeout_ns", [None, -1])
+def test_a_flowlet_policy_needs_a_timeout(timeout_ns: int | None) -> None:
+    plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    network = Network((Link("l", 10**9, 0),), (Path(0, (0,), 0, 0),))
+    with pytest.raises(InputError, match="'random' needs a flowlet timeout"):
+        Cell(network, find_policy("random"), plan, timeout_ns=timeout_ns, seed=1, loss_timeout_ns=0)

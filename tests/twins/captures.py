@@ -1,0 +1,191 @@
+"""Reads capture files the slow and obvious way: pcap and pcapng from bytes, record by record.
+
+A capture that breaks off or contradicts itself gives the records before that, then raises `DamagedError`.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+PCAP_MAGICS = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),  # byte order, nanoseconds of one unit
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+}
+SECTION_HEADER, INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+OPTION_END, OPTION_TSRESOL, OPTION_TSOFFSET = 0, 9, 14
+
+
+class DamagedError(Exception):
+    """The capture is broken at `offset`, where a record or block begins."""
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"damaged at byte {offset}: {reason}")
+        self.offset = offset
+
+
+@dataclass(frozen=True)
+class Record:
+    """A frame as recorded; a pcapng Simple Packet Block has no time."""
+
+    frame_number: int
+    file_offset: int
+    time_ns: int | None
+    captured_bytes: int
+    wire_bytes: int
+    link_type: int
+    frame: bytes
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A pcapng interface: its link type, snap length (0: none), ticks per second, and offset of its clock."""
+
+    link_type: int
+    snap_bytes: int
+    ticks_per_s: Fraction
+    offset_s: int
+
+
+def read_capture(data: bytes) -> Iterator[Record]:
+    """The records of a pcap or pcapng file."""
+    if data[:4] in PCAP_MAGICS:
+        return read_pcap(data)
+    if data[:4] == b"\x0a\x0d\x0d\x0a":
+        return read_pcapng(data)
+    raise DamagedError(0, "neither pcap nor pcapng")
+
+
+def read_all(data: bytes) -> tuple[list[Record], int | None]:
+    """The records before any damage, and the offset of the damage."""
+    records: list[Record] = []
+    try:
+        records.extend(read_capture(data))  # keeps what came before an error
+    except DamagedError as damage:
+        return records, damage.offset
+    return records, None
+
+
+def read_pcap(data: bytes) -> Iterator[Record]:
+    """The records of a pcap file; the upper half of the link type field (FCS length) is ignored."""
+    order, unit_ns = PCAP_MAGICS[data[:4]]
+    if len(data) < 24:
+        raise DamagedError(0, "file header cut short")
+    (link_type,) = struct.unpack_from(order + "I", data, 20)
+    at = 24
+    frame_number = 1
+    while at < len(data):
+        if at + 16 > len(data):
+            raise DamagedError(at, "record header cut short")
+        seconds, fraction, captured, wire = struct.unpack_from(order + "IIII", data, at)
+        frame = data[at + 16 : at + 16 + captured]
+        if len(frame) < captured:
+            raise DamagedError(at, "record cut short")
+        time_ns = seconds * 10**9 + fraction * unit_ns
+        yield Record(frame_number, at, time_ns, captured, wire, link_type & 0xFFFF, frame)
+        frame_number += 1
+        at += 16 + captured
+
+
+def read_pcapng(data: bytes) -> Iterator[Record]:
+    """The records of a pcapng file: sections of either byte order; blocks of other kinds are skipped."""
+    order = "<"
+    interfaces: list[Interface] = []
+    frame_number = 1
+    at = 0
+    while at < len(data):
+        if at + 12 > len(data):
+            raise DamagedError(at, "block cut short")
+        if data[at : at + 4] == b"\x0a\x0d\x0d\x0a":
+            order = section_order(data, at)
+            interfaces = []
+        kind, length = struct.unpack_from(order + "II", data, at)
+        if length < 12 or length % 4 != 0:
+            raise DamagedError(at, f"block length {length}")
+        if at + length > len(data):
+            raise DamagedError(at, "block cut short")
+        (length_again,) = struct.unpack_from(order + "I", data, at + length - 4)
+        if length_again != length:
+            raise DamagedError(at, f"block lengths {length} and {length_again} differ")
+        body = data[at + 8 : at + length - 4]
+        if kind == INTERFACE:
+            interfaces.append(read_interface(body, order, at))
+        elif kind in (ENHANCED_PACKET, OLD_PACKET, SIMPLE_PACKET):
+            yield read_packet(kind, body, order, interfaces, frame_number, at)
+            frame_number += 1
+        at += length
+
+
+def section_order(data: bytes, at: int) -> str:
+    """The byte order of the section whose header is at `at`."""
+    magic = data[at + 8 : at + 12]
+    if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
+        raise DamagedError(at, "no byte-order magic")
+    order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
+    if at + 28 > len(data):
+        raise DamagedError(at, "section header cut short")
+    length, _, major = struct.unpack_from(order + "IIH", data, at + 4)
+    if length < 28 or major != 1:
+        raise DamagedError(at, f"section header of {length} bytes, version {major}")
+    return order
+
+
+def read_interface(body: bytes, order: str, at: int) -> Interface:
+    """An Interface Description Block."""
+    if len(body) < 8:
+        raise DamagedError(at, "interface block cut short")
+    link_type, _, snap_bytes = struct.unpack_from(order + "HHI", body)
+    ticks_per_s = Fraction(10**6)
+    offset_s = 0
+    for code, value in read_options(body[8:], order):
+        if code == OPTION_TSRESOL and len(value) == 1:
+            base = 2 if value[0] & 0x80 else 10
+            ticks_per_s = Fraction(base ** (value[0] & 0x7F))
+        if code == OPTION_TSOFFSET and len(value) == 8:
+            (offset_s,) = struct.unpack(order + "q", value)
+    return Interface(link_type, snap_bytes, ticks_per_s, offset_s)
+
+
+def read_options(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """The options of a block; one that runs past the block ends them."""
+    at = 0
+    while at + 4 <= len(data):
+        code, length = struct.unpack_from(order + "HH", data, at)
+        value = data[at + 4 : at + 4 + length]
+        if code == OPTION_END or len(value) < length:
+            return
+        yield code, value
+        at += 4 + (length + 3) // 4 * 4
+
+
+def read_packet(kind: int, body: bytes, order: str, interfaces: list[Interface], frame_number: int, at: int) -> Record:
+    """An Enhanced, obsolete or Simple Packet Block."""
+    fixed_bytes = 4 if kind == SIMPLE_PACKET else 20
+    if len(body) < fixed_bytes:
+        raise DamagedError(at, "packet block cut short")
+    high = low = 0
+    if kind == ENHANCED_PACKET:
+        number, high, low, captured, wire = struct.unpack_from(order + "IIIII", body)
+    elif kind == OLD_PACKET:
+        number, _, high, low, captured, wire = struct.unpack_from(order + "HHIIII", body)
+    else:
+        number, captured = 0, 0
+        (wire,) = struct.unpack_from(order + "I", body)
+    if number >= len(interfaces):
+        raise DamagedError(at, f"no interface {number}")
+    interface = interfaces[number]
+    time_ns: int | None = None
+    if kind == SIMPLE_PACKET:
+        captured = min(wire, interface.snap_bytes) if interface.snap_bytes else wire
+    else:
+        ticks = (high << 32) | low
+        time_ns = math.floor(ticks / interface.ticks_per_s * 10**9) + interface.offset_s * 10**9
+    frame = body[fixed_bytes : fixed_bytes + captured]
+    if len(frame) < captured:
+        raise DamagedError(at, "packet longer than its block")
+    return Record(frame_number, at, time_ns, captured, wire, interface.link_type, frame)

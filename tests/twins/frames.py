@@ -1,0 +1,220 @@
+"""Random frames and captures for a decoder: every link type it reads; whole, cut, lying or mutated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.twins import writing
+from tests.twins.choosing import Chooser
+from tests.twins.writing import Captured
+
+LINK_TYPES = (1, 12, 14, 101, 228, 229, 0, 108, 113, 276, 9)
+FAMILIES = {4: (2,), 6: (10, 23, 24, 28, 30)}
+PORTS = (80, 0, 443, 1024, 53, 65_535)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as captured, which may be less than the wire carried."""
+
+    link_type: int
+    wire_bytes: int
+    captured: bytes
+
+
+def make_transport(c: Chooser) -> tuple[int, bytes]:
+    """A protocol number and bytes that may be its header and payload."""
+    payload = bytes(c.pick((0, 1, 7, 100, 1400)))
+    ports = (c.pick(PORTS), c.pick(PORTS))
+    protocol = c.pick((6, 6, 17, 132, 136, 33, 1, 58, 50, 59, 4, 41, 47))
+    if protocol == 6:
+        numbers = (c.pick((0, 1, 2**32 - 1)), c.pick((0, 2**31)))
+        segment = writing.tcp(
+            *ports,
+            seq=numbers[0],
+            ack=numbers[1],
+            data_offset=c.pick((5, 8, 15, 0, 4)),
+            flags=c.integer(0, 255),
+            window=c.pick((0, 65_535)),
+            payload=payload,
+        )
+        return protocol, segment
+    if protocol == 33:
+        return protocol, writing.udp(*ports)[:4] + bytes([c.pick((4, 3, 0, 255))]) + bytes(11) + payload
+    return protocol, writing.udp(*ports, payload=payload)
+
+
+def make_ipv4(c: Chooser, flawed: bool) -> bytes:
+    """An IPv4 packet, at times a fragment; if `flawed`, with one field that lies."""
+    protocol, payload = make_transport(c)
+    for _ in range(c.pick((0, 0, 0, 0, 1, 2))):
+        protocol, payload = 51, writing.authentication(protocol, c.pick((4, 1, 0, 20))) + payload
+    flaw = c.pick(("length", "length", "version", "words")) if flawed else ""
+    return writing.ipv4(
+        payload,
+        protocol,
+        src=bytes([10, c.integer(0, 3), 0, 1]),
+        tos=c.integer(0, 255),
+        identification=c.pick((0, 1, 65_535)),
+        more_fragments=c.pick((False, False, False, True)),
+        fragment_offset=c.pick((0, 0, 0, 0, 0, 8, 1480, 65_528)),
+        option_words=c.pick((0, 0, 1, 10)),
+        total_length=c.pick((0, 19, 20, 21, 28, 33, 40, 65_535)) if flaw == "length" else None,
+        version=c.pick((6, 0, 15)) if flaw == "version" else 4,
+        header_words=c.pick((4, 0, 15)) if flaw == "words" else None,
+    )
+
+
+def make_ipv6(c: Chooser, flawed: bool) -> bytes:
+    """An IPv6 packet with up to 4 extension headers; if `flawed`, with one field that lies."""
+    header, payload = make_transport(c)
+    for _ in range(c.pick((0, 0, 0, 1, 2, 3, 4))):
+        kind = c.pick((0, 60, 43, 44, 51, 135, 139, 140))
+        if kind == 44:
+            offset = c.pick((0, 0, 0, 8, 1448, 65_528))
+            more = c.pick((False, True))
+            payload = writing.fragment_header(header, offset, more, c.pick((7, 2**32 - 1))) + payload
+        elif kind == 51:
+            payload = writing.authentication(header, c.pick((4, 1, 0, 20))) + payload
+        else:
+            jumbo = b"\xc2\x04" + c.pick((70_000, len(payload) + 8, 0, 2**32 - 1)).to_bytes(4, "big")
+            content = c.pick((b"", jumbo, b"\x00" + jumbo, b"\x01\x02\x00\x00" + jumbo, b"\x05\xff"))
+            payload = writing.extension(header, c.pick((0, 1, 2, 40)), content if flawed else b"") + payload
+        header = kind
+    flaw = c.pick(("length", "length", "version")) if flawed else ""
+    return writing.ipv6(
+        payload,
+        header,
+        src=b"\x20\x01\x0d\xb8" + bytes(11) + bytes([c.integer(0, 3)]),
+        tos=c.integer(0, 255),
+        payload_length=c.pick((0, 0, 1, 8, 20, 65_535)) if flaw == "length" else None,
+        version=c.pick((4, 0)) if flaw == "version" else 6,
+    )
+
+
+def make_frame(c: Chooser, link_type: int | None = None, *, sound: bool = False) -> Frame:
+    """A frame of one of the link types that are decoded, padded at times.
+
+    Unless it must be `sound` it may have a header that lies, be cut by a snap length, or be mutated.
+    """
+    chosen = c.pick(LINK_TYPES) if link_type is None else link_type
+    version = {228: 4, 229: 6}.get(chosen) or c.pick((4, 6))
+    flawed = not sound and c.integer(0, 3) == 0
+    packet = make_ipv4(c, flawed) if version == 4 else make_ipv6(c, flawed)
+    frame = under_link(c, chosen, version, packet) + bytes(c.pick((0, 0, 4, 26)))
+    wire_bytes = len(frame)
+    if not sound and c.integer(0, 3) == 0:
+        frame = frame[: c.integer(0, min(len(frame), 130))]
+    if not sound and c.integer(0, 5) == 0:
+        frame = mutated(c, frame, longer=False)
+    return Frame(chosen, wire_bytes, frame)
+
+
+def under_link(c: Chooser, link_type: int, version: int, packet: bytes) -> bytes:
+    """The packet under the headers of a link type."""
+    ethertype = 0x0800 if version == 4 else 0x86DD
+    ppp_protocol = 0x0021 if version == 4 else 0x0057
+    if link_type == 9:
+        return c.pick((b"", b"\xff\x03")) + ppp_protocol.to_bytes(2, "big") + packet
+    if link_type in (0, 108):
+        order = "big" if link_type == 108 else c.pick(("little", "big"))
+        family = c.pick(FAMILIES[version])
+        return (family.to_bytes(4, "big") if order == "big" else family.to_bytes(4, "little")) + packet
+    if link_type not in (1, 113, 276):
+        return packet
+    inside = c.pick(("ip", "ip", "ip", "ip", "mpls", "mpls", "pppoe", "pppoe", "other"))
+    if inside == "mpls":
+        labels = [c.integer(0, 2**20 - 1) for _ in range(c.integer(1, 3))]
+        ethertype, packet = c.pick((0x8847, 0x8848)), writing.mpls(packet, labels)
+    elif inside == "pppoe":
+        ethertype, packet = 0x8864, writing.pppoe(packet, ppp_protocol, c.pick((0, 0, 0, 0, 0, 0xA7)))
+    elif inside == "other":
+        ethertype = c.pick((0x0806, 0x88CC, 0x05DC, 0x05FF, 0x0004))
+    tags = [(c.pick((0x8100, 0x88A8, 0x9100)), c.integer(0, 65_535)) for _ in range(c.pick((0, 0, 1, 2, 3)))]
+    if link_type == 1:
+        if c.pick((False, False, True)):
+            packet = writing.snap(packet, ethertype)
+            ethertype = min(len(packet), 1500)
+        return writing.ethernet(packet, ethertype, tags)
+    if tags:
+        ethertype, packet = tags[0][0], writing.tagged(ethertype, tags)[2:] + packet
+    return writing.sll(packet, ethertype) if link_type == 113 else writing.sll2(packet, ethertype)
+
+
+TSRESOLS = (None, 6, 9, 3, 0, 12, 19, 0x80 | 10, 0x80 | 30, 0x80 | 63)
+
+
+def mutated(c: Chooser, data: bytes, *, longer: bool = True) -> bytes:
+    """The data with a few bytes changed, cut off, taken out or (if `longer`) put in."""
+    for _ in range(c.integer(1, 4)):
+        at = c.integer(0, max(0, len(data) - 1))
+        kind = c.pick(("change", "change", "change", "cut", "take", "put"))
+        if kind == "change" and data:
+            data = data[:at] + bytes([c.integer(0, 255)]) + data[at + 1 :]
+        elif kind == "cut":
+            data = data[:at]
+        elif kind == "take":
+            data = data[:at] + data[at + c.integer(1, 8) :]
+        elif kind == "put" and longer:
+            data = data[:at] + bytes(c.integer(1, 8)) + data[at:]
+    return data
+
+
+def make_pcap(c: Chooser, most_frames: int = 8) -> bytes:
+    """A whole pcap file of any of the four magics."""
+    link_type = c.pick(LINK_TYPES)
+    nanoseconds = c.pick((False, True))
+    frames: list[Captured] = []
+    for _ in range(c.integer(0, most_frames)):
+        frame = make_frame(c, link_type)
+        ticks = c.pick((1_700_000_000, 0, 2**32 - 1)) * 10 ** (9 if nanoseconds else 6) + c.integer(0, 999_999)
+        frames.append(Captured(ticks, frame.wire_bytes, frame.captured))
+    return writing.pcap(frames, link_type, order=c.pick(("<", ">")), nanoseconds=nanoseconds)
+
+
+def make_pcapng(c: Chooser, most_frames: int = 8) -> bytes:
+    """A whole pcapng file of 1 to 3 sections: interfaces, packet blocks of 3 kinds, and other blocks."""
+    return b"".join(make_section(c, most_frames) for _ in range(c.pick((1, 1, 2, 3))))
+
+
+def make_section(c: Chooser, most_frames: int) -> bytes:
+    """A section; interfaces may be described between packets."""
+    order = c.pick(("<", ">"))
+    out = writing.section_block(order)
+    link_types: list[int] = []
+    units: list[int] = []
+    snap_bytes = c.pick((0, 65_535, 64))
+    for _ in range(c.integer(0, most_frames)):
+        if not link_types or c.integer(0, 4) == 0:
+            tsresol = c.pick(TSRESOLS)
+            link_types.append(c.pick(LINK_TYPES))
+            units.append(10**6 if tsresol is None else (2 if tsresol & 0x80 else 10) ** (tsresol & 0x7F))
+            offset_s = c.pick((None, 0, -3600, 10**6))
+            out += writing.interface_block(order, link_types[-1], snap_bytes, tsresol=tsresol, tsoffset_s=offset_s)
+        if c.integer(0, 3) == 0:
+            out += writing.block(c.pick((4, 5, 0xBAD, 0x7FFF)), bytes(c.integer(0, 9)), order)
+        interface = c.integer(0, len(link_types) - 1)
+        kind = c.pick(("enhanced", "enhanced", "old", "simple"))
+        if kind == "simple":
+            interface = 0
+        frame = make_frame(c, link_types[interface])
+        ticks = c.pick((1_700_000_000, 0, 1)) * units[interface] + c.integer(0, 2**34)
+        captured = Captured(min(ticks, 2**64 - 1), frame.wire_bytes, frame.captured)
+        if kind == "enhanced":
+            out += writing.enhanced_block(order, interface, captured)
+        elif kind == "old":
+            out += writing.old_block(order, interface, captured)
+        else:
+            whole = frame.captured[: snap_bytes or None]
+            out += writing.simple_block(order, Captured(0, len(frame.captured), whole))
+    return out
+
+
+def make_capture(c: Chooser) -> bytes:
+    """A capture of either format, whole."""
+    return make_pcap(c) if c.pick((True, False)) else make_pcapng(c)
+
+
+def make_mutated_capture(c: Chooser) -> bytes:
+    """A capture of either format with some bytes wrong."""
+    return mutated(c, make_capture(c))
