@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from analyzer.scenario import Scenario
-    from traces.store import Trace
+    from traces.trace import Trace
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
 _INTERRUPTED = 130
@@ -45,11 +45,12 @@ def cli() -> None:
 @_json
 def ingest(captures: tuple[str, ...], out: Path, as_json: bool) -> None:
     """Read captures into a trace: Arrow tables of packets and flows ("-" is standard input)."""
-    from traces.store import describe, open_trace
+    from traces.describe import describe
     from traces.store import ingest as run
+    from traces.store import open_trace
 
     with _progress("ingest", "B") as progress:
-        run([Path(name) for name in captures], out, progress=progress)
+        run(captures, out, progress=progress)
     _show(describe(open_trace(out)), as_json, _print_facts)
 
 
@@ -58,7 +59,7 @@ def ingest(captures: tuple[str, ...], out: Path, as_json: bool) -> None:
 @_json
 def inspect(trace: Path, as_json: bool) -> None:
     """Say what a trace holds, what was skipped and why."""
-    from traces.store import describe
+    from traces.describe import describe
 
     _show(describe(_open(trace)), as_json, _print_facts)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analyzer import events
 from analyzer.events import Fates, Packets, Rules, State
-from analyzer.network import ETHERNET_HEADER_BYTES, Network
+from analyzer.network import Network
 from analyzer.policies.registry import Draws, Policy
 from analyzer.queues import ENTRY, empty_pool, empty_queues, grown_pool
 from traces.errors import InputError
@@ -165,14 +165,3 @@ def _flow_rows(slots: list[range], flows: FlowPlan) -> tuple[NDArray[np.void], i
     rows["slot"] = -1
     return rows, int(sizes.sum())
 
-
-__all__ = [
-    "ETHERNET_HEADER_BYTES",
-    "Cell",
-    "Fates",
-    "FlowPlan",
-    "Packets",
-    "effective_timeout_ns",
-    "empty_fates",
-    "simulate",
-]

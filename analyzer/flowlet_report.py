@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from analyzer.flowlets import Closed, packet_gaps, profile, split_flowlets
 from analyzer.quantiles import nearest_ranks
 from traces.errors import InputError
-from traces.store import Trace
+from traces.trace import Trace, trace_name
 
 GAP_QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
@@ -26,7 +26,7 @@ def flowlet_report(trace: Trace, timeouts_ns: Sequence[int], out: Path | None = 
 
     Packets without an IP header have no flow and are left out. Packets count in time order. Raises InputError.
     """
-    rows = pl.from_arrow(trace.packets.select(["time_ns", "flow_id", "ip_bytes"]))
+    rows = pl.from_arrow(trace.packet_table(["time_ns", "flow_id", "ip_bytes"]))
     assert isinstance(rows, pl.DataFrame)
     rows = rows.drop_nulls()
     if not rows["time_ns"].is_sorted():
@@ -34,14 +34,14 @@ def flowlet_report(trace: Trace, timeouts_ns: Sequence[int], out: Path | None = 
     flow = np.ascontiguousarray(rows["flow_id"].to_numpy())
     time_ns = np.ascontiguousarray(rows["time_ns"].to_numpy())
     ip_bytes = np.ascontiguousarray(rows["ip_bytes"].to_numpy())
-    flows = trace.flows.num_rows
+    flows = trace.flow_count
     closed = split_flowlets(flow, time_ns, ip_bytes, flows, timeouts_ns)
     if out is not None:
         _write_flowlets(closed, sorted(set(timeouts_ns)), out)
     gaps = packet_gaps(flow, time_ns, flows)
     ranks = nearest_ranks(gaps[gaps >= 0], GAP_QUANTILES.values())
     return {
-        "trace": trace.name,
+        "trace": trace_name(trace),
         "packets": len(flow),
         "flows": flows,
         "gap_ns": dict(zip(GAP_QUANTILES, ranks, strict=True)),

@@ -24,7 +24,7 @@ from analyzer.events import DROPPED, MARKED, RECEIVED
 from analyzer.flowlets import profile, split_flowlets
 from analyzer.network import Network
 from analyzer.policies.registry import Policy, find_policy
-from analyzer.scenario import Scenario, read_scenario
+from analyzer.scenario import Scenario
 from analyzer.schema import (
     DISTRIBUTIONS,
     FLOW_FATES,
@@ -34,11 +34,10 @@ from analyzer.schema import (
     SIZES,
     SUMMARY,
 )
-from analyzer.traffic import Traffic, prepare
-from traces.errors import InputError
+from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, prepare
 from traces.folders import new_folder
 from traces.schema import Table
-from traces.store import Trace
+from traces.trace import Trace, trace_name
 from traces.units import write_duration
 
 PROFILE_TIMEOUTS_NS: Final = tuple(
@@ -101,7 +100,7 @@ def forecast(trace: Trace, scenario: Scenario, out: Path, progress: Progress | N
     cells = plan_cells(scenario)
     network = scenario.build_network()
     with new_folder(out, marker="forecast.json") as folder:
-        traffic = prepare(trace.packets, trace.flows, scenario)
+        traffic = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
         runner = _Runner(network, traffic, scenario, folder)
         results: list[_CellTables] = []
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -139,11 +138,7 @@ class _Runner:
         self._traffic = traffic
         self._scenario = scenario
         self._folder = folder
-        packets = traffic.packets
         self._groups = network.group_slots()
-        self._empty_delay_ns = metrics.empty_network_delays(
-            network, packets.ip_bytes, traffic.plan.group[packets.flow]
-        )
 
     def run(self, plan: CellPlan) -> _CellTables:
         """All tables of one cell; writes its packets if they are kept."""
@@ -157,9 +152,7 @@ class _Runner:
             loss_timeout_ns=self._scenario.steering.loss_timeout,
         )
         fates = simulate(cell, packets)
-        flows, extents = metrics.flow_fates(
-            packets, fates, self._empty_delay_ns, len(self._traffic.plan.keys)
-        )
+        flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group)
         load = metrics.path_load(
             self._network,
             packets,
@@ -322,16 +315,16 @@ def _document(
         "cells": len(summary),
         "seeds": list(dict.fromkeys(scenario.seeds)),
         "trace": {
-            "name": trace.name,
-            "path": str(trace.path),
+            "name": trace_name(trace),
+            "folder": str(trace.folder.resolve()),
             "packets": len(send_ns),
             "flows": len(np.unique(traffic.packets.flow)),
             "hosts": len(traffic.hosts),
             "duration_ns": int(send_ns[-1] - send_ns[0]),
-            "sources": [source["path"] for source in trace.sources],
-            "findings": trace.findings,
+            "sources": [
+                {"path": str(source.path), "bytes": source.bytes, "sha256": source.sha256} for source in trace.sources
+            ],
         },
-        "sources": trace.sources,
         "excluded": traffic.excluded,
         "network": {
             "minimum_frame_bytes": network.minimum_frame_bytes,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.events import DROPPED, MARKED, NANOSECOND_BITS, RECEIVED, Fates, Packets
-from analyzer.network import ETHERNET_HEADER_BYTES, Network
+from analyzer.network import Network
 from analyzer.quantiles import nearest_ranks, rank_of
 from analyzer.schema import QUANTILES
 from traces.jit import kernel
@@ -51,47 +51,64 @@ class PathFacts(NamedTuple):
 
 
 @kernel
-def _empty_delays(
-    ip_bytes: NDArray[np.uint32],
-    group: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    minimum_frame_bytes: int,
-    delays_ns: NDArray[np.int64],
-) -> None:
-    for row in range(len(ip_bytes)):
-        frame_bytes = max(np.int64(ip_bytes[row]) + 14, minimum_frame_bytes)
-        best = np.int64(-1)
-        total = np.int64(0)
-        for hop in range(len(hops)):
-            if hops[hop, 0] != group[row]:
-                continue
-            bits = (frame_bytes + hops[hop, 4]) * NANOSECOND_BITS
-            total += (bits + hops[hop, 2] - 1) // hops[hop, 2] + hops[hop, 3]
-            if hops[hop, 1]:
-                if best < 0 or total < best:
-                    best = total
-                total = np.int64(0)
-        delays_ns[row] = best
-
-
-def empty_network_delays(
-    network: Network, ip_bytes: NDArray[np.uint32], group: NDArray[np.int64]
+def _alone(
+    packets: Packets, fates: Fates, hops: NDArray[np.int64], minimum_frame_bytes: int, flow_on: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """One-way delay, int64[n] ns, of each packet alone in the network on the fastest path of its group, without SRv6."""
-    rows: list[tuple[int, int, int, int, int]] = []
+    """First send to last receive of each flow's received packets, alone on one path; `hops` as in `_distinct_paths`."""
+    flows = len(flow_on)
+    free_ns = np.full((flows, len(hops)), np.iinfo(np.int64).min, np.int64)
+    rest = np.zeros((flows, len(hops)), np.int64)
+    first_ns = np.full(flows, -1, np.int64)
+    took_ns = np.full(flows, -1, np.int64)
+    for row in range(len(packets.flow)):
+        flow = packets.flow[row]
+        if not flow_on[flow] or not fates.state[row] & RECEIVED:
+            continue
+        now_ns = packets.send_ns[row]
+        if took_ns[flow] < 0:
+            first_ns[flow] = now_ns
+        frame_bytes = max(np.int64(packets.ip_bytes[row]) + 14, minimum_frame_bytes)
+        for hop in range(len(hops)):
+            rate = hops[hop, 0]
+            if now_ns > free_ns[flow, hop]:
+                free_ns[flow, hop] = now_ns
+                rest[flow, hop] = 0
+            bits = (frame_bytes + hops[hop, 2]) * NANOSECOND_BITS + rest[flow, hop]
+            free_ns[flow, hop] += bits // rate
+            rest[flow, hop] = bits % rate
+            now_ns = free_ns[flow, hop] + (rest[flow, hop] > 0) + hops[hop, 1]
+        took_ns[flow] = now_ns - first_ns[flow]
+    return took_ns
+
+
+def _distinct_paths(network: Network) -> set[tuple[int, tuple[tuple[int, int, int], ...]]]:
+    """The paths that differ, as (group, ((rate, delay, overhead) of each hop))."""
+    distinct = set()
     for path in network.paths:
-        for place, index in enumerate(path.links):
-            link = network.links[index]
-            last = place == len(path.links) - 1
-            rows.append((path.group, last, link.rate_bps, link.delay_ns, link.overhead_bytes))
-    delays_ns = np.empty(len(ip_bytes), np.int64)
-    _empty_delays(ip_bytes, group, np.array(rows, np.int64), network.minimum_frame_bytes, delays_ns)
-    return delays_ns
+        links = [network.links[index] for index in path.links]
+        distinct.add((path.group, tuple((x.rate_bps, x.delay_ns, x.overhead_bytes) for x in links)))
+    return distinct
+
+
+def empty_network_times(
+    network: Network, packets: Packets, fates: Fates, group: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Completion time, int64[flows] ns, of each flow's received packets alone in the network; -1 if there are none.
+
+    The same departures, without SRv6, on the fastest path of the flow's group (`group` int64[flows]).
+    """
+    best_ns = np.full(len(group), -1, np.int64)
+    for which, hops in sorted(_distinct_paths(network)):
+        chosen = group == which
+        took_ns = _alone(packets, fates, np.array(hops, np.int64), network.minimum_frame_bytes, chosen)
+        better = chosen & ((best_ns < 0) | (took_ns < best_ns))
+        best_ns[better] = took_ns[better]
+    return best_ns
 
 
 @kernel
 def _flow_fates(
-    packets: Packets, fates: Fates, empty_delay_ns: NDArray[np.int64], out: FlowFates, flows: int
+    packets: Packets, fates: Fates, out: FlowFates, flows: int
 ) -> NDArray[np.bool_]:
     """Fill `out`; returns bool[n]: whether a packet was reordered."""
     count = len(packets.flow)
@@ -112,12 +129,10 @@ def _flow_fates(
             last_path[flow] = path
         if not fates.state[row] & RECEIVED:
             continue
-        send_ns = packets.send_ns[row]
         if out.delivered[flow] == 0:
-            first_ns[flow] = send_ns
+            first_ns[flow] = packets.send_ns[row]
         out.delivered[flow] += 1
         out.fct_ns[flow] = max(out.fct_ns[flow], fates.receive_ns[row] - first_ns[flow])
-        out.empty_ns[flow] = max(out.empty_ns[flow], send_ns + empty_delay_ns[row] - first_ns[flow])
     # Backwards, the earliest reception of any later packet of the flow decides (RFC 4737 section 3.3).
     earliest_ns = np.full(flows, np.iinfo(np.int64).max, np.int64)
     reordered = np.zeros(count, np.bool_)
@@ -163,20 +178,21 @@ def _extents(
 
 
 def flow_fates(
-    packets: Packets, fates: Fates, empty_delay_ns: NDArray[np.int64], flows: int
+    network: Network, packets: Packets, fates: Fates, group: NDArray[np.int64]
 ) -> tuple[FlowFates, NDArray[np.int64]]:
     """Fates per flow, and the extents of all reordered packets (RFC 4737 section 4.2.1)."""
+    flows = len(group)
     out = FlowFates(
         bytes=np.zeros(flows, np.int64),
         packets=np.zeros(flows, np.int64),
         delivered=np.zeros(flows, np.int64),
         fct_ns=np.full(flows, -1, np.int64),
-        empty_ns=np.full(flows, -1, np.int64),
+        empty_ns=empty_network_times(network, packets, fates, group),
         reordered=np.zeros(flows, np.int64),
         flowlets=np.zeros(flows, np.int64),
         path_changes=np.zeros(flows, np.int64),
     )
-    reordered = _flow_fates(packets, fates, empty_delay_ns, out, flows)
+    reordered = _flow_fates(packets, fates, out, flows)
     touched = np.flatnonzero((out.reordered > 0)[packets.flow] & ((fates.state & RECEIVED) > 0))
     order = touched[np.lexsort((touched, fates.receive_ns[touched], packets.flow[touched]))]
     extents = np.empty(int(reordered.sum()), np.int64)
@@ -314,20 +330,3 @@ def distribution(values: NDArray[Any]) -> list[tuple[float, float]]:
     ordered = np.sort(values)
     return [(q, float(ordered[rank_of(q, len(ordered))])) for q in DISTRIBUTION_QUANTILES]
 
-
-__all__ = [
-    "DISTRIBUTION_QUANTILES",
-    "ETHERNET_HEADER_BYTES",
-    "FlowFates",
-    "PathLoad",
-    "balance",
-    "distribution",
-    "empty_network_delays",
-    "flow_fates",
-    "flow_summary",
-    "packet_summary",
-    "path_load",
-    "received_values",
-    "size_rows",
-    "slowdowns",
-]

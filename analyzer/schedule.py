@@ -22,7 +22,7 @@ def read_document(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: not a forecast (no forecast.json); make one with segcast forecast") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}/forecast.json: cannot be read: {error}") from None
-    if not isinstance(document, dict) or "sources" not in document:
+    if not isinstance(document, dict) or "trace" not in document:
         raise InputError(f"{folder}/forecast.json: not the document of a forecast")
     return document
 

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,8 @@ from analyzer.engine import FlowPlan, Packets
 from analyzer.hashing import flow_keys
 from analyzer.scenario import Scenario
 from traces.errors import InputError
+
+TRAFFIC_COLUMNS: Final = ["time_ns", "flow_id", "ip_bytes", "tcp_flags", "file", "frame_number"]
 
 _SYN_ACK = 0x12
 _SYN = 0x02
@@ -43,9 +46,7 @@ class Traffic:
 
 def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
     """Traffic of a trace (tables PACKETS and FLOWS) under a scenario. Raises InputError if nothing is left to send."""
-    rows = pl.from_arrow(
-        packets.select(["time_ns", "flow_id", "ip_bytes", "tcp_flags", "file", "frame_number"])
-    )
+    rows = pl.from_arrow(packets.select(TRAFFIC_COLUMNS))
     table = pl.from_arrow(flows)
     assert isinstance(rows, pl.DataFrame)
     assert isinstance(table, pl.DataFrame)

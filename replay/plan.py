@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from analyzer.policies.registry import find_policy
 from analyzer.scenario import Scenario, read_scenario
@@ -14,6 +15,7 @@ from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
 from replay.srv6 import Encapsulation
 from traces.errors import InputError
 from traces.store import open_trace
+from traces.trace import Trace
 
 
 def rewrite_forecast(
@@ -33,20 +35,29 @@ def rewrite_forecast(
     document = read_document(folder)
     scenario = read_scenario(folder / "scenario.toml")
     cell = find_cell(folder, policy, timeout_ns, seed)
-    trace = open_trace(Path(document["trace"]["path"]))
-    if trace.sources != document["sources"]:
-        raise InputError(f"{trace.path}: is not the trace of {folder} any more; run segcast forecast again")
-    hosts, of_flow = steering_hosts(trace.flows, scenario.steering.hosts)
+    trace = _trace_of(document, folder)
+    flows = trace.flow_table()
+    hosts, of_flow = steering_hosts(flows, scenario.steering.hosts)
     steered = find_policy(cell["policy"]).steered
     return rewrite_schedule(
         read_schedule(folder, cell["cell"]),
-        trace.flows,
-        [trace.source_path(number) for number in range(len(trace.sources))],
+        flows,
+        [source.path for source in trace.sources],
         encapsulation(scenario, len(hosts), steered=steered),
         Hosts(hosts, of_flow),
         out,
         progress=progress,
     )
+
+
+def _trace_of(document: dict[str, Any], folder: Path) -> Trace:
+    """The trace a forecast was made from, unchanged; a capture that was ingested on the way is so again if need be."""
+    sources = document["trace"]["sources"]
+    kept = Path(document["trace"]["folder"])
+    trace = open_trace(kept if kept.is_dir() or len(sources) != 1 else sources[0]["path"])
+    if [source.sha256 for source in trace.sources] != [source["sha256"] for source in sources]:
+        raise InputError(f"{trace.folder}: is not the trace of {folder} any more; run segcast forecast again")
+    return trace
 
 
 def encapsulation(scenario: Scenario, hosts: int, *, steered: bool) -> Encapsulation:

@@ -1,0 +1,1 @@
+"""Captures in, Arrow tables out: schemas, decoding, flows, the trace on disk."""

@@ -1,9 +1,9 @@
 """The errors Segcast raises on purpose; the command line maps them to exit codes.
 
-    SegcastError
-    |-- InputError     the input or the usage is wrong            exit 2
-    |   `-- DamagedCapture   a capture breaks off; what precedes was read
-    `-- CheckFailed    a check did not hold (validation, SLO)     exit 1
+SegcastError
+|-- InputError     the input or the usage is wrong            exit 2
+|   `-- DamagedCapture   a capture breaks off; what precedes was read
+`-- CheckFailed    a check did not hold (validation, SLO)     exit 1
 """
 
 from __future__ import annotations

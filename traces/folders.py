@@ -20,9 +20,7 @@ def new_folder(target: Path, *, marker: str) -> Iterator[Path]:
     Raises InputError if it is anything else, or cannot be written.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would write through a link instead of replacing it
-    if target.exists() and not (
-        target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))
-    ):
+    if target.exists() and not (target.is_dir() and ((target / marker).is_file() or not any(target.iterdir()))):
         raise InputError(f"{target}: exists and was not made by this command; remove it or choose another name")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,9 @@ FLOWS: Final = Table(
         Column("packets", pa.uint64(), "packets"),
         Column("bytes", pa.uint64(), "sum of `wire_bytes`"),
         Column("reverse_flow_id", pa.uint32(), "the other direction, if captured", True),
-        Column("rtt_min_ns", pa.int64(), "least time from a segment to its acknowledgement, at the capture point", True),
+        Column(
+            "rtt_min_ns", pa.int64(), "least time from a segment to its acknowledgement, at the capture point", True
+        ),
         Column("rtt_median_ns", pa.int64(), "median of the same", True),
     ),
 )

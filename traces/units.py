@@ -58,6 +58,4 @@ def write_size(value_bytes: int) -> str:
 
 def write_rate(value_bps: int) -> str:
     """The shortest exact text that `rate_bps` reads back."""
-    return _written(
-        value_bps, (("Tbps", 10**12), ("Gbps", 10**9), ("Mbps", 10**6), ("kbps", 10**3), ("bps", 1))
-    )
+    return _written(value_bps, (("Tbps", 10**12), ("Gbps", 10**9), ("Mbps", 10**6), ("kbps", 10**3), ("bps", 1)))

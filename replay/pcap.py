@@ -1,0 +1,163 @@
+"""Nanosecond pcap files, one per host, written aside in chunks and renamed when all are whole.
+
+Format: draft-ietf-opsawg-pcap section 4, little-endian, link type Ethernet. Records come as bytes, header
+included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import struct
+import tempfile
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.errors import InputError
+from traces.jit import kernel
+
+SNAPLEN: Final = 262144
+FILE_HEADER: Final = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, SNAPLEN, 1)
+
+_OPEN_FILES: Final = 128
+_SORT_CHUNK_BYTES: Final = 16 << 20
+
+
+def file_name(host: str) -> str:
+    """The capture's name for a host named by its address or prefix: `:` becomes `-`, `/` becomes `_`."""
+    name = host.replace(":", "-").replace("/", "_")
+    if not name.strip(". ") or "\0" in name or "\\" in name or name.startswith("."):
+        raise InputError(f"host {host!r} cannot name a file: name hosts by their address")
+    return f"{name}.pcap"
+
+
+@kernel
+def _gather(
+    source: NDArray[np.uint8], first: NDArray[np.int64], size: NDArray[np.int64], out: NDArray[np.uint8]
+) -> None:
+    """Copy the records source[first : first + size] one after another to `out`."""
+    to = 0
+    for record in range(len(first)):
+        for k in range(size[record]):
+            out[to + k] = source[first[record] + k]
+        to += size[record]
+
+
+class PcapFolder:
+    """One capture per host in a folder; nothing stands under a final name before `finish` has run.
+
+    Use as a context manager: what was written aside is removed whatever happens. At most 128 files are open
+    at once. `unordered`, bool[hosts]: hosts whose records will not come in time order; theirs are sorted by
+    `finish`. Raises InputError if two hosts would share a file, or the folder holds captures that are not to
+    be replaced (`replaceable`: names of those that are).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        hosts: Sequence[str],
+        unordered: NDArray[np.bool_],
+        replaceable: Sequence[str] = (),
+    ) -> None:
+        """Check names and folder; nothing is created before the context is entered."""
+        self.folder = folder
+        self.names = [file_name(host) for host in hosts]
+        seen: dict[str, str] = {}
+        for host, name in zip(hosts, self.names, strict=True):
+            if name in seen:
+                raise InputError(
+                    f"hosts {seen[name]!r} and {host!r} would both be written to {name}: rename one"
+                )
+            seen[name] = host
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is not a folder: give another --out")
+        foreign = sorted(path.name for path in folder.glob("*.pcap") if path.name not in replaceable)
+        if foreign:
+            raise InputError(
+                f"{folder}: holds {foreign[0]}, which is not from an earlier rewrite: give an empty folder"
+            )
+        self._replaceable = tuple(replaceable)
+        self._unordered = unordered
+        self._order: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
+        self._handles: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._written: set[int] = set()
+
+    def __enter__(self) -> Self:
+        """Make the folder, and the one aside within it."""
+        self._made = not self.folder.exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._aside = Path(tempfile.mkdtemp(prefix=".rewrite-", dir=self.folder))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove what was written aside, and a folder that was made for nothing."""
+        for handle in self._handles.values():
+            with contextlib.suppress(OSError):  # a full disk has been reported by the write
+                handle.close()
+        self._handles.clear()
+        shutil.rmtree(self._aside, ignore_errors=True)
+        if self._made and kind is not None and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def append(
+        self, host: int, records: NDArray[np.uint8], rank: NDArray[np.int64], size: NDArray[np.int64]
+    ) -> None:
+        """Append a host's records, uint8, end to end; int64 each: `rank`, place in time; `size`, bytes."""
+        handle = self._handles.pop(host, None)
+        if handle is None:
+            if len(self._handles) >= _OPEN_FILES:
+                self._handles.popitem(last=False)[1].close()
+            handle = (self._aside / self.names[host]).open("ab")
+            if host not in self._written:
+                handle.write(FILE_HEADER)
+                self._written.add(host)
+        self._handles[host] = handle
+        handle.write(records.data)
+        if self._unordered[host]:
+            self._order.setdefault(host, []).append((rank.copy(), size.copy()))
+
+    def finish(self, manifest: str, content: bytes) -> None:
+        """Sort what needs it, then rename every capture to its final name, and last the file `manifest`."""
+        for handle in self._handles.values():
+            handle.close()
+        self._handles.clear()
+        for host, pieces in self._order.items():
+            rank = np.concatenate([piece[0] for piece in pieces])
+            size = np.concatenate([piece[1] for piece in pieces])
+            _sort_records(self._aside / self.names[host], rank, size)
+        (self._aside / manifest).write_bytes(content)
+        (self.folder / manifest).unlink(missing_ok=True)
+        for name in self._replaceable:
+            (self.folder / name).unlink(missing_ok=True)
+        for host in sorted(self._written):
+            (self._aside / self.names[host]).replace(self.folder / self.names[host])
+        (self._aside / manifest).replace(self.folder / manifest)
+
+
+def _sort_records(path: Path, rank: NDArray[np.int64], size: NDArray[np.int64]) -> None:
+    """Rewrite a capture with its records in ascending `rank`; memory does not grow with the file."""
+    order = np.argsort(rank, kind="stable")
+    first = (len(FILE_HEADER) + np.cumsum(size) - size)[order]
+    size = size[order]
+    source = np.asarray(np.memmap(path, np.uint8, "r+"))
+    ends = np.cumsum(size)
+    ordered = path.with_name(path.name + ".ordered")
+    with ordered.open("wb") as out:
+        out.write(FILE_HEADER)
+        done = 0
+        while done < len(size):
+            before = ends[done - 1] if done else 0
+            stop = max(done + 1, int(np.searchsorted(ends, before + _SORT_CHUNK_BYTES, "right")))
+            chunk = np.empty(int(ends[stop - 1] - before), np.uint8)
+            _gather(source, first[done:stop], size[done:stop], chunk)
+            out.write(chunk.data)
+            done = stop
+    ordered.replace(path)

@@ -1,0 +1,85 @@
+"""What the commands other than `forecast` print in a terminal, from the documents `--json` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reports import text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def _table(console: Console, rows: list[list[str]], left: int = 1) -> None:
+    """Aligned columns; the first `left` to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for number, row in enumerate(rows):
+        cells = [cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        console.print("  ".join(cells).rstrip(), style="dim" if number == 0 else "", markup=False, highlight=False)
+
+
+def print_flowlets(report: dict[str, Any], console: Console) -> None:
+    """Gaps and the flowlets at each timeout."""
+    gaps = "  ".join(f"{name} {text.duration(value)}" for name, value in report["gap_ns"].items())
+    console.print(f"{report['trace']}: {report['packets']:,} packets of {report['flows']:,} flows", markup=False)
+    console.print(f"gaps within flows: {gaps}", markup=False)
+    console.print()
+    head = ["timeout", "flowlets", "never split", "packets mean", "p50", "p99", "max", "bytes mean", "p50", "p99", "max"]
+    rows = [head]
+    for row in report["timeouts"]:
+        share = row["never_split"] / row["flows"] if row["flows"] else 0
+        rows.append(
+            [
+                text.duration(row["timeout_ns"]),
+                f"{row['flowlets']:,}",
+                f"{row['never_split']:,} ({100 * share:.0f} %)",
+                text.plain(row["packets_mean"], 1),
+                *(text.plain(row[f"packets_{q}"], 0) for q in ("p50", "p99", "max")),
+                text.size(row["bytes_mean"]),
+                *(text.size(row[f"bytes_{q}"]) for q in ("p50", "p99", "max")),
+            ]
+        )
+    _table(console, rows)
+
+
+def print_rewrite(summary: dict[str, Any], console: Console) -> None:
+    """Files written and what was left out."""
+    console.print(
+        f"{summary['packets']:,} packets, {text.size(summary['bytes'])} in {len(summary['files'])} captures "
+        f"({summary['mode']}): {summary['folder']}",
+        markup=False,
+    )
+    _table(
+        console,
+        [["host", "packets", "bytes", "capture"]]
+        + [[f["host"], f"{f['packets']:,}", text.size(f["bytes"]), f["path"]] for f in summary["files"]],
+    )
+    for title, counts in (("not written", summary["skipped"]), ("changed", summary["mended"])):
+        there = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)
+        if there:
+            console.print(f"{title}: {there}", markup=False)
+
+
+def print_facts(facts: dict[str, Any], console: Console) -> None:
+    """A document of facts as indented lines."""
+    _print_value(facts, console, 0)
+
+
+def _print_value(value: Any, console: Console, depth: int) -> None:
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, item in entries:
+        label = "-" if isinstance(value, list) else str(name).replace("_", " ").removesuffix(" ns")
+        head = f"{'  ' * depth}{label}"
+        if isinstance(item, dict | list) and item:
+            console.print(head, markup=False, highlight=False)
+            _print_value(item, console, depth + 1)
+        elif not isinstance(item, dict | list):
+            console.print(f"{head:<32} {_words(str(name), item)}", markup=False, highlight=False)
+
+
+def _words(name: str, value: Any) -> str:
+    if value is None:
+        return text.NO_VALUE
+    if name.endswith("_ns") and isinstance(value, int) and "time" not in name and not name.startswith(("first", "last")):
+        return text.duration(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,307 @@
+"""The parts of the page, in the order in which they appear: what the template lays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from reports import figures, text
+from reports.data import Comparison, Estimate, Forecast, Variant
+from reports.style import COLOURS, DASH_ARRAYS, Figure
+from reports.words import BY_COLUMN, METRICS, Metric, caveats, headline
+
+_TILES: Final = ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")
+_MOST_GROUPS: Final = 6
+_MOST_PATHS: Final = 24
+_LONGEST_SCENARIO: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A button that shows and hides a variant, and is its legend."""
+
+    number: int
+    label: str
+    shown: bool
+    colour: str
+    dash: str
+    marker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A key number: its mean, its interval, and whether it is the best (or cannot be told from it)."""
+
+    mean: str
+    interval: str = ""
+    best: bool = False
+    tied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Whisker:
+    """A change against the baseline, placed along a track in percent of its width."""
+
+    label: str
+    words: str
+    dot: float
+    left: float
+    width: float
+    mood: str
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A panel of path load: which variant and group it is of, and what it says in words."""
+
+    name: str
+    number: int
+    group: int
+    title: str
+    words: str
+    shown: bool
+
+
+@dataclass(slots=True)
+class _Loads:
+    """Panels of path load and their figures."""
+
+    panels: list[Panel] = field(default_factory=list)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    groups: list[tuple[int, str]] = field(default_factory=list)
+    paths: list[tuple[str, str, str]] = field(default_factory=list)
+    interval_ns: int = 0
+    drops: bool = False
+    capacity: str = ""
+
+
+class Content:
+    """Everything the template needs; text is plain and escaped by the template."""
+
+    def __init__(self, forecast: Forecast) -> None:
+        self.forecast = forecast
+        self.cast = figures.Cast.of(forecast)
+        self.sentence, self.found = headline(forecast)
+        self.metrics = METRICS
+        self.caveats = caveats(forecast)
+        self.trace = forecast.section("trace")
+        self.network = forecast.section("network")
+        self.baseline = forecast.baseline.label if forecast.baseline else ""
+
+    @property
+    def title(self) -> str:
+        """The trace's name."""
+        return str(self.trace.get("name") or self.forecast.folder.resolve().name)
+
+    @cached_property
+    def tiles(self) -> list[tuple[str, str, str]]:
+        """Gains and costs of the answer's variant: title, its value, the baseline's."""
+        if self.found is None or self.forecast.baseline is None:
+            return []
+        rows = []
+        for column in _TILES:
+            metric = BY_COLUMN[column]
+            ours, theirs = (
+                metric.unit(self.forecast.estimate(v, column).mean)
+                for v in (self.found.variant, self.forecast.baseline)
+            )
+            rows.append((metric.title, ours, theirs))
+        return rows
+
+    @cached_property
+    def chips(self) -> list[tuple[str, list[Chip]]]:
+        """The variants by policy."""
+        rows: dict[str, list[Chip]] = {}
+        for number, variant in enumerate(self.cast.variants):
+            look = self.cast.looks[variant]
+            name = variant.policy if variant.timeout_ns is None else text.duration(variant.timeout_ns)
+            chip = Chip(number, name, variant in self.cast.shown, look.colour, look.dash_array, look.marker_shape)
+            rows.setdefault(variant.policy, []).append(chip)
+        return list(rows.items())
+
+    @cached_property
+    def table(self) -> list[tuple[Variant, list[Cell]]]:
+        """Key numbers: a row per variant, a cell per metric."""
+        variants = self.forecast.variants
+        columns = [self._column(metric, variants) for metric in METRICS]
+        return [(variant, [column[row] for column in columns]) for row, variant in enumerate(variants)]
+
+    def _column(self, metric: Metric, variants: Sequence[Variant]) -> list[Cell]:
+        found = [self.forecast.estimate(v, metric.column) for v in variants]
+        words = [metric.unit(e.mean) for e in found]
+        best = min((e for e in found if e.mean is not None), key=lambda e: e.mean or 0.0, default=None)
+        marks = best is not None and len({w for w in words if w != text.NO_VALUE}) > 1
+        cells = []
+        for estimate, mean in zip(found, words, strict=True):
+            first = marks and best is not None and mean == metric.unit(best.mean)
+            tied = marks and not first and best is not None and _overlap(estimate, best)
+            cells.append(Cell(mean, _interval(estimate, metric), first, tied))
+        return cells
+
+    @cached_property
+    def changes(self) -> list[Whisker]:
+        """The answer's metric against the baseline, a row per variant."""
+        metric = self.found.metric if self.found else "delay_p99_ns"
+        rows = [c for v in self.forecast.variants if (c := self.forecast.compared(v, metric)) and c.change is not None]
+        if not rows:
+            return []
+        ends = [e for c in rows for e in (c.change, c.low, c.high) if e is not None]
+        low, high = min(0.0, *ends), max(0.0, *ends)
+        room = max((high - low) * 0.06, 0.01)
+        low, high = low - room, high + room
+        self.zero = (0.0 - low) / (high - low) * 100
+        return [_whisker(c, low, high) for c in rows]
+
+    @property
+    def changes_title(self) -> str:
+        """What `changes` shows."""
+        return BY_COLUMN[self.found.metric].title if self.found else "p99 delay"
+
+    def drawings(self) -> dict[str, Figure]:
+        """Figures by the name under which the page places them."""
+        found: dict[str, Figure] = {}
+        if self.has_delays:
+            curves = self.forecast.curves("delay_ns")
+            found["delay-tail"] = figures.delay_tail(curves, self.cast)
+            found["delay-cdf"] = figures.delay_cdf(curves, self.cast)
+        if self.has_sizes:
+            found["slowdown-p50"] = figures.slowdown(self.forecast.sizes, self.cast, "p50")
+            found["slowdown-p99"] = figures.slowdown(self.forecast.sizes, self.cast, "p99")
+        if self.forecast.profile:
+            found["profile-flowlets"] = figures.profile_flowlets(self.forecast.profile)
+            found["profile-packets"] = figures.profile_packets(self.forecast.profile)
+        return found | self.loads.figures
+
+    @cached_property
+    def has_delays(self) -> bool:
+        """Whether there is a delay to draw."""
+        return any(self.forecast.estimate(v, "delay_p50_ns").mean is not None for v in self.forecast.variants)
+
+    @cached_property
+    def has_sizes(self) -> bool:
+        """Whether there is a slowdown to draw."""
+        return any(row["slowdown_p99"] is not None for rows in self.forecast.sizes.values() for row in rows)
+
+    @cached_property
+    def size_bins(self) -> list[tuple[str, int]]:
+        """Bins of flow size and how many flows they hold (the most of any cell)."""
+        bins: dict[tuple[int, int | None], int] = {}
+        for row in (row for rows in self.forecast.sizes.values() for row in rows if row["flows"]):
+            key = (row["min_bytes"], row["below_bytes"])
+            bins[key] = max(bins.get(key, 0), row["flows"])
+        return [(figures.bin_label(*key), number) for key, number in sorted(bins.items(), key=lambda item: item[0][0])]
+
+    @cached_property
+    def loads(self) -> _Loads:
+        """Path load per variant and group, all on the same axes."""
+        forecast, loads = self.forecast, _Loads()
+        paths = self.network.get("paths") or []
+        sent: dict[int, int] = {}
+        for table in forecast.series.values():
+            totals = table.group_by("group", use_threads=False).aggregate([("bytes", "sum")]).to_pylist()
+            for row in totals:
+                sent[row["group"]] = sent.get(row["group"], 0) + row["bytes_sum"]
+        busiest = sorted(sorted(sent, key=lambda g: -sent[g])[:_MOST_GROUPS])
+        few = max(sent, default=0) <= 1
+        loads.groups = [(g, ("forward", "back")[g] if few else f"group {g}") for g in busiest]
+        found: list[tuple[int, int, figures.Load]] = []
+        for number, variant in enumerate(forecast.variants):
+            for group in busiest if variant in forecast.series else ():
+                ids = [p["path_id"] for p in paths if p.get("group") == group]
+                one = figures.load(forecast.series[variant], group, ids)
+                if one is not None:
+                    found.append((number, group, one))
+        top = max((float(one.bps.max()) for *_, one in found), default=0.0)
+        if not found or top <= 0:
+            return loads
+        until_ns = max(one.bps.shape[1] * one.interval_ns for *_, one in found)
+        rates = [p["rate_bps"] for p in paths if p.get("rate_bps")]
+        capacity = float(min(rates)) if rates else None
+        if capacity is not None and capacity <= 1.7 * top:
+            top = max(top, capacity)
+        if capacity is not None:
+            drawn = "dotted line" if capacity <= top else "above the scale"
+            loads.capacity = f"{text.rate(capacity)} ({drawn})"
+        loads.interval_ns = found[0][2].interval_ns
+        loads.drops = any(bool(one.dropped.any()) for *_, one in found)
+        widest = max(len(one.path_ids) for *_, one in found)
+        loads.paths = _path_legend(widest)
+        first = busiest[0]
+        for number, group, one in found:
+            variant = forecast.variants[number]
+            name = f"load-{number}-{group}"
+            loads.figures[name] = figures.load_panel(one, top, capacity, until_ns)
+            shown = variant in self.cast.shown and group == first
+            words = self._panel_words(variant, one)
+            loads.panels.append(Panel(name, number, group, variant.label, words, shown))
+        return loads
+
+    def _panel_words(self, variant: Variant, one: figures.Load) -> str:
+        share, even = one.share_max, 1 / len(one.path_ids)
+        overall = text.plain(self.forecast.estimate(variant, "imbalance").mean, 2)
+        busiest = f"busiest path {text.percent(share)} of bytes (even: {text.percent(even)})"
+        return f"imbalance {overall}; {busiest}"
+
+    @property
+    def paths(self) -> list[dict[str, Any]]:
+        """Rows of the table of paths, with the keys the template asks for."""
+        keys = ("path_id", "group", "slot", "links", "rate_bps", "delay_ns", "srv6_bytes")
+        rows = self.network.get("paths") or []
+        return [{key: path.get(key) for key in keys} for path in rows[:_MOST_PATHS]]
+
+    @property
+    def links(self) -> list[dict[str, Any]]:
+        """Rows of the table of links, with the keys the template asks for."""
+        keys = ("name", "rate_bps", "delay_ns", "buffer_bytes", "ecn_bytes", "overhead_bytes")
+        rows = self.network.get("links") or []
+        return [{key: link.get(key) for key in keys} for link in rows[:_MOST_PATHS]]
+
+    @property
+    def hidden_paths(self) -> tuple[int, int]:
+        """How many paths and links the tables leave out."""
+        paths, links = (len(self.network.get(name) or []) for name in ("paths", "links"))
+        return max(0, paths - _MOST_PATHS), max(0, links - _MOST_PATHS)
+
+    @property
+    def scenario(self) -> str:
+        """The scenario file, if it lies in the folder and is not overlong."""
+        path = self.forecast.folder / "scenario.toml"
+        content = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        return content if len(content) <= _LONGEST_SCENARIO else ""
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    """Whether two 95 % intervals meet; false if either is unknown."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low <= other.high and other.low <= one.high
+
+
+def _interval(estimate: Estimate, metric: Metric) -> str:
+    """The interval in words; empty if unknown or too narrow to be seen."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = metric.unit(estimate.low), metric.unit(estimate.high)
+    return "" if low == high else text.span(low, high, "–")
+
+
+def _whisker(found: Comparison, low: float, high: float) -> Whisker:
+    def place(value: float) -> float:
+        return round((value - low) / (high - low) * 100, 2)
+
+    change = found.change or 0.0
+    left, right = (place(change if end is None else end) for end in (found.low, found.high))
+    words = text.change(change)
+    if interval := text.change_interval(found.low, found.high):
+        words += f" ({interval})"
+    mood = "unclear" if not found.clear and found.low is not None else "better" if change < 0 else "worse"
+    return Whisker(found.variant.label, words, place(change), left, round(right - left, 2), mood)
+
+
+def _path_legend(paths: int) -> list[tuple[str, str, str]]:
+    """Label, colour and dash of each path of a panel, by its place in the group; none where envelopes are drawn."""
+    if paths > figures.MOST_LINES:
+        return []
+    return [(f"path {n}", COLOURS[n % len(COLOURS)], DASH_ARRAYS[n % len(DASH_ARRAYS)]) for n in range(paths)]

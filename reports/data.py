@@ -1,0 +1,271 @@
+"""A forecast folder read once: its tables, its cells grouped into variants, and estimates over the seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES, SUMMARY
+from reports import text
+from traces.errors import InputError
+from traces.schema import Table
+
+# Student's t for a two-sided 95 % interval, by degrees of freedom from 1; beyond, 1.96 + 2.5 / degrees.
+_T95: Final = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
+    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A policy with its flowlet timeout: the cells that differ only in their seed."""
+
+    policy: str
+    timeout_ns: int | None
+
+    @property
+    def label(self) -> str:
+        """The variant in words, such as `inflight, 100 us`."""
+        return text.variant(self.policy, self.timeout_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The mean of a quantity over `seeds` seeds, with its 95 % interval (none with one seed)."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+    seeds: int = 0
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> Estimate:
+        """Student's t interval of the mean of the values present; a quantity never below zero is kept so."""
+        known = [float(v) for v in values if v is not None and math.isfinite(v)]
+        if not known:
+            return cls(None)
+        n, mean = len(known), math.fsum(known) / len(known)
+        if n == 1:
+            return cls(mean, seeds=1)
+        spread = math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (n - 1))
+        t = _T95[n - 2] if n - 1 <= len(_T95) else 1.96 + 2.5 / (n - 1)
+        half = t * spread / math.sqrt(n)
+        low = mean - half if min(known) < 0 else max(0.0, mean - half)
+        return cls(mean, low, mean + half, n)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A metric of a variant against the baseline's; `low` and `high` bound the change at 95 %, if known."""
+
+    variant: Variant
+    metric: str
+    value: float | None
+    baseline: float | None
+    change: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval of the change excludes zero; false without an interval."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A distribution over the seeds: at each quantile the mean, smallest and largest value."""
+
+    quantile: np.ndarray[Any, np.dtype[np.float64]]
+    mean: np.ndarray[Any, np.dtype[np.float64]]
+    low: np.ndarray[Any, np.dtype[np.float64]]
+    high: np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Forecast:
+    """What a report says comes from here; tables are read when first asked for.
+
+    Raises InputError, naming the file, if one is missing, damaged or of another schema.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.meta = _read_json(folder / "forecast.json")
+        self._cells = _read_table(folder, SUMMARY).to_pydict()
+        self._rows: dict[Variant, list[int]] = {}
+        cells = zip(self._cells["policy"], self._cells["timeout_ns"], strict=True)
+        for row, (policy, timeout_ns) in enumerate(cells):
+            self._rows.setdefault(Variant(policy, timeout_ns), []).append(row)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """An object of `forecast.json`, empty if absent."""
+        value = self.meta.get(name)
+        return value if isinstance(value, dict) else {}
+
+    @cached_property
+    def variants(self) -> list[Variant]:
+        """The baseline first, then policy by policy as the summary has them, timeouts rising."""
+        policies = list(dict.fromkeys(v.policy for v in self._rows))
+        return sorted(
+            self._rows,
+            key=lambda v: (v != self.baseline, policies.index(v.policy), v.timeout_ns or 0),
+        )
+
+    @cached_property
+    def baseline(self) -> Variant | None:
+        """What the others are compared with: as `forecast.json` says, matched to the cells there are."""
+        stated = self.section("baseline")
+        exact = Variant(stated.get("policy", ""), stated.get("timeout_ns"))
+        if exact in self._rows:
+            return exact
+        return next((v for v in self._rows if v.policy == exact.policy), None)
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The comparisons of `forecast.json` whose variant is in the summary."""
+        rows = self.meta.get("comparisons") or []
+        found = [
+            Comparison(
+                Variant(row.get("policy", ""), row.get("timeout_ns")),
+                str(row.get("metric", "")),
+                *(_number(row.get(key)) for key in ("value", "baseline", "change", "low", "high")),
+            )
+            for row in rows
+        ]
+        return [c for c in found if c.variant in self._rows and c.variant != self.baseline]
+
+    def compared(self, variant: Variant, metric: str) -> Comparison | None:
+        """The comparison of a variant in one metric."""
+        return next((c for c in self.comparisons if c.variant == variant and c.metric == metric), None)
+
+    def seeds(self, variant: Variant) -> int:
+        """How many seeds the variant was run with."""
+        return len(self._rows[variant])
+
+    @property
+    def most_seeds(self) -> int:
+        """The largest number of seeds of any variant."""
+        return max((len(rows) for rows in self._rows.values()), default=0)
+
+    def values(self, variant: Variant, column: str) -> list[float | None]:
+        """A summary column's values over the seeds; `marked_ratio` is derived: marked / delivered."""
+        rows = self._rows[variant]
+        if column == "marked_ratio":
+            pairs = zip(self.values(variant, "ecn_marked"), self.values(variant, "delivered"), strict=True)
+            return [marked / delivered if marked is not None and delivered else None for marked, delivered in pairs]
+        return [self._cells[column][row] for row in rows]
+
+    def estimate(self, variant: Variant, column: str) -> Estimate:
+        """A summary column's mean over the seeds, with its interval."""
+        return Estimate.of(self.values(variant, column))
+
+    def best_first(self, column: str = "delay_p99_ns") -> list[Variant]:
+        """Variants that have a value, lowest mean first."""
+        means = [(self.estimate(v, column).mean, i, v) for i, v in enumerate(self.variants)]
+        return [v for _, _, v in sorted((m, i, v) for m, i, v in means if m is not None)]
+
+    @cached_property
+    def shown(self) -> list[Variant]:
+        """What figures show at first: all of up to five variants, else the baseline and each policy's best."""
+        if len(self.variants) <= 5:
+            return self.variants
+        best: dict[str, Variant] = {}
+        for variant in [*self.best_first(), *self.variants]:
+            best.setdefault(variant.policy, variant)
+        if self.baseline is not None:
+            best[self.baseline.policy] = self.baseline
+        return [v for v in self.variants if best[v.policy] == v][:8]
+
+    def curves(self, metric: str) -> dict[Variant, Curve]:
+        """The distribution of a metric per variant, over the seeds, quantiles rising."""
+        table = self.distributions.filter(pc.equal(self.distributions["metric"], metric))
+        table = table.filter(pc.is_finite(table["value"]))
+        keys = ["policy", "timeout_ns", "quantile"]
+        grouped = table.group_by(keys, use_threads=False).aggregate(
+            [("value", "mean"), ("value", "min"), ("value", "max")]
+        )
+        grouped = grouped.sort_by("quantile")
+        curves = {}
+        for variant, part in _by_variant(grouped):
+            quantile, mean, low, high = (
+                part[name].to_numpy() for name in ("quantile", "value_mean", "value_min", "value_max")
+            )
+            curves[variant] = Curve(quantile, *(np.maximum.accumulate(v) for v in (mean, low, high)))
+        return curves
+
+    @cached_property
+    def distributions(self) -> Any:
+        """The table of that name."""
+        return _read_table(self.folder, DISTRIBUTIONS)
+
+    @cached_property
+    def sizes(self) -> dict[Variant, list[dict[str, Any]]]:
+        """Rows of `sizes` per variant."""
+        rows: dict[Variant, list[dict[str, Any]]] = {}
+        for row in _read_table(self.folder, SIZES).to_pylist():
+            rows.setdefault(Variant(row["policy"], row["timeout_ns"]), []).append(row)
+        return rows
+
+    @cached_property
+    def series(self) -> dict[Variant, Any]:
+        """Arrow table of `series` per variant."""
+        return dict(_by_variant(_read_table(self.folder, SERIES)))
+
+    @cached_property
+    def profile(self) -> list[dict[str, Any]]:
+        """Rows of `profile`, timeouts rising."""
+        rows: list[dict[str, Any]] = _read_table(self.folder, PROFILE).to_pylist()
+        return sorted(rows, key=lambda row: row["timeout_ns"])
+
+
+def _by_variant(table: Any) -> Iterator[tuple[Variant, Any]]:
+    """The rows of each variant, in the table's order."""
+    keys = table.group_by(["policy", "timeout_ns"], use_threads=False).aggregate([]).to_pylist()
+    for key in keys:
+        variant = Variant(key["policy"], key["timeout_ns"])
+        timeout = table["timeout_ns"]
+        same = pc.is_null(timeout) if variant.timeout_ns is None else pc.equal(timeout, variant.timeout_ns)
+        rows = pc.and_(pc.equal(table["policy"], variant.policy), pc.fill_null(same, False))
+        yield variant, table.filter(rows)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number of a JSON document, or None."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; a forecast folder is made by `segcast forecast`") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: unreadable ({error}); run `segcast forecast` again") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: holds no JSON object; run `segcast forecast` again")
+    return document
+
+
+def _read_table(folder: Path, table: Table) -> Any:
+    """The columns of the schema, from the folder."""
+    path = folder / f"{table.name}.parquet"
+    try:
+        return pq.read_table(path, columns=table.names(), use_threads=False).select(table.names())
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; a forecast folder is made by `segcast forecast`") from None
+    except KeyError as error:
+        raise InputError(f"{path}: column {error} is missing; run `segcast forecast` again") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: unreadable ({reason}); run `segcast forecast` again") from None

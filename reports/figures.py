@@ -1,0 +1,379 @@
+"""The figures of a report: tables of a forecast in, plotly figures (as JSON-ready dicts) out; nothing else happens.
+
+A trace that belongs to a variant carries its number in `meta.variant`, so that the page can show and hide variants in
+all figures at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from reports import text
+from reports.data import Curve, Forecast, Variant
+from reports.style import (
+    COLOURS,
+    DASHES,
+    GRID,
+    INK,
+    MARKERS,
+    MUTED,
+    Figure,
+    Look,
+    axis,
+    label,
+    layout,
+    log_axis,
+    looks,
+    widened,
+)
+
+_MOST_INTERVALS: Final = 120
+MOST_LINES: Final = 6
+_POINTS: Final = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The variants of a report in order, how each is drawn and which are shown at first."""
+
+    variants: Sequence[Variant]
+    looks: Mapping[Variant, Look]
+    shown: frozenset[Variant]
+
+    @classmethod
+    def of(cls, forecast: Forecast) -> Cast:
+        """The variants of a forecast."""
+        variants = forecast.variants
+        return cls(variants, looks(variants, forecast.baseline), frozenset(forecast.shown))
+
+    def common(self, variant: Variant) -> dict[str, Any]:
+        """What every trace of a variant carries."""
+        return {
+            "type": "scatter",
+            "name": label(text.typeset(variant.label)),
+            "meta": {"variant": self.variants.index(variant)},
+            "visible": variant in self.shown,
+        }
+
+    def line(self, variant: Variant, **changes: Any) -> dict[str, Any]:
+        """A trace in the look of a variant: a line with a few markers."""
+        look = self.looks[variant]
+        return {
+            **self.common(variant),
+            "mode": "lines+markers",
+            "line": {"color": look.colour, "dash": look.dash, "width": 2.2},
+            "marker": {"symbol": look.marker, "size": 8, "color": look.colour, "maxdisplayed": 7},
+            **changes,
+        }
+
+    def band(self, variant: Variant, x: list[float | None], y: list[float | None]) -> dict[str, Any]:
+        """A light area in the colour of a variant."""
+        return {
+            **self.common(variant),
+            "mode": "lines",
+            "x": x,
+            "y": y,
+            "fill": "toself",
+            "fillcolor": translucent(self.looks[variant].colour, 0.13),
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+        }
+
+
+def translucent(colour: str, opacity: float) -> str:
+    """A `#rrggbb` colour with an opacity."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def short(values: Any, digits: int = 4) -> list[float | None]:
+    """Numbers to a few significant digits, which keeps the page small; what is not finite becomes None."""
+    return [float(f"{v:.{digits}g}") if v is not None and math.isfinite(v) else None for v in values]
+
+
+def delay_cdf(curves: Mapping[Variant, Curve], cast: Cast) -> Figure:
+    """Share of received packets that arrived within a delay: mean over seeds, band from least to most."""
+    y = {
+        "range": [0, 1.01],
+        "tickvals": [0, 0.25, 0.5, 0.75, 1],
+        "ticktext": ["0", "25 %", "50 %", "75 %", "100 %"],
+    }
+    return _delay(curves, cast, axis("packets received by then", **y), np.linspace(0, 1, _POINTS), tail=False)
+
+
+def delay_tail(curves: Mapping[Variant, Curve], cast: Cast) -> Figure:
+    """The slowest packets: share of received packets slower than a delay, on a logarithmic axis."""
+    finest = min((1 - c.quantile[c.quantile < 1].max(initial=0) for c in curves.values()), default=1e-3)
+    decades = max(2, min(6, math.ceil(-math.log10(max(finest, 1e-6)) - 1e-6)))
+    y = axis(
+        "packets slower than that",
+        type="log",
+        range=[-decades - 0.05, 0.05],
+        tickvals=[10.0**-d for d in range(decades + 1)],
+        ticktext=["all", "1 in 10", "1 in 100", *(f"1 in {text.count(10**d)}" for d in range(3, decades + 1))],
+    )
+    return _delay(curves, cast, y, 1 - np.logspace(0, -decades, _POINTS), tail=True)
+
+
+def _delay(curves: Mapping[Variant, Curve], cast: Cast, y_axis: Any, wanted: Any, *, tail: bool) -> Figure:
+    """Bands and lines of every variant at the wanted quantiles."""
+    bands, lines = [], []
+    for variant in cast.variants:
+        if (curve := curves.get(variant)) is None or not len(curve.quantile):
+            continue
+        rows = np.unique(np.searchsorted(curve.quantile, wanted - 1e-12).clip(max=len(curve.quantile) - 1))
+        if tail:
+            rows = rows[curve.quantile[rows] < 1]
+        mean, low, high = (np.maximum(v[rows], 1.0) for v in (curve.mean, curve.low, curve.high))
+        quantile = curve.quantile[rows]
+        share = short(1 - quantile if tail else quantile, 6)
+        hover = [
+            f"{text.typeset(text.percent(s))} {'slower than' if tail else 'within'} {text.typeset(text.duration(m))}"
+            for s, m in zip(share, mean, strict=True)
+        ]
+        lines.append(
+            cast.line(
+                variant, x=short(mean), y=share, text=hover, hovertemplate="%{text}<extra>%{fullData.name}</extra>"
+            )
+        )
+        if (high > low).any():
+            bands.append(cast.band(variant, [*short(low), *reversed(short(high))], [*share, *reversed(share)]))
+    least = min((float(c.low.min(initial=np.inf)) for c in curves.values()), default=1e3)
+    # The slowest half percent is for the other panel.
+    ends = [c.high if tail else c.high[c.quantile <= max(0.995, c.quantile.min())] for c in curves.values()]
+    most = max((float(end.max(initial=1.0)) for end in ends), default=1e6)
+    x_axis = log_axis("one-way delay", max(least, 1.0), max(most, 1.0), text.duration)
+    return {"data": bands + lines, "layout": layout(xaxis=x_axis, yaxis=y_axis)}
+
+
+def slowdown(sizes: Mapping[Variant, list[dict[str, Any]]], cast: Cast, quantile: str) -> Figure:
+    """Slowdown at a quantile (`p50`, `p99`) by flow size: mean over seeds, whiskers from least to most."""
+    below = {row["min_bytes"]: row["below_bytes"] for rows in sizes.values() for row in rows if row["flows"]}
+    order = sorted(below)
+    step = min(0.07, 0.6 / max(len(cast.variants), 1))
+    data: list[dict[str, Any]] = []
+    for number, variant in enumerate(cast.variants):
+        found: dict[int, list[float]] = {}
+        for row in sizes.get(variant, []):
+            if row[f"slowdown_{quantile}"] is not None:
+                found.setdefault(row["min_bytes"], []).append(row[f"slowdown_{quantile}"])
+        places = [place for place in order if place in found]
+        if not places:
+            continue
+        mean = [math.fsum(found[p]) / len(found[p]) for p in places]
+        words = [
+            f"{text.typeset(bin_label(p, below[p]))}: {text.plain(m)}× "
+            f"({text.plain(min(found[p]))} to {text.plain(max(found[p]))})"
+            for p, m in zip(places, mean, strict=True)
+        ]
+        trace = cast.line(
+            variant,
+            x=short(order.index(p) + (number - (len(cast.variants) - 1) / 2) * step for p in places),
+            y=short(mean),
+            text=words,
+            hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+        )
+        trace["marker"].pop("maxdisplayed")
+        if any(len(found[p]) > 1 for p in places):
+            trace["error_y"] = {
+                "type": "data",
+                "symmetric": False,
+                "array": short(max(found[p]) - m for p, m in zip(places, mean, strict=True)),
+                "arrayminus": short(m - min(found[p]) for p, m in zip(places, mean, strict=True)),
+                "thickness": 1.2,
+                "width": 3,
+            }
+        data.append(trace)
+    extremes = [row[f"slowdown_{quantile}"] for rows in sizes.values() for row in rows]
+    known: list[float] = [value for value in extremes if value is not None] or [1.0, 2.0]
+    x_axis = axis(
+        "flow size",
+        range=[-0.5, max(len(order), 1) - 0.5],
+        tickvals=list(range(len(order))),
+        ticktext=[label(text.typeset(bin_label(p, below[p], brief=True))) for p in order],
+        showgrid=False,
+    )
+    y_axis = log_axis(
+        "times the empty network", max(min(known), 1e-3), max(*known, 1e-3), lambda v: f"{text.plain(v)}×"
+    )
+    return {"data": data, "layout": layout(xaxis=x_axis, yaxis=y_axis)}
+
+
+def bin_label(low: int, below: int | None, *, brief: bool = False) -> str:
+    """A bin of flow sizes in words: `1 kB to 10 kB`; brief, as a tick: `1 kB+`."""
+    if low <= 1:
+        return f"<{text.size(below)}" if below else "all"
+    if brief or below is None:
+        return f"{text.size(low)}+"
+    return f"{text.size(low)} to {text.size(below)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Bytes sent into a group's paths over time, for one variant: `bps` has a row per path, a column per interval."""
+
+    path_ids: list[int]
+    interval_ns: int
+    bps: np.ndarray[Any, np.dtype[np.float64]]
+    dropped: np.ndarray[Any, np.dtype[np.int64]]
+    bytes: np.ndarray[Any, np.dtype[np.int64]]
+
+    @property
+    def share_max(self) -> float | None:
+        """The busiest path's part of all bytes."""
+        total = int(self.bytes.sum())
+        return int(self.bytes.max()) / total if total else None
+
+
+def load(series: Any, group: int, path_ids: Sequence[int] = ()) -> Load | None:
+    """The series of one variant and group on a dense grid, neighbours joined to at most 120 intervals.
+
+    `path_ids` names the group's paths, so that an idle one counts as zero; None if nothing was sent.
+    """
+    rows = series.filter(np.asarray(series["group"]) == group)
+    if not len(rows):
+        return None
+    path, start, sent, lost = (rows[n].to_numpy() for n in ("path_id", "start_ns", "bytes", "dropped"))
+    interval_ns = int(rows["interval_ns"][0].as_py())
+    ids = sorted({*path.tolist(), *path_ids})
+    column = start // interval_ns
+    joined = max(1, math.ceil((int(column.max()) + 1) / _MOST_INTERVALS))
+    shape = (len(ids), int(column.max()) // joined + 1)
+    place = (np.searchsorted(ids, path), column // joined)
+    sent_bytes, drops = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    np.add.at(sent_bytes, place, sent.astype(np.int64))
+    np.add.at(drops, place, lost.astype(np.int64))
+    interval_ns *= joined
+    return Load(ids, interval_ns, sent_bytes * 8e9 / interval_ns, drops, sent_bytes.sum(axis=1))
+
+
+def load_panel(found: Load, top_bps: float, capacity_bps: float | None, until_ns: int) -> Figure:
+    """One panel of path load over time: a line per path, or with many paths their envelope and mean.
+
+    `top_bps` and `until_ns` end the axes, the same for all panels; drops are crosses on the path that lost them.
+    """
+    scale, unit = text.rate_unit(top_bps)
+    time_scale, time_unit = _time_unit(until_ns)
+    step = found.interval_ns / time_scale
+    hover = f"%{{x:.4~g}} {time_unit}: %{{y:.3~g}} {unit}<extra>%{{fullData.name}}</extra>"
+    base = {"type": "scatter", "mode": "lines", "x0": step / 2, "dx": step, "hovertemplate": hover}
+    data: list[dict[str, Any]] = []
+    if len(found.path_ids) <= MOST_LINES:
+        lines = [(f"path {p}", found.bps[i], path_line(i)) for i, p in enumerate(found.path_ids)]
+    else:
+        least, most = found.bps.min(axis=0) / scale, found.bps.max(axis=0) / scale
+        times = short((np.arange(len(least)) + 0.5) * step, 6)
+        area = {"x": [*times, *reversed(times)], "y": [*short(most), *reversed(short(least))]}
+        fill = {"fill": "toself", "fillcolor": translucent(COLOURS[0], 0.25), "line": {"width": 0}}
+        data.append({"type": "scatter", "mode": "lines", "hoverinfo": "skip", **area, **fill})
+        lines = [
+            ("busiest path", found.bps.max(axis=0), {"color": COLOURS[0], "width": 1.6}),
+            ("mean of paths", found.bps.mean(axis=0), {"color": INK, "width": 1.6, "dash": "dash"}),
+        ]
+    data += [{**base, "name": name, "y": short(values / scale), "line": line} for name, values, line in lines]
+    losses = np.argwhere(found.dropped > 0)
+    if len(losses):
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "dropped",
+                "x": short((losses[:, 1] + 0.5) * step, 6),
+                "y": short(found.bps[losses[:, 0], losses[:, 1]] / scale),
+                "text": [f"path {found.path_ids[i]}: {text.count(found.dropped[i, j])} dropped" for i, j in losses],
+                "hovertemplate": "%{text}<extra></extra>",
+                "marker": {"symbol": "x-thin", "size": 7, "color": INK, "line": {"width": 1.4, "color": INK}},
+            }
+        )
+    shapes = []
+    if capacity_bps is not None and capacity_bps <= top_bps:
+        line = {"color": MUTED, "width": 1.4, "dash": "dot"}
+        end = {"y0": capacity_bps / scale, "y1": capacity_bps / scale, "x0": 0, "x1": 1, "xref": "paper"}
+        shapes.append({"type": "line", "line": line, **end})
+    x_axis = axis(f"time ({time_unit})", range=[0, until_ns / time_scale], nticks=5)
+    y_axis = axis(unit, range=[0, top_bps / scale * 1.06], nticks=5)
+    return {"data": data, "layout": layout(xaxis=x_axis, yaxis=y_axis, shapes=shapes, height=230)}
+
+
+def path_line(place: int) -> dict[str, Any]:
+    """How the path at a place of its group is drawn."""
+    return {"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)], "width": 1.8}
+
+
+def _time_unit(span_ns: float) -> tuple[float, str]:
+    """The scale and unit in which to draw times up to `span_ns`."""
+    units = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
+    return next(((scale, unit) for scale, unit in units if span_ns >= 2 * scale), (1.0, "ns"))
+
+
+def profile_flowlets(profile: Sequence[dict[str, Any]]) -> Figure:
+    """Flowlets against the timeout, with the number of flows as the floor they fall to."""
+    times = [row["timeout_ns"] for row in profile]
+    counts = [row["flowlets"] for row in profile]
+    flows = max((row["flows"] for row in profile), default=0)
+    words = [
+        f"{text.typeset(text.duration(t))}: {text.count(row['flowlets'])} flowlets, "
+        f"{text.count(row['never_split'])} of {text.count(row['flows'])} flows never split"
+        for t, row in zip(times, profile, strict=True)
+    ]
+    line = {"color": COLOURS[0], "width": 2.2}
+    marker = {"symbol": "circle", "size": 8, "color": COLOURS[0]}
+    trace = {"type": "scatter", "mode": "lines+markers", "name": "flowlets", "x": times, "y": counts}
+    floor = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": flows, "y1": flows}
+    note = {"text": f"{text.count(flows)} flows", "xref": "paper", "x": 0.01, "xanchor": "left", "yanchor": "bottom"}
+    note |= {"y": math.log10(max(flows, 1)), "showarrow": False, "font": {"size": 15, "color": MUTED}}
+    low, high = max(min([*counts, flows], default=1), 1), max([*counts, flows, 1])
+    return {
+        "data": [{**trace, "line": line, "marker": marker, "text": words, "hovertemplate": "%{text}<extra></extra>"}],
+        "layout": layout(
+            xaxis=_timeout_axis(times),
+            yaxis=log_axis("flowlets", low, high * 1.3, text.count),
+            shapes=[{**floor, "line": {"color": MUTED, "width": 1.4, "dash": "dot"}}],
+            annotations=[note],
+        ),
+    }
+
+
+def profile_packets(profile: Sequence[dict[str, Any]]) -> Figure:
+    """Packets per flowlet against the timeout: median, mean, p90, p99 and the largest."""
+    times = [row["timeout_ns"] for row in profile]
+    data, known = [], [1.0]
+    curves = (("max", "largest"), ("p99", "p99"), ("p90", "p90"), ("mean", "mean"), ("p50", "median"))
+    for place, (column, name) in enumerate(curves):
+        values = [row[f"packets_{column}"] for row in profile]
+        known += [v for v in values if v is not None]
+        words = [f"{text.typeset(text.duration(t))}: {text.plain(v)}" for t, v in zip(times, values, strict=True)]
+        colour = COLOURS[place]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": times,
+                "y": short(None if v is None else max(v, 1e-9) for v in values),
+                "text": words,
+                "hovertemplate": "%{text} packets<extra>%{fullData.name}</extra>",
+                "line": {"color": colour, "dash": DASHES[place], "width": 2.2},
+                "marker": {"symbol": MARKERS[place], "size": 8, "color": colour},
+            }
+        )
+    legend = {
+        "orientation": "h",
+        "x": 0,
+        "y": 1.02,
+        "yanchor": "bottom",
+        "font": {"size": 15},
+        "traceorder": "reversed",
+    }
+    y_axis = log_axis("packets per flowlet", 1, max(known), text.count)
+    return {"data": data, "layout": layout(xaxis=_timeout_axis(times), yaxis=y_axis, showlegend=True, legend=legend)}
+
+
+def _timeout_axis(times: Sequence[int]) -> dict[str, Any]:
+    low, high = widened(max(min(times, default=1_000), 1), max([*times, 1]))
+    return log_axis("flowlet timeout", low, high, text.duration, gridcolor=GRID)

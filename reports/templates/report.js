@@ -1,0 +1,94 @@
+(function () {
+  "use strict";
+  var figures = JSON.parse(document.getElementById("figures").textContent);
+  var plots = Array.prototype.slice.call(document.querySelectorAll(".plot"));
+  var chips = Array.prototype.slice.call(document.querySelectorAll(".chip"));
+  var panels = Array.prototype.slice.call(document.querySelectorAll(".panel"));
+  var groupChoice = document.getElementById("group");
+  var shown = new Set(chips.filter(isPressed).map(variantOf));
+  if (!chips.length) { shown.add(0); }
+
+  function isPressed(chip) { return chip.getAttribute("aria-pressed") === "true"; }
+  function variantOf(element) { return Number(element.dataset.variant); }
+
+  // A hidden plot has no width to be drawn in: it is drawn when first shown.
+  function draw(div) {
+    if (div.drawn || !div.offsetWidth) { return; }
+    div.drawn = true;
+    var figure = figures[div.dataset.figure];
+    figure.data.forEach(function (trace) {
+      if (trace.meta) { trace.visible = shown.has(trace.meta.variant); }
+    });
+    var axis = figure.layout.xaxis;
+    if (axis.ticktext) {
+      div.ticks = { vals: axis.tickvals, text: axis.ticktext };
+      Object.assign(axis, ticksFor(div, div.offsetWidth));
+    }
+    window.Plotly.newPlot(div, figure.data, figure.layout, { responsive: true, displayModeBar: false, doubleClick: false });
+  }
+
+  // As many of the labels of the x axis as fit side by side, evenly thinned.
+  function ticksFor(div, width) {
+    var longest = Math.max.apply(null, div.ticks.text.map(function (label) { return label.length; }).concat([1]));
+    var room = Math.max(1, Math.floor((width - 85) / (longest * 9 + 14)));
+    var stride = Math.ceil(div.ticks.text.length / room);
+    function kept(value, index) { return index % stride === 0; }
+    return { tickvals: div.ticks.vals.filter(kept), ticktext: div.ticks.text.filter(kept) };
+  }
+  function fitTicks(div, width) {
+    if (!div.drawn || !div.ticks || !width) { return; }
+    var ticks = ticksFor(div, width);
+    if (ticks.tickvals.length !== div.layout.xaxis.tickvals.length) {
+      window.Plotly.relayout(div, { "xaxis.tickvals": ticks.tickvals, "xaxis.ticktext": ticks.ticktext });
+    }
+  }
+  window.addEventListener("resize", function () { plots.forEach(function (div) { fitTicks(div, div.offsetWidth); }); });
+
+  function update() {
+    chips.forEach(function (chip) { chip.setAttribute("aria-pressed", String(shown.has(variantOf(chip)))); });
+    document.querySelectorAll(".legend-row").forEach(function (row) {
+      row.classList.toggle("none-shown", !row.querySelector('[aria-pressed="true"]'));
+    });
+    panels.forEach(function (panel) {
+      var rightGroup = !groupChoice || panel.dataset.group === groupChoice.value;
+      panel.hidden = !(rightGroup && shown.has(variantOf(panel)));
+    });
+    plots.forEach(function (div) {
+      if (!div.drawn) { draw(div); return; }
+      var indices = [], visible = [];
+      div.data.forEach(function (trace, index) {
+        if (trace.meta) { indices.push(index); visible.push(shown.has(trace.meta.variant)); }
+      });
+      if (indices.length) { window.Plotly.restyle(div, { visible: visible }, indices); }
+      else if (div.offsetWidth) { window.Plotly.Plots.resize(div); }
+    });
+  }
+
+  chips.forEach(function (chip) {
+    chip.addEventListener("click", function () {
+      var variant = variantOf(chip);
+      if (!shown.delete(variant)) { shown.add(variant); }
+      update();
+    });
+  });
+  if (groupChoice) { groupChoice.addEventListener("change", update); }
+
+  // Plots are drawn to the width of the screen; paper has its own.
+  function resize(paper) {
+    plots.forEach(function (div) {
+      if (!div.drawn) { return; }
+      var small = div.classList.contains("small");
+      if (paper) {
+        window.Plotly.relayout(div, { autosize: false, width: 335, height: small ? 200 : 250 });
+        fitTicks(div, 335);
+      } else {
+        window.Plotly.relayout(div, { autosize: true, width: null, height: small ? 230 : 340 });
+        fitTicks(div, div.offsetWidth);
+      }
+    });
+  }
+  window.addEventListener("beforeprint", function () { resize(true); });
+  window.addEventListener("afterprint", function () { resize(false); });
+
+  plots.forEach(draw);
+})();

@@ -1,0 +1,124 @@
+"""A forecast in a terminal: the answer first, then one line per policy and timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from reports import text
+from reports.data import Forecast, Variant
+from reports.words import headline
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH: Final = 100
+_LONGEST_NAME: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column: its title, its text for a variant, and how gladly it is left out of a narrow terminal (0: never)."""
+
+    title: str
+    words: Callable[[Forecast, Variant], str]
+    rank: int = 0
+
+
+def _mean(column: str, unit: Callable[[float | None], str]) -> Callable[[Forecast, Variant], str]:
+    return lambda forecast, variant: unit(forecast.estimate(variant, column).mean)
+
+
+def _against(forecast: Forecast, variant: Variant) -> str:
+    """The change of p99 delay: `-31 % (-35 to -27)`."""
+    if variant == forecast.baseline:
+        return "baseline"
+    found = forecast.compared(variant, "delay_p99_ns")
+    if found is None:
+        return text.NO_VALUE
+    interval = text.change_interval(found.low, found.high)
+    return text.change(found.change) + (f" ({interval})" if interval else "")
+
+
+def _policy(forecast: Forecast, variant: Variant) -> str:
+    name = "".join(c if c.isprintable() else "?" for c in variant.policy)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 2]}.."
+
+
+_COLUMNS: Final = (
+    _Column("policy", _policy),
+    _Column("timeout", lambda _, v: text.NO_VALUE if v.timeout_ns is None else text.duration(v.timeout_ns)),
+    _Column("p50", _mean("delay_p50_ns", text.duration), 5),
+    _Column("p99", _mean("delay_p99_ns", text.duration)),
+    _Column("change of p99", _against),
+    _Column("p99.9", _mean("delay_p999_ns", text.duration), 4),
+    _Column("queue99", _mean("queue_p99_ns", text.duration), 6),
+    _Column("FCT99", _mean("fct_p99_ns", text.duration), 3),
+    _Column("drops", _mean("drop_ratio", text.percent), 1),
+    _Column("reord", _mean("reordered_ratio", text.percent), 2),
+    _Column("imbal", _mean("imbalance", lambda v: text.plain(v, 2)), 7),
+)
+_LEFT: Final = ("policy", "change of p99")
+
+
+def print_forecast(folder: Path, console: Console) -> None:
+    """Print the answer and the key numbers of a forecast folder; plain ASCII, styled only in a terminal.
+
+    A narrow terminal loses columns rather than alignment. Raises InputError as `Forecast` does.
+    """
+    forecast = Forecast(folder)
+    stated = str(forecast.meta.get("answer") or "")
+    sentence, found = headline(forecast)
+    width = console.width if console.is_terminal else WIDTH
+
+    def say(line: str, style: str = "") -> None:
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    say(stated or sentence, "bold")
+    say("")
+    lines, left_out = table(forecast, min(width, WIDTH))
+    best = found.variant if found is not None else None
+    for variant, line in lines:
+        say(line, "dim" if variant is None else "bold" if variant == best else "")
+    say("")
+    for note in _notes(forecast, left_out):
+        say(note, "dim")
+
+
+def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, str]], bool]:
+    """Aligned lines with their variants (None: the head), and whether columns had to go to fit `width`."""
+    cells = {c: [c.title, *(c.words(forecast, v) for v in forecast.variants)] for c in _COLUMNS}
+    kept = list(_COLUMNS)
+    gap = 2
+
+    def needed() -> int:
+        return sum(max(map(len, cells[c])) for c in kept) + gap * (len(kept) - 1)
+
+    if needed() > width:
+        gap = 1
+    while needed() > width and any(c.rank for c in kept):
+        kept.remove(max(kept, key=lambda c: c.rank))
+    lines = []
+    for row, variant in enumerate([None, *forecast.variants]):
+        parts = [
+            cells[c][row].ljust(size) if c.title in _LEFT else cells[c][row].rjust(size)
+            for c in kept
+            for size in (max(map(len, cells[c])),)
+        ]
+        lines.append((variant, (" " * gap).join(parts).rstrip()))
+    return lines, len(kept) < len(_COLUMNS)
+
+
+def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
+    seeds = forecast.most_seeds
+    if seeds > 1:
+        yield f"Means over {seeds} seeds, 95 % intervals in parentheses. Delays are one-way, of received packets."
+    else:
+        yield "One seed, so no intervals. Delays are one-way, of received packets."
+    excluded = sum(n for n in forecast.section("excluded").values() if isinstance(n, int))
+    if excluded:
+        yield f"{text.count(excluded)} packets of the trace are left out; the report says why."
+    if left_out:
+        yield "Some columns do not fit here; the report has them all."

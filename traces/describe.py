@@ -1,0 +1,138 @@
+"""Summarises a trace as plain data: what `segcast inspect` prints, as text or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import polars as pl
+
+from traces.trace import Trace
+
+LINKTYPE_NAMES: Final = {
+    0: "null",
+    1: "ethernet",
+    9: "ppp",
+    12: "raw ip",
+    14: "raw ip",
+    101: "raw ip",
+    108: "loop",
+    113: "linux sll",
+    228: "ipv4",
+    229: "ipv6",
+    276: "linux sll2",
+}
+PROTOCOL_NAMES: Final = {
+    1: "icmp",
+    2: "igmp",
+    4: "ipip",
+    6: "tcp",
+    17: "udp",
+    33: "dccp",
+    41: "ipv6",
+    43: "srv6 or routing",
+    47: "gre",
+    50: "esp",
+    51: "ah",
+    58: "icmpv6",
+    89: "ospf",
+    103: "pim",
+    112: "vrrp",
+    132: "sctp",
+    136: "udp-lite",
+    143: "ethernet",
+}
+_TALKERS: Final = 10
+
+
+def describe(trace: Trace) -> dict[str, Any]:
+    """What a trace holds and how good it is, from `trace.json` and the flows table alone; ready for JSON.
+
+    Shares are fractions of 1; a value that cannot be known is None. Bytes are bytes on the wire.
+    """
+    sources = trace.info["sources"]
+    flows = trace.flows
+    packets = trace.packet_count
+    first = min(_known(s["first_ns"] for s in sources), default=None)
+    last = max(_known(s["last_ns"] for s in sources), default=None)
+    truncated = sum(s["truncated_packets"] for s in sources)
+    one_sided = int(flows["reverse_flow_id"].null_count())
+    return {
+        "packets": packets,
+        "flows": trace.flow_count,
+        "wire_bytes": sum(s["wire_bytes"] for s in sources),
+        "captured_bytes": sum(s["captured_bytes"] for s in sources),
+        "first_ns": first,
+        "last_ns": last,
+        "duration_ns": None if first is None or last is None else last - first,
+        "protocols": _by(flows, "protocol", PROTOCOL_NAMES),
+        "ip_versions": _by(flows, "ip_version", {4: "ipv4", 6: "ipv6"}),
+        "link_types": _link_types(sources),
+        "packets_without_ip": sum(trace.info["skipped"].values()),
+        "skipped": dict(sorted(trace.info["skipped"].items(), key=lambda item: -item[1])),
+        "truncated_packets": truncated,
+        "truncated_share": truncated / packets if packets else None,
+        "one_sided_flows": one_sided,
+        "one_sided_share": one_sided / len(flows) if len(flows) else None,
+        "flows_with_rtt": len(flows) - int(flows["rtt_min_ns"].null_count()),
+        "rtt_min_ns": _whole(flows["rtt_min_ns"].min()),
+        "rtt_median_ns": _whole(flows["rtt_median_ns"].median()),
+        "time_steps_backwards": sum(s["time_steps_backwards"] for s in sources),
+        "furthest_step_backwards_ns": max((s["furthest_step_backwards_ns"] for s in sources), default=0),
+        "packets_without_time": sum(s["packets_without_time"] for s in sources),
+        "top_talkers": _talkers(flows),
+        "sources": [
+            {
+                "path": s["path"],
+                "bytes": s["bytes"],
+                "sha256": s["sha256"],
+                "format": s["format"],
+                "compression": s["compression"],
+                "packets": s["packets"],
+                "first_ns": s["first_ns"],
+                "last_ns": s["last_ns"],
+                "snaplen_bytes": max(s["snaplens"], default=0) or None,
+                "longest_captured_bytes": s["longest_captured_bytes"],
+                "clock_resolution_ns": max(s["clock_resolutions_ns"], default=None),
+                "clock_unit_seen_ns": s["clock_unit_seen_ns"],
+                "damage": s["damage"],
+            }
+            for s in sources
+        ],
+    }
+
+
+def _known(values: Iterable[int | None]) -> list[int]:
+    return [value for value in values if value is not None]
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _by(flows: pl.DataFrame, column: str, names: dict[int, str]) -> list[dict[str, Any]]:
+    """Flows, packets and bytes per value of `column`, most bytes first."""
+    sums = flows.group_by(column).agg(pl.len().alias("flows"), pl.col("packets", "bytes").sum())
+    rows = sums.sort(["bytes", column], descending=[True, False]).rows()
+    return [
+        {column: int(key), "name": names.get(key, str(key)), "flows": n, "packets": p, "wire_bytes": b}
+        for key, n, p, b in rows
+    ]
+
+
+def _link_types(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    counts: dict[int, int] = {}
+    for source in sources:
+        for link, count in source["linktypes"].items():
+            counts[int(link)] = counts.get(int(link), 0) + count
+    return [
+        {"link_type": link, "name": LINKTYPE_NAMES.get(link, "unsupported"), "packets": count}
+        for link, count in sorted(counts.items(), key=lambda item: -item[1])
+    ]
+
+
+def _talkers(flows: pl.DataFrame) -> list[dict[str, Any]]:
+    """The sources that sent the most bytes."""
+    sums = flows.group_by("src").agg(pl.len().alias("flows"), pl.col("packets", "bytes").sum())
+    rows = sums.sort(["bytes", "src"], descending=[True, False]).head(_TALKERS).rows()
+    return [{"src": src, "flows": n, "packets": p, "wire_bytes": b} for src, n, p, b in rows]

@@ -1,0 +1,316 @@
+"""Gives every packet its flow and measures round trips: an open-addressing hash table kept between batches.
+
+A flow is one direction of (IP version, protocol, addresses, ports); ids count up in order of first packets. The other
+direction is linked as soon as both have been seen. Keys are mixed with a secret seed, so that no capture can choose
+addresses that collide; ids do not depend on it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
+from traces.jit import kernel
+
+NO_FLOW: Final = 0xFFFFFFFF
+_FIRST_CAPACITY: Final = 1 << 12
+_FIN: Final = 0x01
+_SYN: Final = 0x02
+_RST: Final = 0x04
+_ACK: Final = 0x10
+
+
+class FlowTable(NamedTuple):
+    """State of the table: capacity c flows, 2 c slots.
+
+    `slots` uint64[2c]: upper half of the key's hash and flow id + 1, 0 if empty. `keys` uint64[c, 5]: source,
+    destination, and (version, has ports, protocol, ports) packed. `stats` int64[c, 4]: first_ns, last_ns, packets,
+    bytes. `reverse` int64[c]: the other direction's id, -1 if not seen. `trips` int64[c, 4]: RTT state, see `track_round_trips`.
+    `control` uint64[2]: flows in use, seed.
+    """
+
+    slots: npt.NDArray[np.uint64]
+    keys: npt.NDArray[np.uint64]
+    stats: npt.NDArray[np.int64]
+    reverse: npt.NDArray[np.int64]
+    trips: npt.NDArray[np.int64]
+    control: npt.NDArray[np.uint64]
+
+
+@kernel
+def _mix(x: np.uint64) -> np.uint64:
+    """SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@kernel
+def _hash(
+    seed: np.uint64,
+    src_high: np.uint64,
+    src_low: np.uint64,
+    dst_high: np.uint64,
+    dst_low: np.uint64,
+    rest: np.uint64,
+) -> np.uint64:
+    h = _mix(_mix(_mix(seed ^ rest) ^ src_low) ^ dst_low)
+    if src_high | dst_high:
+        h = _mix(_mix(h ^ src_high) ^ dst_high)
+    return h
+
+
+@kernel
+def _find(
+    slots: npt.NDArray[np.uint64],
+    keys: npt.NDArray[np.uint64],
+    h: np.uint64,
+    src_high: np.uint64,
+    src_low: np.uint64,
+    dst_high: np.uint64,
+    dst_low: np.uint64,
+    rest: np.uint64,
+) -> np.uint64:
+    """The slot of a key, or the empty slot where it would go."""
+    mask = np.uint64(slots.size - 1)
+    slot = h & mask
+    while True:
+        entry = slots[slot]
+        if entry == 0:
+            return slot
+        if entry >> np.uint64(32) == h >> np.uint64(32):
+            flow = (entry & np.uint64(0xFFFFFFFF)) - np.uint64(1)
+            if (
+                keys[flow, 1] == src_low
+                and keys[flow, 3] == dst_low
+                and keys[flow, 4] == rest
+                and keys[flow, 0] == src_high
+                and keys[flow, 2] == dst_high
+            ):
+                return slot
+        slot = (slot + np.uint64(1)) & mask
+
+
+@kernel
+def assign_flows(
+    table: FlowTable,
+    headers: Headers,
+    time_ns: npt.NDArray[np.int64],
+    wire: npt.NDArray[np.uint32],
+    flow_id: npt.NDArray[np.uint32],
+    begin: int,
+) -> int:
+    """Write `flow_id` of rows from `begin` on (0 where there is no flow); the row reached.
+
+    It is short of n if the table is full: the caller then grows the table and goes on from that row.
+    """
+    slots, keys, stats, reverse = table.slots, table.keys, table.stats, table.reverse
+    seed = table.control[1]
+    capacity = np.uint64(reverse.size)
+    for i in range(begin, time_ns.size):
+        valid = headers.valid[i]
+        if valid & HAS_IP == 0:
+            flow_id[i] = 0
+            continue
+        has_ports = np.uint64(1) if valid & HAS_PORTS else np.uint64(0)
+        src_port, dst_port = np.uint64(headers.src_port[i]), np.uint64(headers.dst_port[i])
+        common = (
+            np.uint64(headers.version[i]) << np.uint64(48)
+            | has_ports << np.uint64(40)
+            | np.uint64(headers.protocol[i]) << np.uint64(32)
+        )
+        rest = common | src_port << np.uint64(16) | dst_port
+        src_high, src_low = headers.src_high[i], headers.src_low[i]
+        dst_high, dst_low = headers.dst_high[i], headers.dst_low[i]
+        h = _hash(seed, src_high, src_low, dst_high, dst_low, rest)
+        slot = _find(slots, keys, h, src_high, src_low, dst_high, dst_low, rest)
+        time = time_ns[i]
+        if slots[slot] != 0:
+            flow = (slots[slot] & np.uint64(0xFFFFFFFF)) - np.uint64(1)
+            stats[flow, 0] = min(stats[flow, 0], time)
+            stats[flow, 1] = max(stats[flow, 1], time)
+        else:
+            flow = table.control[0]
+            if flow == capacity:
+                return i
+            table.control[0] = flow + np.uint64(1)
+            slots[slot] = (h & np.uint64(0xFFFFFFFF00000000)) | (flow + np.uint64(1))
+            keys[flow, 0], keys[flow, 1] = src_high, src_low
+            keys[flow, 2], keys[flow, 3], keys[flow, 4] = dst_high, dst_low, rest
+            stats[flow, 0] = time
+            stats[flow, 1] = time
+            reverse[flow] = -1
+            back = common | dst_port << np.uint64(16) | src_port
+            h = _hash(seed, dst_high, dst_low, src_high, src_low, back)
+            other = slots[_find(slots, keys, h, dst_high, dst_low, src_high, src_low, back)]
+            if other != 0:
+                other = (other & np.uint64(0xFFFFFFFF)) - np.uint64(1)
+                if other != flow:
+                    reverse[flow] = np.int64(other)
+                    reverse[other] = np.int64(flow)
+        stats[flow, 2] += 1
+        stats[flow, 3] += np.int64(wire[i])
+        flow_id[i] = flow
+    return time_ns.size
+
+
+@kernel
+def _rehash(table: FlowTable, slots: npt.NDArray[np.uint64]) -> None:
+    """Fill empty `slots` with the flows of `table`."""
+    keys = table.keys
+    for flow in range(np.int64(table.control[0])):
+        src_high, src_low, dst_high, dst_low, rest = (
+            keys[flow, 0],
+            keys[flow, 1],
+            keys[flow, 2],
+            keys[flow, 3],
+            keys[flow, 4],
+        )
+        h = _hash(table.control[1], src_high, src_low, dst_high, dst_low, rest)
+        slot = _find(slots, keys, h, src_high, src_low, dst_high, dst_low, rest)
+        slots[slot] = (h & np.uint64(0xFFFFFFFF00000000)) | np.uint64(flow + 1)
+
+
+@kernel
+def track_round_trips(
+    table: FlowTable,
+    headers: Headers,
+    time_ns: npt.NDArray[np.int64],
+    flow_id: npt.NDArray[np.uint32],
+    sample_flow: npt.NDArray[np.uint32],
+    sample_ns: npt.NDArray[np.int64],
+) -> int:
+    """Times from TCP segments to their acknowledgements at the capture point; the number of samples written.
+
+    Of each flow one segment is outstanding at a time: one that raises the highest sequence number sent while none is.
+    The reverse flow's first ACK that covers it completes the sample (RFC 6298 section 4: one sample per round trip). A
+    segment that is not wholly new and begins before the outstanding one's end cancels it (Karn; RFC 6298 section 3). `trips` of a flow: 0
+    nothing sent, 1 nothing outstanding, 2 outstanding; highest sequence number; end of the outstanding segment; its
+    time. Sequence numbers are compared modulo 2**32 (RFC 9293 section 3.4). A SYN with another sequence number than
+    the last segment's begins a new connection.
+    """
+    trips, reverse = table.trips, table.reverse
+    samples = 0
+    for i in range(time_ns.size):
+        if headers.valid[i] & HAS_TCP == 0:
+            continue
+        flow = np.int64(flow_id[i])
+        flags = np.int64(headers.tcp_flags[i])
+        back = reverse[flow]
+        if flags & _ACK and back >= 0 and trips[back, 0] == 2:
+            ahead = (np.int64(headers.tcp_ack[i]) - trips[back, 2]) & 0xFFFFFFFF
+            if ahead < 0x80000000:
+                trips[back, 0] = 1
+                elapsed = time_ns[i] - trips[back, 3]
+                if elapsed >= 0:
+                    sample_flow[samples] = back
+                    sample_ns[samples] = elapsed
+                    samples += 1
+        sent = np.int64(headers.payload_bytes[i])
+        if flags & _SYN:
+            sent += 1
+        if flags & _FIN:
+            sent += 1
+        if sent == 0 or flags & _RST:
+            continue
+        begin = np.int64(headers.tcp_seq[i])
+        end = (begin + sent) & 0xFFFFFFFF
+        if trips[flow, 0] == 0 or (flags & _SYN and end != trips[flow, 1]):
+            trips[flow, 0] = 2
+            trips[flow, 1] = end
+            trips[flow, 2] = end
+            trips[flow, 3] = time_ns[i]
+            continue
+        new = (begin - trips[flow, 1]) & 0xFFFFFFFF
+        advance = (end - trips[flow, 1]) & 0xFFFFFFFF
+        if new < 0x80000000:  # begins at or after everything sent before
+            if trips[flow, 0] == 1:
+                trips[flow, 0] = 2
+                trips[flow, 2] = end
+                trips[flow, 3] = time_ns[i]
+        elif trips[flow, 0] == 2 and (trips[flow, 2] - begin - 1) & 0xFFFFFFFF < 0x80000000:
+            trips[flow, 0] = 1
+        if advance < 0x80000000:
+            trips[flow, 1] = end
+    return samples
+
+
+class Flows:
+    """The flows of a trace so far; grows as packets come."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        """An empty table. `seed` (64 bits) is drawn at random unless given; it changes nothing visible."""
+        capacity = _FIRST_CAPACITY
+        self.table = FlowTable(
+            np.zeros(2 * capacity, np.uint64),
+            np.empty((capacity, 5), np.uint64),
+            np.zeros((capacity, 4), np.int64),
+            np.full(capacity, -1, np.int64),
+            np.zeros((capacity, 4), np.int64),
+            np.array([0, secrets.randbits(64) if seed is None else seed], np.uint64),
+        )
+        self._sample_flows: list[npt.NDArray[np.uint32]] = []
+        self._samples_ns: list[npt.NDArray[np.int64]] = []
+        self._sample_flow = np.empty(0, np.uint32)
+        self._sample_ns = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        """Number of flows."""
+        return int(self.table.control[0])
+
+    def add(
+        self,
+        headers: Headers,
+        time_ns: npt.NDArray[np.int64],
+        wire: npt.NDArray[np.uint32],
+        flow_id: npt.NDArray[np.uint32],
+    ) -> None:
+        """Take n decoded frames in capture order; writes `flow_id` uint32[n] (0 where the frame has no IP header)."""
+        rows = len(time_ns)
+        reached = assign_flows(self.table, headers, time_ns, wire, flow_id, 0)
+        while reached < rows:
+            self._grow()
+            reached = assign_flows(self.table, headers, time_ns, wire, flow_id, reached)
+        if len(self._sample_ns) < rows:
+            self._sample_flow = np.empty(rows, np.uint32)
+            self._sample_ns = np.empty(rows, np.int64)
+        samples = track_round_trips(self.table, headers, time_ns, flow_id, self._sample_flow, self._sample_ns)
+        if samples:
+            self._sample_flows.append(self._sample_flow[:samples].copy())
+            self._samples_ns.append(self._sample_ns[:samples].copy())
+
+    def _grow(self) -> None:
+        old = self.table
+        count = len(old.reverse)
+        slots = np.zeros(4 * count, np.uint64)
+        _rehash(old, slots)
+        wider = FlowTable(
+            slots,
+            np.empty((2 * count, 5), np.uint64),
+            np.zeros((2 * count, 4), np.int64),
+            np.full(2 * count, -1, np.int64),
+            np.zeros((2 * count, 4), np.int64),
+            old.control,
+        )
+        for name in ("keys", "stats", "reverse", "trips"):
+            getattr(wider, name)[:count] = getattr(old, name)
+        self.table = wider
+
+    def round_trips(
+        self,
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Flows with samples in order, and of each the least and the median (of two, floor of the mean) in ns."""
+        if not self._samples_ns:
+            return np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64)
+        flows = np.concatenate(self._sample_flows)
+        samples = np.concatenate(self._samples_ns)
+        order = np.lexsort((samples, flows))
+        flows, samples = flows[order], samples[order]
+        first = np.flatnonzero(np.r_[True, flows[1:] != flows[:-1]])
+        last = np.r_[first[1:], len(flows)] - 1
+        low, high = samples[(first + last) // 2], samples[(first + last + 1) // 2]
+        return flows[first], samples[first], low + (high - low) // 2

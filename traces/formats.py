@@ -1,0 +1,201 @@
+"""Recognises a capture's format and parses its rare parts: the pcap header, pcapng sections and interfaces."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.framing import MAX_BLOCK, Interfaces
+
+_PCAP_MAGICS: Final[dict[int, tuple[int, int]]] = {  # magic: ns per fraction, record header bytes
+    0xA1B2C3D4: (1000, 16),
+    0xA1B23C4D: (1, 16),
+    0xA1B2CD34: (1000, 24),
+}
+_PCAPNG_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
+_OTHERS: Final[dict[bytes, str]] = {
+    b"snoop\0\0\0": "a Solaris snoop capture; convert it with: editcap -F pcapng",
+    b"\xfd7zXZ\0": "xz-compressed; decompress it first: xz -dc FILE | segcast ingest -",
+    b"BZh": "bzip2-compressed; decompress it first: bzip2 -dc FILE | segcast ingest -",
+    b"\x04\x22\x4d\x18": "lz4-compressed; decompress it first: lz4 -dc FILE | segcast ingest -",
+    b"PK\x03\x04": "a zip archive; unpack it and name the captures in it",
+    b"PAR1": "a Parquet file, not a capture; name the trace folder it belongs to",
+    b"RTSS": "a NetMon capture; convert it with: editcap -F pcapng",
+    b"GMBU": "a NetMon capture; convert it with: editcap -F pcapng",
+    b"\xd4\xc3\xb2\xa1\0\0": "a pcap cut off within its header",
+}
+
+
+class BadBlockError(Exception):
+    """A section or interface block cannot be understood; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PcapHeader:
+    """What the 24-byte header of a classic pcap says (draft-ietf-opsawg-pcap section 4)."""
+
+    big_endian: bool
+    unit_ns: int
+    record_header: int
+    snaplen: int
+    linktype: int
+    swapped_lengths: int
+
+    SIZE = 24
+
+    def layout(self) -> npt.NDArray[np.int64]:
+        """As the framing kernel takes it."""
+        fields = (self.big_endian, self.unit_ns, self.record_header, self.linktype, self.swapped_lengths)
+        return np.array(fields, np.int64)
+
+
+def parse_pcap_header(head: bytes) -> PcapHeader | None:
+    """The header of a classic pcap, or None if `head` does not begin with one of its magics."""
+    for order in ("<", ">"):
+        (magic,) = struct.unpack_from(order + "I", head.ljust(4, b"\0"))
+        if magic not in _PCAP_MAGICS or len(head) < PcapHeader.SIZE:
+            continue
+        unit_ns, record_header = _PCAP_MAGICS[magic]
+        major, minor, _, _, snaplen, network = struct.unpack_from(order + "HHiIII", head, 4)
+        swapped = 0
+        if (major, minor) < (2, 3) or major == 543:
+            swapped = 2
+        elif (major, minor) == (2, 3):
+            swapped = 1
+        linktype = min(network & 0x03FFFFFF, 0xFFFF)
+        return PcapHeader(order == ">", unit_ns, record_header, snaplen, linktype, swapped)
+    return None
+
+
+def is_pcapng(head: bytes) -> bool:
+    """Whether `head` begins with a section header block."""
+    return head.startswith(_PCAPNG_MAGIC) and head[8:12] in (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a")
+
+
+def what_is_it(head: bytes) -> str:
+    """For an error: what a file that is no capture seems to be, and how to mend it."""
+    if not head:
+        return "empty; record it again or check the copy"
+    for magic, text in _OTHERS.items():
+        if head.startswith(magic):
+            return text
+    if parse_pcap_header(head.ljust(PcapHeader.SIZE, b"\0")) or head.startswith(_PCAPNG_MAGIC):
+        return "a capture cut off within its header; check the copy"
+    return "not a capture; a pcap or pcapng file is needed (perhaps gzip or zstd compressed)"
+
+
+class Section:
+    """The current pcapng section: its byte order and interfaces, as the framing kernel takes them."""
+
+    def __init__(self) -> None:
+        self.state: Final = np.zeros(5, np.int64)
+        self.interfaces = _empty_interfaces(8)
+
+    @property
+    def count(self) -> int:
+        """Number of interfaces described so far."""
+        return int(self.state[1])
+
+    def block_length(self, block: bytes, kind_known: bool) -> int:
+        """Length of the block whose first bytes are `block` (12 of a section header, else 8); raises BadBlockError.
+
+        A section header gives its own byte order, which the section takes on.
+        """
+        if not kind_known:
+            if block[8:12] == b"\x1a\x2b\x3c\x4d":
+                big = True
+            elif block[8:12] == b"\x4d\x3c\x2b\x1a":
+                big = False
+            else:
+                raise BadBlockError("a section header has no byte-order magic")
+            self.state[:] = 0
+            self.state[0] = big
+        (length,) = struct.unpack_from(self._order + "I", block, 4)
+        least = 20 if kind_known else 28
+        if length < least or length % 4 or length > MAX_BLOCK:
+            raise BadBlockError(f"a block has an impossible length ({length} bytes)")
+        return int(length)
+
+    @property
+    def _order(self) -> str:
+        return ">" if self.state[0] else "<"
+
+    def begin(self, block: bytes) -> None:
+        """Take a whole section header block; raises BadBlockError."""
+        self._check_trailer(block)
+        major, _minor = struct.unpack_from(self._order + "HH", block, 12)
+        if major != 1:
+            raise BadBlockError(f"pcapng version {major} is not supported")
+        self.state[1:] = 0
+
+    def describe(self, block: bytes) -> tuple[int, int, int]:
+        """Take a whole interface description block; its link type, snap length and if_tsresol."""
+        self._check_trailer(block)
+        linktype, _, snaplen = struct.unpack_from(self._order + "HHI", block, 8)
+        resolution, offset_s = 6, 0
+        for code, value in self._options(block[16:-4]):
+            if code == 9 and len(value) == 1:
+                resolution = value[0]
+            elif code == 14 and len(value) == 8:
+                (offset_s,) = struct.unpack(self._order + "q", value)
+        at = self.count
+        if at == len(self.interfaces.linktype):
+            grown = _empty_interfaces(2 * at)
+            for name in Interfaces._fields:
+                getattr(grown, name)[:at] = getattr(self.interfaces, name)
+            self.interfaces = grown
+        self.interfaces.linktype[at] = linktype
+        self.interfaces.snaplen[at] = snaplen
+        mode, factor = _clock(resolution)
+        self.interfaces.mode[at] = mode
+        self.interfaces.factor[at] = factor
+        self.interfaces.offset_s[at] = max(-(1 << 61), min(offset_s, 1 << 61))
+        self.state[1] += 1
+        return int(linktype), int(snaplen), resolution
+
+    def _check_trailer(self, block: bytes) -> None:
+        if block[-4:] != block[4:8]:
+            raise BadBlockError("a block ends with another length than it begins with")
+
+    def _options(self, area: bytes) -> list[tuple[int, bytes]]:
+        options = []
+        at = 0
+        while at + 4 <= len(area):
+            code, length = struct.unpack_from(self._order + "HH", area, at)
+            if code == 0 or at + 4 + length > len(area):
+                break
+            options.append((code, area[at + 4 : at + 4 + length]))
+            at += 4 + (length + 3) // 4 * 4
+        return options
+
+
+def _empty_interfaces(capacity: int) -> Interfaces:
+    return Interfaces(
+        np.zeros(capacity, np.uint16),
+        np.zeros(capacity, np.int64),
+        np.zeros(capacity, np.uint8),
+        np.ones(capacity, np.uint64),
+        np.zeros(capacity, np.int64),
+    )
+
+
+def _clock(resolution: int) -> tuple[int, int]:
+    """Mode and factor (see `Interfaces`) of an if_tsresol byte: powers of 10, or of 2 with the high bit."""
+    exponent = resolution & 0x7F
+    if resolution & 0x80:
+        return 2, exponent
+    if exponent <= 9:
+        return 0, int(10 ** (9 - exponent))
+    if exponent <= 28:
+        return 1, int(10 ** (exponent - 9))
+    return 2, 127  # 64 bits of such ticks never reach a nanosecond; nor do 64 bits of 2**-127 s
+
+
+def resolution_ns(resolution: int) -> float:
+    """Length of a tick of an if_tsresol byte, in nanoseconds."""
+    exponent = resolution & 0x7F
+    return 1e9 * (2.0**-exponent if resolution & 0x80 else 10.0**-exponent)

@@ -1,0 +1,167 @@
+"""Packets on their way to disk: gathered in reused arrays, made Arrow without copying, written by a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from traces.capture import BATCH_FRAMES, FrameBatch
+from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_TCP, Headers, allocate
+from traces.schema import PACKETS
+
+GROUP_ROWS: Final = 1 << 17
+PART_ROWS: Final = 1 << 24
+_CHUNKS: Final = 3
+_SORTED: Final = ("frame_number", "file_offset", "time_ns")
+
+_VALIDITY: Final = {
+    "flow_id": HAS_IP,
+    "ip_bytes": HAS_IP,
+    "payload_bytes": HAS_PAYLOAD,
+    "tcp_seq": HAS_TCP,
+    "tcp_ack": HAS_TCP,
+    "tcp_flags": HAS_TCP,
+    "tcp_window": HAS_TCP,
+    "ip_id": HAS_ID,
+    "tos": HAS_IP,
+    "fragment_offset": HAS_FRAGMENT,
+}
+
+
+class Chunk:
+    """Arrays for at least GROUP_ROWS rows of the packets table; `rows` of them are filled."""
+
+    def __init__(self) -> None:
+        """Allocate; nothing is filled."""
+        capacity = GROUP_ROWS + BATCH_FRAMES
+        self.rows = 0
+        self.headers = allocate(capacity)
+        self.columns: dict[str, npt.NDArray[Any]] = {
+            c.name: getattr(self.headers, c.name)
+            if c.name in Headers._fields
+            else np.zeros(capacity, c.type.to_pandas_dtype())
+            for c in PACKETS.columns
+        }
+
+    @property
+    def full(self) -> bool:
+        """Whether the rows make a row group; until then there is room for one more batch."""
+        return self.rows >= GROUP_ROWS
+
+    def next_headers(self, rows: int) -> Headers:
+        """Views of the next `rows` rows, for `decode_batch` to fill."""
+        return Headers._make(column[self.rows : self.rows + rows] for column in self.headers)
+
+    def take(self, batch: FrameBatch, file: int) -> slice:
+        """Copy what the capture says about the frames whose headers were filled last; the rows they take."""
+        rows = len(batch.start)
+        here = slice(self.rows, self.rows + rows)
+        self.columns["file"][here] = file
+        self.columns["frame_number"][here] = np.arange(batch.frame_number, batch.frame_number + rows)
+        self.columns["file_offset"][here] = batch.file_offset
+        self.columns["time_ns"][here] = batch.time_ns
+        self.columns["wire_bytes"][here] = batch.wire
+        self.columns["captured_bytes"][here] = batch.captured
+        self.rows += rows
+        return here
+
+    def arrow(self) -> pa.RecordBatch:
+        """The filled rows; the arrays are shared, so they must stay as they are while the result lives."""
+        valid = self.headers.valid[: self.rows]
+        bitmaps: dict[int, pa.Buffer | None] = {}
+        for bit in set(_VALIDITY.values()):
+            present = (valid & bit) != 0
+            bitmaps[bit] = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
+        arrays = [
+            pa.Array.from_buffers(
+                column.type,
+                self.rows,
+                [
+                    bitmaps[_VALIDITY[column.name]] if column.nullable else None,
+                    pa.py_buffer(self.columns[column.name][: self.rows]),
+                ],
+            )
+            for column in PACKETS.columns
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=PACKETS.arrow_schema())
+
+
+class PacketWriter:
+    """Writes chunks to `folder/part-NNNNN.parquet` in a thread, in order; at most two wait at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start the thread; `folder` exists."""
+        self.parts: list[dict[str, Any]] = []
+        self._folder = folder
+        self._writer: pq.ParquetWriter | None = None
+        self._error: BaseException | None = None
+        self._free: queue.Queue[Chunk] = queue.Queue()
+        self._full: queue.Queue[Chunk | None] = queue.Queue()
+        for _ in range(_CHUNKS):
+            self._free.put(Chunk())
+        self._thread = threading.Thread(target=self._work, name="segcast-write", daemon=True)
+        self._thread.start()
+
+    def chunk(self) -> Chunk:
+        """An empty chunk, once one is free; raises what the thread ran into."""
+        chunk = self._free.get()
+        if self._error is not None:
+            raise self._error
+        chunk.rows = 0
+        return chunk
+
+    def put(self, chunk: Chunk) -> None:
+        """Have a chunk written; it comes back by `chunk`."""
+        self._full.put(chunk)
+
+    def close(self) -> None:
+        """Wait until everything is written; raises what the thread ran into."""
+        self._full.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            while (chunk := self._full.get()) is not None:
+                if self._error is None:
+                    try:
+                        self._write(chunk)
+                    except BaseException as error:
+                        self._error = error
+                self._free.put(chunk)
+            if self._error is None and not self.parts:
+                self._open()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+
+    def _write(self, chunk: Chunk) -> None:
+        if chunk.rows == 0:
+            return
+        if self._writer is None or self.parts[-1]["rows"] >= PART_ROWS:
+            self._open()
+        assert self._writer is not None
+        self._writer.write_batch(chunk.arrow())
+        self.parts[-1]["rows"] += chunk.rows
+
+    def _open(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        name = f"part-{len(self.parts):05}.parquet"
+        self.parts.append({"name": name, "rows": 0})
+        self._writer = pq.ParquetWriter(
+            self._folder / name,
+            PACKETS.arrow_schema(),
+            use_dictionary=False,
+            column_encoding=dict.fromkeys(_SORTED, "DELTA_BINARY_PACKED"),
+            compression="lz4",
+            write_statistics=["time_ns"],
+        )

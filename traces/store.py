@@ -1,0 +1,242 @@
+"""Makes traces of captures: reads, decodes and writes at the same time, and puts the folder in place at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from traces.addresses import address_texts
+from traces.bytesource import STDIN
+from traces.capture import CaptureReader, read_frames
+from traces.decode import decode_batch
+from traces.errors import DamagedCapture, InputError
+from traces.flows import Flows
+from traces.folders import new_folder
+from traces.jit import source_digest
+from traces.packets import PacketWriter
+from traces.schema import FLOWS, SCHEMA_VERSION
+from traces.survey import Survey
+from traces.trace import FLOWS_FILE, PACKETS_FOLDER, TRACE_FILE, Trace, load
+
+Progress = Callable[[int, int], None]
+
+_MOST_FILES: Final = 1 << 16
+_STALE_SECONDS: Final = 30 * 24 * 3600
+
+
+def ingest(
+    captures: Sequence[str | Path],
+    out: str | Path,
+    *,
+    progress: Progress | None = None,
+    keep_going: bool = False,
+) -> Trace:
+    """Make the trace folder `out` of `captures` ("-" is stdin), file after file; the trace, opened.
+
+    An existing trace is replaced, anything else is not (see `new_folder`). `progress(done_bytes, total_bytes)` is called as the stored
+    bytes are read; the total is 0 if a capture's size is unknown. Raises InputError before anything is written if a
+    capture or `out` cannot be used. If a capture is damaged, everything readable is kept, and the damage is noted in
+    `trace.json`; then DamagedCapture is raised, unless `keep_going`.
+    """
+    if not captures:
+        raise InputError("no capture given; name at least one pcap or pcapng file")
+    if len(captures) > _MOST_FILES:
+        raise InputError(f"{len(captures)} captures given, at most {_MOST_FILES} make a trace; merge some first")
+    if sum(str(path) == STDIN for path in captures) > 1:
+        raise InputError("-: stdin can be read once only; give it once")
+    total = _total_bytes(captures)
+    target = Path(out)
+    with new_folder(target, marker=TRACE_FILE) as folder:
+        info = _write(captures, folder, progress, total)
+        (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
+    trace = load(target)
+    if not keep_going:
+        _raise_damage(trace)
+    return trace
+
+
+def open_trace(path: str | Path, *, progress: Progress | None = None) -> Trace:
+    """The trace in a folder, or that of a capture, which is ingested into the user's cache on the way.
+
+    Raises InputError for what is neither, and DamagedCapture for a damaged capture (ingest it on purpose to go on).
+    """
+    path = Path(path)
+    if path.is_dir():
+        return load(path)
+    if str(path) == STDIN:
+        root = Path(tempfile.mkdtemp(prefix="segcast-"))
+        return ingest([path], root / "stdin.trace", progress=progress)
+    folder = _cached_folder(path)
+    if folder.is_dir():
+        try:
+            trace = load(folder)
+            os.utime(folder)
+            _raise_damage(trace)
+            return trace
+        except DamagedCapture:
+            raise
+        except InputError:
+            shutil.rmtree(folder, ignore_errors=True)
+    return ingest([path], folder, progress=progress)
+
+
+def _raise_damage(trace: Trace) -> None:
+    for source in trace.info["sources"]:
+        if source["damage"]:
+            raise DamagedCapture(
+                source["path"],
+                source["damage"]["offset"],
+                f"{source['damage']['reason']}; the {source['packets']} packets before it are in {trace.folder}",
+            )
+
+
+def _total_bytes(captures: Sequence[str | Path]) -> int:
+    """Bytes as stored of all captures, 0 if one is a pipe; opens each, so that a wrong one is told at once."""
+    total, known = 0, True
+    for path in captures:
+        if str(path) == STDIN or Path(path).is_fifo() or Path(path).is_char_device():
+            known = False
+            continue
+        with read_frames(path, batch_frames=1) as reader:
+            total += reader.total_bytes
+    return total if known else 0
+
+
+def _write(captures: Sequence[str | Path], folder: Path, progress: Progress | None, total: int) -> dict[str, Any]:
+    """Read every capture and write the tables into `folder`; the contents of `trace.json`."""
+    (folder / PACKETS_FOLDER).mkdir()
+    writer = PacketWriter(folder / PACKETS_FOLDER)
+    flows = Flows()
+    sources = []
+    done = 0
+    try:
+        for file, path in enumerate(captures):
+            before = done
+            report = (lambda n, before=before: progress(before + n, total)) if progress else None
+            with read_frames(path) as reader:
+                sources.append(_read_one(reader, file, writer, flows, report))
+                done += reader.bytes_read
+    finally:
+        writer.close()
+    pq.write_table(_flow_table(flows), folder / FLOWS_FILE, compression="zstd")
+    skipped: dict[str, int] = {}
+    for source in sources:
+        for name, count in source["skipped"].items():
+            skipped[name] = skipped.get(name, 0) + count
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "layer": "outer",
+        "packets": sum(source["packets"] for source in sources),
+        "flows": len(flows),
+        "skipped": skipped,
+        "sources": sources,
+        "parts": writer.parts,
+    }
+
+
+def _read_one(
+    reader: CaptureReader,
+    file: int,
+    writer: PacketWriter,
+    flows: Flows,
+    report: Callable[[int], None] | None,
+) -> dict[str, Any]:
+    """Take one capture to its end or to its damage; its entry in `trace.json`."""
+    survey = Survey()
+    damage = None
+    chunk = writer.chunk()
+    try:
+        for batch in reader:
+            headers = decode_batch(batch, chunk.next_headers(len(batch.start)))
+            here = chunk.take(batch, file)
+            flows.add(headers, batch.time_ns, batch.wire, chunk.columns["flow_id"][here])
+            survey.add(batch, headers)
+            if chunk.full:
+                writer.put(chunk)
+                chunk = writer.chunk()
+            if report:
+                report(reader.bytes_read)
+    except DamagedCapture as error:
+        damage = {"offset": error.offset, "reason": error.reason}
+    writer.put(chunk)
+    stdin = reader.path == STDIN
+    return {
+        "path": STDIN if stdin else str(Path(reader.path).resolve()),
+        "bytes": reader.bytes_read,
+        "sha256": reader.hexdigest(),
+        "format": reader.format,
+        "compression": reader.compression,
+        "packets": reader.frames,
+        "linktypes": survey.linktypes(),
+        "snaplens": sorted(reader.snaplens),
+        "clock_resolutions_ns": sorted(reader.resolutions_ns),
+        "skipped": survey.skipped(),
+        "damage": damage,
+        **survey.findings(),
+    }
+
+
+def _flow_table(flows: Flows) -> pa.Table:
+    """The flows as Arrow, in order of id."""
+    count = len(flows)
+    table = flows.table
+    keys, stats = table.keys[:count], table.stats[:count]
+    rest = keys[:, 4]
+    version = (rest >> np.uint64(48)).astype(np.uint8)
+    no_ports = (rest >> np.uint64(40)) & np.uint64(1) == 0
+    reverse = table.reverse[:count]
+    ids, least, median = flows.round_trips()
+    without = np.ones(count, bool)
+    without[ids] = False
+    trips = np.zeros((2, count), np.int64)
+    trips[0, ids], trips[1, ids] = least, median
+
+    def nullable(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> pa.Array:
+        return pa.array(values, mask=mask)
+
+    columns = {
+        "flow_id": np.arange(count, dtype=np.uint32),
+        "ip_version": version,
+        "protocol": (rest >> np.uint64(32)).astype(np.uint8),
+        "src": address_texts(version, keys[:, 0], keys[:, 1]),
+        "dst": address_texts(version, keys[:, 2], keys[:, 3]),
+        "src_port": nullable((rest >> np.uint64(16)).astype(np.uint16), no_ports),
+        "dst_port": nullable(rest.astype(np.uint16), no_ports),
+        "first_ns": stats[:, 0],
+        "last_ns": stats[:, 1],
+        "packets": stats[:, 2].astype(np.uint64),
+        "bytes": stats[:, 3].astype(np.uint64),
+        "reverse_flow_id": nullable(reverse.astype(np.uint32), reverse < 0),
+        "rtt_min_ns": nullable(trips[0], without),
+        "rtt_median_ns": nullable(trips[1], without),
+    }
+    return pa.table([pa.array(columns[c.name], c.type) for c in FLOWS.columns], schema=FLOWS.arrow_schema())
+
+
+def _cached_folder(path: Path) -> Path:
+    """Where the trace of a capture is kept; traces unused for a month are removed."""
+    with read_frames(path, batch_frames=1):
+        state = path.stat()
+    root = Path(platformdirs.user_cache_dir("segcast")) / "traces"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root}: the cache folder cannot be made ({error}); use segcast ingest") from None
+    for other in root.iterdir():
+        if time.time() - other.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(other, ignore_errors=True)
+    key = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{source_digest()}"
+    return root / f"{path.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.trace"

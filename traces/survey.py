@@ -1,0 +1,96 @@
+"""Notes the quality of a capture while it is read: time order, truncation, clock, what was skipped and why."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.capture import FrameBatch
+from traces.decode import REASONS, Headers
+from traces.jit import kernel
+
+_STARTED, _PREVIOUS, _FIRST, _LAST, _BACKWARDS, _FURTHEST, _TRUNCATED = 0, 1, 2, 3, 4, 5, 6
+_WIRE, _CAPTURED, _LONGEST, _UNIT, _TIMELESS = 7, 8, 9, 10, 11
+_COUNTERS: Final = 12
+
+
+@kernel
+def count_frames(
+    time_ns: npt.NDArray[np.int64],
+    captured: npt.NDArray[np.uint32],
+    wire: npt.NDArray[np.uint32],
+    reason: npt.NDArray[np.uint8],
+    counters: npt.NDArray[np.int64],
+    reasons: npt.NDArray[np.int64],
+) -> None:
+    """Add n frames to int64[12] `counters` and to the counts by reason."""
+    for i in range(time_ns.size):
+        time = time_ns[i]
+        reasons[reason[i]] += 1
+        counters[_WIRE] += wire[i]
+        counters[_CAPTURED] += captured[i]
+        counters[_LONGEST] = max(counters[_LONGEST], np.int64(captured[i]))
+        if captured[i] < wire[i]:
+            counters[_TRUNCATED] += 1
+        if time == 0:
+            counters[_TIMELESS] += 1
+            continue
+        if counters[_STARTED] == 0:
+            counters[_STARTED] = 1
+            counters[_PREVIOUS] = counters[_FIRST] = counters[_LAST] = time
+        back = counters[_PREVIOUS] - time
+        if back > 0:
+            counters[_BACKWARDS] += 1
+            counters[_FURTHEST] = max(counters[_FURTHEST], back)
+        counters[_PREVIOUS] = time
+        counters[_FIRST] = min(counters[_FIRST], time)
+        counters[_LAST] = max(counters[_LAST], time)
+        while time % counters[_UNIT] != 0:
+            counters[_UNIT] //= 10
+
+
+class Survey:
+    """Counts over the frames of one source."""
+
+    def __init__(self) -> None:
+        """Nothing counted."""
+        self._counters = np.zeros(_COUNTERS, np.int64)
+        self._counters[_UNIT] = 1_000_000_000
+        self._reasons = np.zeros(256, np.int64)
+        self._linktypes = np.zeros(1 << 16, np.int64)
+
+    def add(self, batch: FrameBatch, headers: Headers) -> None:
+        """Count a batch."""
+        count_frames(batch.time_ns, batch.captured, batch.wire, headers.reason, self._counters, self._reasons)
+        low, high = int(batch.linktype.min()), int(batch.linktype.max())
+        if low == high:
+            self._linktypes[low] += len(batch.linktype)
+        else:
+            self._linktypes += np.bincount(batch.linktype, minlength=1 << 16)
+
+    def skipped(self) -> dict[str, int]:
+        """Frames without a readable IP header, by the name of the reason."""
+        return {name: int(n) for name, n in zip(REASONS[1:], self._reasons[1:], strict=False) if n}
+
+    def linktypes(self) -> dict[str, int]:
+        """Frames by link type (as text: it becomes JSON)."""
+        return {str(link): int(self._linktypes[link]) for link in np.flatnonzero(self._linktypes)}
+
+    def findings(self) -> dict[str, Any]:
+        """Everything else, as it stands in `trace.json`; times are null where no frame has one."""
+        c = [int(value) for value in self._counters]
+        started = bool(c[_STARTED])
+        return {
+            "first_ns": c[_FIRST] if started else None,
+            "last_ns": c[_LAST] if started else None,
+            "wire_bytes": c[_WIRE],
+            "captured_bytes": c[_CAPTURED],
+            "longest_captured_bytes": c[_LONGEST],
+            "truncated_packets": c[_TRUNCATED],
+            "packets_without_time": c[_TIMELESS],
+            "time_steps_backwards": c[_BACKWARDS],
+            "furthest_step_backwards_ns": c[_FURTHEST],
+            "clock_unit_seen_ns": c[_UNIT] if started else None,
+        }
