@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -114,7 +115,7 @@ def answer(comparisons: Sequence[dict[str, Any]]) -> str:
     best = min(headlines, key=lambda c: c["value"])
     name = best["policy"]
     if best["timeout_ns"] is not None:
-        name += f", {write_duration(best['timeout_ns'])}"
+        name += ", " + re.sub(r"(?<=\d)(?=[a-z])", " ", write_duration(best["timeout_ns"]))
     bounds = ""
     if best["low"] is not None:
         bounds = f" ({100 * best['low']:+.0f} to {100 * best['high']:+.0f})"

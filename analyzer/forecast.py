@@ -92,9 +92,17 @@ def plan_cells(scenario: Scenario) -> list[CellPlan]:
     return cells
 
 
-def forecast(trace: Trace, scenario: Scenario, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+def forecast(
+    trace: Trace,
+    scenario: Scenario,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    threads: int | None = None,
+) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
+    The result does not depend on `threads` (all cores unless given).
     Raises InputError for an unknown policy, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
@@ -103,7 +111,7 @@ def forecast(trace: Trace, scenario: Scenario, out: Path, progress: Progress | N
         traffic = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
         runner = _Runner(network, traffic, scenario, folder)
         results: list[_CellTables] = []
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
             for result in pool.map(runner.run, cells):
                 results.append(result)
                 if progress is not None:

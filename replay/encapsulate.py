@@ -37,9 +37,7 @@ class Packets(NamedTuple):
 
 
 @kernel
-def encapsulate(
-    data: NDArray[np.uint8], packets: Packets, headers: Templates, out: NDArray[np.uint8]
-) -> None:
+def encapsulate(data: NDArray[np.uint8], packets: Packets, headers: Templates, out: NDArray[np.uint8]) -> None:
     """Write each packet's record into `out`, uint8; every byte of a record is written.
 
     `data` uint8: the capture buffer. The record is a pcap header (nanoseconds, little-endian), the Ethernet

@@ -42,9 +42,7 @@ def read_order(schedule: pa.Table) -> Rows:
             raise InputError(f"the schedule has no column {name}: give the packets of a forecast")
         if schedule.column(name).null_count:
             raise InputError(f"column {name} of the schedule holds nulls: give the packets of a forecast")
-    file, frame, flow, path, send = (
-        pc.cast(schedule.column(name), pa.int64()).to_numpy() for name in COLUMNS
-    )
+    file, frame, flow, path, send = (pc.cast(schedule.column(name), pa.int64()).to_numpy() for name in COLUMNS)
     order = np.lexsort((frame, file))
     rank = np.arange(len(send), dtype=np.int64)
     if np.any(send[1:] < send[:-1]):
@@ -74,6 +72,8 @@ def joined(rows: Rows, sources: Sequence[Path]) -> Iterator[tuple[Path, FrameBat
         mine = rows.part(int(first), int(stop))
         path = sources[file]
         at = 0
+        if mine.frame_number[0] < 1:
+            raise InputError(f"{path}: the schedule sends frame {mine.frame_number[0]}, but frames count from 1")
         with read_frames(path) as batches:
             for batch in batches:
                 number = batch.frame_number

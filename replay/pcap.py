@@ -71,9 +71,7 @@ class PcapFolder:
         seen: dict[str, str] = {}
         for host, name in zip(hosts, self.names, strict=True):
             if name in seen:
-                raise InputError(
-                    f"hosts {seen[name]!r} and {host!r} would both be written to {name}: rename one"
-                )
+                raise InputError(f"hosts {seen[name]!r} and {host!r} would both be written to {name}: rename one")
             seen[name] = host
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is not a folder: give another --out")
@@ -107,9 +105,7 @@ class PcapFolder:
         if self._made and kind is not None and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def append(
-        self, host: int, records: NDArray[np.uint8], rank: NDArray[np.int64], size: NDArray[np.int64]
-    ) -> None:
+    def append(self, host: int, records: NDArray[np.uint8], rank: NDArray[np.int64], size: NDArray[np.int64]) -> None:
         """Append a host's records, uint8, end to end; int64 each: `rank`, place in time; `size`, bytes."""
         handle = self._handles.pop(host, None)
         if handle is None:

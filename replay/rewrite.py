@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from traces.decode import Headers, decode_batch
 
 from replay import walk as outcomes
 from replay.encapsulate import RECORD_BYTES, Packets, encapsulate
@@ -30,6 +29,7 @@ from replay.srv6 import (
 )
 from replay.walk import Found, Inner
 from traces.capture import FrameBatch
+from traces.decode import Headers, decode_batch
 from traces.errors import InputError
 
 MANIFEST: Final = "rewrite.json"
@@ -205,9 +205,7 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
     host = hosts.of_flow[rows.flow]
     if int(host.min()) < 0 or int(host.max()) >= len(hosts.names):
         flow = rows.flow[np.flatnonzero((host < 0) | (host >= len(hosts.names)))[0]]
-        raise InputError(
-            f"flow {flow} of the schedule has no steering host: assign its source address to one"
-        )
+        raise InputError(f"flow {flow} of the schedule has no steering host: assign its source address to one")
     if int(rows.send_ns.min()) < 0 or int(rows.send_ns.max()) >= _END_NS:
         bad = rows.send_ns[np.flatnonzero((rows.send_ns < 0) | (rows.send_ns >= _END_NS))[0]]
         raise InputError(f"send time {bad} ns does not fit a pcap (1970 to 2106): shift the schedule")
@@ -219,9 +217,7 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
             f"the scenario gives them for {len(encapsulation.segments4)} paths"
         )
     if int(host.max()) >= len(encapsulation.source):
-        raise InputError(
-            f"host {hosts.names[int(host.max())]} has no outer source address: give one for each host"
-        )
+        raise InputError(f"host {hosts.names[int(host.max())]} has no outer source address: give one for each host")
 
 
 def _earlier(out: Path) -> list[str]:

@@ -62,9 +62,7 @@ class Encapsulation:
             if len(mac) != 6:
                 raise InputError(f"{name} MAC address {mac.hex(':')!r} has {len(mac)} bytes: give 6")
         if self.source_mac[0] & 1:
-            raise InputError(
-                f"source MAC address {self.source_mac.hex(':')} is a group address: give a station's"
-            )
+            raise InputError(f"source MAC address {self.source_mac.hex(':')} is a group address: give a station's")
         if self.mode not in ("encaps", "reduced", "none"):
             raise InputError(f"SRv6 mode {self.mode!r} is unknown: give encaps, reduced or none")
         if self.mode == "none":
@@ -81,9 +79,7 @@ class Encapsulation:
         for family, paths in (("IPv4", self.segments4), ("IPv6", self.segments6)):
             for path, segments in enumerate(paths):
                 if not 1 <= len(segments) <= MAX_SEGMENTS:
-                    raise InputError(
-                        f"path {path} has {len(segments)} SIDs for {family}: give 1 to {MAX_SEGMENTS}"
-                    )
+                    raise InputError(f"path {path} has {len(segments)} SIDs for {family}: give 1 to {MAX_SEGMENTS}")
                 for sid in segments:
                     _check_unicast(f"a SID of path {path}", sid)
 
@@ -113,9 +109,7 @@ class Templates(NamedTuple):
 
 def templates(encapsulation: Encapsulation) -> Templates:
     """Lay out the headers of every path and family."""
-    ethernet = np.frombuffer(
-        encapsulation.destination_mac + encapsulation.source_mac + b"\x86\xdd", np.uint8
-    ).copy()
+    ethernet = np.frombuffer(encapsulation.destination_mac + encapsulation.source_mac + b"\x86\xdd", np.uint8).copy()
     if encapsulation.mode == "none":
         nothing = np.zeros((2, 1, 0), np.uint8)
         return Templates(ethernet, nothing, np.zeros((2, 1), np.int64), np.zeros((1, 16), np.uint8))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, Final
 
 from reports import figures, text
@@ -88,7 +89,7 @@ class Content:
         self.caveats = caveats(forecast)
         self.trace = forecast.section("trace")
         self.network = forecast.section("network")
-        self.baseline = forecast.baseline.label if forecast.baseline else ""
+        self.baseline = (self.found.against if self.found else forecast.baseline or Variant("", None)).label
 
     @property
     def title(self) -> str:
@@ -98,14 +99,13 @@ class Content:
     @cached_property
     def tiles(self) -> list[tuple[str, str, str]]:
         """Gains and costs of the answer's variant: title, its value, the baseline's."""
-        if self.found is None or self.forecast.baseline is None:
+        if self.found is None:
             return []
         rows = []
         for column in _TILES:
             metric = BY_COLUMN[column]
             ours, theirs = (
-                metric.unit(self.forecast.estimate(v, column).mean)
-                for v in (self.found.variant, self.forecast.baseline)
+                metric.unit(self.forecast.estimate(v, column).mean) for v in (self.found.variant, self.found.against)
             )
             rows.append((metric.title, ours, theirs))
         return rows
@@ -153,6 +153,21 @@ class Content:
         low, high = low - room, high + room
         self.zero = (0.0 - low) / (high - low) * 100
         return [_whisker(c, low, high) for c in rows]
+
+    @property
+    def changes_against(self) -> str:
+        """What `changes` compares with; a baseline of several timeouts is met timeout by timeout."""
+        others = dict.fromkeys(c.against for c in self.forecast.comparisons)
+        if len(others) > 1:
+            return f"{next(iter(others)).policy} at the same timeout"
+        return self.baseline
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the capture files."""
+        sources = self.trace.get("sources") or []
+        paths = [source.get("path", "") if isinstance(source, dict) else source for source in sources]
+        return [PurePath(str(path)).name for path in paths]
 
     @property
     def changes_title(self) -> str:

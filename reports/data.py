@@ -67,9 +67,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A metric of a variant against the baseline's; `low` and `high` bound the change at 95 %, if known."""
+    """A metric of a variant against that of a baseline; `low` and `high` bound the change at 95 %, if known."""
 
     variant: Variant
+    against: Variant
     metric: str
     value: float | None
     baseline: float | None
@@ -131,19 +132,27 @@ class Forecast:
             return exact
         return next((v for v in self._rows if v.policy == exact.policy), None)
 
+    @property
+    def answer(self) -> str:
+        """The sentence of `forecast.json`; empty if there is none, or none but that nothing was compared."""
+        stated = str(self.meta.get("answer") or "")
+        return "" if stated.startswith("no comparison") else stated
+
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """The comparisons of `forecast.json` whose variant is in the summary."""
         rows = self.meta.get("comparisons") or []
+        stated = self.baseline or Variant("", None)
         found = [
             Comparison(
                 Variant(row.get("policy", ""), row.get("timeout_ns")),
+                Variant(row.get("baseline_policy", stated.policy), row.get("baseline_timeout_ns", stated.timeout_ns)),
                 str(row.get("metric", "")),
                 *(_number(row.get(key)) for key in ("value", "baseline", "change", "low", "high")),
             )
             for row in rows
         ]
-        return [c for c in found if c.variant in self._rows and c.variant != self.baseline]
+        return [c for c in found if c.variant in self._rows and c.variant != c.against]
 
     def compared(self, variant: Variant, metric: str) -> Comparison | None:
         """The comparison of a variant in one metric."""
@@ -261,11 +270,13 @@ def _read_table(folder: Path, table: Table) -> Any:
     """The columns of the schema, from the folder."""
     path = folder / f"{table.name}.parquet"
     try:
-        return pq.read_table(path, columns=table.names(), use_threads=False).select(table.names())
+        with pq.ParquetFile(path) as file:
+            missing = [name for name in table.names() if name not in file.schema_arrow.names]
+            if not missing:
+                return file.read(table.names(), use_threads=False).select(table.names())
     except FileNotFoundError:
         raise InputError(f"{path}: not found; a forecast folder is made by `segcast forecast`") from None
-    except KeyError as error:
-        raise InputError(f"{path}: column {error} is missing; run `segcast forecast` again") from None
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: unreadable ({reason}); run `segcast forecast` again") from None
+    raise InputError(f"{path}: column {missing[0]} is missing; run `segcast forecast` again")

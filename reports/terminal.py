@@ -69,14 +69,13 @@ def print_forecast(folder: Path, console: Console) -> None:
     A narrow terminal loses columns rather than alignment. Raises InputError as `Forecast` does.
     """
     forecast = Forecast(folder)
-    stated = str(forecast.meta.get("answer") or "")
     sentence, found = headline(forecast)
     width = console.width if console.is_terminal else WIDTH
 
     def say(line: str, style: str = "") -> None:
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    say(stated or sentence, "bold")
+    say(forecast.answer or sentence, "bold")
     say("")
     lines, left_out = table(forecast, min(width, WIDTH))
     best = found.variant if found is not None else None

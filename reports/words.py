@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reports import text
-from reports.data import Comparison, Forecast, Variant
+from reports.data import Comparison, Forecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,19 @@ _PHRASES: Final = {
     "reordered_ratio": ("the share of reordered packets", "reordered are"),
 }
 
+HARDLY: Final = 0.005  # Changes smaller than half a percent are not worth a verb.
+OVERLOAD: Final = 0.01  # Above this share of drops, queues are full and the delay's tail is that of the buffers.
+
 
 def headline(forecast: Forecast) -> tuple[str, Comparison | None]:
     """The answer as one sentence for a capacity planner, and the comparison it rests on."""
     if not any(value for v in forecast.variants for value in forecast.values(v, "delivered")):
         return "Nothing gets through: no packet of this trace is delivered under any policy.", None
     found = _chosen(forecast)
-    stated = str(forecast.meta.get("answer") or "")
-    if found is not None and forecast.baseline is not None:
-        return _compared(found, forecast.baseline, forecast), found
-    if stated:
-        return stated, None
+    if found is not None:
+        return _compared(found, forecast), found
+    if forecast.answer:
+        return forecast.answer, None
     ranked = forecast.best_first()
     best = ranked[0] if ranked else forecast.variants[0]
     within = text.duration(forecast.estimate(best, "delay_p99_ns").mean)
@@ -70,15 +72,16 @@ def _chosen(forecast: Forecast) -> Comparison | None:
     metrics = [c.metric for c in usable]
     metric = "delay_p99_ns" if "delay_p99_ns" in metrics else next(iter(metrics), None)
     candidates = sorted((c for c in usable if c.metric == metric), key=lambda c: c.change or 0.0)
-    stated = str(forecast.meta.get("answer") or "")
-    if not stated:
+    if not forecast.answer:
         return next(iter(candidates), None)
-    named = [c for c in candidates if stated.startswith((f"{c.variant.label}:", f"{c.variant.label} "))]
+    stated = forecast.answer.split(":")[0].replace(" ", "")
+    named = [c for c in candidates if stated.startswith(c.variant.label.replace(" ", ""))]
     return max(named, key=lambda c: len(c.variant.label), default=None)
 
 
-def _compared(found: Comparison, baseline: Variant, forecast: Forecast) -> str:
+def _compared(found: Comparison, forecast: Forecast) -> str:
     """The sentence of a comparison: what, how much, with its interval, against what, in absolute numbers."""
+    baseline = found.against
     what, within = _PHRASES[found.metric]
     unit = BY_COLUMN[found.metric].unit
     change = found.change or 0.0
@@ -91,19 +94,29 @@ def _compared(found: Comparison, baseline: Variant, forecast: Forecast) -> str:
         interval = f"95 % interval {text.change_interval(low, high)} %"
         if found.clear:
             interval = interval.replace("+", "")
+    lost = _drops(found, forecast)
     absolute = f"{within} {unit(found.value)} instead of {unit(found.baseline)}"
     if found.low is not None and not found.clear:
         return (
             f"No clear difference: {found.variant.label} would change {what} by {text.change(change)} ({interval}) "
-            f"against {baseline.label}."
+            f"against {baseline.label}.{lost}"
         )
+    if abs(change) < HARDLY:
+        value = unit(found.value)
+        return f"{found.variant.label} would hardly change {what} of {baseline.label}: {within} {value}.{lost}"
     if change < 0:
         start = f"{found.variant.label} would cut {what} by {amount} ({interval}) against {baseline.label}"
-        return f"{start}: {absolute}."
-    if change > 0:
-        start = f"Nothing tried beats {baseline.label}: the closest, {found.variant.label}, would raise {what}"
-        return f"{start} by {amount} ({interval})."
-    return f"{found.variant.label} would leave {what} as it is under {baseline.label}: {within} {unit(found.value)}."
+        return f"{start}: {absolute}.{lost}"
+    start = f"Nothing tried beats {baseline.label}: the closest, {found.variant.label}, would raise {what}"
+    return f"{start} by {amount} ({interval}).{lost}"
+
+
+def _drops(found: Comparison, forecast: Forecast) -> str:
+    """A sentence on drops where they differ by a tenth and a thousandth of all packets: delay alone would mislead."""
+    ours, theirs = (forecast.estimate(v, "drop_ratio").mean or 0.0 for v in (found.variant, found.against))
+    if abs(ours - theirs) < max(0.001, 0.1 * max(ours, theirs)):
+        return ""
+    return f" {text.percent(ours)} of packets are dropped instead of {text.percent(theirs)}."
 
 
 def caveats(forecast: Forecast) -> list[str]:
@@ -126,6 +139,11 @@ def caveats(forecast: Forecast) -> list[str]:
             "forecast network, so heavy loss or queueing is overstated against real senders."
         )
     drops = {v: forecast.estimate(v, "drop_ratio").mean or 0.0 for v in forecast.variants}
+    if max(drops.values(), default=0.0) > OVERLOAD:
+        found.append(
+            f"Up to {text.percent(max(drops.values()))} of packets are dropped: queues are full, and the tail of the "
+            "delay is that of the buffers under every policy. Compare drops and flow completion, or give more capacity."
+        )
     if max(drops.values(), default=0.0) > 0:
         found.append(
             "Delays are those of received packets. A policy that drops more can look quicker: read delay beside drops."

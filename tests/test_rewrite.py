@@ -145,6 +145,8 @@ def mended_fields(case: Case) -> set[int]:
         fields |= set(range(checksum, checksum + (4 if case.protocol == SCTP else 2)))
         if case.protocol == TCP:
             fields.add(at + 12)
+        if case.protocol == SCTP and case.captured < at + 12:
+            fields |= set(range(at + 12, at + 16))  # a PAD chunk
         if case.protocol in (UDP, UDP_LITE):
             fields |= {at + 4, at + 5}
     return fields

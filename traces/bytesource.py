@@ -1,7 +1,7 @@
 """Reads a capture's bytes: a file or stdin, plain or compressed, into a few reused buffers, ahead of the decoder.
 
-A thread reads (and decompresses and digests) while the caller decodes. Every buffer keeps room in front of its bytes, so that
-a record which straddles two buffers is made whole by copying its beginning there.
+A thread reads (and decompresses and digests) while the caller decodes. Every buffer keeps room in front of its bytes,
+so that a record which straddles two buffers is made whole by copying its beginning there.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class FlowTable(NamedTuple):
 
     `slots` uint64[2c]: upper half of the key's hash and flow id + 1, 0 if empty. `keys` uint64[c, 5]: source,
     destination, and (version, has ports, protocol, ports) packed. `stats` int64[c, 4]: first_ns, last_ns, packets,
-    bytes. `reverse` int64[c]: the other direction's id, -1 if not seen. `trips` int64[c, 4]: RTT state, see `track_round_trips`.
+    bytes. `reverse` int64[c]: the other direction's id, -1 if not seen. `trips` int64[c, 4]: see `track_round_trips`.
     `control` uint64[2]: flows in use, seed.
     """
 
@@ -188,10 +188,12 @@ def track_round_trips(
 
     Of each flow one segment is outstanding at a time: one that raises the highest sequence number sent while none is.
     The reverse flow's first ACK that covers it completes the sample (RFC 6298 section 4: one sample per round trip). A
-    segment that is not wholly new and begins before the outstanding one's end cancels it (Karn; RFC 6298 section 3). `trips` of a flow: 0
-    nothing sent, 1 nothing outstanding, 2 outstanding; highest sequence number; end of the outstanding segment; its
-    time. Sequence numbers are compared modulo 2**32 (RFC 9293 section 3.4). A SYN with another sequence number than
-    the last segment's begins a new connection.
+    segment that is not wholly new and begins before the outstanding one's end cancels it (Karn; RFC 6298 section 3).
+    Sequence numbers are compared modulo 2**32 (RFC 9293 section 3.4). A SYN with another sequence number than the last
+    segment's begins a new connection.
+
+    `trips` of a flow: 0 nothing sent, 1 nothing outstanding, 2 outstanding; highest sequence number; end of the
+    outstanding segment; its time.
     """
     trips, reverse = table.trips, table.reverse
     samples = 0

@@ -66,7 +66,7 @@ def parse_pcap_header(head: bytes) -> PcapHeader | None:
             swapped = 2
         elif (major, minor) == (2, 3):
             swapped = 1
-        linktype = min(network & 0x03FFFFFF, 0xFFFF)
+        linktype = network & 0xFFFF  # above it: the length of a frame check sequence
         return PcapHeader(order == ">", unit_ns, record_header, snaplen, linktype, swapped)
     return None
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.jit import kernel
-from traces.loads import Bytes, u16, u32
+from traces.loads import Bytes, Word, u16, u32
 
 MAX_CAPTURED: Final = 262_144  # as Wireshark: WTAP_MAX_PACKET_SIZE_STANDARD
 MAX_BLOCK: Final = 16 << 20  # as Wireshark; blocks that are only skipped may be longer
@@ -102,7 +102,7 @@ def frame_pcap(
 
 
 @kernel
-def _nanoseconds(high: int, low: int, mode: int, factor: np.uint64, offset_s: int) -> np.int64:
+def _nanoseconds(high: int, low: int, mode: Word, factor: Word, offset_s: Word) -> Word:
     """Floor of a pcapng timestamp in nanoseconds, in 128 bits where needed; held at the ends of int64.
 
     In units of a nanosecond or coarser (powers of 10), 2**63 ticks or more do not fit and are read as negative: times
@@ -202,7 +202,7 @@ def frame_pcapng(
             return row, position, MORE
         if u32(data, position + length - 4, big) != length:
             return row, position, BAD_TRAILER
-        interface = np.int64(0)
+        interface: Word = np.int64(0)
         if kind == 6:
             interface = u32(data, position + 8, big)
         elif kind == 2:

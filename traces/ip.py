@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from traces.jit import kernel
 from traces.link import IP_FOUND, MALFORMED, TRUNCATED
-from traces.loads import Bytes, be16, be32, be64
+from traces.loads import Bytes, Word, be16, be32, be64
 
 HAS_IP: Final = 1  # addresses, protocol, ip_bytes, tos
 HAS_PORTS: Final = 2
@@ -63,7 +63,7 @@ def allocate(rows: int) -> Headers:
 
 
 @kernel
-def _jumbo_bytes(data: Bytes, at: int, end: int) -> np.int64:
+def _jumbo_bytes(data: Bytes, at: Word, end: int) -> Word:
     """Payload length of a jumbogram (RFC 2675) from the hop-by-hop header at `at`, or -1."""
     if end - at < 2:
         return np.int64(-1)
@@ -101,7 +101,8 @@ def decode_ip(
         why = out.reason[i]
         ip = start[i] + place
         end = start[i] + np.int64(captured[i])  # of the captured bytes that belong to the packet
-        header, length, protocol, valid = np.int64(0), np.int64(0), np.int64(0), 0
+        header, protocol, valid = np.int64(0), np.int64(0), 0
+        length: Word = np.int64(0)
         fragment = np.int64(0)  # its offset
         identity = np.int64(0)
         tos = np.int64(0)
@@ -192,7 +193,7 @@ def decode_ip(
             else:
                 break
         left = ip + length - at
-        payload = np.int64(0)
+        payload: Word = np.int64(0)
         ports = np.int64(0)
         if whole and fragment != 0:
             payload = left

@@ -1,6 +1,6 @@
 """How Segcast compiles kernels: one alias fixes the flags and where compiled code is kept.
 
-Compiled kernels are cached in the user's cache folder under a digest of the sources of every package that holds kernels.
+Compiled kernels are cached in the user's cache folder under a digest of the sources of every package that holds them.
 Numba alone looks only at the file of the kernel itself, so an edit to a function it calls would return old results.
 """
 
@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numba
 import numba.core.config
@@ -50,7 +50,7 @@ def _cache_folder() -> Path:
 def _cacheable() -> bool:
     """Point Numba at the cache folder; False where it cannot be written (kernels then compile in each process)."""
     try:
-        numba.core.config.CACHE_DIR = str(_cache_folder())
+        numba.core.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
     except OSError:
         return False
     return True
@@ -61,5 +61,4 @@ CACHED: Final = _cacheable()
 
 def kernel(function: F) -> F:
     """Compile a kernel: no Python objects, no GIL, C division, cached on disk."""
-    compiled: F = numba.njit(cache=CACHED, nogil=True, error_model="numpy")(function)
-    return compiled
+    return cast(F, numba.njit(cache=CACHED, nogil=True, error_model="numpy")(function))

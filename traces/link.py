@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.jit import kernel
-from traces.loads import Bytes, be16, be32
+from traces.loads import Bytes, Word, be16, be32
 
 IP_FOUND: Final = 0
 ARP: Final = 1
@@ -78,7 +78,7 @@ def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tup
                 break
         if end - at < 1:
             return -1, 0, TRUNCATED
-        version = np.int64(data[at]) >> 4
+        version: Word = np.int64(data[at]) >> 4
         if version == 4 or version == 6:
             return at, version, IP_FOUND
         return -1, 0, OTHER_MPLS
@@ -118,8 +118,8 @@ def locate(
     """
     rare = 0
     for i in range(start.size):
-        begin = start[i]
-        end = begin + np.int64(captured[i])
+        begin: Word = start[i]
+        end: Word = begin + np.int64(captured[i])
         link = np.int64(linktype[i])
         at, ip, why = -1, 0, LINK_TYPE
         if link == 1:
@@ -135,7 +135,7 @@ def locate(
             if end == begin:
                 why = TRUNCATED
             else:
-                nibble = np.int64(data[begin]) >> 4
+                nibble: Word = np.int64(data[begin]) >> 4
                 if (nibble == 4 and link != 229) or (nibble == 6 and link != 228):
                     at, ip, why = begin, nibble, IP_FOUND
                 else:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
 from traces.jit import kernel
 
-Bytes = npt.NDArray[np.uint8]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Word: TypeAlias = Any  # int64 in kernels, whose arithmetic with int the type checker does not know
 
 
 @kernel
-def be16(data: Bytes, at: int) -> np.int64:
+def be16(data: Bytes, at: int) -> Word:
     """Big-endian 16 bits at `at`."""
     i = np.uint64(at)
     return (np.int64(data[i]) << 8) | np.int64(data[i + np.uint64(1)])
 
 
 @kernel
-def be32(data: Bytes, at: int) -> np.int64:
+def be32(data: Bytes, at: int) -> Word:
     """Big-endian 32 bits at `at`."""
     i = np.uint64(at)
     return (
@@ -30,7 +33,7 @@ def be32(data: Bytes, at: int) -> np.int64:
 
 
 @kernel
-def le32(data: Bytes, at: int) -> np.int64:
+def le32(data: Bytes, at: int) -> Word:
     """Little-endian 32 bits at `at`."""
     i = np.uint64(at)
     return (
@@ -42,7 +45,7 @@ def le32(data: Bytes, at: int) -> np.int64:
 
 
 @kernel
-def u16(data: Bytes, at: int, big: bool) -> np.int64:
+def u16(data: Bytes, at: int, big: bool) -> Word:
     """16 bits at `at`, big-endian if `big`."""
     i = np.uint64(at)
     first, second = np.int64(data[i]), np.int64(data[i + np.uint64(1)])
@@ -50,7 +53,7 @@ def u16(data: Bytes, at: int, big: bool) -> np.int64:
 
 
 @kernel
-def u32(data: Bytes, at: int, big: bool) -> np.int64:
+def u32(data: Bytes, at: int, big: bool) -> Word:
     """32 bits at `at`, big-endian if `big`."""
     return be32(data, at) if big else le32(data, at)
 

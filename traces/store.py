@@ -46,9 +46,9 @@ def ingest(
 ) -> Trace:
     """Make the trace folder `out` of `captures` ("-" is stdin), file after file; the trace, opened.
 
-    An existing trace is replaced, anything else is not (see `new_folder`). `progress(done_bytes, total_bytes)` is called as the stored
+    An existing trace is replaced, anything else is not. `progress(done_bytes, total_bytes)` is called as the stored
     bytes are read; the total is 0 if a capture's size is unknown. Raises InputError before anything is written if a
-    capture or `out` cannot be used. If a capture is damaged, everything readable is kept, and the damage is noted in
+    capture or `out` cannot be used. If a capture is damaged, everything readable is kept and the damage is noted in
     `trace.json`; then DamagedCapture is raised, unless `keep_going`.
     """
     if not captures:

@@ -1,0 +1,59 @@
+"""Writes the pages of docs/ that follow from the code: the tables and the command line. A test keeps them true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from analyzer.schema import FORECAST_TABLES
+from segcast import cli
+from traces.schema import FLOWS, PACKETS, Table
+
+_FOLDER = Path(__file__).parent
+_WIDTH = 100
+
+
+def _table_lines(table: Table, where: str) -> Iterator[str]:
+    yield f"### {table.name}"
+    yield f"{where}. A row is {table.row}.\n"
+    yield "| column | type | null | meaning |"
+    yield "|---|---|---|---|"
+    for column in table.columns:
+        yield f"| `{column.name}` | {column.type} | {'yes' if column.nullable else ''} | {column.meaning} |"
+    yield ""
+
+
+def tables_page() -> str:
+    """docs/tables.md"""
+    lines = ["# Tables", ""]
+    lines += ["Generated from `traces/schema.py` and `analyzer/schema.py` by `make docs`.", ""]
+    lines += ["## A trace: a folder `NAME.trace`", ""]
+    lines += _table_lines(PACKETS, "`packets/*.parquet`")
+    lines += _table_lines(FLOWS, "`flows.parquet`")
+    lines += ["## A forecast: a folder", ""]
+    for table in FORECAST_TABLES:
+        where = "`packets/CELL.parquet`" if table.name == "packets" else f"`{table.name}.parquet`"
+        lines += _table_lines(table, where)
+    return "\n".join(lines)
+
+
+def commands_page() -> str:
+    """docs/commands.md"""
+    parts = ["# Commands\n\nGenerated from `segcast.py` by `make docs`.\n"]
+    for name in ["", *sorted(cli.commands)]:
+        command: click.Command = cli.commands[name] if name else cli
+        title = f"segcast {name}".strip()
+        # A context of its own, so that the page does not depend on the terminal's width.
+        context = click.Context(command, info_name=title, terminal_width=_WIDTH, **cli.context_settings | {"max_content_width": _WIDTH})
+        parts.append(f"## {title}\n\n```\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+PAGES = {"tables.md": tables_page, "commands.md": commands_page}
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (_FOLDER / name).write_text(page(), encoding="utf-8")

@@ -1,0 +1,82 @@
+"""The house rules that a machine can check: import direction, lazy start, file sizes, generated pages."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = ("traces", "analyzer", "replay", "reports", "segcast")
+HEAVY = ("numba", "numpy", "pyarrow", "polars", "plotly", "pydantic", "rich", "dpkt", "jinja2")
+SOURCES = sorted(file for package in ORDER[:-1] for file in (ROOT / package).rglob("*.py")) + [ROOT / "segcast.py"]
+
+
+def imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield (node.module or "").split(".")[0]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_imports_point_from_right_to_left(file: Path) -> None:
+    mine = ORDER.index(file.relative_to(ROOT).parts[0].removesuffix(".py"))
+    for name in imported(file):
+        assert name != "tests"
+        if name in ORDER:
+            assert ORDER.index(name) <= mine, f"{file.name} imports {name}"
+
+
+def test_twins_share_no_code_with_the_product() -> None:
+    for file in (ROOT / "tests" / "twins").glob("*.py"):
+        assert not set(imported(file)) & set(ORDER), file
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, segcast\ntry: segcast.cli(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "forecast" in run.stdout
+    assert not set(HEAVY) & set(run.stderr.split())
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_files_do_one_job(file: Path) -> None:
+    assert len(file.read_text("utf-8").splitlines()) <= 450
+    assert file.stem != "utils"
+
+
+def generator() -> dict[str, object]:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name: page() for name, page in module.PAGES.items()}
+
+
+def test_generated_pages_are_fresh() -> None:
+    for name, text in generator().items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == text, f"docs/{name} is stale: run make docs"
+
+
+def test_links_in_the_docs_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_docs_name_only_commands_that_exist() -> None:
+    from segcast import cli
+
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        named = set(re.findall(r"^\s*\$? ?segcast ([a-z]+)", page.read_text("utf-8"), re.MULTILINE))
+        assert named <= set(cli.commands), page.name

@@ -1,0 +1,217 @@
+"""The command line: what it prints, and that bad input gives one clear line, exit 2 and nothing half-written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import segcast
+from tests.conftest import Run
+from traces.samples import CLUSTER
+from traces.trace import Trace
+
+FAST = ("--paths", "4x400Mbps", "--seeds", "2")
+
+
+def assert_refused(ran: "object", *words: str) -> None:
+    code, out, err = ran.code, ran.out, ran.err  # type: ignore[attr-defined]
+    assert code == 2, err
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("segcast: ")
+    for word in words:
+        assert word in err, err
+
+
+def test_ingest_and_inspect(run: Run, tmp_path: Path) -> None:
+    ran = run("ingest", CLUSTER, "--out", tmp_path / "c.trace", "--json")
+    facts = json.loads(ran.out)
+    assert (ran.code, ran.err) == (0, "")
+    assert facts["packets"] == 39_036
+    again = run("inspect", tmp_path / "c.trace")
+    assert again.code == 0
+    assert "39,036" in again.out
+
+
+def test_a_capture_may_stand_for_a_trace(run: Run, cluster: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    direct = json.loads(run("flowlets", CLUSTER, "--json").out)
+    assert direct == json.loads(run("flowlets", cluster.folder, "--json").out)
+    assert [row["timeout_ns"] for row in direct["timeouts"]] == [50_000, 100_000, 500_000, 1_000_000, 5_000_000]
+
+
+def test_flowlets_as_a_table_and_a_file(run: Run, cluster: Trace, tmp_path: Path) -> None:
+    ran = run("flowlets", cluster.folder, "--timeout", "100us, 1ms", "--out", tmp_path / "f.parquet")
+    assert ran.code == 0
+    assert "never split" in ran.out
+    table = pq.read_table(tmp_path / "f.parquet")
+    assert set(table["timeout_ns"].to_pylist()) == {100_000, 1_000_000}
+    packets = json.loads(run("flowlets", cluster.folder, "--json").out)["packets"]
+    assert sum(table.filter(table["timeout_ns"].to_numpy() == 100_000)["packets"].to_pylist()) == packets
+
+
+def test_forecast_report_and_rewrite(run: Run, cluster: Trace, tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    ran = run("forecast", cluster.folder, *FAST, "--out", folder)
+    assert ran.code == 0, ran.err
+    first = ran.out.splitlines()[0]
+    assert "p99 delay" in first
+    assert "against ecmp" in first
+    assert f"report: {folder / 'report.html'}" in ran.out.replace("\n", "")
+    assert (folder / "report.html").stat().st_size > 100_000
+    (folder / "report.html").unlink()
+    assert run("report", folder).code == 0
+    assert (folder / "report.html").is_file()
+    ran = run("rewrite", folder, "--policy", "inflight", "--out", tmp_path / "srv6", "--json")
+    assert ran.code == 0, ran.err
+    summary = json.loads(ran.out)
+    assert summary["packets"] == 38_996
+    assert {Path(file["path"]).name for file in summary["files"]} <= {p.name for p in (tmp_path / "srv6").iterdir()}
+
+
+def test_forecast_json_is_the_document(run: Run, cluster: Trace, tmp_path: Path) -> None:
+    ran = run("forecast", cluster.folder, *FAST, "--out", tmp_path / "f", "--json")
+    assert json.loads(ran.out) == json.loads((tmp_path / "f" / "forecast.json").read_text())
+    assert ran.err == ""
+
+
+def test_the_demo_says_where_everything_is(run: Run, tmp_path: Path) -> None:
+    ran = run("demo", "--out", tmp_path / "d")
+    assert ran.code == 0, ran.err
+    assert str(tmp_path / "d" / "cluster.forecast" / "report.html") in ran.out
+    assert list((tmp_path / "d" / "srv6").glob("*.pcap"))
+
+
+def test_policies_are_listed(run: Run) -> None:
+    assert [row["policy"] for row in json.loads(run("policies", "--json").out)][:2] == ["ecmp", "inflight"]
+    assert "arXiv 2606.27697" in run("policies").out
+
+
+def damaged(tmp_path: Path, name: str) -> Path:
+    """A file of that kind."""
+    pcap = gzip.decompress(CLUSTER.read_bytes())
+    kinds = {
+        "empty": b"",
+        "text": b"hello, this is no capture\n" * 10,
+        "noise": bytes(range(256)) * 40,
+        "truncated header": pcap[:10],
+        "truncated": pcap[:100_001],
+        "truncated gzip": CLUSTER.read_bytes()[:300_000],
+        "hostile length": pcap[:32] + b"\xff\xff\xff\x7f" + pcap[36:],
+    }
+    file = tmp_path / f"{name.replace(' ', '-')}.pcap"
+    file.write_bytes(kinds[name])
+    return file
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("empty", "empty"),
+        ("text", "not a capture"),
+        ("noise", "not a capture"),
+        ("truncated header", "pcap"),
+        ("truncated", "damaged at byte"),
+        ("truncated gzip", "damaged at byte"),
+        ("hostile length", "damaged at byte 24"),
+    ],
+)
+@pytest.mark.parametrize("command", ["ingest", "inspect", "flowlets", "forecast"])
+def test_bad_captures(
+    run: Run, tmp_path: Path, kind: str, word: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = damaged(tmp_path, kind)
+    options = {"ingest": ["--out", tmp_path / "o"], "forecast": [*FAST, "--out", tmp_path / "o"]}
+    assert_refused(run(command, file, *options.get(command, [])), word, file.name)
+    if command == "forecast":
+        assert not (tmp_path / "o").exists()
+    assert not [p for p in tmp_path.rglob(".*") if p.name.startswith(".o")]
+
+
+def test_wrong_paths(run: Run, tmp_path: Path, cluster: Trace) -> None:
+    assert_refused(run("inspect", tmp_path / "missing.pcap"), "missing.pcap")
+    assert_refused(run("inspect", tmp_path), "not a trace")
+    assert_refused(run("ingest", tmp_path, "--out", tmp_path / "t"), str(tmp_path))
+    assert_refused(run("report", tmp_path), "forecast.json")
+    assert_refused(run("rewrite", tmp_path, "--policy", "ecmp", "--out", tmp_path / "r"), "not a forecast")
+    (tmp_path / "file").write_text("x")
+    for command in ("ingest", "forecast"):
+        source = CLUSTER if command == "ingest" else cluster.folder
+        options = [] if command == "ingest" else FAST
+        assert_refused(run(command, source, *options, "--out", tmp_path / "file" / "deeper"), "cannot write")
+        assert_refused(run(command, source, *options, "--out", tmp_path / "file"), "exists")
+    assert_refused(run("ingest", CLUSTER, "--out", "/proc/nowhere/t"), "cannot write")
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--paths", "4x10"], "with a unit"),
+        (["--paths", "many"], "with a unit"),
+        (["--paths", "0x1Gbps"], "at least 1"),
+        (["--paths", "5000x1Gbps"], "at most 1024"),
+        ([*FAST, "--timeout", "fast"], "duration 'fast'"),
+        ([*FAST, "--policy", "ecmp,wishful"], "unknown policy 'wishful'"),
+        ([*FAST, "--scenario", "s.toml"], "exclude each other"),
+        (["--scenario", "missing.toml"], "missing.toml"),
+        (["--paths", "1Gbps", "--seeds", "0"], "--seeds"),
+        (["--paths", "1Gbps", "--buffer", "-1B"], "out of range"),
+        ([], "--paths"),
+        (["--wat"], "No such option"),
+    ],
+)
+def test_wrong_usage(run: Run, cluster: Trace, tmp_path: Path, arguments: list[str], word: str) -> None:
+    assert_refused(run("forecast", cluster.folder, *arguments, "--out", tmp_path / "f"), word)
+    assert not (tmp_path / "f").exists()
+
+
+def test_unknown_commands_and_missing_arguments(run: Run) -> None:
+    assert_refused(run("predict"), "No such command")
+    assert_refused(run("ingest"), "Missing argument")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission(run: Run, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert_refused(run("ingest", CLUSTER, "--out", tmp_path / "t"), "cannot write")
+
+
+def test_a_trace_with_nothing_to_send(run: Run, tmp_path: Path) -> None:
+    """A valid capture without packets."""
+    (tmp_path / "none.pcap").write_bytes(gzip.decompress(CLUSTER.read_bytes())[:24])
+    assert run("ingest", tmp_path / "none.pcap", "--out", tmp_path / "n.trace").code == 0
+    assert run("inspect", tmp_path / "n.trace").code == 0
+    assert run("flowlets", tmp_path / "n.trace").code == 0
+    assert_refused(run("forecast", tmp_path / "n.trace", *FAST, "--out", tmp_path / "f"), "no packet of the trace")
+
+
+def test_the_capture_must_not_change_between_forecast_and_rewrite(run: Run, tmp_path: Path) -> None:
+    pcap = tmp_path / "c.pcap"
+    pcap.write_bytes(gzip.decompress(CLUSTER.read_bytes()))
+    run("ingest", pcap, "--out", tmp_path / "c.trace")
+    run("forecast", tmp_path / "c.trace", *FAST, "--out", tmp_path / "f")
+    pcap.unlink()
+    assert_refused(run("rewrite", tmp_path / "f", "--policy", "random", "--out", tmp_path / "r"), "c.pcap")
+    assert not (tmp_path / "r").exists()
+
+
+def test_help_and_version_from_the_shell() -> None:
+    program = [sys.executable, segcast.__file__]
+    text = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "forecast" in text
+    assert "segcast" in subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    shell = f"{sys.executable} {segcast.__file__} policies | true"
+    ran = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
+    assert ran.stderr == ""
