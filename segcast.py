@@ -81,7 +81,9 @@ def flowlets(trace: Path, timeouts: str, out: Path | None, as_json: bool) -> Non
 
 @cli.command()
 @click.argument("trace", type=click.Path(path_type=Path))
-@click.option("--scenario", type=click.Path(path_type=Path), help="Scenario file; the flags below override nothing in it.")
+@click.option(
+    "--scenario", type=click.Path(path_type=Path), help="Scenario file; the flags below override nothing in it."
+)
 @click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
 @click.option("--delay", help="Propagation delay of a path [5us].")
 @click.option("--buffer", help="Buffer of a path [512KiB].")
@@ -158,7 +160,9 @@ def report(folder: Path) -> None:
 
 
 @cli.command()
-@click.option("--out", default="segcast-demo", show_default=True, type=click.Path(path_type=Path), help="Where to write.")
+@click.option(
+    "--out", default="segcast-demo", show_default=True, type=click.Path(path_type=Path), help="Where to write."
+)
 def demo(out: Path) -> None:
     """Run the main job on the bundled capture: ingest, flowlets, forecast, report, SRv6 schedule."""
     from analyzer.flowlet_report import flowlet_report

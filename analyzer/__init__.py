@@ -1,0 +1,1 @@
+"""Flowlets, policies, the network model, the engine, and forecasts made with them."""

@@ -54,9 +54,9 @@ def interval(values: Sequence[float]) -> Interval:
 def compare(summary: Sequence[dict[str, Any]], baseline: str) -> list[dict[str, Any]]:
     """Every policy and timeout against the baseline policy, metric by metric.
 
-    Where all values are positive the change is the geometric mean of the ratios seed by seed, and its interval the Student-t
-    interval of their logarithms; elsewhere it is that of the means, without an interval. A baseline with several timeouts is
-    compared timeout by timeout.
+    Where all values are positive the change is the geometric mean of the ratios seed by seed, and its interval the
+    Student-t interval of their logarithms; elsewhere it is that of the means, without an interval. A baseline with
+    several timeouts is compared timeout by timeout.
     """
     cells: dict[tuple[str, int | None], dict[int, dict[str, Any]]] = {}
     for row in summary:
@@ -74,9 +74,7 @@ def compare(summary: Sequence[dict[str, Any]], baseline: str) -> list[dict[str, 
             pairs = [
                 (seeds[seed][metric], reference[seed][metric])
                 for seed in seeds
-                if seed in reference
-                and seeds[seed][metric] is not None
-                and reference[seed][metric] is not None
+                if seed in reference and seeds[seed][metric] is not None and reference[seed][metric] is not None
             ]
             found.append(
                 {

@@ -164,4 +164,3 @@ def _flow_rows(slots: list[range], flows: FlowPlan) -> tuple[NDArray[np.void], i
     rows["path_count"] = size[flows.group]
     rows["slot"] = -1
     return rows, int(sizes.sum())
-

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analyzer.policies.registry import Decision, Policy, choose
 from analyzer.queues import END, heap_place, heap_replace_top
-from traces.jit import kernel
+from traces.jit import int64, kernel
 
 NANOSECOND_BITS: Final = 8_000_000_000
 NEVER_NS: Final = np.iinfo(np.int64).max
@@ -101,9 +101,9 @@ class Rules(NamedTuple):
 class State(NamedTuple):
     """Everything a cell carries from one batch to the next.
 
-    `links` LINK, `paths` PATH, `hops` int32 (links of all paths, path after path), `flows` FLOW, `inflight` int64 (bytes, a
-    counter per host, group and slot), `nodes` NODE and `queues` QUEUE: first a backlog per link, then a transit per link, an
-    acknowledgement queue per path, a loss queue per hop; `heap` ENTRY per link; `scalars` int64.
+    `links` LINK, `paths` PATH, `hops` int32 (links of all paths, path after path), `flows` FLOW, `inflight` int64
+    (bytes, a counter per host, group and slot), `nodes` NODE and `queues` QUEUE: first a backlog per link, then a
+    transit per link, an acknowledgement queue per path, a loss queue per hop; `heap` ENTRY per link; `scalars` int64.
     """
 
     links: NDArray[np.void]
@@ -154,11 +154,11 @@ def _release(
     inflight: NDArray[np.int64],
 ) -> int:
     """Take what is due at `time_ns` off an acknowledgement or loss queue and off its counters; returns how many."""
-    node = np.int64(queues[queue].head)
+    node = int64(queues[queue].head)
     released = 0
     while node != END and nodes[node].time_ns <= time_ns:
         inflight[nodes[node].index] -= nodes[node].bytes
-        following = np.int64(nodes[node].next)
+        following = int64(nodes[node].next)
         nodes[node].next = scalars[FREE_NODE]
         scalars[FREE_NODE] = node
         node = following
@@ -226,10 +226,10 @@ def specialise(policy: Policy) -> Run:
                 now_ns = heap[0].time_ns
                 left = heap[0].link
                 queue = link_count + left
-                node = np.int64(queues[queue].head)
+                node = int64(queues[queue].head)
                 subject = nodes[node].index
-                frame_bytes = np.int64(nodes[node].bytes)
-                following = np.int64(nodes[node].next)
+                frame_bytes = int64(nodes[node].bytes)
+                following = int64(nodes[node].next)
                 nodes[node].next = scalars[FREE_NODE]
                 scalars[FREE_NODE] = node
                 queues[queue].head = following
@@ -240,38 +240,34 @@ def specialise(policy: Policy) -> Run:
                     last = scalars[HEAP_SIZE]
                     if last > 0:
                         heap_replace_top(heap, last, heap[last].time_ns, heap[last].link)
-                path = np.int64(fate_path[subject])
-                flow = np.int64(packet_flow[subject])
-                hop = np.int64(fate_hop[subject]) + 1
+                path = int64(fate_path[subject])
+                flow = int64(packet_flow[subject])
+                hop = int64(fate_hop[subject]) + 1
                 fate_hop[subject] = hop
             elif packet < stop:
                 subject = packet
                 packet += 1
                 now_ns = due_ns
-                flow = np.int64(packet_flow[subject])
-                slot = np.int64(flows[flow].slot)
-                first_path = np.int64(flows[flow].first_path)
+                flow = int64(packet_flow[subject])
+                slot = int64(flows[flow].slot)
+                first_path = int64(flows[flow].first_path)
                 if slot < 0 or now_ns - flows[flow].last_ns > timeout_ns:
-                    count = np.int64(flows[flow].path_count)
+                    count = int64(flows[flow].path_count)
                     if rules.counts_inflight:
                         for candidate in range(first_path, first_path + count):
                             _release(nodes, queues, scalars, first_ack + candidate, now_ns, inflight)
                             if scalars[LOST] > 0:
                                 start = first_loss + paths[candidate].first_hop
                                 for queue in range(start, start + paths[candidate].hops):
-                                    scalars[LOST] -= _release(
-                                        nodes, queues, scalars, queue, now_ns, inflight
-                                    )
-                    slot = choose(
-                        policy_state, Decision(now_ns, flow, flows[flow].first_counter, count), inflight
-                    )
+                                    scalars[LOST] -= _release(nodes, queues, scalars, queue, now_ns, inflight)
+                    slot = choose(policy_state, Decision(now_ns, flow, flows[flow].first_counter, count), inflight)
                     flows[flow].slot = slot
                     flows[flow].flowlet = scalars[NEXT_FLOWLET]
                     scalars[NEXT_FLOWLET] += 1
                 flows[flow].last_ns = now_ns
                 path = first_path + slot
                 hop = 0
-                frame_bytes = np.int64(ip_bytes[subject]) + 14
+                frame_bytes = int64(ip_bytes[subject]) + 14
                 if rules.steered:
                     frame_bytes += paths[path].srv6_bytes
                 frame_bytes = max(frame_bytes, minimum_bytes)
@@ -287,14 +283,14 @@ def specialise(policy: Policy) -> Run:
                 return DONE
 
             # The frame meets the queue of its next link (Links).
-            link = np.int64(hops[paths[path].first_hop + hop])
-            backlog = np.int64(0)
+            link = int64(hops[paths[path].first_hop + hop])
+            backlog = int64(0)
             if links[link].bounded:
                 backlog = links[link].backlog_bytes
-                node = np.int64(queues[link].head)
+                node = int64(queues[link].head)
                 while node != END and nodes[node].time_ns <= now_ns:
                     backlog -= nodes[node].bytes
-                    following = np.int64(nodes[node].next)
+                    following = int64(nodes[node].next)
                     nodes[node].next = scalars[FREE_NODE]
                     scalars[FREE_NODE] = node
                     node = following
@@ -318,13 +314,13 @@ def specialise(policy: Policy) -> Run:
             rest = links[link].free_rest
             if now_ns > free_ns:
                 free_ns = now_ns
-                rest = np.int64(0)
+                rest = int64(0)
             else:
                 queue_ns[subject] += free_ns + (rest > 0) - now_ns
             # The fraction of a nanosecond is carried as `rest` / rate, so that a busy link keeps its exact rate.
             size = frame_bytes + links[link].overhead_bytes
             bits = size * NANOSECOND_BITS + rest
-            whole = np.int64(np.float64(bits) * links[link].per_bit)
+            whole = int64(np.float64(bits) * links[link].per_bit)
             rest = bits - whole * rate
             if rest < 0:
                 whole -= 1

@@ -1,8 +1,8 @@
 """Flowlets of a trace at any list of timeouts, in one pass over the packets.
 
-A gap that exceeds one timeout exceeds every shorter one. So packets are counted only in the flowlet of the shortest timeout,
-and a flowlet that closes is added to the one it is part of at the next timeout: the work per packet does not grow with the
-number of timeouts.
+A gap that exceeds one timeout exceeds every shorter one. So packets are counted only in the flowlet of the shortest
+timeout, and a flowlet that closes is added to the one it is part of at the next timeout: the work per packet does not
+grow with the number of timeouts.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from analyzer.quantiles import nearest_ranks
 from analyzer.schema import PROFILE, QUANTILES
 from traces.errors import InputError
-from traces.jit import kernel
+from traces.jit import int64, kernel
 
 
 class FlowletState(NamedTuple):
     """Open flowlets of every flow, at timeouts in ascending order; carried from batch to batch.
 
-    `timeouts_ns` int64[k]; `last_ns` int64[flows] and `seen` bool[flows], the last packet; `packets`, `bytes`, `first_ns`
-    int64[flows, k].
+    `timeouts_ns` int64[k]; `last_ns` int64[flows] and `seen` bool[flows], the last packet; `packets`, `bytes` and
+    `first_ns` int64[flows, k].
     """
 
     timeouts_ns: NDArray[np.int64]
@@ -91,7 +91,7 @@ def _split(
     count = 0
     timeouts = state.timeouts_ns
     for row in range(len(flow)):
-        which = np.int64(flow[row])
+        which = int64(flow[row])
         now_ns = time_ns[row]
         if state.seen[which]:
             gap = now_ns - state.last_ns[which]
@@ -129,6 +129,11 @@ def _room(count: int) -> Closed:
     )
 
 
+def _first(closed: Closed, count: int) -> Closed:
+    """A copy of the first `count`."""
+    return Closed._make(column[:count].copy() for column in closed)
+
+
 def split_flowlets(
     flow: NDArray[np.uint32],
     time_ns: NDArray[np.int64],
@@ -139,8 +144,8 @@ def split_flowlets(
 ) -> Closed:
     """All flowlets at every timeout, in order of closing; `level` indexes the sorted, distinct timeouts.
 
-    `flow` uint32[n], `time_ns` int64[n] ascending per flow, `ip_bytes` uint32[n]. A gap strictly greater than the timeout
-    starts a flowlet. Raises InputError for an empty list or a negative timeout.
+    `flow` uint32[n], `time_ns` int64[n] ascending per flow, `ip_bytes` uint32[n]. A gap strictly greater than the
+    timeout starts a flowlet. Raises InputError for an empty list or a negative timeout.
     """
     levels = sorted(set(timeouts_ns))
     if not levels or levels[0] < 0:
@@ -161,11 +166,11 @@ def split_flowlets(
         stop = min(len(flow), start + batch_packets)
         out = _room((stop - start) * len(levels))
         count = _split(state, flow[start:stop], time_ns[start:stop], ip_bytes[start:stop], out)
-        pieces.append(Closed(*(column[:count].copy() for column in out)))
+        pieces.append(_first(out, count))
     out = _room(flows * len(levels))
     count = _close_all(state, out)
-    pieces.append(Closed(*(column[:count] for column in out)))
-    return Closed(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
+    pieces.append(_first(out, count))
+    return Closed._make(np.concatenate(columns) for columns in zip(*pieces, strict=True))
 
 
 def profile(closed: Closed, timeouts_ns: Sequence[int], flows: int) -> pa.Table:

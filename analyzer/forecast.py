@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analyzer import metrics
 from analyzer.compare import answer, compare
-from analyzer.engine import Cell, Fates, simulate
-from analyzer.events import DROPPED, MARKED, RECEIVED
+from analyzer.engine import Cell, simulate
+from analyzer.events import DROPPED, MARKED, RECEIVED, Fates
 from analyzer.flowlets import profile, split_flowlets
 from analyzer.network import Network
 from analyzer.policies.registry import Policy, find_policy
@@ -84,9 +83,7 @@ def plan_cells(scenario: Scenario) -> list[CellPlan]:
         timeouts: list[int | None] = [None]
         if policy.granularity == "flowlet":
             timeouts = list(dict.fromkeys(scenario.timeouts))
-        for timeout_ns, (place, seed) in itertools.product(
-            timeouts, enumerate(dict.fromkeys(scenario.seeds))
-        ):
+        for timeout_ns, (place, seed) in itertools.product(timeouts, enumerate(dict.fromkeys(scenario.seeds))):
             keep = scenario.packets == "all" or (scenario.packets == "first" and place == 0)
             cells.append(CellPlan(policy, timeout_ns, seed, keep, place == 0))
     return cells
@@ -291,9 +288,7 @@ def _profile(traffic: Traffic, scenario: Scenario) -> pa.Table:
     packets = traffic.packets
     used, numbers = np.unique(packets.flow, return_inverse=True)
     timeouts = sorted({*PROFILE_TIMEOUTS_NS, *scenario.timeouts})
-    closed = split_flowlets(
-        numbers.astype(np.uint32), packets.send_ns, packets.ip_bytes, len(used), timeouts
-    )
+    closed = split_flowlets(numbers.astype(np.uint32), packets.send_ns, packets.ip_bytes, len(used), timeouts)
     return profile(closed, timeouts, len(used))
 
 
@@ -336,9 +331,7 @@ def _document(
         "excluded": traffic.excluded,
         "network": {
             "minimum_frame_bytes": network.minimum_frame_bytes,
-            "links": [
-                {name: getattr(link, name) for name in link.__dataclass_fields__} for link in network.links
-            ],
+            "links": [{name: getattr(link, name) for name in link.__dataclass_fields__} for link in network.links],
             "paths": [
                 {
                     "path_id": path_id,

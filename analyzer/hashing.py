@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.jit import kernel
+from traces.jit import int64, kernel
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY_1: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -30,7 +30,7 @@ def mix(value: np.uint64) -> np.uint64:
 @kernel
 def reduce_to(value: np.uint64, count: int) -> int:
     """Scale the high half of a hash to [0, count), count < 2**32."""
-    return np.int64(((value >> _HALF) * np.uint64(count)) >> _HALF)
+    return int64(((value >> _HALF) * np.uint64(count)) >> _HALF)
 
 
 @kernel
@@ -51,7 +51,7 @@ def _fold(words: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
 
 
 def flow_keys(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Flow keys, uint64[n], of five-tuples given as uint64[n, 5] (source high and low, destination high and low, rest)."""
+    """Flow keys, uint64[n], of five-tuples as uint64[n, 5]: source high and low, destination high and low, rest."""
     keys = np.empty(len(words), np.uint64)
     _fold(np.ascontiguousarray(words, np.uint64), keys)
     return keys

@@ -11,7 +11,7 @@ from analyzer.events import DROPPED, MARKED, NANOSECOND_BITS, RECEIVED, Fates, P
 from analyzer.network import Network
 from analyzer.quantiles import nearest_ranks, rank_of
 from analyzer.schema import QUANTILES
-from traces.jit import kernel
+from traces.jit import int64, kernel
 
 SIZE_BINS: Final = (0, 10_000, 100_000, 1_000_000, 10_000_000)
 DISTRIBUTION_QUANTILES: Final = tuple(
@@ -67,7 +67,7 @@ def _alone(
         now_ns = packets.send_ns[row]
         if took_ns[flow] < 0:
             first_ns[flow] = now_ns
-        frame_bytes = max(np.int64(packets.ip_bytes[row]) + 14, minimum_frame_bytes)
+        frame_bytes = max(int64(packets.ip_bytes[row]) + 14, minimum_frame_bytes)
         for hop in range(len(hops)):
             rate = hops[hop, 0]
             if now_ns > free_ns[flow, hop]:
@@ -107,9 +107,7 @@ def empty_network_times(
 
 
 @kernel
-def _flow_fates(
-    packets: Packets, fates: Fates, out: FlowFates, flows: int
-) -> NDArray[np.bool_]:
+def _flow_fates(packets: Packets, fates: Fates, out: FlowFates, flows: int) -> NDArray[np.bool_]:
     """Fill `out`; returns bool[n]: whether a packet was reordered."""
     count = len(packets.flow)
     first_ns = np.zeros(flows, np.int64)
@@ -119,8 +117,8 @@ def _flow_fates(
         flow = packets.flow[row]
         out.bytes[flow] += packets.ip_bytes[row]
         out.packets[flow] += 1
-        path = np.int64(fates.path[row])
-        flowlet = np.int64(fates.flowlet[row])
+        path = int64(fates.path[row])
+        flowlet = int64(fates.flowlet[row])
         if last_path[flow] < 0 or flowlet != last_flowlet[flow]:
             out.flowlets[flow] += 1
             if last_path[flow] >= 0 and path != last_path[flow]:
@@ -207,15 +205,13 @@ def _path_load(
     for row in range(len(packets.flow)):
         path = fates.path[row]
         interval = (packets.send_ns[row] - start_ns) // interval_ns
-        size = np.int64(packets.ip_bytes[row]) + 14 + facts.srv6_bytes[path]
+        size = int64(packets.ip_bytes[row]) + 14 + facts.srv6_bytes[path]
         out.bytes[interval, path] += max(size, facts.minimum_frame_bytes)
         if fates.state[row] & DROPPED:
             out.dropped[interval, path] += 1
 
 
-def path_load(
-    network: Network, packets: Packets, fates: Fates, *, steered: bool, interval_ns: int
-) -> PathLoad:
+def path_load(network: Network, packets: Packets, fates: Fates, *, steered: bool, interval_ns: int) -> PathLoad:
     """Bytes into each path per interval, counted from the first packet."""
     paths = len(network.paths)
     span_ns = int(packets.send_ns[-1] - packets.send_ns[0]) if len(packets.send_ns) else -1
@@ -229,7 +225,7 @@ def path_load(
 
 
 def balance(load: PathLoad, groups: list[range]) -> tuple[float | None, float | None]:
-    """Imbalance (max - min) / mean and Jain's index of path bytes per interval, byte-weighted means; None without bytes."""
+    """Imbalance and Jain's index of path bytes per interval, byte-weighted means; None without bytes."""
     imbalance = jain = weight = 0.0
     for group in groups:
         sent = load.bytes[:, group.start : group.stop].astype(np.float64)
@@ -329,4 +325,3 @@ def distribution(values: NDArray[Any]) -> list[tuple[float, float]]:
         return []
     ordered = np.sort(values)
     return [(q, float(ordered[rank_of(q, len(ordered))])) for q in DISTRIBUTION_QUANTILES]
-

@@ -1,4 +1,4 @@
-"""A scenario: what a forecast runs, as a TOML file or as the short flags of the command line; both become `Scenario`."""
+"""A scenario: what a forecast runs, as a TOML file or as the short flags; both become `Scenario`."""
 
 from __future__ import annotations
 
@@ -94,12 +94,8 @@ class NetworkSpec(_Model):
     """Parallel paths between two attachments."""
 
     minimum_frame: Size = ETHERNET_MINIMUM_BYTES
-    left: AttachmentSpec = AttachmentSpec(
-        decapsulate_ipv4="fd00:0:10::d4", decapsulate_ipv6="fd00:0:10::d6"
-    )
-    right: AttachmentSpec = AttachmentSpec(
-        decapsulate_ipv4="fd00:0:20::d4", decapsulate_ipv6="fd00:0:20::d6"
-    )
+    left: AttachmentSpec = AttachmentSpec(decapsulate_ipv4="fd00:0:10::d4", decapsulate_ipv6="fd00:0:10::d6")
+    right: AttachmentSpec = AttachmentSpec(decapsulate_ipv4="fd00:0:20::d4", decapsulate_ipv6="fd00:0:20::d6")
     paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=1024)]
 
 
@@ -196,9 +192,7 @@ def short_scenario(
         for _ in range(int(match[1] or 1)):
             number = len(specs)
             link = {"name": f"path{number}", "rate": match[2], "delay": delay, "buffer": buffer, "ecn": ecn}
-            specs.append(
-                {"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": [_without_none(link)]}
-            )
+            specs.append({"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": [_without_none(link)]})
     return _validated({"network": {"paths": specs}, **_without_none(others)}, "command line")
 
 

@@ -28,18 +28,16 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 
 def find_cell(folder: Path, policy: str, timeout_ns: int | None, seed: int | None) -> dict[str, Any]:
-    """The cell whose packets were kept, as a row of `summary`; the first that fits. Raises InputError naming those there are."""
+    """The first fitting cell whose packets were kept, as a row of `summary`. Raises InputError naming those kept."""
     try:
-        rows = pq.read_table(folder / "summary.parquet", schema=SUMMARY.arrow_schema()).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(
+            folder / "summary.parquet", schema=SUMMARY.arrow_schema()
+        ).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{folder}/summary.parquet: cannot be read: {error}") from None
     kept = [row for row in rows if (folder / "packets" / f"{row['cell']}.parquet").is_file()]
     for row in kept:
-        if (
-            row["policy"] == policy
-            and timeout_ns in (None, row["timeout_ns"])
-            and seed in (None, row["seed"])
-        ):
+        if row["policy"] == policy and timeout_ns in (None, row["timeout_ns"]) and seed in (None, row["seed"]):
             return row
     wanted = policy
     if timeout_ns is not None:

@@ -1,4 +1,4 @@
-"""From a trace's tables to what the engine sends: packets in order, and for each flow its host, direction and hash key."""
+"""From a trace's tables to what the engine sends: packets in order; each flow's host, direction and hash key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyzer.engine import FlowPlan, Packets
+from analyzer.engine import FlowPlan
+from analyzer.events import Packets
 from analyzer.hashing import flow_keys
 from analyzer.scenario import Scenario
 from traces.errors import InputError
@@ -32,8 +33,8 @@ BACK = 1
 class Traffic:
     """What enters the network, and what does not.
 
-    `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured. `hosts` names the
-    steering hosts that `plan.host` numbers. `excluded` counts packets left out, by reason.
+    `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured. `hosts` names
+    the steering hosts that `plan.host` numbers. `excluded` counts packets left out, by reason.
     """
 
     packets: Packets
@@ -58,7 +59,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
     if len(chosen) == 0:
         raise InputError(
             "no packet of the trace enters the network: "
-            f"{excluded['no_ip']} without IP, {excluded['same_attachment']} that do not cross from one attachment to the other"
+            f"{excluded['no_ip']} without IP, {excluded['same_attachment']} that do not cross between the attachments"
         )
     if not chosen["time_ns"].is_sorted():
         chosen = chosen.sort("time_ns", maintain_order=True)

@@ -46,7 +46,9 @@ def commands_page() -> str:
         command: click.Command = cli.commands[name] if name else cli
         title = f"segcast {name}".strip()
         # A context of its own, so that the page does not depend on the terminal's width.
-        context = click.Context(command, info_name=title, terminal_width=_WIDTH, **cli.context_settings | {"max_content_width": _WIDTH})
+        context = click.Context(
+            command, info_name=title, terminal_width=_WIDTH, **cli.context_settings | {"max_content_width": _WIDTH}
+        )
         parts.append(f"## {title}\n\n```\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 

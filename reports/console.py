@@ -14,7 +14,9 @@ def _table(console: Console, rows: list[list[str]], left: int = 1) -> None:
     """Aligned columns; the first `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
-        cells = [cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
         console.print("  ".join(cells).rstrip(), style="dim" if number == 0 else "", markup=False, highlight=False)
 
 
@@ -24,7 +26,19 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
     console.print(f"{report['trace']}: {report['packets']:,} packets of {report['flows']:,} flows", markup=False)
     console.print(f"gaps within flows: {gaps}", markup=False)
     console.print()
-    head = ["timeout", "flowlets", "never split", "packets mean", "p50", "p99", "max", "bytes mean", "p50", "p99", "max"]
+    head = [
+        "timeout",
+        "flowlets",
+        "never split",
+        "packets mean",
+        "p50",
+        "p99",
+        "max",
+        "bytes mean",
+        "p50",
+        "p99",
+        "max",
+    ]
     rows = [head]
     for row in report["timeouts"]:
         share = row["never_split"] / row["flows"] if row["flows"] else 0
@@ -80,6 +94,11 @@ def _print_value(value: Any, console: Console, depth: int) -> None:
 def _words(name: str, value: Any) -> str:
     if value is None:
         return text.NO_VALUE
-    if name.endswith("_ns") and isinstance(value, int) and "time" not in name and not name.startswith(("first", "last")):
+    if (
+        name.endswith("_ns")
+        and isinstance(value, int)
+        and "time" not in name
+        and not name.startswith(("first", "last"))
+    ):
         return text.duration(value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

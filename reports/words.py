@@ -116,7 +116,8 @@ def _drops(found: Comparison, forecast: Forecast) -> str:
     ours, theirs = (forecast.estimate(v, "drop_ratio").mean or 0.0 for v in (found.variant, found.against))
     if abs(ours - theirs) < max(0.001, 0.1 * max(ours, theirs)):
         return ""
-    return f" {text.percent(ours)} of packets are dropped instead of {text.percent(theirs)}."
+    verb = "fall" if ours < theirs else "rise"
+    return f" Drops {verb} from {text.percent(theirs)} to {text.percent(ours)} of packets."
 
 
 def caveats(forecast: Forecast) -> list[str]:
@@ -146,7 +147,8 @@ def caveats(forecast: Forecast) -> list[str]:
         )
     if max(drops.values(), default=0.0) > 0:
         found.append(
-            "Delays are those of received packets. A policy that drops more can look quicker: read delay beside drops."
+            "Delays and flow completion are those of received packets. A policy that drops more can look quicker, and "
+            "a flow that loses its last packets ends early, even below 1x slowdown: read both beside drops."
         )
     delivered = [n for v in forecast.variants for n in forecast.values(v, "delivered") if n is not None]
     if 0 < min(delivered, default=0) < 10_000:

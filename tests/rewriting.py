@@ -77,17 +77,29 @@ def checksum_at(case: Case) -> int | None:
     return case.transport + {TCP: 16, UDP: 6, UDP_LITE: 6, SCTP: 8}.get(case.protocol, 2)
 
 
-def options(rng: random.Random, size: int, kinds: Sequence[int], style: int) -> bytes:
-    """Random options that fill `size` bytes: style 4 as in IPv4 and TCP, 6 as in IPv6."""
+IPV4_OPTIONS = (  # record route, source route to come, source route done, router alert, stream
+    b"\x07\x07\x04\0\0\0\0",
+    b"\x83\x07\x04\x0a\x09\x08\x07",
+    b"\x83\x07\x08\x0a\x09\x08\x07",
+    b"\x94\x04\0\0",
+    b"\x88\x04\1\2",
+)
+TCP_OPTIONS = (  # maximum segment size, window scale, SACK permitted, SACK, timestamps
+    b"\x02\x04\x05\xb4",
+    b"\x03\x03\x07",
+    b"\x04\x02",
+    b"\x05\x0a\0\0\0\1\0\0\0\2",
+    b"\x08\x0a\1\2\3\4\5\6\7\x08",
+)
+IPV6_OPTIONS = (b"\x01\x00", b"\x01\x04\0\0\0\0", b"\x05\x02\0\0", b"\x1e\x03\1\2\3")  # PadN, router alert, trial
+
+
+def options(rng: random.Random, size: int, known: Sequence[bytes], padding: bytes) -> bytes:
+    """Random options that fill `size` bytes, with single bytes of `padding` between them."""
     out = b""
     while len(out) < size:
-        room = size - len(out)
-        if room < 4 or rng.random() < 0.3:
-            out += b"\1" if style == 4 else b"\0"
-            continue
-        length = rng.randint(3, min(room, 12))
-        value = bytes([rng.choice((4, 8))]) + rng.randbytes(length - 3)
-        out += bytes((rng.choice(kinds), length if style == 4 else length - 2)) + value
+        fitting = [option for option in known if len(option) <= size - len(out)]
+        out += rng.choice((*fitting, padding))
     return out
 
 
@@ -97,7 +109,7 @@ def transport(rng: random.Random, version: int, protocol: int, size: int, ends: 
     ports = rng.randbytes(4)
     field, pseudo = 2, True
     if protocol == TCP:
-        extra = options(rng, rng.choice((0, 0, 4, 12, 40)), (2, 3, 5, 8, 30, 254), 4)
+        extra = options(rng, rng.choice((0, 0, 4, 12, 40)), TCP_OPTIONS, b"\1")
         words = (
             rng.getrandbits(32),
             rng.getrandbits(32),
@@ -123,8 +135,8 @@ def transport(rng: random.Random, version: int, protocol: int, size: int, ends: 
         body = ports + rng.randbytes(4) + bytes(4) + chunks
         return body[:8] + crc32c(body).to_bytes(4, "little") + body[12:]
     elif protocol in (ICMP, ICMPV6, IGMP):
-        kind = {ICMP: 8, ICMPV6: 128, IGMP: 0x16}[protocol]
-        body, pseudo = struct.pack("!BBHHH", kind, 0, 0, 77, 1) + payload, protocol == ICMPV6
+        kind = {ICMP: 8, ICMPV6: 128, IGMP: 0x22}[protocol]
+        body, pseudo = struct.pack("!BBHHH", kind, 0, 0, 77, 0) + payload, protocol == ICMPV6
     else:
         return payload
     size = 8 + size if protocol == UDP else len(body)
@@ -145,7 +157,7 @@ def make(rng: random.Random, version: int, protocol: int, size: int, extensions:
     traffic_class, hops = rng.randrange(256), rng.randint(1, 255)
     if version == 4:
         source, destination = b"\x0a" + rng.randbytes(2) + b"\1", b"\x0a" + rng.randbytes(2) + b"\2"
-        extra = options(rng, 4 * min(10, len(extensions)), (7, 68, 148, 131), 4)
+        extra = options(rng, 4 * min(10, len(extensions)), IPV4_OPTIONS, b"\1")
         ends = source + _final_ipv4(extra, destination)
         body = transport(rng, 4, protocol, size, ends)
         header = 20 + len(extra)
@@ -160,7 +172,7 @@ def make(rng: random.Random, version: int, protocol: int, size: int, extensions:
     for kind, after in zip(extensions, following, strict=False):
         if kind in (0, 60):
             units = rng.randint(0, 3)
-            chain += bytes((after, units)) + options(rng, 6 + 8 * units, (1, 0x1E, 0x3E), 6)
+            chain += bytes((after, units)) + options(rng, 6 + 8 * units, IPV6_OPTIONS, b"\0")
         elif kind == 43:
             routing, count = rng.choice(((2, 1), (4, 1), (4, 3), (0, 2), (253, 1)))
             left = 0 if routing == 253 else rng.randint(0, count)

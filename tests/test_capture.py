@@ -156,11 +156,11 @@ def test_compressed_stream_corrupt(tmp_path: Path, pack: object) -> None:
     assert len(ours) == 500
     assert damage == len(some_capture())
     (tmp_path / "c").write_bytes(pack(some_capture())[:12])
-    with pytest.raises(InputError, match="nothing can be read: the .* stream is cut short"):
+    with pytest.raises(InputError, match=r"nothing can be read: the .* stream is cut short"):
         read_frames(tmp_path / "c")
 
 
-RESOLUTIONS = [*range(0, 31), 40, 127, *(0x80 | n for n in (0, 1, 10, 20, 29, 30, 31, 32, 62, 63, 64, 65, 90, 127))]
+RESOLUTIONS = [*range(31), 40, 127, *(0x80 | n for n in (0, 1, 10, 20, 29, 30, 31, 32, 62, 63, 64, 65, 90, 127))]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -13,21 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 
 import segcast
-from tests.conftest import Run
+from tests.conftest import Ran, Run
 from traces.samples import CLUSTER
 from traces.trace import Trace
 
 FAST = ("--paths", "4x400Mbps", "--seeds", "2")
 
 
-def assert_refused(ran: "object", *words: str) -> None:
-    code, out, err = ran.code, ran.out, ran.err  # type: ignore[attr-defined]
-    assert code == 2, err
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith("segcast: ")
+def assert_refused(ran: Ran, *words: str) -> None:
+    assert ran.code == 2, ran.err
+    assert ran.out == ""
+    assert ran.err.count("\n") == 1
+    assert ran.err.startswith("segcast: ")
     for word in words:
-        assert word in err, err
+        assert word in ran.err
 
 
 def test_ingest_and_inspect(run: Run, tmp_path: Path) -> None:
@@ -40,7 +39,9 @@ def test_ingest_and_inspect(run: Run, tmp_path: Path) -> None:
     assert "39,036" in again.out
 
 
-def test_a_capture_may_stand_for_a_trace(run: Run, cluster: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_may_stand_for_a_trace(
+    run: Run, cluster: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     direct = json.loads(run("flowlets", CLUSTER, "--json").out)
     assert direct == json.loads(run("flowlets", cluster.folder, "--json").out)

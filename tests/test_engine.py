@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path as File
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, Fates, FlowPlan, Packets, empty_fates, simulate
-from analyzer.events import DROPPED, MARKED, RECEIVED
+from analyzer.engine import Cell, FlowPlan, empty_fates, simulate
+from analyzer.events import DROPPED, MARKED, RECEIVED, Fates, Packets
 from analyzer.network import Link, Network, Path, parallel_network
 from analyzer.policies.registry import Decision, Draws, Policy, find_policy, register
 from tests.strategies import Seeded, make_scenario, scenarios
@@ -101,9 +105,7 @@ def test_same_fates_as_the_twin_on_longer_traces(seed: int) -> None:
     comp, cell = run_engine(scenario)
     assert_same_fates(scenario, comp, ref)
     overheads = [link.overhead_bytes for link in scenario.links]
-    carried = [
-        ledger.accepted_bytes(n) + overhead * len(ledger.passages[n]) for n, overhead in enumerate(overheads)
-    ]
+    carried = [ledger.accepted_bytes(n) + overhead * len(ledger.passages[n]) for n, overhead in enumerate(overheads)]
     assert cell.state.links["carried_bytes"].tolist() == carried
 
 
@@ -202,7 +204,7 @@ def test_a_policy_registered_from_outside_runs() -> None:
         scenario = make_scenario(Seeded(seed), 200)
         turn = iter(range(scenario.seed % 1000, 10**9))
 
-        def next_slot(choice: Choice, turn: "object" = turn) -> int:
+        def next_slot(choice: Choice, turn: object = turn) -> int:
             return next(turn) % choice.slots  # type: ignore[call-overload, no-any-return]
 
         options = scenario.options() | {"policy": TwinPolicy("packet", True, next_slot)}
@@ -211,19 +213,52 @@ def test_a_policy_registered_from_outside_runs() -> None:
         assert_same_fates(scenario, comp, ref)
 
 
-def test_a_changed_policy_file_is_another_key_of_the_kernel_cache() -> None:
-    first = find_policy("random")
-    changed = register(
-        **{
-            name: getattr(first, name)
-            for name in first.__dataclass_fields__
-            if name not in ("digest", "choose")
-        },
-        choose=choose_next,
-    )
-    assert changed.digest != first.digest
-    register(**{name: getattr(first, name) for name in first.__dataclass_fields__ if name != "digest"})
-    assert find_policy("random").digest == first.digest
+OUTSIDE = """
+from typing import NamedTuple
+import numpy as np
+from analyzer.engine import Cell, FlowPlan, simulate
+from analyzer.events import Packets
+from analyzer.network import Link, parallel_network
+from analyzer.policies.registry import register
+
+class State(NamedTuple):
+    unused: np.ndarray
+
+def make_state(draws):
+    return State(np.zeros(1, np.int64))
+
+def choose(state, decision, inflight):
+    return SLOT
+
+policy = register(name="outside", summary="", source="", granularity="flow", steered=True, counts_inflight=False,
+                  make_state=make_state, state=State, choose=choose)
+network = parallel_network([[Link("a", 10**9, 0)], [Link("b", 10**9, 0)]], [(), ()], mode="encaps")
+plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+packets = Packets(np.zeros(1, np.int64), np.zeros(1, np.uint32), np.full(1, 100, np.uint32))
+print(simulate(Cell(network, policy, plan, timeout_ns=None, seed=1, loss_timeout_ns=0), packets).path[0])
+"""
+
+
+def test_an_edited_policy_file_is_compiled_anew_and_an_unchanged_one_is_not(tmp_path: File) -> None:
+    """The kernel cache on disk must tell the two apart, wherever the policy's file lies."""
+    script = tmp_path / "outside.py"
+    cache = tmp_path / "cache"
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(cache),
+        "PYTHONPATH": f"{File(__file__).parents[1]}:{tmp_path}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = [sys.executable, "-c", "import outside"]
+
+    def run(slot: int) -> tuple[str, int]:
+        script.write_text(OUTSIDE.replace("SLOT", str(slot)))
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return ran.stdout.strip(), len(list(cache.rglob("*events*run*.nbc")))
+
+    assert run(0) == ("0", 1)
+    assert run(0) == ("0", 1)
+    assert run(1) == ("1", 2)
+    assert run(0) == ("0", 2)
 
 
 def test_threads_change_nothing() -> None:
@@ -259,7 +294,7 @@ def test_packets_out_of_order_are_refused() -> None:
 
 
 def test_an_unknown_policy_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="unknown policy 'wishful'; known: .*ecmp.*inflight.*random"):
+    with pytest.raises(InputError, match=r"unknown policy 'wishful'; known: .*ecmp.*inflight.*random"):
         find_policy("wishful")
 
 

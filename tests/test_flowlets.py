@@ -41,11 +41,7 @@ def assert_same(rows: Rows, timeouts: list[int], batch: int) -> None:
     sightings = [twin.Sighting(*row) for row in rows]
     for level, (timeout, row) in enumerate(zip(sorted(set(timeouts)), table, strict=True)):
         ref = twin.profile(sightings, timeout)
-        comp = [
-            (int(f), int(t), int(p), int(b))
-            for k, f, t, p, b in zip(*closed, strict=True)
-            if k == level
-        ]
+        comp = [(int(f), int(t), int(p), int(b)) for k, f, t, p, b in zip(*closed, strict=True) if k == level]
         assert sorted(comp) == sorted((x.flow, x.start_ns, x.packets, x.bytes) for x in ref.flowlets)
         assert (row["timeout_ns"], row["flowlets"], row["never_split"]) == (timeout, len(ref.flowlets), ref.never_split)
 

@@ -14,9 +14,9 @@ import pytest
 
 from analyzer.compare import answer, compare, interval
 from analyzer.forecast import forecast, plan_cells
+from analyzer.scenario import Scenario, read_scenario, short_scenario
 from analyzer.schedule import find_cell, read_document, read_schedule
 from analyzer.schema import FORECAST_TABLES
-from analyzer.scenario import Scenario, read_scenario, short_scenario
 from analyzer.traffic import TRAFFIC_COLUMNS, prepare
 from traces.errors import InputError
 from traces.trace import Trace

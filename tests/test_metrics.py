@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from analyzer import metrics
-from analyzer.engine import Fates
+from analyzer.events import Fates
 from analyzer.network import Network
 from analyzer.policies.registry import find_policy
 from analyzer.schema import QUANTILES
@@ -78,9 +78,7 @@ def assert_same_balance(
     if len(packets.send_ns) and packets.send_ns[-1] - packets.send_ns[0] > 10**8:
         interval_ns = 10**9
     load = metrics.path_load(network, packets, fates, steered=steered, interval_ns=interval_ns)
-    ref_balance = twin.balance(
-        twin.interval_bytes(scenario.paths, scenario.packets, refs, frames, interval_ns)
-    )
+    ref_balance = twin.balance(twin.interval_bytes(scenario.paths, scenario.packets, refs, frames, interval_ns))
     comp_balance = metrics.balance(load, network.group_slots())
     if ref_balance is None:
         assert comp_balance == (None, None)

@@ -16,9 +16,13 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 import numba.core.config
+import numpy as np
 import platformdirs
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# In a kernel: to a signed 64-bit integer. Mixing signed and unsigned would make a float of both.
+int64: Callable[[Any], int] = cast(Any, np.int64)
 
 _PACKAGES: Final = ("traces", "analyzer", "replay")
 _STALE_SECONDS: Final = 30 * 24 * 3600

@@ -8,7 +8,7 @@ from traces.errors import InputError
 
 
 def _parse(text: str, units: tuple[str, ...], scale: int, what: str, example: str) -> int:
-    from quantiphy import Quantity, QuantiPhyError
+    from quantiphy import QuantiPhyError, Quantity
 
     try:
         quantity = Quantity(text, binary=True)

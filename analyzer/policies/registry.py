@@ -1,7 +1,7 @@
 """The registry of policies and the one function the engine calls to ask for a path.
 
-A policy is a NamedTuple of arrays (its state) and a function `choose(state, decision, inflight) -> slot`, compiled into the
-engine by its state's type. `register` joins the two; nothing else needs to know the policy.
+A policy is a NamedTuple of arrays (its state) and a function `choose(state, decision, inflight) -> slot`, compiled into
+the engine by its state's type. `register` joins the two; nothing else needs to know the policy.
 """
 
 from __future__ import annotations
@@ -100,9 +100,7 @@ def register(
     file = inspect.getsourcefile(inspect.unwrap(choose))
     text = Path(file).read_bytes() if file and Path(file).is_file() else inspect.getsource(choose).encode()
     digest = int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
-    policy = Policy(
-        name, summary, source, granularity, steered, counts_inflight, state, make_state, choose, digest
-    )
+    policy = Policy(name, summary, source, granularity, steered, counts_inflight, state, make_state, choose, digest)
     _POLICIES[name] = policy
     _BY_STATE[state] = policy
     return policy

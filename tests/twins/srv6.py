@@ -77,7 +77,7 @@ def read_pcap(path: Path) -> list[Record]:
 
 def parse_frame(frame: bytes, mode: str) -> Frame:
     """Ethernet, outer headers as `mode` (encaps, reduced, none) has them, and the packet within, unchecked."""
-    need(len(frame) > 34, "room for Ethernet and IP")
+    need(len(frame) >= 34, "room for Ethernet and IP")
     destination, source, kind = frame[:6], frame[6:12], int.from_bytes(frame[12:14], "big")
     packet = frame[14:]
     need(kind == {4: 0x0800, 6: 0x86DD}.get(packet[0] >> 4), "EtherType is that of the packet")
