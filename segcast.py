@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
 _INTERRUPTED = 130
 _FLOWLET_TIMEOUTS = "50us,100us,500us,1ms,5ms"
-_DEMO_FLAGS = {"paths": "4x100Mbps", "timeout": "100us,500us", "buffer": "128KiB"}
+_DEMO_FLAGS = {"paths": "4x300Mbps", "timeout": "50us,100us,500us", "buffer": "1MiB"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

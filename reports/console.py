@@ -47,8 +47,8 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
                 text.duration(row["timeout_ns"]),
                 f"{row['flowlets']:,}",
                 f"{row['never_split']:,} ({100 * share:.0f} %)",
-                text.plain(row["packets_mean"], 1),
-                *(text.plain(row[f"packets_{q}"], 0) for q in ("p50", "p99", "max")),
+                text.plain(row["packets_mean"]),
+                *(text.count(row[f"packets_{q}"]) for q in ("p50", "p99", "max")),
                 text.size(row["bytes_mean"]),
                 *(text.size(row[f"bytes_{q}"]) for q in ("p50", "p99", "max")),
             ]

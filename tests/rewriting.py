@@ -106,7 +106,7 @@ def options(rng: random.Random, size: int, known: Sequence[bytes], padding: byte
 def transport(rng: random.Random, version: int, protocol: int, size: int, ends: bytes) -> bytes:
     """A transport header and `size` bytes of payload; `ends` are the addresses of the pseudo-header."""
     payload = rng.randbytes(size)
-    ports = rng.randbytes(4)
+    ports = struct.pack("!HH", rng.randint(50000, 50999), rng.randint(51000, 51999))
     field, pseudo = 2, True
     if protocol == TCP:
         extra = options(rng, rng.choice((0, 0, 4, 12, 40)), TCP_OPTIONS, b"\1")

@@ -20,7 +20,21 @@ import pytest
 
 from replay.rewrite import RewriteSummary
 from replay.srv6 import Mode
-from tests.rewriting import CHECKED, EPOCH_NS, PROTOCOLS, Case, encapsulation, fragment, make, rewrite
+from tests.rewriting import (
+    CHECKED,
+    EPOCH_NS,
+    IGMP,
+    NONE,
+    OTHER,
+    PROTOCOLS,
+    SCTP,
+    UDP_LITE,
+    Case,
+    encapsulation,
+    fragment,
+    make,
+    rewrite,
+)
 from tests.twins.srv6 import parse_frame, read_pcap
 
 LOOKED_AT = (
@@ -37,11 +51,16 @@ def mixture(count: int, seed: int, largest: int = 1400) -> list[Case]:
     for number in range(count):
         version = rng.choice((4, 6))
         extensions = rng.sample((0, 43, 60, 51, 44), rng.randint(0, 3)) if rng.random() < 0.4 else ()
-        case = make(rng, version, rng.choice(PROTOCOLS[version]), rng.choice((0, 20, 200, largest)), extensions)
-        if not extensions and rng.random() < 0.1 and len(case.packet) > case.transport + 24:
+        protocol = rng.choice(PROTOCOLS[version])
+        # tshark calls an extension header malformed that ends its packet, though No Next Header may (RFC 8200 4.7)
+        size = rng.choice((20, 200, largest) if protocol in (NONE, OTHER) else (0, 20, 200, largest))
+        case = make(rng, version, protocol, size, extensions)
+        splits = protocol not in (UDP_LITE, SCTP) and len(case.packet) > case.transport + 24 and not extensions
+        if splits and rng.random() < 0.1:  # chunks and coverage beyond a fragment look malformed, too
             case = fragment(rng, case, rng.choice((0, 8)))
         if rng.random() < 0.5:
-            case = replace(case, captured=rng.randint(20 if version == 4 else 40, min(len(case.packet), 128)))
+            fixed = case.transport + 1 if protocol == IGMP else 20 if version == 4 else 40
+            case = replace(case, captured=rng.randint(fixed, min(len(case.packet), 128)))
         elif not case.fragment:
             case = replace(case, spoilt=rng.random() < 0.3)
         path = rng.randrange(10)
@@ -68,7 +87,7 @@ def only_transports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def tshark(environment: dict[str, str], path: Path, *arguments: str) -> list[str]:
     """Lines that tshark prints, with every checksum checked."""
     preferences = [f"{name}.check_checksum:TRUE" for name in ("ip", "tcp", "udp", "udplite")]
-    preferences += ["sctp.checksum:CRC32c", "udplite.ignore_checksum_coverage:FALSE"]
+    preferences += ["sctp.checksum:CRC 32c", "udplite.ignore_checksum_coverage:FALSE"]
     preferences += ["ip.defragment:FALSE", "ipv6.defragment:FALSE", "tcp.analyze_sequence_numbers:FALSE"]
     command = ["tshark", "-n", "-r", str(path), *(part for option in preferences for part in ("-o", option))]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
@@ -85,7 +104,7 @@ def test_tshark_finds_no_fault(tmp_path: Path, only_transports: dict[str, str], 
     bad = " || ".join(["_ws.malformed", *(f"{name}.checksum.status == 0" for name in CHECKSUMS)])
     assert tshark(only_transports, path, "-Y", bad) == []
     good = {name: len(tshark(only_transports, path, "-Y", f"{name}.checksum.status == 1")) for name in CHECKSUMS}
-    assert all(count > 20 for count in good.values()), good
+    assert min(good.values()) > 20, good
     if mode != "none":
         with_srh = len(tshark(only_transports, path, "-Y", "ipv6.routing.type == 4"))
         assert with_srh >= sum(case.path > 0 for case in cases)

@@ -1,0 +1,142 @@
+"""Our columns against tshark's fields, frame by frame, on the bundled capture and a folder of others.
+
+The folder is $SEGCAST_CAPTURES or `../shared/captures` beside the repository; without it, or without tshark, the
+comparison is skipped and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.decoding import read_all
+from tests.twins.captures import Record
+from tests.twins.decode import Decoded
+from traces.samples import CLUSTER
+
+ROOT = Path(__file__).parents[1]
+FOLDER = Path(os.environ.get("SEGCAST_CAPTURES", ROOT.parent / "shared" / "captures"))
+FIELDS = (
+    "frame.encap_type frame.time_epoch frame.len frame.cap_len frame.protocols ip.src ip.dst ip.len ip.proto ip.id "
+    "ip.dsfield ip.frag_offset ip.flags.mf ipv6.src ipv6.dst ipv6.plen ipv6.tclass ipv6.fraghdr.ident "
+    "ipv6.fraghdr.offset ipv6.fraghdr.more tcp.srcport tcp.dstport udp.srcport udp.dstport sctp.srcport sctp.dstport "
+    "tcp.len udp.length tcp.seq_raw tcp.ack_raw tcp.flags tcp.window_size_value"
+).split()
+OPTIONS = (
+    "ip.defragment:FALSE ipv6.defragment:FALSE tcp.desegment_tcp_streams:FALSE tcp.relative_sequence_numbers:FALSE "
+    "tcp.analyze_sequence_numbers:FALSE ip.check_checksum:FALSE"
+).split()
+EXTENSIONS = {"ipv6.hopopts", "ipv6.routing", "ipv6.fraghdr", "ipv6.dstopts", "mip6", "hip", "shim6", "ah"}
+PORTED = {"tcp", "udp", "sctp"}
+
+CUSTOM = "tshark counts custom blocks as frames; they are no packets, and we skip them"
+# file, field, frames that differ, why
+EXCEPTIONS: list[tuple[str, str, int, str]] = []
+
+NEEDS_TSHARK = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+
+
+def captures() -> Iterator[object]:
+    yield pytest.param(CLUSTER, id=CLUSTER.name)
+    if not FOLDER.is_dir():
+        yield pytest.param(None, id="folder", marks=pytest.mark.skip(reason=f"no folder of captures at {FOLDER}"))
+        return
+    for path in sorted(FOLDER.rglob("*.pcap*")):
+        yield pytest.param(path, id=path.relative_to(FOLDER).as_posix())
+
+
+def tshark(path: Path) -> list[dict[str, str]]:
+    """The first occurrence of each field, per frame."""
+    command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "occurrence=f"]
+    command += [word for option in OPTIONS for word in ("-o", option)]
+    command += [word for name in FIELDS for word in ("-e", name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.split("\n")[:-1]
+    return [dict(zip(FIELDS, line.split("\t"), strict=True)) for line in lines]
+
+
+def number(text: str) -> int | None:
+    """A field's number; None if tshark shows none. Flags that are set are `1` or `True`."""
+    return {"": None, "True": 1, "False": 0}[text] if text in ("", "True", "False") else int(text, 0)
+
+
+def wanted(f: dict[str, str]) -> dict[str, int | str | None]:
+    """tshark's fields in our words; the outermost IP layer's, and what it carries directly."""
+    seconds, _, fraction = f["frame.time_epoch"].partition(".")
+    row: dict[str, int | str | None] = {
+        "time_ns": int(seconds) * 10**9 + int(fraction.ljust(9, "0")) if seconds else 0,
+        "wire_bytes": number(f["frame.len"]),
+        "captured_bytes": number(f["frame.cap_len"]),
+    }
+    layers = f["frame.protocols"].split(":")
+    at = next((i for i, name in enumerate(layers) if name in ("ip", "ipv6")), None)
+    if at is None:
+        return row | dict.fromkeys(("ip_version", "src", "dst", "ip_bytes", "tos", "src_port", "dst_port", "tcp_seq"))
+    inside = next((name for name in layers[at + 1 :] if name not in EXTENSIONS), "")
+    fragment: int | None
+    if layers[at] == "ip":
+        fragment = number(f["ip.frag_offset"]) if number(f["ip.frag_offset"]) or number(f["ip.flags.mf"]) else None
+        row |= {"ip_version": 4, "src": f["ip.src"], "dst": f["ip.dst"], "ip_bytes": number(f["ip.len"])}
+        row |= {"tos": number(f["ip.dsfield"]), "ip_id": number(f["ip.id"])}
+        if "ah" not in layers:
+            row["protocol"] = number(f["ip.proto"])
+    else:
+        offset, more = number(f["ipv6.fraghdr.offset"]), number(f["ipv6.fraghdr.more"])
+        fragment = offset * 8 if offset is not None and (offset or more) else None
+        plen = number(f["ipv6.plen"])
+        row |= {"ip_version": 6, "src": f["ipv6.src"], "dst": f["ipv6.dst"], "ip_bytes": 40 + plen if plen else None}
+        row |= {"tos": number(f["ipv6.tclass"]), "ip_id": number(f["ipv6.fraghdr.ident"])}
+    row["fragment_offset"] = fragment
+    if inside in PORTED:
+        row |= {"src_port": number(f[f"{inside}.srcport"]), "dst_port": number(f[f"{inside}.dstport"])}
+    else:
+        row |= {"src_port": None, "dst_port": None}
+    if inside == "tcp":
+        row |= {"tcp_seq": number(f["tcp.seq_raw"]), "tcp_ack": number(f["tcp.ack_raw"])}
+        flags = number(f["tcp.flags"])
+        row |= {"tcp_flags": None if flags is None else flags & 0xFF, "tcp_window": number(f["tcp.window_size_value"])}
+        row["payload_bytes"] = number(f["tcp.len"])
+    else:
+        row["tcp_seq"] = None
+    if inside == "udp" and fragment is None and f["udp.length"]:
+        row["payload_bytes"] = int(f["udp.length"]) - 8
+    return row
+
+
+def differences(path: Path) -> Counter[str]:
+    """How many frames differ, by column."""
+    theirs = tshark(path)
+    packets = [fields for fields in theirs if fields["frame.encap_type"]]
+    found = Counter({"custom blocks": len(theirs) - len(packets)})
+    ours: list[tuple[Record, Decoded]]
+    ours, _ = read_all(path)
+    found["frames"] = abs(len(packets) - len(ours))
+    for (record, decoded), fields in zip(ours, packets, strict=False):
+        have = vars(record) | vars(decoded)
+        for name, value in wanted(fields).items():
+            if have[name] != value:
+                found[name] += 1
+                if os.environ.get("SEGCAST_SHOW"):
+                    print(path.name, record.frame_number, name, have[name], "tshark", value, fields["frame.protocols"])
+    return +found
+
+
+@NEEDS_TSHARK
+@pytest.mark.parametrize("path", list(captures()))
+def test_agrees_with_tshark(path: Path) -> None:
+    known = {field: count for name, field, count, _ in EXCEPTIONS if name == path.name}
+    assert dict(differences(path)) == known
+
+
+@NEEDS_TSHARK
+def test_every_exception_names_a_capture() -> None:
+    if not FOLDER.is_dir():
+        pytest.skip(f"no folder of captures at {FOLDER}")
+    names = {path.name for path in FOLDER.rglob("*.pcap*")} | {CLUSTER.name}
+    assert {name for name, *_ in EXCEPTIONS} <= names
