@@ -35,9 +35,29 @@ OPTIONS = (
 EXTENSIONS = {"ipv6.hopopts", "ipv6.routing", "ipv6.fraghdr", "ipv6.dstopts", "mip6", "hip", "shim6", "ah"}
 PORTED = {"tcp", "udp", "sctp"}
 
+IP_COLUMNS = "ip_version src dst ip_bytes tos ip_id protocol"
 CUSTOM = "tshark counts custom blocks as frames; they are no packets, and we skip them"
-# file, field, frames that differ, why
-EXCEPTIONS: list[tuple[str, str, int, str]] = []
+PSEUDOWIRE = "Ethernet in MPLS: tshark guesses a pseudowire from the payload, we do not look through it"
+BEFORE_1970 = "ticks of 2**63 or more, year 586,524: we read times before 1970 (`capture.py`: int64 nanoseconds)"
+ETHERTYPE = "a null header with an EtherType instead of an address family"
+# file, columns, frames that differ in each, why
+EXCEPTIONS: list[tuple[str, str, int, str]] = [
+    ("MplsPackets.pcap", IP_COLUMNS, 1, PSEUDOWIRE),
+    ("tcpreplay-test.pcap", IP_COLUMNS, 10, PSEUDOWIRE),
+    ("null_loopback.pcap", f"{IP_COLUMNS} src_port dst_port payload_bytes", 1, ETHERTYPE),
+    ("pcapng-example.pcapng", "time_ns", 100, BEFORE_1970),
+    ("pcapng-example.pcapng.zst", "time_ns", 100, BEFORE_1970),
+    *(
+        (f"output_{order}-{test}.pcapng", "custom_blocks", count, CUSTOM)
+        for order in ("be", "le")
+        for test, count in (
+            ("advanced-test102", 3),
+            ("basic-test017", 4),
+            ("basic-test018", 4),
+            ("difficult-test202", 3),
+        )
+    ),
+]
 
 NEEDS_TSHARK = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
@@ -88,7 +108,7 @@ def wanted(f: dict[str, str]) -> dict[str, int | str | None]:
             row["protocol"] = number(f["ip.proto"])
     else:
         offset, more = number(f["ipv6.fraghdr.offset"]), number(f["ipv6.fraghdr.more"])
-        fragment = offset * 8 if offset is not None and (offset or more) else None
+        fragment = offset if offset is not None and (offset or more) else None
         plen = number(f["ipv6.plen"])
         row |= {"ip_version": 6, "src": f["ipv6.src"], "dst": f["ipv6.dst"], "ip_bytes": 40 + plen if plen else None}
         row |= {"tos": number(f["ipv6.tclass"]), "ip_id": number(f["ipv6.fraghdr.ident"])}
@@ -113,13 +133,15 @@ def differences(path: Path) -> Counter[str]:
     """How many frames differ, by column."""
     theirs = tshark(path)
     packets = [fields for fields in theirs if fields["frame.encap_type"]]
-    found = Counter({"custom blocks": len(theirs) - len(packets)})
+    found = Counter({"custom_blocks": len(theirs) - len(packets)})
     ours: list[tuple[Record, Decoded]]
     ours, _ = read_all(path)
     found["frames"] = abs(len(packets) - len(ours))
     for (record, decoded), fields in zip(ours, packets, strict=False):
         have = vars(record) | vars(decoded)
         for name, value in wanted(fields).items():
+            if name == "fragment_offset" and value and have[name] == int(value) * 8:
+                continue  # of IPv4 and IPv6, tshark 4.0 gives it in units of 8 bytes, others in bytes
             if have[name] != value:
                 found[name] += 1
                 if os.environ.get("SEGCAST_SHOW"):
@@ -130,7 +152,7 @@ def differences(path: Path) -> Counter[str]:
 @NEEDS_TSHARK
 @pytest.mark.parametrize("path", list(captures()))
 def test_agrees_with_tshark(path: Path) -> None:
-    known = {field: count for name, field, count, _ in EXCEPTIONS if name == path.name}
+    known = {column: n for name, columns, n, _ in EXCEPTIONS if name == path.name for column in columns.split()}
     assert dict(differences(path)) == known
 
 
