@@ -1,18 +1,25 @@
-"""Writes the pages of docs/ that follow from the code: the tables and the command line. A test keeps them true."""
+"""Writes the pages of docs/ that follow from the code, and the demo's output in the README. A test keeps them true."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+import segcast
 from analyzer.schema import FORECAST_TABLES
 from segcast import cli
 from traces.schema import FLOWS, PACKETS, Table
 
 _FOLDER = Path(__file__).parent
 _WIDTH = 100
+_DEMO_BEGINS = "<!-- demo -->"
+_DEMO_ENDS = "<!-- /demo -->"
 
 
 def _table_lines(table: Table, where: str) -> Iterator[str]:
@@ -53,9 +60,32 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
+def demo_output() -> str:
+    """What `make demo` prints, as a block for the README."""
+    with tempfile.TemporaryDirectory() as folder:
+        ran = subprocess.run(
+            [sys.executable, segcast.__file__, "demo", "--out", "out/demo"],
+            cwd=folder,
+            env=os.environ | {"COLUMNS": str(_WIDTH)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    return f"```\n{ran.stdout.strip()}\n```"
+
+
+def readme(text: str, demo: str) -> str:
+    """README.md with that demo output in its place."""
+    head, _, rest = text.partition(_DEMO_BEGINS)
+    _, _, tail = rest.partition(_DEMO_ENDS)
+    return f"{head}{_DEMO_BEGINS}\n{demo}\n{_DEMO_ENDS}{tail}"
+
+
 PAGES = {"tables.md": tables_page, "commands.md": commands_page}
 
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
         (_FOLDER / name).write_text(page(), encoding="utf-8")
+    _README = _FOLDER.parent / "README.md"
+    _README.write_text(readme(_README.read_text(encoding="utf-8"), demo_output()), encoding="utf-8")

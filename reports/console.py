@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reports import text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_SHOWN: Final = ("p50", "p99", "max")
+_HOSTS: Final = 5
 
-def _table(console: Console, rows: list[list[str]], left: int = 1) -> None:
-    """Aligned columns; the first `left` to the left, the others to the right."""
+
+def _table(console: Console, rows: list[list[str]], left: tuple[int, ...] = (0,)) -> None:
+    """Aligned columns; those numbered in `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
         cells = [
-            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         console.print("  ".join(cells).rstrip(), style="dim" if number == 0 else "", markup=False, highlight=False)
 
@@ -26,20 +29,9 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
     console.print(f"{report['trace']}: {report['packets']:,} packets of {report['flows']:,} flows", markup=False)
     console.print(f"gaps within flows: {gaps}", markup=False)
     console.print()
-    head = [
-        "timeout",
-        "flowlets",
-        "never split",
-        "packets mean",
-        "p50",
-        "p99",
-        "max",
-        "bytes mean",
-        "p50",
-        "p99",
-        "max",
+    rows = [
+        [*("timeout", "flowlets", "never split"), *("packets mean", *_SHOWN), *("bytes mean", *_SHOWN)],
     ]
-    rows = [head]
     for row in report["timeouts"]:
         share = row["never_split"] / row["flows"] if row["flows"] else 0
         rows.append(
@@ -48,9 +40,9 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
                 f"{row['flowlets']:,}",
                 f"{row['never_split']:,} ({100 * share:.0f} %)",
                 text.plain(row["packets_mean"]),
-                *(text.count(row[f"packets_{q}"]) for q in ("p50", "p99", "max")),
+                *(text.count(row[f"packets_{q}"]) for q in _SHOWN),
                 text.size(row["bytes_mean"]),
-                *(text.size(row[f"bytes_{q}"]) for q in ("p50", "p99", "max")),
+                *(text.size(row[f"bytes_{q}"]) for q in _SHOWN),
             ]
         )
     _table(console, rows)
@@ -63,11 +55,12 @@ def print_rewrite(summary: dict[str, Any], console: Console) -> None:
         f"({summary['mode']}): {summary['folder']}",
         markup=False,
     )
-    _table(
-        console,
-        [["host", "packets", "bytes", "capture"]]
-        + [[f["host"], f"{f['packets']:,}", text.size(f["bytes"]), f["path"]] for f in summary["files"]],
-    )
+    files = sorted(summary["files"], key=lambda file: -file["packets"])
+    shown = files if len(files) <= _HOSTS + 1 else files[:_HOSTS]
+    rows = [[f["host"], f"{f['packets']:,}", text.size(f["bytes"]), f["path"]] for f in shown]
+    _table(console, [["host", "packets", "bytes", "capture"], *rows], left=(0, 3))
+    if len(shown) < len(files):
+        console.print(f"... and {len(files) - len(shown)} more hosts, listed in rewrite.json", markup=False)
     for title, counts in (("not written", summary["skipped"]), ("changed", summary["mended"])):
         there = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)
         if there:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,18 +56,35 @@ def test_files_do_one_job(file: Path) -> None:
     assert file.stem != "utils"
 
 
-def generator() -> dict[str, object]:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+def module_of(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return {name: page() for name, page in module.PAGES.items()}
+    return module
 
 
 def test_generated_pages_are_fresh() -> None:
-    for name, text in generator().items():
-        assert (ROOT / "docs" / name).read_text("utf-8") == text, f"docs/{name} is stale: run make docs"
+    generate = module_of(ROOT / "docs" / "generate.py")
+    for name, page in generate.PAGES.items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == page(), f"docs/{name} is stale: run make docs"
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert generate.readme(text, generate.demo_output()) == text, "README.md is stale: run make docs"
+
+
+def test_the_policy_in_the_docs_runs(tmp_path: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "policies.md").read_text("utf-8"), re.DOTALL)
+    assert code is not None
+    (tmp_path / "documented.py").write_text(code[1])
+    module_of(tmp_path / "documented.py")
+    from analyzer.policies.registry import find_policy
+    from tests.strategies import Seeded, make_scenario
+    from tests.test_engine import run_engine
+
+    scenario = make_scenario(Seeded(5), 200)
+    fates, _ = run_engine(scenario, find_policy("round-robin"))
+    assert len(set(fates.path.tolist())) > 1
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packets, "GROUP_ROWS", 100)
     monkeypatch.setattr(packets, "PART_ROWS", 250)
     reader = capture.CaptureReader
-    monkeypatch.setattr(store, "read_frames", lambda path, **_: reader(path, 3000, 37))
+    monkeypatch.setattr(store, "read_frames", lambda path, **_: reader(path, 3000, 37, True))
 
 
 def write(folder: Path, *captures: bytes) -> list[Path]:
@@ -85,7 +87,7 @@ def test_batches_row_groups_and_parts_leave_no_mark(tmp_path: Path, small: None)
     batches = list(trace.packet_batches(["time_ns", "flow_id"], rows=64))
     assert max(batch.num_rows for batch in batches) <= 64
     assert pa.Table.from_batches(batches).equals(trace.packet_table(["time_ns", "flow_id"]))
-    assert trace.packets.collect().to_arrow().num_rows == trace.packet_count == trace.packet_table().num_rows
+    assert trace.packets.collect().to_dicts() == trace.packet_table().to_pylist()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -292,6 +294,26 @@ def test_a_capture_is_ingested_on_the_way_once(tmp_path: Path, monkeypatch: pyte
             open_trace(path)
     with pytest.raises(InputError, match="no such file"):
         open_trace(tmp_path / "absent.pcap")
+
+
+def test_a_pipe_is_ingested_on_the_way(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    data = conversations(17)
+    writer = threading.Thread(target=fifo.write_bytes, args=(data,))
+    writer.start()
+    assert_like_twin(open_trace(fifo), [data])
+    writer.join()
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packets.PacketWriter, "_write", full)
+    with pytest.raises(InputError, match=r"t\.trace: cannot be written: .*No space left on device; make room"):
+        ingest(write(tmp_path, conversations(18)), tmp_path / "t.trace")
+    assert {path.name for path in tmp_path.iterdir()} == {"0.pcap"}
 
 
 def test_parquet_is_as_meant(tmp_path: Path) -> None:

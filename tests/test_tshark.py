@@ -22,16 +22,17 @@ from traces.samples import CLUSTER
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(os.environ.get("SEGCAST_CAPTURES", ROOT.parent / "shared" / "captures"))
-FIELDS = (
+COLUMNS = (
     "frame.encap_type frame.time_epoch frame.len frame.cap_len frame.protocols ip.src ip.dst ip.len ip.proto ip.id "
     "ip.dsfield ip.frag_offset ip.flags.mf ipv6.src ipv6.dst ipv6.plen ipv6.tclass ipv6.fraghdr.ident "
     "ipv6.fraghdr.offset ipv6.fraghdr.more tcp.srcport tcp.dstport udp.srcport udp.dstport sctp.srcport sctp.dstport "
     "tcp.len udp.length tcp.seq_raw tcp.ack_raw tcp.flags tcp.window_size_value"
-).split()
-OPTIONS = (
+)
+FIELDS = COLUMNS.split()
+PREFERENCES = (
     "ip.defragment:FALSE ipv6.defragment:FALSE tcp.desegment_tcp_streams:FALSE tcp.relative_sequence_numbers:FALSE "
     "tcp.analyze_sequence_numbers:FALSE ip.check_checksum:FALSE"
-).split()
+)
 EXTENSIONS = {"ipv6.hopopts", "ipv6.routing", "ipv6.fraghdr", "ipv6.dstopts", "mip6", "hip", "shim6", "ah"}
 PORTED = {"tcp", "udp", "sctp"}
 
@@ -74,7 +75,7 @@ def captures() -> Iterator[object]:
 def tshark(path: Path) -> list[dict[str, str]]:
     """The first occurrence of each field, per frame."""
     command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "occurrence=f"]
-    command += [word for option in OPTIONS for word in ("-o", option)]
+    command += [word for option in PREFERENCES.split() for word in ("-o", option)]
     command += [word for name in FIELDS for word in ("-e", name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.split("\n")[:-1]

@@ -42,12 +42,12 @@ class _BrokenStreamError(Exception):
 class RawInput:
     """The bytes as stored: counted and digested on the way; `peek` looks at the first ones."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, digest: bool) -> None:
         """Open `path` ("-" is stdin); raises InputError saying what is wrong with it."""
         self.path = path
         self.bytes_read = 0
         self.closed = False
-        self._digest = hashlib.new(DIGEST)
+        self._digest = hashlib.new(DIGEST) if digest else None
         self._ahead = b""
         self._own = path != STDIN
         try:
@@ -85,7 +85,8 @@ class RawInput:
             if count == 0:
                 break
             filled += count
-        self._digest.update(view[:filled])
+        if self._digest is not None:
+            self._digest.update(view[:filled])
         self.bytes_read += filled
         return filled
 
@@ -97,7 +98,8 @@ class RawInput:
         return bytes(piece[:filled])
 
     def hexdigest(self) -> str:
-        """Digest of the bytes read so far."""
+        """Digest of the bytes read so far; the input must have been opened to keep one."""
+        assert self._digest is not None
         return self._digest.hexdigest()
 
     def close(self) -> None:
@@ -195,8 +197,8 @@ class ByteSource:
     `headroom` bytes in front of each buffer are the caller's.
     """
 
-    def __init__(self, path: str | Path, buffer_bytes: int, headroom: int) -> None:
-        self.raw = RawInput(str(path))
+    def __init__(self, path: str | Path, buffer_bytes: int, headroom: int, digest: bool) -> None:
+        self.raw = RawInput(str(path), digest)
         self.compression = "none"
         self._read: Callable[[memoryview], int] = self.raw.readinto
         try:

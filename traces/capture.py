@@ -50,19 +50,21 @@ class FrameBatch(NamedTuple):
     file_offset: npt.NDArray[np.uint64]
 
 
-def read_frames(path: str | Path, buffer_bytes: int = BUFFER_BYTES, batch_frames: int = BATCH_FRAMES) -> CaptureReader:
-    """Open a capture ("-" is stdin) as an iterator of `FrameBatch`.
+def read_frames(
+    path: str | Path, buffer_bytes: int = BUFFER_BYTES, batch_frames: int = BATCH_FRAMES, *, digest: bool = False
+) -> CaptureReader:
+    """Open a capture ("-" is stdin) as an iterator of `FrameBatch`; `digest` also computes the file's SHA-256.
 
     Raises InputError if it is no capture or cannot be opened; DamagedCapture, after everything before the damage was
     yielded, if it is truncated or corrupt.
     """
-    return CaptureReader(path, buffer_bytes, batch_frames)
+    return CaptureReader(path, buffer_bytes, batch_frames, digest)
 
 
 class CaptureReader:
     """Iterates over the frames of one capture, and knows what its headers said so far."""
 
-    def __init__(self, path: str | Path, buffer_bytes: int, batch_frames: int) -> None:
+    def __init__(self, path: str | Path, buffer_bytes: int, batch_frames: int, digest: bool) -> None:
         """Open and recognise the capture; see `read_frames`."""
         self.path = str(path)
         self.frames = 0
@@ -70,7 +72,7 @@ class CaptureReader:
         self.snaplens: set[int] = set()
         self.resolutions_ns: set[float] = set()
         self.format = "pcap"
-        self._source = ByteSource(path, buffer_bytes, _HEADROOM)
+        self._source = ByteSource(path, buffer_bytes, _HEADROOM, digest)
         self._batch_frames = batch_frames
         self._data, self._position, self._end = np.empty(0, np.uint8), 0, 0
         self._base = 0  # file offset of data[0]; negative while the headroom is unused
@@ -120,7 +122,7 @@ class CaptureReader:
         return self._source.raw.total_bytes
 
     def hexdigest(self) -> str:
-        """SHA-256 of the stored bytes; of the whole file once the iterator has ended."""
+        """SHA-256 of the stored bytes; of the whole file once the iterator has ended. Needs `digest`."""
         return self._source.raw.hexdigest()
 
     def _recognise(self) -> npt.NDArray[np.int64] | None:

@@ -241,6 +241,36 @@ def track_round_trips(
     return samples
 
 
+@kernel
+def summarise_round_trips(
+    sample_flow: npt.NDArray[np.uint32],
+    sample_ns: npt.NDArray[np.int64],
+    end: npt.NDArray[np.int64],
+    fill: npt.NDArray[np.int64],
+    grouped: npt.NDArray[np.int64],
+    least: npt.NDArray[np.int64],
+    median: npt.NDArray[np.int64],
+) -> None:
+    """Group samples by flow (counting sort), sort each group, take its least and median; groups may be empty.
+
+    `end` int64[flows] are the ends of the groups; `fill`, a copy of it, and `grouped` int64[samples] are overwritten.
+    """
+    for i in range(sample_flow.size):
+        flow = sample_flow[i]
+        fill[flow] -= 1
+        grouped[fill[flow]] = sample_ns[i]
+    for flow in range(end.size):
+        begin = fill[flow]
+        count = end[flow] - begin
+        if count == 0:
+            continue
+        group = grouped[begin : begin + count]
+        group.sort()
+        low = group[(count - 1) // 2]
+        least[flow] = group[0]
+        median[flow] = low + (group[count // 2] - low) // 2
+
+
 class Flows:
     """The flows of a trace so far; grows as packets come."""
 
@@ -306,13 +336,10 @@ class Flows:
         self,
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Flows with samples in order, and of each the least and the median (of two, floor of the mean) in ns."""
-        if not self._samples_ns:
-            return np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64)
-        flows = np.concatenate(self._sample_flows)
-        samples = np.concatenate(self._samples_ns)
-        order = np.lexsort((samples, flows))
-        flows, samples = flows[order], samples[order]
-        first = np.flatnonzero(np.r_[True, flows[1:] != flows[:-1]])
-        last = np.r_[first[1:], len(flows)] - 1
-        low, high = samples[(first + last) // 2], samples[(first + last + 1) // 2]
-        return flows[first], samples[first], low + (high - low) // 2
+        flows = np.concatenate(self._sample_flows or [np.empty(0, np.uint32)])
+        samples = np.concatenate(self._samples_ns or [np.empty(0, np.int64)])
+        end = np.cumsum(np.bincount(flows, minlength=len(self)))
+        least, median = np.empty(len(self), np.int64), np.empty(len(self), np.int64)
+        summarise_round_trips(flows, samples, end, end.copy(), np.empty_like(samples), least, median)
+        (sampled,) = np.nonzero(np.diff(end, prepend=0))
+        return sampled.astype(np.uint32), least[sampled], median[sampled]

@@ -19,7 +19,7 @@ from traces.schema import PACKETS
 GROUP_ROWS: Final = 1 << 17
 PART_ROWS: Final = 1 << 24
 _CHUNKS: Final = 3
-_SORTED: Final = ("frame_number", "file_offset", "time_ns")
+_PLAIN: Final = ("tcp_seq", "tcp_ack")  # the other columns pack well as differences, and quickly
 
 _VALIDITY: Final = {
     "flow_id": HAS_IP,
@@ -161,7 +161,7 @@ class PacketWriter:
             self._folder / name,
             PACKETS.arrow_schema(),
             use_dictionary=False,
-            column_encoding=dict.fromkeys(_SORTED, "DELTA_BINARY_PACKED"),
-            compression="lz4",
+            column_encoding={c.name: "PLAIN" if c.name in _PLAIN else "DELTA_BINARY_PACKED" for c in PACKETS.columns},
+            compression="none",
             write_statistics=["time_ns"],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -59,9 +60,12 @@ def ingest(
         raise InputError("-: stdin can be read once only; give it once")
     total = _total_bytes(captures)
     target = Path(out)
-    with new_folder(target, marker=TRACE_FILE) as folder:
-        info = _write(captures, folder, progress, total)
-        (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
+    try:
+        with new_folder(target, marker=TRACE_FILE) as folder:
+            info = _write(captures, folder, progress, total)
+            (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error}; make room or choose another --out") from None
     trace = load(target)
     if not keep_going:
         _raise_damage(trace)
@@ -71,13 +75,16 @@ def ingest(
 def open_trace(path: str | Path, *, progress: Progress | None = None) -> Trace:
     """The trace in a folder, or that of a capture, which is ingested into the user's cache on the way.
 
+    The trace of a pipe ("-" is stdin) lives as long as the process.
+
     Raises InputError for what is neither, and DamagedCapture for a damaged capture (ingest it on purpose to go on).
     """
     path = Path(path)
     if path.is_dir():
         return load(path)
-    if str(path) == STDIN:
+    if _is_pipe(path):
         root = Path(tempfile.mkdtemp(prefix="segcast-"))
+        atexit.register(shutil.rmtree, root, ignore_errors=True)
         return ingest([path], root / "stdin.trace", progress=progress)
     folder = _cached_folder(path)
     if folder.is_dir():
@@ -103,11 +110,16 @@ def _raise_damage(trace: Trace) -> None:
             )
 
 
+def _is_pipe(path: str | Path) -> bool:
+    """Whether `path` can be read once only."""
+    return str(path) == STDIN or Path(path).is_fifo() or Path(path).is_char_device()
+
+
 def _total_bytes(captures: Sequence[str | Path]) -> int:
     """Bytes as stored of all captures, 0 if one is a pipe; opens each, so that a wrong one is told at once."""
     total, known = 0, True
     for path in captures:
-        if str(path) == STDIN or Path(path).is_fifo() or Path(path).is_char_device():
+        if _is_pipe(path):
             known = False
             continue
         with read_frames(path, batch_frames=1) as reader:
@@ -126,7 +138,7 @@ def _write(captures: Sequence[str | Path], folder: Path, progress: Progress | No
         for file, path in enumerate(captures):
             before = done
             report = (lambda n, before=before: progress(before + n, total)) if progress else None
-            with read_frames(path) as reader:
+            with read_frames(path, digest=True) as reader:
                 sources.append(_read_one(reader, file, writer, flows, report))
                 done += reader.bytes_read
     finally:
