@@ -33,8 +33,8 @@ BACK = 1
 class Traffic:
     """What enters the network, and what does not.
 
-    `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured. `hosts` names
-    the steering hosts that `plan.host` numbers. `excluded` counts packets left out, by reason.
+    `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured. `hosts`
+    names the steering hosts that `plan.host` numbers. `excluded` counts packets left out, by reason.
     """
 
     packets: Packets

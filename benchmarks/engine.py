@@ -1,7 +1,7 @@
 """Engine packets/s per policy on 4 paths, beside an idealised loop over the same queues and a plain copy of the bytes.
 
-Recorded packets at 70 % load on 4 x 10 Gbit/s, buffers of 512 KiB, one core. Cold is the first call with an empty kernel
-cache, warm the first call of a process with a full one, steady the best of the runs after it.
+Recorded packets at 70 % load on 4 x 10 Gbit/s, buffers of 512 KiB, one core. Cold is the first call with an empty
+kernel cache, warm the first call of a process with a full one, steady the best of the runs after it.
 """
 
 from __future__ import annotations

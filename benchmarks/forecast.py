@@ -1,4 +1,4 @@
-"""`segcast forecast` on the bundled capture, from the shell to the report: cold, warm, and beside an empty start of Python.
+"""`segcast forecast` on the bundled capture, from the shell to the report: cold, warm, and beside an empty start.
 
 Cold has an empty kernel cache and an empty trace cache; warm has both; `start` is `segcast --version`, the floor.
 """

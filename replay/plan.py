@@ -1,4 +1,4 @@
-"""From a forecast to its rewrite: finds the schedule, the captures and the segment lists, and checks that they belong together."""
+"""From a forecast to its rewrite: the schedule, the captures and the segment lists, if they belong together."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def rewrite_forecast(
 ) -> RewriteSummary:
     """Write the schedule of one policy of a forecast as captures, one per steering host, into `out`.
 
-    Without a timeout or seed the first cell of the policy whose packets were kept is taken. Raises InputError if there is no
-    such cell, or the trace or its captures are gone or have changed since.
+    Without a timeout or seed the first cell of the policy whose packets were kept is taken. Raises InputError if there
+    is no such cell, or the trace or its captures are gone or have changed since.
     """
     document = read_document(folder)
     scenario = read_scenario(folder / "scenario.toml")
