@@ -1,7 +1,8 @@
 """FIFO queues of events in one shared pool, and the heap of links: the moving parts of the engine.
 
-All queues share one pool of nodes, so memory follows what is in the network and a full pool is found by one test. A
-link's departures are ordered, so the heap holds one entry per link (the head of its transit queue), never one per packet.
+All queues share one pool of nodes, so memory follows what is in the network and a full pool is found by one test.
+A link's departures are ordered, so the heap holds one entry per link (the head of its transit queue), never one per
+packet.
 """
 
 from __future__ import annotations
