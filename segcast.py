@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,8 +102,7 @@ def forecast(trace: Path, out: Path, as_json: bool, scenario: Path | None, **fla
 
     chosen = _scenario(scenario, flags)
     with _progress("forecast", "cells") as progress:
-        document = run(_open(trace), chosen, out, progress)
-    report = write_report(out)
+        document = run(_open(trace), chosen, out, progress, finish=write_report)
     if as_json:
         _print_json(document)
         return
@@ -110,7 +110,7 @@ def forecast(trace: Path, out: Path, as_json: bool, scenario: Path | None, **fla
 
     console = _console()
     print_forecast(out, console)
-    _say(console, f"report: {report}")
+    _say(console, f"report: {out / 'report.html'}")
 
 
 @cli.command()
@@ -185,12 +185,11 @@ def demo(out: Path) -> None:
     print_flowlets(flowlet_report(_open(trace), _durations(_FLOWLET_TIMEOUTS)), console)
     _step(console, f"segcast forecast {trace} {flags} --out {folder}")
     with _progress("forecast", "cells") as progress:
-        run(_open(trace), scenario, folder, progress)
-    page = write_report(folder)
+        run(_open(trace), scenario, folder, progress, finish=write_report)
     print_forecast(folder, console)
     _step(console, f"segcast rewrite {folder} --policy inflight --out {out / 'srv6'}")
     print_rewrite(rewrite_forecast(folder, out / "srv6", policy="inflight").as_dict(), console)
-    _say(console, f"\nreport:   {page}\ncaptures: {out / 'srv6'}")
+    _say(console, f"\nreport:   {folder / 'report.html'}\ncaptures: {out / 'srv6'}")
 
 
 def _step(console: Console, command: str) -> None:
@@ -232,7 +231,13 @@ def _scenario(file: Path | None, flags: dict[str, Any]) -> Scenario:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(soft_wrap=True, highlight=False)
+    class Terminal(Console):
+        """A closed pipe ends the output quietly: `main` handles it."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Terminal(soft_wrap=True, highlight=False)
 
 
 def _say(console: Console, text: str) -> None:
@@ -257,10 +262,10 @@ def _print_facts(facts: dict[str, Any], console: Console) -> None:
 
 
 @contextmanager
-def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr if that is a terminal."""
+def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Called with what is done and what there is: a bar on stderr if that is a terminal; ends when interrupted."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda done, total: _interruption.check()
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -269,15 +274,53 @@ def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None] | Non
     columns = (TextColumn(what), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+        def update(done: int, total: int) -> None:
+            _interruption.check()
+            bar.update(task, completed=done, total=total or None)
+
+        yield update
+
+
+class _Interruption:
+    """SIGINT and SIGTERM, once: a second one must not stop the clean-up that the first has started."""
+
+    def __init__(self) -> None:
+        self._seen = False
+
+    def install(self) -> None:
+        """Handle both signals from now on."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def check(self) -> None:
+        """Raise again what a library's callback swallowed."""
+        if self._seen:
+            raise KeyboardInterrupt
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._seen = True
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+
+_interruption = _Interruption()
 
 
 def main() -> None:
-    """Run the command line; exit 0 done, 1 a check did not hold, 2 the input or the usage is wrong."""
+    """Run the command line; exit 0 done, 1 a check did not hold, 2 the input or the usage is wrong, 130 interrupted."""
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        sys.exit(_INTERRUPTED)
+        _interruption.install()
+        with cli.make_context("segcast", sys.argv[1:]) as context:
+            cli.invoke(context)
+            sys.stdout.flush()
+        sys.exit(0)
+    except click.exceptions.Exit as finished:
+        sys.exit(finished.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "segcast"
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
@@ -288,7 +331,9 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")
-    except KeyboardInterrupt:
+    except MemoryError as error:
+        _fail(f"out of memory: {error or 'the trace is too large for this machine'}")
+    except (KeyboardInterrupt, click.Abort):
         _fail("interrupted; nothing was left half-written", _INTERRUPTED)
 
 

@@ -15,7 +15,10 @@ from analyzer.policies.registry import Draws, Policy
 from analyzer.queues import ENTRY, empty_pool, empty_queues, grown_pool
 from traces.errors import InputError
 
+MAX_IP_BYTES = 1 << 24
+
 _FIRST_POOL = 1 << 12
+_LATEST_NS = 1 << 62
 _PER_FLOW_NS = events.NEVER_NS
 _PER_PACKET_NS = -1
 
@@ -60,6 +63,8 @@ class Cell:
         seed: int,
         loss_timeout_ns: int,
     ) -> None:
+        self._policy = policy
+        self._network = network
         self._run = _loop(policy)
         self._policy_state = policy.make_state(Draws(flows.keys, seed))
         self._rules = Rules(
@@ -71,6 +76,10 @@ class Cell:
         )
         self.state = _initial_state(network, flows)
 
+    def check(self, packets: Packets) -> None:
+        """Raise InputError if the packets cannot be sent through this network; see `check_packets`."""
+        check_packets(self._network, packets, self._rules.loss_timeout_ns)
+
     def run(self, packets: Packets, fates: Fates, stop: int) -> None:
         """Send packets up to `stop` (exclusive) and let the network advance to the last of them."""
         self._advance(packets, fates, stop, np.iinfo(np.int64).min)
@@ -80,10 +89,12 @@ class Cell:
         self._advance(packets, fates, len(packets.send_ns), events.NEVER_NS)
 
     def _advance(self, packets: Packets, fates: Fates, stop: int, until_ns: int) -> None:
-        while (
-            self._run(self.state, self._rules, self._policy_state, packets, fates, stop, until_ns)
-            == events.POOL_IS_FULL
-        ):
+        while True:
+            status = self._run(self.state, self._rules, self._policy_state, packets, fates, stop, until_ns)
+            if status == events.DONE:
+                return
+            if status == events.BAD_SLOT:
+                raise InputError(f"policy {self._policy.name!r} chose a slot that its flow's group does not have")
             nodes, free = grown_pool(self.state.nodes, int(self.state.scalars[events.FREE_NODE]))
             self.state.scalars[events.FREE_NODE] = free
             self.state = self.state._replace(nodes=nodes)
@@ -101,11 +112,33 @@ def empty_fates(count: int) -> Fates:
     )
 
 
-def simulate(cell: Cell, packets: Packets, batch_packets: int = 1 << 20) -> Fates:
-    """Fates of all packets, in their order. Raises InputError unless `send_ns` ascends."""
+def check_packets(network: Network, packets: Packets, loss_timeout_ns: int) -> None:
+    """Raise InputError unless `send_ns` ascends and no time or size can leave 64 bits, even if every queue is full."""
     count = len(packets.send_ns)
-    if count > 1 and bool((np.diff(packets.send_ns) < 0).any()):
+    if count == 0:
+        return
+    if count > 1 and bool((packets.send_ns[1:] < packets.send_ns[:-1]).any()):
         raise InputError("packets are not in send order; sort them by time first")
+    if int(packets.ip_bytes.max()) > MAX_IP_BYTES:
+        raise InputError(f"a packet of {packets.ip_bytes.max()} bytes; at most {MAX_IP_BYTES} are modelled")
+    first_ns, last_ns = int(packets.send_ns[0]), int(packets.send_ns[-1])
+    extra = max(path.srv6_bytes for path in network.paths) + max(link.overhead_bytes for link in network.links)
+    total_bytes = int(packets.ip_bytes.sum(dtype=np.int64)) + count * (14 + extra + network.minimum_frame_bytes)
+    hops = max(len(path.links) for path in network.paths)
+    slowest_bps = min(link.rate_bps for link in network.links)
+    busy_ns = hops * (total_bytes * events.NANOSECOND_BITS // slowest_bps + count)
+    delay_ns = 2 * hops * max(link.delay_ns for link in network.links)
+    if max(abs(first_ns), abs(last_ns)) + busy_ns + delay_ns + loss_timeout_ns > _LATEST_NS:
+        raise InputError(
+            f"times would leave 64 bits: packets from {first_ns} to {last_ns} ns, and {busy_ns // 10**9} s to send all "
+            f"of them over a link of {slowest_bps} bit/s; check the capture's clock and the rates"
+        )
+
+
+def simulate(cell: Cell, packets: Packets, batch_packets: int = 1 << 20) -> Fates:
+    """Fates of all packets, in their order. Raises InputError as `check_packets`."""
+    cell.check(packets)
+    count = len(packets.send_ns)
     fates = empty_fates(count)
     for stop in range(batch_packets, count, batch_packets):
         cell.run(packets, fates, stop)

@@ -26,6 +26,7 @@ RECEIVED: Final = 4
 
 DONE: Final = 0
 POOL_IS_FULL: Final = 1
+BAD_SLOT: Final = 2
 
 LINK: Final = np.dtype(
     [
@@ -182,7 +183,7 @@ def specialise(policy: Policy) -> Run:
     ) -> int:
         """Advance to packet `stop` and, once there, to `until_ns`; returns DONE, or POOL_IS_FULL to be called again.
 
-        Nothing has changed for the event at hand when POOL_IS_FULL is returned.
+        Nothing has changed for the event at hand when POOL_IS_FULL is returned. BAD_SLOT ends the cell.
         """
         _ = digest
         links, paths, hops, flows = state.links, state.paths, state.hops, state.flows
@@ -261,6 +262,8 @@ def specialise(policy: Policy) -> Run:
                                 for queue in range(start, start + paths[candidate].hops):
                                     scalars[LOST] -= _release(nodes, queues, scalars, queue, now_ns, inflight)
                     slot = choose(policy_state, Decision(now_ns, flow, flows[flow].first_counter, count), inflight)
+                    if slot < 0 or slot >= count:
+                        return BAD_SLOT
                     flows[flow].slot = slot
                     flows[flow].flowlet = scalars[NEXT_FLOWLET]
                     scalars[NEXT_FLOWLET] += 1

@@ -176,13 +176,16 @@ def split_flowlets(
 def profile(closed: Closed, timeouts_ns: Sequence[int], flows: int) -> pa.Table:
     """The PROFILE table: a row per timeout, in ascending order."""
     rows: list[dict[str, object]] = []
-    for level, timeout_ns in enumerate(sorted(set(timeouts_ns))):
-        chosen = closed.level == level
+    order = np.argsort(closed.level, kind="stable")
+    levels = sorted(set(timeouts_ns))
+    ends = np.cumsum(np.bincount(closed.level, minlength=len(levels)))
+    for timeout_ns, start, stop in zip(levels, [0, *ends.tolist()], ends.tolist(), strict=False):
+        chosen = order[start:stop]
         sizes = {"packets": closed.packets[chosen], "bytes": closed.bytes[chosen]}
         per_flow = np.bincount(closed.flow[chosen], minlength=flows)
         row: dict[str, object] = {
             "timeout_ns": timeout_ns,
-            "flowlets": int(chosen.sum()),
+            "flowlets": len(chosen),
             "flows": flows,
             "never_split": int((per_flow == 1).sum()),
         }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,11 @@ from traces.folders import new_folder
 from traces.schema import Table
 from traces.trace import Trace, trace_name
 from traces.units import write_duration
+from traces.version import VERSION
 
 PROFILE_TIMEOUTS_NS: Final = tuple(
     step * 10**power for power in range(4, 9) for step in (1, 2, 5) if (step, power) <= (5, 8)
 )
-_SERIES_POINTS: Final = 400
 
 Progress = Callable[[int, int], None]
 
@@ -96,46 +97,64 @@ def forecast(
     progress: Progress | None = None,
     *,
     threads: int | None = None,
+    finish: Callable[[Path], object] | None = None,
 ) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
-    The result does not depend on `threads` (all cores unless given).
+    The result does not depend on `threads` (all cores unless given). `finish` is called with the complete folder before
+    it gets its name, so that what it adds is there from the start.
     Raises InputError for an unknown policy, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
     network = scenario.build_network()
     with new_folder(out, marker="forecast.json") as folder:
         traffic = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
-        runner = _Runner(network, traffic, scenario, folder)
-        results: list[_CellTables] = []
-        with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-            for result in pool.map(runner.run, cells):
+        runner = CellRunner(network, traffic, scenario, folder)
+        results: list[CellRows] = []
+        series: list[pa.Table] = []
+        flows = pq.ParquetWriter(folder / f"{FLOW_FATES.name}.parquet", FLOW_FATES.arrow_schema(), compression="zstd")
+        with _pool(threads or len(os.sched_getaffinity(0))) as pool, flows:
+            profiles = pool.map(runner.profile, runner.profile_timeouts())
+            for result, flow_table, series_table in pool.map(runner.run, cells):
                 results.append(result)
+                series.append(series_table)
+                flows.write_table(flow_table)
                 if progress is not None:
                     progress(len(results), len(cells))
+            _write(folder, PROFILE, pa.concat_tables(profiles))
         summary = [result.summary for result in results]
         _write_rows(folder, SUMMARY, summary)
-        _write(folder, FLOW_FATES, pa.concat_tables([result.flows for result in results]))
-        _write(folder, SERIES, pa.concat_tables([result.series for result in results]))
+        _write(folder, SERIES, pa.concat_tables(series))
         _write_rows(folder, SIZES, [row for result in results for row in result.sizes])
         _write_rows(folder, DISTRIBUTIONS, [row for result in results for row in result.distributions])
-        _write(folder, PROFILE, _profile(traffic, scenario))
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
         document = _document(trace, scenario, network, traffic, summary)
         (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        if finish is not None:
+            finish(folder)
     return document
 
 
+@contextlib.contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that, when the block fails, do not begin what is still queued."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 @dataclass(frozen=True, slots=True)
-class _CellTables:
+class CellRows:
+    """Rows of one cell for SUMMARY, SIZES and DISTRIBUTIONS."""
+
     summary: dict[str, Any]
-    flows: pa.Table
-    series: pa.Table
     sizes: list[dict[str, Any]]
     distributions: list[dict[str, Any]]
 
 
-class _Runner:
+class CellRunner:
     """Runs cells over shared traffic; safe to call from several threads."""
 
     def __init__(self, network: Network, traffic: Traffic, scenario: Scenario, folder: Path) -> None:
@@ -143,10 +162,10 @@ class _Runner:
         self._traffic = traffic
         self._scenario = scenario
         self._folder = folder
-        self._groups = network.group_slots()
+        self._flows = len(np.unique(traffic.packets.flow))
 
-    def run(self, plan: CellPlan) -> _CellTables:
-        """All tables of one cell; writes its packets if they are kept."""
+    def run(self, plan: CellPlan) -> tuple[CellRows, pa.Table, pa.Table]:
+        """Rows of one cell, and its tables FLOW_FATES and SERIES; writes its packets if they are kept."""
         packets = self._traffic.packets
         cell = Cell(
             self._network,
@@ -165,7 +184,7 @@ class _Runner:
             steered=plan.policy.steered,
             interval_ns=self._scenario.interval,
         )
-        imbalance, jain = metrics.balance(load, self._groups)
+        imbalance, jain = metrics.balance(load)
         columns = plan.columns()
         summary = {
             **columns,
@@ -190,8 +209,8 @@ class _Runner:
             for quantile, value in metrics.distribution(of)
         ]
         sizes = [{**columns, **row} for row in metrics.size_rows(flows)]
-        series = self._series(plan, load) if plan.keep_series else SERIES.arrow_schema().empty_table()
-        return _CellTables(summary, _flow_table(plan, flows), series, sizes, distributions)
+        series = self._series(plan, load)
+        return CellRows(summary, sizes, distributions), _flow_table(plan, flows), series
 
     def _utilisation(self, cell: Cell, fates: Fates) -> dict[str, float | None]:
         first_ns = int(self._traffic.packets.send_ns[0])
@@ -227,26 +246,36 @@ class _Runner:
         )
 
     def _series(self, plan: CellPlan, load: metrics.PathLoad) -> pa.Table:
-        """Path load in at most `_SERIES_POINTS` intervals, each a whole number of the scenario's."""
-        intervals, paths = load.bytes.shape
-        merge = -(-intervals // _SERIES_POINTS)
-        starts = np.arange(0, intervals, merge)
-        interval_ns = merge * self._scenario.interval
+        """Path load over time, for the first seed of each policy and timeout."""
+        if not plan.keep_series:
+            return SERIES.arrow_schema().empty_table()
+        bins, paths = load.bytes.shape
         group = np.array([path.group for path in self._network.paths], np.uint16)
-        count = len(starts) * paths
         return _cell_table(
             plan,
             SERIES,
-            count,
+            bins * paths,
             {
-                "group": np.tile(group, len(starts)),
-                "path_id": np.tile(np.arange(paths, dtype=np.uint16), len(starts)),
-                "start_ns": np.repeat(starts * self._scenario.interval, paths),
-                "interval_ns": np.full(count, interval_ns),
-                "bytes": np.add.reduceat(load.bytes, starts, axis=0).ravel(),
-                "dropped": np.add.reduceat(load.dropped, starts, axis=0).ravel(),
+                "group": np.tile(group, bins),
+                "path_id": np.tile(np.arange(paths, dtype=np.uint16), bins),
+                "start_ns": np.repeat(np.arange(bins) * load.bin_ns, paths),
+                "interval_ns": np.full(bins * paths, load.bin_ns),
+                "bytes": load.bytes.ravel(),
+                "dropped": load.dropped.ravel(),
             },
         )
+
+    def profile_timeouts(self) -> list[int]:
+        """The timeouts of the flowlet profile: a ladder, and those of the scenario."""
+        return sorted({*PROFILE_TIMEOUTS_NS, *self._scenario.timeouts})
+
+    def profile(self, timeout_ns: int) -> pa.Table:
+        """The flowlets of the traffic at one timeout: a row of PROFILE."""
+        packets = self._traffic.packets
+        closed = split_flowlets(
+            packets.flow, packets.send_ns, packets.ip_bytes, len(self._traffic.plan.keys), [timeout_ns]
+        )
+        return profile(closed, [timeout_ns], self._flows)
 
 
 def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any]) -> pa.Table:
@@ -264,8 +293,8 @@ def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
         return values[sent]
 
     done = of(flows.fct_ns) >= 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slowdown = of(flows.fct_ns) / of(flows.empty_ns)
+    slowdown = np.zeros(len(sent))
+    slowdown[done] = metrics.slowdowns(flows)
     return _cell_table(
         plan,
         FLOW_FATES,
@@ -282,14 +311,6 @@ def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
             "path_changes": of(flows.path_changes),
         },
     )
-
-
-def _profile(traffic: Traffic, scenario: Scenario) -> pa.Table:
-    packets = traffic.packets
-    used, numbers = np.unique(packets.flow, return_inverse=True)
-    timeouts = sorted({*PROFILE_TIMEOUTS_NS, *scenario.timeouts})
-    closed = split_flowlets(numbers.astype(np.uint32), packets.send_ns, packets.ip_bytes, len(used), timeouts)
-    return profile(closed, timeouts, len(used))
 
 
 def _write(folder: Path, table: Table, content: pa.Table) -> None:
@@ -310,7 +331,7 @@ def _document(
     slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
     send_ns = traffic.packets.send_ns
     return {
-        "segcast": _version(),
+        "segcast": VERSION,
         "schema_version": 1,
         "answer": answer(comparisons),
         "baseline": {"policy": baseline, "timeout_ns": baseline_row["timeout_ns"]},
@@ -346,9 +367,3 @@ def _document(
             ],
         },
     }
-
-
-def _version() -> str:
-    from traces.version import VERSION
-
-    return VERSION

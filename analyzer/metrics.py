@@ -37,16 +37,28 @@ class FlowFates(NamedTuple):
 
 
 class PathLoad(NamedTuple):
-    """Per interval and path, int64[intervals, paths]: frame bytes sent into the path, and packets of those dropped."""
+    """Per bin and path, int64[bins, paths]: frame bytes sent into the path, and packets of those dropped.
+
+    `bin_ns` int64, the length of a bin, a whole number of intervals. `uneven` and `fair` float64[1] and `weight`
+    int64[1]: imbalance and Jain's index summed over intervals and groups, weighted by bytes, and those bytes.
+    """
 
     bytes: NDArray[np.int64]
     dropped: NDArray[np.int64]
+    bin_ns: int
+    uneven: NDArray[np.float64]
+    fair: NDArray[np.float64]
+    weight: NDArray[np.int64]
 
 
 class PathFacts(NamedTuple):
-    """What a path adds to a packet: `srv6_bytes` int64[paths], 0 where the policy does not steer."""
+    """What a path adds to a packet: `srv6_bytes` int64[paths], 0 where the policy does not steer.
+
+    `group` int64[groups, 2]: the first path of each group, and the one after its last.
+    """
 
     srv6_bytes: NDArray[np.int64]
+    group: NDArray[np.int64]
     minimum_frame_bytes: int
 
 
@@ -54,7 +66,7 @@ class PathFacts(NamedTuple):
 def _alone(
     packets: Packets, fates: Fates, hops: NDArray[np.int64], minimum_frame_bytes: int, flow_on: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """First send to last receive of each flow's received packets, alone on one path; `hops` as in `_distinct_paths`."""
+    """First send to last receive of each flow's received packets, alone on one path; `hops` as in `_fastest_paths`."""
     flows = len(flow_on)
     free_ns = np.full((flows, len(hops)), np.iinfo(np.int64).min, np.int64)
     rest = np.zeros((flows, len(hops)), np.int64)
@@ -81,13 +93,25 @@ def _alone(
     return took_ns
 
 
-def _distinct_paths(network: Network) -> set[tuple[int, tuple[tuple[int, int, int], ...]]]:
-    """The paths that differ, as (group, ((rate, delay, overhead) of each hop))."""
-    distinct = set()
+_Hops = tuple[tuple[int, int, int], ...]
+
+
+def _no_slower(hops: _Hops, others: _Hops) -> bool:
+    """Whether every hop is at least as fast as the one in its place."""
+    return len(hops) == len(others) and all(
+        a[0] >= b[0] and a[1] <= b[1] and a[2] <= b[2] for a, b in zip(hops, others, strict=True)
+    )
+
+
+def _fastest_paths(network: Network) -> list[tuple[int, _Hops]]:
+    """Of each group the paths that can be fastest, as (group, (rate, delay, overhead) of each hop)."""
+    fastest: list[tuple[int, _Hops]] = []
     for path in network.paths:
         links = [network.links[index] for index in path.links]
-        distinct.add((path.group, tuple((x.rate_bps, x.delay_ns, x.overhead_bytes) for x in links)))
-    return distinct
+        mine = (path.group, tuple((x.rate_bps, x.delay_ns, x.overhead_bytes) for x in links))
+        if not any(group == mine[0] and _no_slower(hops, mine[1]) for group, hops in fastest):
+            fastest = [x for x in fastest if not (x[0] == mine[0] and _no_slower(mine[1], x[1]))] + [mine]
+    return fastest
 
 
 def empty_network_times(
@@ -98,7 +122,7 @@ def empty_network_times(
     The same departures, without SRv6, on the fastest path of the flow's group (`group` int64[flows]).
     """
     best_ns = np.full(len(group), -1, np.int64)
-    for which, hops in sorted(_distinct_paths(network)):
+    for which, hops in _fastest_paths(network):
         chosen = group == which
         took_ns = _alone(packets, fates, np.array(hops, np.int64), network.minimum_frame_bytes, chosen)
         better = chosen & ((best_ns < 0) | (took_ns < best_ns))
@@ -199,46 +223,72 @@ def flow_fates(
 
 
 @kernel
-def _path_load(
-    packets: Packets, fates: Fates, facts: PathFacts, start_ns: int, interval_ns: int, out: PathLoad
-) -> None:
-    for row in range(len(packets.flow)):
-        path = fates.path[row]
-        interval = (packets.send_ns[row] - start_ns) // interval_ns
-        size = int64(packets.ip_bytes[row]) + 14 + facts.srv6_bytes[path]
-        out.bytes[interval, path] += max(size, facts.minimum_frame_bytes)
-        if fates.state[row] & DROPPED:
-            out.dropped[interval, path] += 1
+def _path_load(packets: Packets, fates: Fates, facts: PathFacts, interval_ns: int, out: PathLoad) -> None:
+    count = len(packets.flow)
+    start_ns = packets.send_ns[0]
+    merge = out.bin_ns // interval_ns
+    sent = np.zeros(len(facts.srv6_bytes), np.int64)
+    now = int64(0)
+    for row in range(count + 1):
+        interval = (packets.send_ns[row] - start_ns) // interval_ns if row < count else int64(-1)
+        if interval != now:
+            # The interval is over: (max - min) / mean, weighted by the total, is the spread times the number of paths.
+            for group in range(len(facts.group)):
+                first, stop = facts.group[group, 0], facts.group[group, 1]
+                total, squares, least, most = int64(0), 0.0, sent[first], int64(0)
+                for path in range(first, stop):
+                    total += sent[path]
+                    squares += float(sent[path]) ** 2
+                    least = min(least, sent[path])
+                    most = max(most, sent[path])
+                    out.bytes[now // merge, path] += sent[path]
+                    sent[path] = 0
+                if total > 0:
+                    out.uneven[0] += float((most - least) * (stop - first))
+                    out.fair[0] += float(total) ** 3 / ((stop - first) * squares)
+                    out.weight[0] += total
+            now = interval
+        if row < count:
+            path = int64(fates.path[row])
+            size = int64(packets.ip_bytes[row]) + 14 + facts.srv6_bytes[path]
+            sent[path] += max(size, facts.minimum_frame_bytes)
+            if fates.state[row] & DROPPED:
+                out.dropped[interval // merge, path] += 1
 
 
-def path_load(network: Network, packets: Packets, fates: Fates, *, steered: bool, interval_ns: int) -> PathLoad:
-    """Bytes into each path per interval, counted from the first packet."""
+def path_load(
+    network: Network, packets: Packets, fates: Fates, *, steered: bool, interval_ns: int, most_bins: int = 400
+) -> PathLoad:
+    """Bytes into each path over time, from the first packet, in at most `most_bins` bins; balance per interval.
+
+    Memory follows bins and paths, not the time the packets span.
+    """
     paths = len(network.paths)
     span_ns = int(packets.send_ns[-1] - packets.send_ns[0]) if len(packets.send_ns) else -1
     intervals = span_ns // interval_ns + 1 if span_ns >= 0 else 0
-    load = PathLoad(np.zeros((intervals, paths), np.int64), np.zeros((intervals, paths), np.int64))
+    merge = max(1, -(-intervals // most_bins))
+    shape = (-(-intervals // merge), paths)
+    load = PathLoad(
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+        merge * interval_ns,
+        np.zeros(1, np.float64),
+        np.zeros(1, np.float64),
+        np.zeros(1, np.int64),
+    )
     if intervals:
         overhead = np.array([path.srv6_bytes if steered else 0 for path in network.paths], np.int64)
-        facts = PathFacts(overhead, network.minimum_frame_bytes)
-        _path_load(packets, fates, facts, int(packets.send_ns[0]), interval_ns, load)
+        bounds = np.array([(group.start, group.stop) for group in network.group_slots()], np.int64)
+        _path_load(packets, fates, PathFacts(overhead, bounds, network.minimum_frame_bytes), interval_ns, load)
     return load
 
 
-def balance(load: PathLoad, groups: list[range]) -> tuple[float | None, float | None]:
+def balance(load: PathLoad) -> tuple[float | None, float | None]:
     """Imbalance and Jain's index of path bytes per interval, byte-weighted means; None without bytes."""
-    imbalance = jain = weight = 0.0
-    for group in groups:
-        sent = load.bytes[:, group.start : group.stop].astype(np.float64)
-        total = sent.sum(axis=1)
-        sent, total = sent[total > 0], total[total > 0]
-        if len(total) == 0:
-            continue
-        spread = (sent.max(axis=1) - sent.min(axis=1)) / (total / len(group))
-        fairness = total**2 / (len(group) * (sent**2).sum(axis=1))
-        imbalance += float((spread * total).sum())
-        jain += float((fairness * total).sum())
-        weight += float(total.sum())
-    return (imbalance / weight, jain / weight) if weight else (None, None)
+    weight = float(load.weight[0])
+    if not weight:
+        return None, None
+    return float(load.uneven[0]) / weight, float(load.fair[0]) / weight
 
 
 def _quantile_columns(prefix: str, values: NDArray[Any], unit: str) -> dict[str, Any]:
@@ -254,7 +304,7 @@ def received_values(packets: Packets, fates: Fates) -> tuple[NDArray[np.int64], 
 
 
 def slowdowns(flows: FlowFates) -> NDArray[np.float64]:
-    """Slowdown of every flow of which something was received."""
+    """Slowdown of every flow of which something was received, in their order."""
     done = flows.fct_ns >= 0
     return flows.fct_ns[done] / flows.empty_ns[done]
 

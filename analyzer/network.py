@@ -16,6 +16,9 @@ _IPV6_HEADER_BYTES: Final = 40
 _SRH_FIXED_BYTES: Final = 8
 _SID_BYTES: Final = 16
 
+MAX_FRAME_BYTES: Final = 65535
+
+_MIN_RATE_BPS: Final = 1000
 _MAX_RATE_BPS: Final = 10**13
 _MAX_DELAY_NS: Final = 10**12
 
@@ -58,6 +61,10 @@ class Network:
     def __post_init__(self) -> None:
         for link in self.links:
             _check_link(link)
+        if not 0 <= self.minimum_frame_bytes <= MAX_FRAME_BYTES:
+            raise InputError(
+                f"network: minimum frame {self.minimum_frame_bytes} bytes is not in 0 to {MAX_FRAME_BYTES}"
+            )
         if not self.paths:
             raise InputError("network: there are no paths")
         if len(self.paths) > 0xFFFF:
@@ -79,8 +86,8 @@ class Network:
 
 
 def _check_link(link: Link) -> None:
-    if not 0 < link.rate_bps <= _MAX_RATE_BPS:
-        raise InputError(f"link {link.name}: rate {link.rate_bps} bit/s is not in 1 bit/s to 10 Tbit/s")
+    if not _MIN_RATE_BPS <= link.rate_bps <= _MAX_RATE_BPS:
+        raise InputError(f"link {link.name}: rate {link.rate_bps} bit/s is not in 1 kbit/s to 10 Tbit/s")
     if not 0 <= link.delay_ns <= _MAX_DELAY_NS:
         raise InputError(f"link {link.name}: delay {link.delay_ns} ns is not in 0 to 1000 s")
     if not 0 <= link.overhead_bytes <= 1000:

@@ -45,6 +45,10 @@ def _prefix(value: str) -> str:
     return str(ipaddress.ip_network(value))
 
 
+def _ipv6_prefix(value: str) -> str:
+    return str(ipaddress.IPv6Network(value))
+
+
 def _mac(value: str) -> str:
     if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", value.lower()):
         raise ValueError(f"{value!r} is not a MAC address such as 02:00:00:00:00:01")
@@ -56,6 +60,7 @@ Size = Annotated[int, _quantity(size_bytes), PlainSerializer(write_size)]
 Rate = Annotated[int, _quantity(rate_bps), PlainSerializer(write_rate)]
 Sid = Annotated[str, AfterValidator(_ipv6)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
+Ipv6Prefix = Annotated[str, AfterValidator(_ipv6_prefix)]
 Mac = Annotated[str, AfterValidator(_mac)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -111,7 +116,7 @@ class Srv6Spec(_Model):
     """How steered packets are encapsulated; the outer source of a host is its number in `source_prefix`."""
 
     mode: Literal["encaps", "reduced"] = "encaps"
-    source_prefix: Prefix = "fd00:0:100::/64"
+    source_prefix: Ipv6Prefix = "fd00:0:100::/64"
     hop_limit: Annotated[int, Field(ge=1, le=255)] = 64
     source_mac: Mac = "02:00:00:00:00:01"
     destination_mac: Mac = "02:00:00:00:00:02"
@@ -121,9 +126,9 @@ class Scenario(_Model):
     """Everything a forecast depends on besides the trace."""
 
     policies: Annotated[tuple[str, ...], Field(min_length=1)] = ("ecmp", "random", "inflight")
-    timeouts: Annotated[tuple[Duration, ...], Field(min_length=1)] = (100_000,)
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = tuple(range(1, 11))
-    interval: Annotated[Duration, Field(gt=0)] = 10_000_000
+    timeouts: Annotated[tuple[Duration, ...], Field(min_length=1, max_length=100)] = (100_000,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=10_000)] = tuple(range(1, 11))
+    interval: Annotated[Duration, Field(ge=1000)] = 10_000_000
     packets: Literal["none", "first", "all"] = "first"
     network: NetworkSpec
     steering: SteeringSpec = SteeringSpec()
@@ -165,8 +170,10 @@ def read_scenario(file: FilePath) -> Scenario:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file}: cannot read the scenario: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{file}: not TOML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{file}: not a scenario: it is nested too deeply") from None
     return _validated(data, str(file))
 
 
@@ -180,7 +187,7 @@ def short_scenario(
 ) -> Scenario:
     """The scenario of the short flags: `paths` like "4x10Gbps" or "2x10Gbps,2x25Gbps", one link each.
 
-    `others` are fields of Scenario. Raises InputError.
+    `others` are fields of Scenario. Raises InputError naming the flag.
     """
     specs: list[dict[str, Any]] = []
     for part in paths.split(","):
@@ -189,11 +196,25 @@ def short_scenario(
             raise InputError(f"--paths {paths!r}: write it like 4x10Gbps or 2x10Gbps,2x25Gbps")
         if int(match[1] or 1) == 0:
             raise InputError(f"--paths {paths!r}: the number of paths must be at least 1")
+        _check_flag("paths", rate_bps, match[2])
         for _ in range(int(match[1] or 1)):
             number = len(specs)
             link = {"name": f"path{number}", "rate": match[2], "delay": delay, "buffer": buffer, "ecn": ecn}
             specs.append({"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": [_without_none(link)]})
+    _check_flag("delay", duration_ns, delay)
+    for name, size in (("buffer", buffer), ("ecn", ecn)):
+        if size is not None:
+            _check_flag(name, size_bytes, size)
+    for timeout in others.get("timeouts", ()):
+        _check_flag("timeout", duration_ns, timeout)
     return _validated({"network": {"paths": specs}, **_without_none(others)}, "command line")
+
+
+def _check_flag(name: str, parse: Callable[[str], int], text: str) -> None:
+    try:
+        parse(text)
+    except InputError as error:
+        raise InputError(f"--{name}: {error}") from None
 
 
 def _without_none(data: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyzer.engine import FlowPlan
+from analyzer.engine import MAX_IP_BYTES, FlowPlan
 from analyzer.events import Packets
 from analyzer.hashing import flow_keys
 from analyzer.scenario import Scenario
@@ -52,14 +52,19 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
     assert isinstance(rows, pl.DataFrame)
     assert isinstance(table, pl.DataFrame)
     with_ip = rows.filter(pl.col("flow_id").is_not_null() & pl.col("ip_bytes").is_not_null())
+    fitting = with_ip.filter(pl.col("ip_bytes") <= MAX_IP_BYTES)
     direction = _directions(with_ip, table, scenario)
-    crosses = direction[with_ip["flow_id"].to_numpy()] != _EXCLUDED
-    chosen = with_ip.filter(pl.Series(crosses))
-    excluded = {"no_ip": len(rows) - len(with_ip), "same_attachment": len(with_ip) - len(chosen)}
+    crosses = direction[fitting["flow_id"].to_numpy()] != _EXCLUDED
+    chosen = fitting.filter(pl.Series(crosses))
+    excluded = {
+        "no_ip": len(rows) - len(with_ip),
+        "too_large": len(with_ip) - len(fitting),
+        "same_attachment": len(fitting) - len(chosen),
+    }
     if len(chosen) == 0:
         raise InputError(
-            "no packet of the trace enters the network: "
-            f"{excluded['no_ip']} without IP, {excluded['same_attachment']} that do not cross between the attachments"
+            f"no packet of the trace enters the network: {excluded['no_ip']} without IP, {excluded['too_large']} "
+            f"too large, {excluded['same_attachment']} that do not cross between the attachments"
         )
     if not chosen["time_ns"].is_sorted():
         chosen = chosen.sort("time_ns", maintain_order=True)

@@ -36,6 +36,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Trace:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs `segcast` with these arguments in this process."""
 
+    # The signals stay pytest's.
+    monkeypatch.setattr(segcast, "_interruption", SimpleNamespace(install=lambda: None, check=lambda: None))
+
     def call(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["segcast", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:

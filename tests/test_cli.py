@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -212,7 +214,33 @@ def test_help_and_version_from_the_shell() -> None:
     assert "segcast" in subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
 
 
-def test_a_closed_pipe_is_no_error() -> None:
-    shell = f"{sys.executable} {segcast.__file__} policies | true"
-    ran = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
-    assert ran.stderr == ""
+def test_a_closed_pipe_is_no_error(cluster: Trace) -> None:
+    shell = f"{sys.executable} {segcast.__file__} inspect {cluster.folder} | true; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_no_arguments_show_the_help(run: Run) -> None:
+    ran = run()
+    assert ran.code == 2
+    assert "Commands:" in ran.err
+    assert ran.err.count("\n") > 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_signal_leaves_nothing_behind(cluster: Trace, tmp_path: Path, number: int, again: bool) -> None:
+    """Real signals at several moments of a long forecast: one line, exit 130, nothing under any name."""
+    arguments = ["--paths", "4x300Mbps", "--seeds", "10000", "--out", str(tmp_path / "f")]
+    command = [sys.executable, segcast.__file__, "forecast", str(cluster.folder), *arguments]
+    for wait in (0.9, 1.6, 2.3):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        time.sleep(wait)
+        process.send_signal(number)
+        if again:
+            time.sleep(0.05)
+            process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, ""), err
+        assert err == "segcast: interrupted; nothing was left half-written\n"
+        assert list(tmp_path.iterdir()) == []

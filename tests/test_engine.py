@@ -6,7 +6,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path as File
 from typing import NamedTuple
@@ -281,7 +281,68 @@ def test_one_long_flowlet_does_not_fill_memory() -> None:
     cell = Cell(network, find_policy("inflight"), plan, timeout_ns=10_000, seed=1, loss_timeout_ns=1)
     simulate(cell, packets)
     assert len(cell.state.nodes) == 4096
-    assert int(cell.state.inflight.sum()) >= 0
+    waiting = 0
+    for queue in cell.state.queues[2 * len(network.links) :]:
+        node = int(queue["head"])
+        while node != -1:
+            waiting += int(cell.state.nodes[node]["bytes"])
+            node = int(cell.state.nodes[node]["next"])
+    assert int(cell.state.inflight.sum()) == waiting > 0
+
+
+class OutsideState(NamedTuple):
+    """Nothing, int64[1]."""
+
+    unused: NDArray[np.int64]
+
+
+def choose_outside(state: OutsideState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+    return decision.path_count
+
+
+def register_outside(choose: Callable[[OutsideState, Decision, NDArray[np.int64]], int]) -> Policy:
+    return register(
+        name="test-outside",
+        summary="a slot that is not there",
+        source="this test",
+        granularity="flow",
+        steered=True,
+        counts_inflight=False,
+        make_state=lambda draws: OutsideState(np.zeros(1, np.int64)),
+        state=OutsideState,
+        choose=choose,
+    )
+
+
+def test_a_slot_outside_the_group_is_refused() -> None:
+    scenario = next(s for s in (make_scenario(Seeded(seed), 20) for seed in range(9)) if s.packets)
+    with pytest.raises(InputError, match="'test-outside' chose a slot that its flow's group does not have"):
+        run_engine(scenario, register_outside(choose_outside))
+
+
+def test_a_state_class_is_bound_to_one_function() -> None:
+    register_outside(choose_outside)
+    with pytest.raises(InputError, match="OutsideState already belongs to 'test-outside'; define a new class"):
+        register_outside(lambda state, decision, inflight: 0)
+
+
+@pytest.mark.parametrize(
+    ("send_ns", "ip_bytes", "rate_bps", "words"),
+    [
+        ([0, 5 * 10**18], 100, 10**9, "check the capture's clock"),
+        ([-(2**63), 0], 100, 10**9, "check the capture's clock"),
+        ([0, 0], 2**31, 10**9, "at most 16777216 are modelled"),
+        ([0] * 40_000, 1 << 24, 1000, "over a link of 1000 bit/s"),
+    ],
+)
+def test_what_would_leave_64_bits_is_refused(send_ns: list[int], ip_bytes: int, rate_bps: int, words: str) -> None:
+    count = len(send_ns)
+    packets = Packets(np.array(send_ns, np.int64), np.zeros(count, np.uint32), np.full(count, ip_bytes, np.uint32))
+    plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    network = Network((Link("l", rate_bps, 0),), (Path(0, (0,), 0, 0),))
+    cell = Cell(network, find_policy("ecmp"), plan, timeout_ns=None, seed=1, loss_timeout_ns=0)
+    with pytest.raises(InputError, match=words):
+        simulate(cell, packets)
 
 
 def test_packets_out_of_order_are_refused() -> None:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Final
 
 from traces.errors import InputError
+
+_LONGEST: Final = 40
+_FORM: Final = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*[A-Za-zµμ]+(/s)?\s*")
 
 
 def _parse(text: str, units: tuple[str, ...], scale: int, what: str, example: str) -> int:
     from quantiphy import QuantiPhyError, Quantity
 
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    wrong = InputError(f"{what} {shown!r} is not a number with a unit such as {example}")
+    if len(text) > _LONGEST or not _FORM.fullmatch(text):
+        raise wrong
     try:
         quantity = Quantity(text, binary=True)
     except QuantiPhyError:
-        raise InputError(f"{what} {text!r} is not a number with a unit such as {example}") from None
+        raise wrong from None
     value = float(quantity) * scale
     if quantity.units not in units:
-        raise InputError(f"{what} {text!r} is not a number with a unit such as {example}")
+        raise wrong
     if not math.isfinite(value) or not 0 <= value < 2**53:
         raise InputError(f"{what} {text!r} is out of range")
     if abs(value - round(value)) > 1e-6:

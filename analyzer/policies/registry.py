@@ -63,7 +63,7 @@ _BY_STATE: dict[type, Policy] = {}
 
 
 def choose(state: Any, decision: Decision, inflight: NDArray[np.int64]) -> int:
-    """Slot of the path a new flowlet takes: the registered function of the state's type (also without the compiler)."""
+    """Slot of the path a new flowlet takes: the registered function of the state's type."""
     return _BY_STATE[type(state)].choose(state, decision, inflight)
 
 
@@ -91,15 +91,17 @@ def register(
     """Add a policy.
 
     `state` is a NamedTuple class that no other policy uses; `choose` must compile in Numba's nopython mode and name its
-    arguments `state, decision, inflight`. Registering a name again replaces the policy.
-    Raises InputError if the state class already belongs to another policy.
+    arguments `state, decision, inflight`. Registering a name again replaces the policy, if its state class is new.
+    Raises InputError if the state class already belongs to another policy or function: the compiler has bound it.
     """
-    owner = _BY_STATE.get(state)
-    if owner is not None and owner.name != name:
-        raise InputError(f"policy {name!r}: the state class {state.__name__} already belongs to {owner.name!r}")
     file = inspect.getsourcefile(inspect.unwrap(choose))
     text = Path(file).read_bytes() if file and Path(file).is_file() else inspect.getsource(choose).encode()
     digest = int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
+    owner = _BY_STATE.get(state)
+    if owner is not None and (owner.name != name or owner.choose is not choose):
+        raise InputError(
+            f"policy {name!r}: the state class {state.__name__} already belongs to {owner.name!r}; define a new class"
+        )
     policy = Policy(name, summary, source, granularity, steered, counts_inflight, state, make_state, choose, digest)
     _POLICIES[name] = policy
     _BY_STATE[state] = policy
