@@ -46,6 +46,7 @@ def rewrite_forecast(
         encapsulation(scenario, len(hosts), steered=steered),
         Hosts(hosts, of_flow),
         out,
+        layer=trace.layer,
         progress=progress,
     )
 
@@ -54,7 +55,9 @@ def _trace_of(document: dict[str, Any], folder: Path) -> Trace:
     """The trace a forecast was made from, unchanged; a capture that was ingested on the way is so again if need be."""
     sources = document["trace"]["sources"]
     kept = Path(document["trace"]["folder"])
-    trace = open_trace(kept if kept.is_dir() or len(sources) != 1 else sources[0]["path"])
+    trace = open_trace(
+        kept if kept.is_dir() or len(sources) != 1 else sources[0]["path"], layer=document["trace"]["layer"]
+    )
     if [source.sha256 for source in trace.sources] != [source["sha256"] for source in sources]:
         raise InputError(f"{trace.folder}: is not the trace of {folder} any more; run segcast forecast again")
     return trace

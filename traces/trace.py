@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from traces.errors import InputError
-from traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, Table
+from traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, SEGMENT_LISTS, Table
 
 TRACE_FILE: Final = "trace.json"
 PACKETS_FOLDER: Final = "packets"
 FLOWS_FILE: Final = "flows.parquet"
+SEGMENT_LISTS_FILE: Final = "segment_lists.parquet"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Trace:
     def flow_count(self) -> int:
         """Rows of the flows table."""
         return int(self.info["flows"])
+
+    @property
+    def layer(self) -> str:
+        """Which IP header counts where tunnels nest them: "outer" or "inner"."""
+        return str(self.info["layer"])
 
     @cached_property
     def sources(self) -> list[Source]:
@@ -90,6 +96,10 @@ class Trace:
         """The flows as Arrow."""
         return pq.read_table(self.folder / FLOWS_FILE, columns=_checked(columns, FLOWS))
 
+    def segment_list_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The SRv6 segment lists as Arrow, in order of `segment_list_id`."""
+        return pq.read_table(self.folder / SEGMENT_LISTS_FILE, columns=_checked(columns, SEGMENT_LISTS))
+
     def packet_batches(self, columns: Sequence[str] | None = None, rows: int = 1 << 17) -> Iterator[pa.RecordBatch]:
         """The packets in order, at most `rows` at a time: for traces larger than memory."""
         for part in self.part_paths:
@@ -119,7 +129,7 @@ def load(folder: Path) -> Trace:
             f"{folder}: schema version {version}, but this Segcast reads {SCHEMA_VERSION}; ingest the captures again"
         )
     trace = Trace(folder, info)
-    for part in (*trace.part_paths, folder / FLOWS_FILE):
+    for part in (*trace.part_paths, folder / FLOWS_FILE, folder / SEGMENT_LISTS_FILE):
         if not part.is_file():
             raise InputError(f"{part}: missing from the trace; ingest the captures again")
     return trace
