@@ -149,9 +149,9 @@ def rewrite_schedule(
     """Write the packets of `schedule` to `out`, a capture per host, and a `rewrite.json` of what is returned.
 
     `schedule`: columns `file`, `frame_number`, `flow_id`, `path_id`, `send_ns` of a forecast's packets; each
-    row is a packet to send. `flows`: those of the trace. `sources`: its captures, by `file`; `layer`: its layer. `progress` is
-    called with the number of packets dealt with so far. Memory: the schedule's columns, a batch of frames,
-    `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
+    row is a packet to send. `flows` and `layer`: those of the trace. `sources`: its captures, by `file`.
+    `progress` is called with the number of packets dealt with so far. Memory: the schedule's columns, a batch of
+    frames, `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
 
     Raises InputError if the schedule does not belong to the captures, a path has no segments, a time does not
     fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as it was.

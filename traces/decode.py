@@ -52,8 +52,8 @@ def decode_batch(batch: FrameBatch, into: Headers | None = None, layer: str = OU
     """The headers of a batch's frames, row by row: an IP header, by `layer`, and what it carries.
 
     VLAN tags, MPLS labels, SNAP and PPPoE are looked through. `into` (at least as many rows as frames) is overwritten,
-    and the result is a view of it; without it columns are allocated. Never raises on a frame's bytes. Fragments are left
-    as they are, and `segment_list_id` as it was: see `Decoder`.
+    and the result is a view of it; without it columns are allocated. Never raises on a frame's bytes. Fragments are
+    left as they are, and `segment_list_id` as it was: see `Decoder`.
     """
     tally = _Tally()
     out = _outermost(batch, into, layer, tally)
@@ -146,11 +146,12 @@ def _descend(batch: FrameBatch, out: Headers, tally: _Tally) -> Passed:
     """Replace the headers of tunnel packets by the innermost that can be read; the first fragments passed."""
     passed = []
     rows = np.arange(len(batch.start), dtype=np.int64)
+    limit = batch.captured.copy()  # where the layers so far end
     for _ in range(tunnels.MOST_LAYERS):
         rows = _tunnelled(out, rows)
         if not len(rows):
             break
-        rows, fragments = _enter(batch, out, rows, tally)
+        rows, fragments = _enter(batch, out, rows, limit, tally)
         if len(fragments.row):
             passed.append(fragments)
     else:
@@ -168,12 +169,16 @@ def _tunnelled(out: Headers, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
 
 
 def _enter(
-    batch: FrameBatch, out: Headers, rows: npt.NDArray[np.int64], tally: _Tally
+    batch: FrameBatch,
+    out: Headers,
+    rows: npt.NDArray[np.int64],
+    limit: npt.NDArray[np.uint32],
+    tally: _Tally,
 ) -> tuple[npt.NDArray[np.int64], Passed]:
     """Go one layer inwards: the rows where that worked, and which of them were first fragments before."""
     start = batch.start[rows]
     end = out.ip_start[rows].astype(np.int64) + out.ip_bytes[rows]
-    captured = np.minimum(batch.captured[rows], end).astype(np.uint32)
+    captured = limit[rows] = np.minimum(limit[rows], end).astype(np.uint32)
     wire = np.minimum(end, 0xFFFFFFFF).astype(np.uint32)
     inside = ip.allocate(len(rows))
     found = tunnels.Found(inside.ip_start, inside.version, inside.reason, np.empty(len(rows), np.uint8))

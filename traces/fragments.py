@@ -181,7 +181,7 @@ class Fragments:
     """The first fragments seen of late."""
 
     def __init__(self, datagrams: int = MOST_DATAGRAMS, seed: int | None = None) -> None:
-        """None yet; room for `datagrams`, a power of two. The seed is drawn unless given; it changes nothing visible."""
+        """None yet; room for `datagrams`, a power of two. The seed, drawn unless given, changes nothing visible."""
         self.without_first = 0
         self.table = FragmentTable(
             np.full(2 * datagrams, -1, np.int32),
@@ -201,7 +201,9 @@ class Fragments:
         passed: Passed,
     ) -> None:
         """Take decoded frames in capture order; later fragments leave with the identity of their first."""
-        rows = np.flatnonzero(headers.valid & HAS_FRAGMENT)
+        rows = np.empty(0, np.int64)
+        if np.bitwise_or.reduce(headers.valid) & HAS_FRAGMENT:
+            rows = np.flatnonzero(headers.valid & HAS_FRAGMENT)
         if len(passed.row):
             rows = np.union1d(rows, passed.row)
         if len(rows):

@@ -96,7 +96,9 @@ def decode_ip(
 ) -> None:
     """Decode every frame whose `out.ip_start` is known; `out.version` holds the IP version its link header announced.
 
-    Writes all columns but `segment_list_id`. A frame whose IP header turns out unreadable loses `ip_start` and gets its `reason`.
+    Writes all columns but `segment_list_id`.
+
+    A frame whose IP header turns out unreadable loses `ip_start` and gets its `reason`.
     """
     for i in range(start.size):
         place = np.int64(out.ip_start[i])

@@ -61,7 +61,8 @@ def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tup
     """What an EtherType `kind` announces at `at`, looking through VLAN tags and MPLS labels.
 
     (place, IP version, code): code is IP_FOUND, a reason, or RARE_ with the place of the rare header; OTHER_MPLS comes
-    with the place after the labels. `ethernet` says that values up to 1500 are 802.3 lengths (IEEE 802.3 section 3.2.6).
+    with the place after the labels. `ethernet` says that values up to 1500 are 802.3 lengths (IEEE 802.3 section
+    3.2.6).
     """
     while kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
         if end - at < 4:

@@ -176,6 +176,8 @@ class SegmentLists:
     ) -> None:
         """Take frames whose outermost headers were decoded: writes `segment_list_id`, 0 where there is none."""
         headers.segment_list_id.fill(0)
+        if not np.bitwise_or.reduce(headers.valid) & HAS_SRH:
+            return
         rows = np.flatnonzero(headers.valid & HAS_SRH)
         reached = 0
         while reached < len(rows):

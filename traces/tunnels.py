@@ -211,7 +211,7 @@ def _gtp_u(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
 
 
 @kernel
-def _udp(data: Bytes, at: Word, end: int, port: int) -> tuple[int, int, int]:
+def _udp(data: Bytes, at: Word, end: int, port: Word) -> tuple[int, int, int]:
     """As `after_type`, of the UDP datagram at `at`."""
     if port == 2152:
         return _gtp_u(data, at + 8, end)
@@ -271,7 +271,7 @@ def enter(
         else:
             port = headers.dst_port[i]
             tunnel = GTP_U if port == 2152 else (GENEVE if port == 6081 else VXLAN)
-            place, version, code = _udp(data, at, end, np.int64(port))
+            place, version, code = _udp(data, at, end, port)
         if headers.valid[i] & HAS_SRH and (protocol == 4 or protocol == 41 or protocol == 143):
             tunnel = SRV6
         if code == OTHER_MPLS:
