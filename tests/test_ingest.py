@@ -49,7 +49,7 @@ def assert_like_twin(trace: store.Trace, captures: Sequence[bytes]) -> None:
     flow_ids = table["flow_id"].to_pylist()
     wanted = [row for file, rows in enumerate(files) for row in twin_packets(rows, file)]
     assert table.drop_columns(["flow_id", "segment_list_id"]).to_pylist() == wanted
-    ids, lists = twin_segment_lists([row for rows in files for row in rows])
+    ids, lists = twin_segment_lists([row for rows in files for row in rows], trace.layer)
     assert table["segment_list_id"].to_pylist() == ids
     assert trace.segment_list_table().to_pylist() == [
         {"segment_list_id": n, "segments": s} for n, s in enumerate(lists)
