@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from traces.trace import Trace
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
+_layer = click.option(
+    "--layer", type=click.Choice(["outer", "inner"]), help="IP header that counts where tunnels nest them [outer]."
+)
 _INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _FLOWLET_TIMEOUTS = "50us,100us,500us,1ms,5ms"
@@ -44,38 +47,41 @@ def cli() -> None:
 @cli.command()
 @click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace folder to write, NAME.trace.")
+@_layer
 @_json
-def ingest(captures: tuple[str, ...], out: Path, as_json: bool) -> None:
+def ingest(captures: tuple[str, ...], out: Path, layer: str | None, as_json: bool) -> None:
     """Read captures into a trace: Arrow tables of packets and flows ("-" is standard input)."""
     from traces.describe import describe
     from traces.store import ingest as run
     from traces.store import open_trace
 
     with _progress("ingest", "B") as progress:
-        run(captures, out, progress=progress)
+        run(captures, out, layer=layer or "outer", progress=progress)
     _show(describe(open_trace(out)), as_json, _print_facts)
 
 
 @cli.command()
 @click.argument("trace", type=click.Path(path_type=Path))
+@_layer
 @_json
-def inspect(trace: Path, as_json: bool) -> None:
+def inspect(trace: Path, layer: str | None, as_json: bool) -> None:
     """Say what a trace holds, what was skipped and why."""
     from traces.describe import describe
 
-    _show(describe(_open(trace)), as_json, _print_facts)
+    _show(describe(_open(trace, layer)), as_json, _print_facts)
 
 
 @cli.command()
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--timeout", "timeouts", default=_FLOWLET_TIMEOUTS, show_default=True, help="Flowlet timeouts.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write every flowlet to this Parquet file.")
+@_layer
 @_json
-def flowlets(trace: Path, timeouts: str, out: Path | None, as_json: bool) -> None:
+def flowlets(trace: Path, timeouts: str, out: Path | None, layer: str | None, as_json: bool) -> None:
     """Count flowlets and their sizes at any list of timeouts."""
     from analyzer.flowlet_report import flowlet_report
 
-    report = flowlet_report(_open(trace), _durations(timeouts), out)
+    report = flowlet_report(_open(trace, layer), _durations(timeouts), out)
     from reports.console import print_flowlets
 
     _show(report, as_json, print_flowlets)
@@ -95,15 +101,16 @@ def flowlets(trace: Path, timeouts: str, out: Path | None, as_json: bool) -> Non
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
 @click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
+@_layer
 @_json
-def forecast(trace: Path, out: Path, as_json: bool, scenario: Path | None, **flags: Any) -> None:
+def forecast(trace: Path, out: Path, layer: str | None, as_json: bool, scenario: Path | None, **flags: Any) -> None:
     """Forecast delay, loss and balance of a trace under several policies, timeouts and seeds."""
     from analyzer.forecast import forecast as run
     from reports.page import write_report
 
     chosen = _scenario(scenario, flags)
     with _progress("forecast", "cells") as progress:
-        opened = _open(trace)
+        opened = _open(trace, layer)
         with _interruption.deferred():
             document = run(opened, chosen, out, progress, finish=write_report)
     if as_json:
@@ -201,10 +208,10 @@ def _step(console: Console, command: str) -> None:
     console.print(f"\n$ {command}", style="bold", markup=False)
 
 
-def _open(path: Path) -> Trace:
+def _open(path: Path, layer: str | None = None) -> Trace:
     from traces.store import open_trace
 
-    return open_trace(path)
+    return open_trace(path, layer=layer)
 
 
 def _durations(text: str) -> list[int]:

@@ -336,6 +336,7 @@ def _document(
         "trace": {
             "name": trace_name(trace),
             "folder": str(trace.folder.resolve()),
+            "layer": trace.layer,
             "packets": len(send_ns),
             "flows": len(np.unique(traffic.packets.flow)),
             "hosts": len(traffic.hosts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 from pydantic import Field
@@ -94,6 +94,7 @@ class Origin(Shape):
     """The trace that a forecast was made from: its folder, and the captures of that."""
 
     folder: str
+    layer: Literal["outer", "inner"]
     sources: list[OriginSource]
 
 

@@ -14,7 +14,7 @@ import click
 import segcast
 from analyzer.schema import FLOWLETS, FORECAST_TABLES
 from segcast import cli
-from traces.schema import FLOWS, PACKETS, Table
+from traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
 
 _FOLDER = Path(__file__).parent
 _WIDTH = 100
@@ -39,6 +39,7 @@ def tables_page() -> str:
     lines += ["## A trace: a folder `NAME.trace`", ""]
     lines += _table_lines(PACKETS, "`packets/*.parquet`")
     lines += _table_lines(FLOWS, "`flows.parquet`")
+    lines += _table_lines(SEGMENT_LISTS, "`segment_lists.parquet`")
     lines += ["## A forecast: a folder", ""]
     for table in FORECAST_TABLES:
         where = "`packets/CELL.parquet`" if table.name == "packets" else f"`{table.name}.parquet`"

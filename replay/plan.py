@@ -52,6 +52,7 @@ def rewrite_forecast(
         Hosts(hosts, of_flow),
         out,
         cell=cell["cell"],
+        layer=trace.layer,
         progress=progress,
     )
 
@@ -73,7 +74,8 @@ def _trace_of(origin: Origin, folder: Path) -> Trace:
                 "save the capture to a file, ingest that, and run segcast forecast on it"
             )
     kept = Path(origin.folder)
-    trace = open_trace(kept if kept.is_dir() or len(origin.sources) != 1 else origin.sources[0].path)
+    where = kept if kept.is_dir() or len(origin.sources) != 1 else origin.sources[0].path
+    trace = open_trace(where, layer=origin.layer)
     if [source.sha256 for source in trace.sources] != [source.sha256 for source in origin.sources]:
         raise InputError(f"{trace.folder}: is not the trace of {folder} any more; run segcast forecast again")
     return trace

@@ -29,7 +29,7 @@ from replay.srv6 import (
 )
 from replay.walk import Found, Inner
 from traces.capture import FrameBatch
-from traces.decode import Headers, decode_batch
+from traces.decode import HAS_FRAGMENT, OUTER, Headers, decode_batch
 from traces.errors import InputError
 
 MANIFEST: Final = "rewrite.json"
@@ -144,15 +144,16 @@ def rewrite_schedule(
     out: Path,
     *,
     cell: str = "",
+    layer: str = OUTER,
     chunk_bytes: int = _CHUNK_BYTES,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
     """Write the packets of `schedule` to `out`, a capture per host, and a `rewrite.json` of what is returned.
 
     `schedule`: columns `file`, `frame_number`, `flow_id`, `path_id`, `send_ns` of a forecast's packets; each
-    row is a packet to send. `flows`: those of the trace. `sources`: its captures, by `file`. `progress` is
-    called with the number of packets dealt with so far. Memory: the schedule's columns, a batch of frames,
-    `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
+    row is a packet to send. `flows` and `layer`: those of the trace. `sources`: its captures, by `file`.
+    `progress` is called with the number of packets dealt with so far. Memory: the schedule's columns, a batch of
+    frames, `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
 
     Raises InputError if the schedule does not belong to the captures, a path has no segments, a time does not
     fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as it was.
@@ -169,16 +170,17 @@ def rewrite_schedule(
     done = 0
     with PcapFolder(out, hosts.names, unordered(rows, host, len(hosts.names)), _earlier(out)) as folder:
         for source, batch, part, frame in joined(rows, sources):
-            decoded = decode_batch(batch)
+            decoded = decode_batch(batch, layer=layer)
+            version = decoded.version[frame].astype(np.int64)
             kept, total = _extent(source, batch, decoded, part, frame, versions)
-            chosen = _admit(source, part, kept, total, headers, versions, tally)
+            chosen = _admit(source, part, kept, total, headers, version, tally)
             rank = part.rank[chosen]
             unplaced = np.empty(len(chosen), np.int64)
             packets = Packets(
                 (batch.start[frame] + decoded.ip_start[frame])[chosen],
                 kept[chosen],
                 total[chosen],
-                (versions[part.flow[chosen]] == 6).astype(np.int64),
+                (version[chosen] == 6).astype(np.int64),
                 part.path[chosen],
                 hosts.of_flow[part.flow[chosen]],
                 labels[part.flow[chosen]],
@@ -244,7 +246,9 @@ def _extent(
     Raises InputError if a frame is not a packet of the version that its flow has.
     """
     ip_start = decoded.ip_start[frame].astype(np.int64)
-    strange = np.flatnonzero((ip_start < 0) | (decoded.version[frame] != versions[rows.flow]))
+    later = (decoded.valid[frame] & HAS_FRAGMENT != 0) & (decoded.fragment_offset[frame] > 0)  # perhaps of a tunnel
+    other = (decoded.version[frame] != versions[rows.flow]) & ~later
+    strange = np.flatnonzero((ip_start < 0) | other)
     if len(strange):
         row = strange[0]
         raise InputError(
@@ -262,11 +266,11 @@ def _admit(
     kept: NDArray[np.int64],
     total: NDArray[np.int64],
     headers: Templates,
-    versions: NDArray[np.int64],
+    version: NDArray[np.int64],
     tally: _Tally,
 ) -> NDArray[np.int64]:
-    """Which rows can be written, int64 indices; the others are counted and named."""
-    ipv6 = versions[rows.flow] == 6
+    """Which rows can be written, int64 indices; the others are counted and named. `version`: of each row's packet."""
+    ipv6 = version == 6
     cut = kept < np.where(ipv6, IPV6_BYTES, _IPV4_BYTES)
     outer = headers.header_bytes[ipv6.astype(np.int64), rows.path]
     room = np.where(outer > 0, MAX_PAYLOAD_BYTES + IPV6_BYTES - outer, MAX_PAYLOAD_BYTES + IPV6_BYTES * ipv6)

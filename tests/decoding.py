@@ -27,13 +27,13 @@ from traces.errors import DamagedCapture
 LATEST_NS = 2**63 - 1
 
 
-def read_all(path: Path | str, **sizes: int) -> tuple[list[tuple[Record, Decoded]], int | None]:
+def read_all(path: Path | str, layer: str = "outer", **sizes: int) -> tuple[list[tuple[Record, Decoded]], int | None]:
     """Every frame and its decoded columns, and the offset of the damage if there is any."""
     rows: list[tuple[Record, Decoded]] = []
     try:
         with read_frames(path, **sizes) as reader:
             for batch in reader:
-                rows += zip(records(batch), decoded(decode_batch(batch)), strict=True)
+                rows += zip(records(batch), decoded(decode_batch(batch, layer=layer)), strict=True)
     except DamagedCapture as damage:
         return rows, damage.offset
     return rows, None

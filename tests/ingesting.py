@@ -10,7 +10,8 @@ from tests.decoding import expected
 from tests.strategies import Seeded
 from tests.twins import writing
 from tests.twins.captures import Record
-from tests.twins.decode import Decoded, decode_capture
+from tests.twins.decode import Decoded, segments_of
+from tests.twins.fragments import decode_trace
 from tests.twins.frames import make_frame
 from tests.twins.writing import Captured
 from traces.schema import PACKETS
@@ -108,7 +109,20 @@ def twin_packets(rows: Sequence[Row], file: int = 0) -> list[dict[str, Any]]:
 
 
 def rows_of(data: bytes) -> list[Row]:
-    return [(expected(record), d) for record, d in decode_capture(data)]
+    return rows_of_trace([data])[0]
+
+
+def rows_of_trace(captures: Sequence[bytes], layer: str = "outer") -> list[list[Row]]:
+    """The decoded frames of each capture of a trace; later fragments have the flow of their first."""
+    return [[(expected(r), d) for r, d in rows] for rows in decode_trace(captures, inner=layer == "inner")]
+
+
+def twin_segment_lists(rows: Sequence[Row], layer: str = "outer") -> tuple[list[int | None], list[list[str]]]:
+    """The `segment_list_id` of every frame, and the lists."""
+    known: dict[tuple[str, ...], int] = {}
+    found = [segments_of(r.link_type, r.frame, r.wire_bytes, inner=layer == "inner") for r, _ in rows]
+    ids = [None if segments is None else known.setdefault(segments, len(known)) for segments in found]
+    return ids, [list(segments) for segments in known]
 
 
 def in_range(data: bytes) -> bool:

@@ -13,7 +13,7 @@ from tests.twins import writing
 from tests.twins.decode import NOT_IP, decode
 from tests.twins.frames import LINK_TYPES, Frame, mutated
 from traces import link
-from traces.decode import REASONS, allocate, decode_batch
+from traces.decode import INNER, LAYERS, REASONS, allocate, decode_batch
 from traces.rare import locate_rare
 
 Triple = tuple[int, int, bytes]
@@ -24,13 +24,18 @@ def triple(frame: Frame) -> Triple:
 
 
 def assert_decodes_like_twin(batch: list[Triple]) -> None:
-    ours = decoded(decode_batch(batch_of(batch)))
+    for layer in LAYERS:
+        assert_layer_like_twin(batch, layer)
+
+
+def assert_layer_like_twin(batch: list[Triple], layer: str) -> None:
+    ours = decoded(decode_batch(batch_of(batch), layer=layer))
     for comp, (link_type, wire, frame) in zip(ours, batch, strict=True):
-        ref = decode(link_type, frame, wire)
+        ref = decode(link_type, frame, wire, inner=layer == INNER)
         if ref.ip_bytes is not None and ref.ip_bytes > 0xFFFFFFFF:  # a jumbogram's claim beyond our column
             assert comp.ip_bytes == 0xFFFFFFFF
             continue
-        assert comp == ref, (link_type, wire, frame.hex())
+        assert comp == ref, (layer, link_type, wire, frame.hex())
 
 
 @settings(max_examples=200, deadline=None)
@@ -50,7 +55,7 @@ def test_decodes_every_prefix_like_the_twin(link_type: int) -> None:
     chooser = Seeded(1000 + link_type)
     for _ in range(12):
         frame = make_frame(chooser, link_type, sound=True)
-        shown = frame.captured[:220]
+        shown = frame.captured[:360]
         assert_decodes_like_twin([(link_type, frame.wire_bytes, shown[:n]) for n in range(len(shown) + 1)])
 
 

@@ -15,7 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.ingesting import conversations, flow_key, in_range, mixture, rows_of, twin_flows, twin_packets
+from tests.ingesting import (
+    conversations,
+    flow_key,
+    in_range,
+    mixture,
+    rows_of,
+    rows_of_trace,
+    twin_flows,
+    twin_packets,
+    twin_segment_lists,
+)
 from tests.strategies import Seeded, make_capture
 from tests.twins import writing
 from tests.twins.captures import read_all
@@ -33,18 +43,23 @@ from traces.trace import load
 
 
 def assert_like_twin(trace: store.Trace, captures: Sequence[bytes]) -> None:
-    files = [rows_of(data) for data in captures]
+    files = rows_of_trace(captures, trace.layer)
     table = trace.packet_table()
     assert table.schema.equals(PACKETS.arrow_schema())
     flow_ids = table["flow_id"].to_pylist()
     wanted = [row for file, rows in enumerate(files) for row in twin_packets(rows, file)]
-    assert table.drop_columns(["flow_id"]).to_pylist() == wanted
+    assert table.drop_columns(["flow_id", "segment_list_id"]).to_pylist() == wanted
+    ids, lists = twin_segment_lists([row for rows in files for row in rows], trace.layer)
+    assert table["segment_list_id"].to_pylist() == ids
+    assert trace.segment_list_table().to_pylist() == [
+        {"segment_list_id": n, "segments": s} for n, s in enumerate(lists)
+    ]
     together = [row for rows in files for row in rows]
     flows = twin_flows(together)
     assert trace.flow_table().schema.equals(FLOWS.arrow_schema())
     assert trace.flow_table().to_pylist() == flows
-    ids = {flow_key(Decoded(**{k: f[k] for k in list(f)[1:7]})): f["flow_id"] for f in flows}
-    assert flow_ids == [ids[flow_key(d)] if d.ip_bytes is not None else None for _, d in together]
+    numbers = {flow_key(Decoded(**{k: f[k] for k in list(f)[1:7]})): f["flow_id"] for f in flows}
+    assert flow_ids == [numbers[flow_key(d)] if d.ip_bytes is not None else None for _, d in together]
 
 
 @pytest.fixture
@@ -68,6 +83,12 @@ def test_tables_are_those_of_the_twin(tmp_path: Path) -> None:
         data = make_capture(Seeded(seed))
         if in_range(data):
             assert_like_twin(ingest(write(tmp_path, data), tmp_path / "t.trace"), [data])
+
+
+def test_the_inner_layer_is_that_of_the_twin(tmp_path: Path) -> None:
+    for seed in range(10):
+        captures = [data for data in (make_capture(Seeded(seed)), mixture(100 + seed)) if in_range(data)]
+        assert_like_twin(ingest(write(tmp_path, *captures), tmp_path / "t.trace", layer="inner"), captures)
 
 
 def test_several_captures_file_after_file(tmp_path: Path) -> None:
@@ -259,13 +280,37 @@ def test_wrong_usage_is_named(tmp_path: Path) -> None:
         ingest(["-", "-"], tmp_path / "t.trace")
 
 
+def test_layers_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_: str(tmp_path / "cache"))
+    inside = writing.ipv4(writing.udp(7, 8), 17)
+    frame = writing.ipv4(writing.vxlan(writing.ethernet(inside, 0x0800)), 17)
+    (path,) = write(tmp_path, writing.pcap([Captured(10**15, len(frame), frame)], 101))
+    ports = {layer: open_trace(path, layer=layer).flows["dst_port"].to_list() for layer in ("outer", "inner")}
+    assert ports == {"outer": [4789], "inner": [8]}
+    assert open_trace(path).layer == "outer"
+    trace = ingest([path], tmp_path / "t.trace", layer="inner")
+    assert describe(trace)["tunnels"] == {"vxlan": 1}
+    assert open_trace(trace.folder).layer == open_trace(trace.folder, layer="inner").layer == "inner"
+    with pytest.raises(InputError, match="holds the inner layer; ingest its captures again with --layer outer"):
+        open_trace(trace.folder, layer="outer")
+    with pytest.raises(InputError, match="layer middle: not known; use outer or inner"):
+        ingest([path], tmp_path / "t.trace", layer="middle")
+
+
+def test_link_types_that_are_not_read_are_counted_by_name(tmp_path: Path) -> None:
+    captures = [writing.pcap([Captured(1, 9, bytes(9))] * n, link) for n, link in ((2, 253), (1, 127), (3, 150))]
+    skipped = describe(ingest(write(tmp_path, *captures), tmp_path / "t.trace"))["skipped"]
+    kind = "unsupported link type"
+    assert skipped == {f"{kind}: user 3": 3, f"{kind}: netlink": 2, f"{kind}: 802.11 radiotap": 1}
+
+
 def test_folders_that_are_no_traces_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not a trace \(it has no trace\.json\)"):
         open_trace(tmp_path)
     trace = ingest(write(tmp_path, mixture(13)), tmp_path / "t.trace")
     info = (trace.folder / "trace.json").read_text()
-    (trace.folder / "trace.json").write_text(info.replace('"schema_version": 1', '"schema_version": 99'))
-    with pytest.raises(InputError, match="schema version 99, but this Segcast reads 1"):
+    (trace.folder / "trace.json").write_text(info.replace('"schema_version": 2', '"schema_version": 99'))
+    with pytest.raises(InputError, match="schema version 99, but this Segcast reads 2"):
         open_trace(trace.folder)
     (trace.folder / "trace.json").write_text("{")
     with pytest.raises(InputError, match=r"trace\.json: unreadable"):

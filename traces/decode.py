@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, Final
 
-from traces import ip, link
+import numpy as np
+import numpy.typing as npt
+
+from traces import ip, link, tunnels
 from traces.capture import FrameBatch
-from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_PORTS, HAS_TCP, Headers
+from traces.errors import InputError
+from traces.fragments import Fragments, Passed, no_passed
+from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_PORTS, HAS_SEGMENTS, HAS_TCP, Headers
 from traces.link import REASONS
 from traces.rare import locate_rare
+from traces.segments import SegmentLists
+from traces.tunnels import TUNNELS
 
 __all__ = [
     "HAS_FRAGMENT",
@@ -16,12 +23,24 @@ __all__ = [
     "HAS_IP",
     "HAS_PAYLOAD",
     "HAS_PORTS",
+    "HAS_SEGMENTS",
     "HAS_TCP",
+    "INNER",
+    "LAYERS",
+    "OUTER",
     "REASONS",
+    "Decoder",
     "Headers",
     "allocate",
     "decode_batch",
 ]
+
+OUTER: Final = "outer"
+INNER: Final = "inner"
+LAYERS: Final = (OUTER, INNER)
+"""Which IP header counts: the outermost, or the innermost that tunnels lead to."""
+
+_DEEPER: Final = f"more than {tunnels.MOST_LAYERS} layers"
 
 
 def allocate(rows: int) -> Headers:
@@ -29,12 +48,75 @@ def allocate(rows: int) -> Headers:
     return ip.allocate(rows)
 
 
-def decode_batch(batch: FrameBatch, into: Headers | None = None) -> Headers:
-    """The headers of a batch's frames, row by row: the outermost IP header and what it carries.
+def decode_batch(batch: FrameBatch, into: Headers | None = None, layer: str = OUTER) -> Headers:
+    """The headers of a batch's frames, row by row: an IP header, by `layer`, and what it carries.
 
     VLAN tags, MPLS labels, SNAP and PPPoE are looked through. `into` (at least as many rows as frames) is overwritten,
-    and the result is a view of it; without it columns are allocated. Never raises on a frame's bytes.
+    and the result is a view of it; without it columns are allocated. Never raises on a frame's bytes. Fragments are
+    left as they are, and `segment_list_id` as it was: see `Decoder`.
     """
+    tally = _Tally()
+    out = _outermost(batch, into, layer, tally)
+    if layer == INNER:
+        _descend(batch, out, tally)
+    return out
+
+
+class Decoder:
+    """Decodes the frames of a trace batch after batch: fragments find their flows, segment lists are kept."""
+
+    def __init__(self, layer: str = OUTER) -> None:
+        """Nothing decoded yet. Raises InputError unless `layer` is one of LAYERS."""
+        if layer not in LAYERS:
+            raise InputError(f"layer {layer}: not known; use {' or '.join(LAYERS)}")
+        self.layer = layer
+        self.segment_lists = SegmentLists()
+        self._fragments = Fragments()
+        self._tally = _Tally()
+
+    def decode(self, batch: FrameBatch, into: Headers | None = None) -> Headers:
+        """As `decode_batch`; besides, later fragments have the addresses, protocol and ports of their first."""
+        out = _outermost(batch, into, self.layer, self._tally)
+        self.segment_lists.add(batch.data, batch.start, batch.captured, out)
+        passed = _descend(batch, out, self._tally) if self.layer == INNER else no_passed()
+        self._fragments.add(batch.data, batch.start, batch.time_ns, out, passed)
+        return out
+
+    def findings(self) -> dict[str, Any]:
+        """What was counted since the last call, as it stands in `trace.json`."""
+        found = {
+            **self._tally.findings(),
+            "segment_lists_unread": self.segment_lists.counts(),
+            "fragments_without_first": self._fragments.without_first,
+        }
+        self.segment_lists.table_now.counts.fill(0)
+        self._fragments.without_first = 0
+        self._tally = _Tally()
+        return found
+
+
+class _Tally:
+    """Counts of layers: by tunnel and by what became of it (0: looked through)."""
+
+    def __init__(self) -> None:
+        self.layers = np.zeros((len(TUNNELS), len(REASONS)), np.int64)
+        self.deeper = 0
+
+    def add(self, tunnel: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]) -> None:
+        np.add.at(self.layers, (tunnel, reason), 1)
+
+    def findings(self) -> dict[str, Any]:
+        through = {name: int(n) for name, n in zip(TUNNELS, self.layers[:, 0], strict=True) if n}
+        unread = {
+            f"{TUNNELS[tunnel]}: {REASONS[reason]}": int(self.layers[tunnel, reason])
+            for tunnel, reason in np.argwhere(self.layers)
+            if reason
+        }
+        return {"tunnels": through, "tunnels_unread": unread | ({_DEEPER: self.deeper} if self.deeper else {})}
+
+
+def _outermost(batch: FrameBatch, into: Headers | None, layer: str, tally: _Tally) -> Headers:
+    """The outermost IP headers; for the inner layer those in pseudowires too."""
     frames = len(batch.start)
     if into is None:
         into = ip.allocate(frames)
@@ -46,5 +128,72 @@ def decode_batch(batch: FrameBatch, into: Headers | None = None) -> Headers:
             frame = batch.data[begin : begin + int(batch.captured[row])].tobytes()
             found = locate_rare(frame, int(out.ip_start[row]), int(out.reason[row]))
             out.ip_start[row], out.version[row], out.reason[row] = found
+    wires = np.empty(0, np.int64)
+    if layer == INNER:
+        wires = np.flatnonzero((out.reason == link.OTHER_MPLS) & (out.ip_start >= 0))
+        if len(wires):
+            tunnels.find_pseudowires(batch.data, batch.start, batch.captured, wires, out)
+            wires = wires[out.reason[wires] == link.IP_FOUND]
     ip.decode_ip(batch.data, batch.start, batch.captured, batch.wire, out)
+    if len(wires):
+        wrong = out.valid[wires] == 0
+        out.reason[wires[wrong]] = link.OTHER_MPLS  # so it was none
+        tally.layers[tunnels.PSEUDOWIRE, 0] += len(wires) - int(wrong.sum())
     return out
+
+
+def _descend(batch: FrameBatch, out: Headers, tally: _Tally) -> Passed:
+    """Replace the headers of tunnel packets by the innermost that can be read; the first fragments passed."""
+    passed = []
+    rows = np.arange(len(batch.start), dtype=np.int64)
+    limit = batch.captured.copy()  # where the layers so far end
+    for _ in range(tunnels.MOST_LAYERS):
+        rows = _tunnelled(out, rows)
+        if not len(rows):
+            break
+        rows, fragments = _enter(batch, out, rows, limit, tally)
+        if len(fragments.row):
+            passed.append(fragments)
+    else:
+        tally.deeper += len(_tunnelled(out, rows))
+    if not passed:
+        return no_passed()
+    joined = [np.concatenate(columns) for columns in zip(*passed, strict=True)]
+    order = np.argsort(joined[0], kind="stable")
+    return Passed._make(column[order] for column in joined)
+
+
+def _tunnelled(out: Headers, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    into = np.empty(len(rows), np.int64)
+    return into[: tunnels.tunnelled(out, rows, into)]
+
+
+def _enter(
+    batch: FrameBatch,
+    out: Headers,
+    rows: npt.NDArray[np.int64],
+    limit: npt.NDArray[np.uint32],
+    tally: _Tally,
+) -> tuple[npt.NDArray[np.int64], Passed]:
+    """Go one layer inwards: the rows where that worked, and which of them were first fragments before."""
+    start = batch.start[rows]
+    end = out.ip_start[rows].astype(np.int64) + out.ip_bytes[rows]
+    captured = limit[rows] = np.minimum(limit[rows], end).astype(np.uint32)
+    wire = np.minimum(end, 0xFFFFFFFF).astype(np.uint32)
+    inside = ip.allocate(len(rows))
+    found = tunnels.Found(inside.ip_start, inside.version, inside.reason, np.empty(len(rows), np.uint8))
+    tunnels.enter(batch.data, start, captured, out, rows, found)
+    for k in np.flatnonzero(found.code >= link.RARE_LLC):
+        frame = batch.data[int(start[k]) : int(start[k]) + int(captured[k])].tobytes()
+        found.place[k], found.version[k], found.code[k] = locate_rare(frame, int(found.place[k]), int(found.code[k]))
+    ip.decode_ip(batch.data, start, captured, wire, inside)
+    tally.add(found.tunnel, inside.reason)
+    (good,) = np.nonzero(inside.valid)
+    entered = rows[good]
+    first = entered[(out.valid[entered] & HAS_FRAGMENT) != 0]
+    passed = Passed(first, out.ip_start[first], out.version[first], out.ip_id[first])
+    inside.valid[good] |= out.valid[entered] & HAS_SEGMENTS
+    inside.segment_list_id[good] = out.segment_list_id[entered]
+    for name in Headers._fields:
+        getattr(out, name)[entered] = getattr(inside, name)[good]
+    return entered, passed

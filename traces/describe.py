@@ -7,21 +7,9 @@ from typing import Any, Final
 
 import polars as pl
 
+from traces.linktypes import linktype_name
 from traces.trace import Trace
 
-LINKTYPE_NAMES: Final = {
-    0: "null",
-    1: "ethernet",
-    9: "ppp",
-    12: "raw ip",
-    14: "raw ip",
-    101: "raw ip",
-    108: "loop",
-    113: "linux sll",
-    228: "ipv4",
-    229: "ipv6",
-    276: "linux sll2",
-}
 PROTOCOL_NAMES: Final = {
     1: "icmp",
     2: "igmp",
@@ -68,6 +56,12 @@ def describe(trace: Trace) -> dict[str, Any]:
         "protocols": _by(flows, "protocol", PROTOCOL_NAMES),
         "ip_versions": _by(flows, "ip_version", {4: "ipv4", 6: "ipv6"}),
         "link_types": _link_types(sources),
+        "layer": trace.layer,
+        "tunnels": _summed(sources, "tunnels"),
+        "tunnels_unread": _summed(sources, "tunnels_unread"),
+        "segment_lists": trace.info["segment_lists"],
+        "segment_lists_unread": _summed(sources, "segment_lists_unread"),
+        "fragments_without_first": sum(s["fragments_without_first"] for s in sources),
         "packets_without_ip": sum(trace.info["skipped"].values()),
         "skipped": dict(sorted(trace.info["skipped"].items(), key=lambda item: -item[1])),
         "truncated_packets": truncated,
@@ -102,6 +96,15 @@ def describe(trace: Trace) -> dict[str, Any]:
     }
 
 
+def _summed(sources: list[dict[str, Any]], name: str) -> dict[str, int]:
+    """Counts by name over all sources, most first."""
+    sums: dict[str, int] = {}
+    for source in sources:
+        for key, count in source[name].items():
+            sums[key] = sums.get(key, 0) + count
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
 def _known(values: Iterable[int | None]) -> list[int]:
     return [value for value in values if value is not None]
 
@@ -126,7 +129,7 @@ def _link_types(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for link, count in source["linktypes"].items():
             counts[int(link)] = counts.get(int(link), 0) + count
     return [
-        {"link_type": link, "name": LINKTYPE_NAMES.get(link, "unsupported"), "packets": count}
+        {"link_type": link, "name": linktype_name(link), "packets": count}
         for link, count in sorted(counts.items(), key=lambda item: -item[1])
     ]
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from traces.hashing import mix as _mix
 from traces.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from traces.jit import kernel
 
@@ -39,14 +40,6 @@ class FlowTable(NamedTuple):
     reverse: npt.NDArray[np.int64]
     trips: npt.NDArray[np.int64]
     control: npt.NDArray[np.uint64]
-
-
-@kernel
-def _mix(x: np.uint64) -> np.uint64:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 @kernel

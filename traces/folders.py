@@ -57,7 +57,7 @@ class Kind:
         return left_behind or any(fnmatchcase(name, pattern) for pattern in (self.marker, *self.others))
 
 
-TRACE: Final = Kind("trace", "trace.json", ("flows.parquet", "packets/part-*.parquet"))
+TRACE: Final = Kind("trace", "trace.json", ("flows.parquet", "segment_lists.parquet", "packets/part-*.parquet"))
 FORECAST: Final = Kind(
     "forecast",
     "forecast.json",

@@ -20,6 +20,8 @@ HAS_PAYLOAD: Final = 4
 HAS_TCP: Final = 8
 HAS_ID: Final = 16
 HAS_FRAGMENT: Final = 32
+HAS_SRH: Final = 64  # a routing header of type 4 (RFC 8754), at least its type
+HAS_SEGMENTS: Final = 128  # segment_list_id; it stays when a tunnel is looked through
 
 _MOST: Final = 0xFFFFFFFF
 
@@ -51,6 +53,7 @@ class Headers(NamedTuple):
     ip_id: npt.NDArray[np.uint32]
     tos: npt.NDArray[np.uint8]
     fragment_offset: npt.NDArray[np.uint16]
+    segment_list_id: npt.NDArray[np.uint32]
     valid: npt.NDArray[np.uint8]
     reason: npt.NDArray[np.uint8]
 
@@ -58,7 +61,7 @@ class Headers(NamedTuple):
 def allocate(rows: int) -> Headers:
     """Headers for at most `rows` frames."""
     i4, u1, u2, u4, u8 = np.int32, np.uint8, np.uint16, np.uint32, np.uint64
-    types = (i4, i4, u1, u1, u8, u8, u8, u8, u2, u2, u4, u4, u4, u4, u1, u2, u4, u1, u2, u1, u1)
+    types = (i4, i4, u1, u1, u8, u8, u8, u8, u2, u2, u4, u4, u4, u4, u1, u2, u4, u1, u2, u4, u1, u1)
     return Headers._make(np.zeros(rows, dtype) for dtype in types)
 
 
@@ -93,7 +96,9 @@ def decode_ip(
 ) -> None:
     """Decode every frame whose `out.ip_start` is known; `out.version` holds the IP version its link header announced.
 
-    Writes all columns. A frame whose IP header turns out unreadable loses `ip_start` and gets its `reason`.
+    Writes all columns but `segment_list_id`.
+
+    A frame whose IP header turns out unreadable loses `ip_start` and gets its `reason`.
     """
     for i in range(start.size):
         place = np.int64(out.ip_start[i])
@@ -174,6 +179,8 @@ def decode_ip(
                 if end - at < 2:
                     whole = False
                     break
+                if protocol == 43 and end - at >= 3 and data[at + 2] == 4:
+                    valid |= HAS_SRH
                 units = np.int64(data[at + 1])
                 size = (units + 2) * 4 if protocol == 51 else (units + 1) * 8
                 protocol = np.int64(data[at])

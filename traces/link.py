@@ -27,6 +27,7 @@ OTHER_FAMILY: Final = 10
 LINK_TYPE: Final = 11
 TRUNCATED: Final = 12
 MALFORMED: Final = 13
+OTHER_PAYLOAD: Final = 14
 
 REASONS: Final = (
     "ip",
@@ -43,8 +44,12 @@ REASONS: Final = (
     "unsupported link type",
     "truncated",
     "malformed",
+    "other payload",
 )
 """Names of the codes above: why a frame has no readable IP header."""
+
+LINK_TYPES: Final = frozenset((0, 1, 9, 12, 14, 50, 51, 101, 104, 108, 113, 166, 204, 219, 228, 229, 276))
+"""Those that `locate` reads."""
 
 RARE_LLC: Final = 64  # handed over: an 802.2 header begins at the place found
 RARE_PPPOE: Final = 65  # a PPPoE header
@@ -55,8 +60,9 @@ RARE_PPP: Final = 66  # a PPP frame
 def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tuple[int, int, int]:
     """What an EtherType `kind` announces at `at`, looking through VLAN tags and MPLS labels.
 
-    (place, IP version, code): code is IP_FOUND, a reason, or RARE_ with the place of the rare header. `ethernet` says
-    that values up to 1500 are 802.3 lengths (IEEE 802.3 section 3.2.6).
+    (place, IP version, code): code is IP_FOUND, a reason, or RARE_ with the place of the rare header; OTHER_MPLS comes
+    with the place after the labels. `ethernet` says that values up to 1500 are 802.3 lengths (IEEE 802.3 section
+    3.2.6).
     """
     while kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
         if end - at < 4:
@@ -81,7 +87,7 @@ def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tup
         version: Word = np.int64(data[at]) >> 4
         if version == 4 or version == 6:
             return at, version, IP_FOUND
-        return -1, 0, OTHER_MPLS
+        return at, 0, OTHER_MPLS
     if kind <= 1500 and ethernet:
         return at, 0, RARE_LLC
     if kind == 0x8864:
@@ -114,7 +120,7 @@ def locate(
     """For each frame the place of its IP header (from the frame's start) and version, or why there is none.
 
     Writes `place` int32[n], `version` uint8[n], `code` uint8[n]; returns how many frames have RARE_ codes, whose
-    `place` is that of the rare header.
+    `place` is that of the rare header. With OTHER_MPLS, `place` is that of what the labels carry.
     """
     rare = 0
     for i in range(start.size):
@@ -164,6 +170,19 @@ def locate(
                 at, ip, why = after_type(data, begin + 20, end, be16(data, begin), False)
         elif link == 9:
             at, why = begin, RARE_PPP
+        elif link == 50 or link == 104:  # HDLC framing: PPP, or Cisco's by its addresses (RFC 1547 section 4.3.1)
+            if end - begin < 4:
+                why = TRUNCATED
+            elif link == 104 or data[begin] == 0x0F or data[begin] == 0x8F:
+                at, ip, why = after_type(data, begin + 4, end, be16(data, begin + 2), False)
+            else:
+                at, why = begin, RARE_PPP
+        elif link == 51:
+            at, why = begin, RARE_PPPOE
+        elif link == 166 or link == 204:  # a direction: in place of the address, or before the frame
+            at, why = begin + (2 if link == 166 else 1), RARE_PPP
+        elif link == 219:
+            at, ip, why = after_type(data, begin, end, 0x8847, False)
         place[i] = at - begin if at >= 0 else -1
         version[i] = ip
         code[i] = why

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from traces.capture import BATCH_FRAMES, FrameBatch
-from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_TCP, Headers, allocate
+from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_SEGMENTS, HAS_TCP, Headers, allocate
 from traces.schema import PACKETS
 
 GROUP_ROWS: Final = 1 << 17
@@ -32,6 +32,7 @@ _VALIDITY: Final = {
     "ip_id": HAS_ID,
     "tos": HAS_IP,
     "fragment_offset": HAS_FRAGMENT,
+    "segment_list_id": HAS_SEGMENTS,
 }
 
 

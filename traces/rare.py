@@ -55,7 +55,7 @@ def _after_llc(frame: bytes, place: int) -> tuple[int, int, int]:
         return -1, 0, link.LLC
     data = np.frombuffer(frame, np.uint8).copy()
     at, version, code = link.after_type(data, place + _LLC_SNAP_BYTES, len(frame), llc.type, False)
-    return int(at), int(version), int(code)
+    return (int(at) if code == link.IP_FOUND or code >= link.RARE_LLC else -1), int(version), int(code)
 
 
 def _after_pppoe(frame: bytes, place: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,16 @@ PACKETS: Final = Table(
         Column("ip_id", pa.uint32(), "IPv4 identification, or that of an IPv6 fragment header", True),
         Column("tos", pa.uint8(), "IPv4 TOS or IPv6 traffic class: DSCP and ECN", True),
         Column("fragment_offset", pa.uint16(), "bytes; null if the packet is no fragment", True),
+        Column("segment_list_id", pa.uint32(), "row of `segment_lists`: the SRv6 path of the outermost header", True),
+    ),
+)
+
+SEGMENT_LISTS: Final = Table(
+    "segment_lists",
+    "a distinct SRv6 segment list, in order of its first packet",
+    (
+        Column("segment_list_id", pa.uint32(), "0-based row number"),
+        Column("segments", pa.list_(pa.field("item", pa.string(), nullable=False)), "addresses in order of travel"),
     ),
 )
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from traces.addresses import address_texts
 from traces.bytesource import STDIN
 from traces.capture import CaptureReader, read_frames
-from traces.decode import decode_batch
+from traces.decode import OUTER, Decoder
 from traces.errors import DamagedCapture, InputError
 from traces.flows import Flows
 from traces.folders import check_name, new_folder
@@ -30,7 +30,7 @@ from traces.jit import source_digest
 from traces.packets import PacketWriter
 from traces.schema import FLOWS, SCHEMA_VERSION
 from traces.survey import Survey
-from traces.trace import FLOWS_FILE, PACKETS_FOLDER, TRACE_FILE, Trace, load
+from traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
 
 Progress = Callable[[int, int], None]
 
@@ -42,10 +42,13 @@ def ingest(
     captures: Sequence[str | Path],
     out: str | Path,
     *,
+    layer: str = OUTER,
     progress: Progress | None = None,
     keep_going: bool = False,
 ) -> Trace:
     """Make the trace folder `out` of `captures` ("-" is stdin), file after file; the trace, opened.
+
+    `layer` ("outer", "inner") says which IP header counts where tunnels nest them.
 
     An existing trace is replaced, anything else is not. `progress(done_bytes, total_bytes)` is called as the stored
     bytes are read; the total is 0 if a capture's size is unknown. Raises InputError before anything is written if a
@@ -65,7 +68,7 @@ def ingest(
     target = Path(out)
     try:
         with new_folder(target, marker=TRACE_FILE, inputs=named) as folder:
-            info = _write(captures, folder, progress, total)
+            info = _write(captures, folder, Decoder(layer), progress, total)
             (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error}; make room or choose another --out") from None
@@ -75,8 +78,10 @@ def ingest(
     return trace
 
 
-def open_trace(path: str | Path, *, progress: Progress | None = None) -> Trace:
+def open_trace(path: str | Path, *, layer: str | None = None, progress: Progress | None = None) -> Trace:
     """The trace in a folder, or that of a capture, which is ingested into the user's cache on the way.
+
+    `layer` is that of `ingest`, and must be that of the trace if it exists.
 
     The trace of a pipe ("-" is stdin) lives as long as the process.
 
@@ -85,14 +90,18 @@ def open_trace(path: str | Path, *, progress: Progress | None = None) -> Trace:
     check_name(path)
     path = Path(path)
     if path.is_dir():
-        return load(path)
+        trace = load(path)
+        if layer not in (None, trace.layer):
+            raise InputError(f"{path}: holds the {trace.layer} layer; ingest its captures again with --layer {layer}")
+        return trace
+    layer = layer or OUTER
     if is_pipe(path):
         root = Path(tempfile.mkdtemp(prefix="segcast-"))
         atexit.register(shutil.rmtree, root, ignore_errors=True)
-        trace = ingest([path], root / "stdin.trace", progress=progress, keep_going=True)
+        trace = ingest([path], root / "stdin.trace", layer=layer, progress=progress, keep_going=True)
         _raise_damage(trace, "segcast ingest keeps the {packets} packets before it")
         return trace
-    folder = _cached_folder(path)
+    folder = _cached_folder(path, layer)
     if folder.is_dir():
         try:
             trace = load(folder)
@@ -103,7 +112,7 @@ def open_trace(path: str | Path, *, progress: Progress | None = None) -> Trace:
             raise
         except InputError:
             shutil.rmtree(folder, ignore_errors=True)
-    return ingest([path], folder, progress=progress)
+    return ingest([path], folder, layer=layer, progress=progress)
 
 
 def _raise_damage(trace: Trace, then: str = "the {packets} packets before it are in {folder}") -> None:
@@ -130,7 +139,9 @@ def _total_bytes(captures: Sequence[str | Path]) -> int:
     return total if known else 0
 
 
-def _write(captures: Sequence[str | Path], folder: Path, progress: Progress | None, total: int) -> dict[str, Any]:
+def _write(
+    captures: Sequence[str | Path], folder: Path, decoder: Decoder, progress: Progress | None, total: int
+) -> dict[str, Any]:
     """Read every capture and write the tables into `folder`; the contents of `trace.json`."""
     (folder / PACKETS_FOLDER).mkdir()
     writer = PacketWriter(folder / PACKETS_FOLDER)
@@ -142,20 +153,22 @@ def _write(captures: Sequence[str | Path], folder: Path, progress: Progress | No
             before = done
             report = (lambda n, before=before: progress(before + n, total)) if progress else None
             with read_frames(path, digest=True) as reader:
-                sources.append(_read_one(reader, file, writer, flows, report))
+                sources.append(_read_one(reader, file, decoder, writer, flows, report))
                 done += reader.bytes_read
     finally:
         writer.close()
     pq.write_table(_flow_table(flows), folder / FLOWS_FILE, compression="zstd")
+    pq.write_table(decoder.segment_lists.table(), folder / SEGMENT_LISTS_FILE, compression="zstd")
     skipped: dict[str, int] = {}
     for source in sources:
         for name, count in source["skipped"].items():
             skipped[name] = skipped.get(name, 0) + count
     return {
         "schema_version": SCHEMA_VERSION,
-        "layer": "outer",
+        "layer": decoder.layer,
         "packets": sum(source["packets"] for source in sources),
         "flows": len(flows),
+        "segment_lists": len(decoder.segment_lists),
         "skipped": skipped,
         "sources": sources,
         "parts": writer.parts,
@@ -165,6 +178,7 @@ def _write(captures: Sequence[str | Path], folder: Path, progress: Progress | No
 def _read_one(
     reader: CaptureReader,
     file: int,
+    decoder: Decoder,
     writer: PacketWriter,
     flows: Flows,
     report: Callable[[int], None] | None,
@@ -175,7 +189,7 @@ def _read_one(
     chunk = writer.chunk()
     try:
         for batch in reader:
-            headers = decode_batch(batch, chunk.next_headers(len(batch.start)))
+            headers = decoder.decode(batch, chunk.next_headers(len(batch.start)))
             here = chunk.take(batch, file)
             flows.add(headers, batch.time_ns, batch.wire, chunk.columns["flow_id"][here])
             survey.add(batch, headers)
@@ -201,6 +215,7 @@ def _read_one(
         "skipped": survey.skipped(),
         "damage": damage,
         **survey.findings(),
+        **decoder.findings(),
     }
 
 
@@ -241,7 +256,7 @@ def _flow_table(flows: Flows) -> pa.Table:
     return pa.table([pa.array(columns[c.name], c.type) for c in FLOWS.columns], schema=FLOWS.arrow_schema())
 
 
-def _cached_folder(path: Path) -> Path:
+def _cached_folder(path: Path, layer: str) -> Path:
     """Where the trace of a capture is kept; traces unused for a month are removed."""
     with read_frames(path, batch_frames=1):
         state = path.stat()
@@ -253,5 +268,5 @@ def _cached_folder(path: Path) -> Path:
     for other in root.iterdir():
         if time.time() - other.stat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(other, ignore_errors=True)
-    key = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{source_digest()}"
+    key = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{layer}\0{source_digest()}"
     return root / f"{path.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.trace"

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from traces.capture import FrameBatch
 from traces.decode import REASONS, Headers
 from traces.jit import kernel
+from traces.link import IP_FOUND, LINK_TYPE, LINK_TYPES
+from traces.linktypes import linktype_name
 
 _STARTED, _PREVIOUS, _FIRST, _LAST, _BACKWARDS, _FURTHEST, _TRUNCATED = 0, 1, 2, 3, 4, 5, 6
 _WIRE, _CAPTURED, _LONGEST, _UNIT, _TIMELESS = 7, 8, 9, 10, 11
@@ -71,8 +73,17 @@ class Survey:
             self._linktypes += np.bincount(batch.linktype, minlength=1 << 16)
 
     def skipped(self) -> dict[str, int]:
-        """Frames without a readable IP header, by the name of the reason."""
-        return {name: int(n) for name, n in zip(REASONS[1:], self._reasons[1:], strict=False) if n}
+        """Frames without a readable IP header, by the name of the reason; of link types not read, by each name."""
+        skipped = {
+            name: int(n)
+            for code, (name, n) in enumerate(zip(REASONS, self._reasons, strict=False))
+            if n and code not in (IP_FOUND, LINK_TYPE)
+        }
+        for link in np.flatnonzero(self._linktypes):
+            if int(link) not in LINK_TYPES:
+                name = f"{REASONS[LINK_TYPE]}: {linktype_name(int(link))}"
+                skipped[name] = skipped.get(name, 0) + int(self._linktypes[link])
+        return skipped
 
     def linktypes(self) -> dict[str, int]:
         """Frames by link type (as text: it becomes JSON)."""

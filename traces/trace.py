@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import polars as pl
@@ -19,11 +19,12 @@ from traces.documents import Count, Shape, Whole, check_shape, read_json
 from traces.errors import InputError
 from traces.folders import check_name
 from traces.parquet import open_table, read_batches, read_table
-from traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, Table
+from traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, SEGMENT_LISTS, Table
 
 TRACE_FILE: Final = folders.TRACE.marker
 PACKETS_FOLDER: Final = "packets"
 FLOWS_FILE: Final = "flows.parquet"
+SEGMENT_LISTS_FILE: Final = "segment_lists.parquet"
 _AGAIN: Final = "ingest the captures again"
 
 
@@ -48,6 +49,9 @@ class _SourceShape(Shape):
     snaplens: list[Count]
     clock_resolutions_ns: list[float]
     skipped: dict[str, Count]
+    tunnels: dict[str, Count]
+    tunnels_unread: dict[str, Count]
+    fragments_without_first: Count
     damage: _DamageShape | None
     first_ns: Whole | None
     last_ns: Whole | None
@@ -64,7 +68,8 @@ class _SourceShape(Shape):
 class _TraceShape(Shape):
     """What `trace.json` holds."""
 
-    layer: str
+    layer: Literal["outer", "inner"]
+    segment_lists: Count
     packets: Count
     flows: Annotated[int, Field(ge=0, lt=2**32)]
     skipped: dict[str, Count]
@@ -100,6 +105,11 @@ class Trace:
     def flow_count(self) -> int:
         """Rows of the flows table."""
         return int(self.info["flows"])
+
+    @property
+    def layer(self) -> str:
+        """Which IP header counts where tunnels nest them: "outer" or "inner"."""
+        return str(self.info["layer"])
 
     @cached_property
     def sources(self) -> list[Source]:
@@ -156,6 +166,11 @@ class Trace:
         self._check_references(table, file)
         return table
 
+    def segment_list_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The SRv6 segment lists as Arrow, in order of `segment_list_id`."""
+        file = self.folder / SEGMENT_LISTS_FILE
+        return read_table(file, SEGMENT_LISTS, _checked(columns, SEGMENT_LISTS), mend=_AGAIN)
+
     def packet_batches(self, columns: Sequence[str] | None = None, rows: int = 1 << 17) -> Iterator[pa.RecordBatch]:
         """The packets in order, at most `rows` at a time: for traces larger than memory."""
         names = _checked(columns, PACKETS)
@@ -199,6 +214,8 @@ def load(folder: Path) -> Trace:
     for part, entry in zip(trace.part_paths, info["parts"], strict=True):
         _check_footer(part, PACKETS, entry["rows"])
     _check_footer(folder / FLOWS_FILE, FLOWS, trace.flow_count)
+    with open_table(folder / SEGMENT_LISTS_FILE, SEGMENT_LISTS, _AGAIN):
+        pass
     if sum(entry["rows"] for entry in info["parts"]) != trace.packet_count:
         raise InputError(f"{file}: its parts do not hold {trace.packet_count} packets together; {_AGAIN}")
     return trace

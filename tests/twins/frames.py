@@ -8,7 +8,7 @@ from tests.twins import writing
 from tests.twins.choosing import Chooser
 from tests.twins.writing import Captured
 
-LINK_TYPES = (1, 12, 14, 101, 228, 229, 0, 108, 113, 276, 9)
+LINK_TYPES = (1, 12, 14, 101, 228, 229, 0, 108, 113, 276, 9, 50, 51, 104, 166, 204, 219)
 FAMILIES = {4: (2,), 6: (10, 23, 24, 28, 30)}
 PORTS = (80, 0, 443, 1024, 53, 65_535)
 
@@ -44,9 +44,67 @@ def make_transport(c: Chooser) -> tuple[int, bytes]:
     return protocol, writing.udp(*ports, payload=payload)
 
 
-def make_ipv4(c: Chooser, flawed: bool) -> bytes:
-    """An IPv4 packet, at times a fragment; if `flawed`, with one field that lies."""
-    protocol, payload = make_transport(c)
+def make_bridged(c: Chooser, depth: int) -> bytes:
+    """An Ethernet frame in a tunnel."""
+    version, packet = make_packet(c, depth)
+    return under_link(c, 1, version, packet) + bytes(c.pick((0, 0, 4)))
+
+
+def make_packet(c: Chooser, depth: int) -> tuple[int, bytes]:
+    """An IP version and a packet that a tunnel carries, now and then with a header that lies."""
+    version, flawed = c.pick((4, 6)), c.integer(0, 9) == 9
+    return version, make_ipv4(c, flawed, depth) if version == 4 else make_ipv6(c, flawed, depth)
+
+
+def make_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
+    """A protocol number and a tunnel's header with what it carries; `depth`: how many were around it."""
+    kind = c.pick(("ip", "ip", "vxlan", "geneve", "gre", "erspan", "gtp", "ethernet", "pptp"))
+    if kind == "vxlan":
+        return 17, writing.vxlan(make_bridged(c, depth), c.pick((8, 8, 8, 0x88, 0)), c.pick((4789, 8472)))
+    if kind == "erspan":
+        type_, frame_type = c.pick((1, 2, 3)), c.pick((0, 0, 2, 1))
+        carried = make_bridged(c, depth) if type_ < 3 or frame_type == 0 else make_packet(c, depth)[1]
+        return 47, writing.erspan(carried, type_, frame_type, c.pick((False, True)))
+    if kind == "ethernet":
+        return 143, make_bridged(c, depth)
+    version, packet = make_packet(c, depth)
+    ethertype = 0x0800 if version == 4 else 0x86DD
+    if kind in ("geneve", "gre") and c.integer(0, 3) == 3:
+        ethertype, packet = 0x6558, make_bridged(c, depth)
+    elif kind in ("geneve", "gre") and c.integer(0, 4) == 4:
+        ethertype, packet = 0x8847, make_labelled(c, packet, depth)
+    if kind == "geneve":
+        return 17, writing.geneve(packet, ethertype, c.pick((0, 1, 63)), c.pick((0, 0, 0, 1)))
+    if kind == "gre":
+        return 47, writing.gre(packet, ethertype, c.pick((0, 0x8000, 0x2000, 0x3000, 0xB000, 0x4000, 2)))
+    if kind == "pptp":
+        field = c.pick((b"\0\x21", b"\x21") if version == 4 else (b"\0\x57", b"\x57"))
+        return 47, writing.gre(c.pick((b"", b"\xff\x03")) + field + packet, 0x880B, c.pick((0x3001, 0x3081, 0x2001)))
+    if kind == "gtp":
+        flags, extensions = c.pick(((0x30, ()), (0x32, ()), (0x34, (1, 2)), (0x36, (1,)), (0x34, (1, 0)), (0x50, ())))
+        return 17, writing.gtp_u(packet, flags, c.pick((255, 255, 255, 1)), extensions)
+    return (4 if version == 4 else 41), packet
+
+
+def make_labelled(c: Chooser, packet: bytes, depth: int) -> bytes:
+    """MPLS labels, and after them the packet or an Ethernet pseudowire with or without a control word."""
+    labels = [c.integer(0, 2**20 - 1) for _ in range(c.integer(1, 3))]
+    if depth <= 2 and c.integer(0, 3) == 3:
+        packet = c.pick((b"", bytes(4), b"\0\0\x12\x34")) + make_bridged(c, depth + 1)
+    return writing.mpls(packet, labels)
+
+
+def make_routed(c: Chooser, protocol: int, payload: bytes) -> tuple[int, bytes]:
+    """A segment routing header in front of a payload, at times one that lies."""
+    segments = [bytes([0xFC, c.integer(0, 2), *bytes(13), n]) for n in range(c.pick((1, 2, 3, 3, 8)))]
+    last = c.pick((None, None, None, None, 0, 200))
+    left = c.pick((0, len(segments) - 1, len(segments), 255))
+    return 43, writing.srh(protocol, segments, left, last, c.pick((0, 0, 1))) + payload
+
+
+def make_ipv4(c: Chooser, flawed: bool, depth: int = 0) -> bytes:
+    """An IPv4 packet, at times a fragment or a tunnel's; if `flawed`, with one field that lies."""
+    protocol, payload = make_tunnel(c, depth + 1) if depth < 3 and c.integer(0, 2) == 2 else make_transport(c)
     for _ in range(c.pick((0, 0, 0, 0, 1, 2))):
         protocol, payload = 51, writing.authentication(protocol, c.pick((4, 1, 0, 20))) + payload
     flaw = c.pick(("length", "length", "version", "words")) if flawed else ""
@@ -65,9 +123,11 @@ def make_ipv4(c: Chooser, flawed: bool) -> bytes:
     )
 
 
-def make_ipv6(c: Chooser, flawed: bool) -> bytes:
+def make_ipv6(c: Chooser, flawed: bool, depth: int = 0) -> bytes:
     """An IPv6 packet with up to 4 extension headers; if `flawed`, with one field that lies."""
-    header, payload = make_transport(c)
+    header, payload = make_tunnel(c, depth + 1) if depth < 3 and c.integer(0, 2) == 2 else make_transport(c)
+    if c.integer(0, 3) == 3:
+        header, payload = make_routed(c, header, payload)
     for _ in range(c.pick((0, 0, 0, 1, 2, 3, 4))):
         kind = c.pick((0, 60, 43, 44, 51, 135, 139, 140))
         if kind == 44:
@@ -116,6 +176,18 @@ def under_link(c: Chooser, link_type: int, version: int, packet: bytes) -> bytes
     ppp_protocol = 0x0021 if version == 4 else 0x0057
     if link_type == 9:
         return c.pick((b"", b"\xff\x03")) + ppp_protocol.to_bytes(2, "big") + packet
+    if link_type == 50:
+        return b"\xff\x03" + ppp_protocol.to_bytes(2, "big") + packet
+    if link_type == 51:
+        return writing.pppoe(packet, ppp_protocol)
+    if link_type in (166, 204):
+        return (
+            c.pick((b"\0", b"\1")) + (b"\x03" if link_type == 166 else b"\xff\x03") + bytes([0, ppp_protocol]) + packet
+        )
+    if link_type == 104:
+        return b"\x0f\0" + ethertype.to_bytes(2, "big") + packet
+    if link_type == 219:
+        return make_labelled(c, packet, 2)
     if link_type in (0, 108):
         order = "big" if link_type == 108 else c.pick(("little", "big"))
         family = c.pick(FAMILIES[version])
@@ -124,8 +196,7 @@ def under_link(c: Chooser, link_type: int, version: int, packet: bytes) -> bytes
         return packet
     inside = c.pick(("ip", "ip", "ip", "ip", "mpls", "mpls", "pppoe", "pppoe", "other"))
     if inside == "mpls":
-        labels = [c.integer(0, 2**20 - 1) for _ in range(c.integer(1, 3))]
-        ethertype, packet = c.pick((0x8847, 0x8848)), writing.mpls(packet, labels)
+        ethertype, packet = c.pick((0x8847, 0x8848)), make_labelled(c, packet, 2)
     elif inside == "pppoe":
         ethertype, packet = 0x8864, writing.pppoe(packet, ppp_protocol, c.pick((0, 0, 0, 0, 0, 0xA7)))
     elif inside == "other":

@@ -126,6 +126,52 @@ def snap(payload: bytes, ethertype: int) -> bytes:
     return bytes.fromhex("aaaa03000000") + struct.pack(">H", ethertype) + payload
 
 
+def vxlan(payload: bytes, flags: int = 8, port: int = 4789) -> bytes:
+    """A UDP datagram of VXLAN."""
+    return udp(50_000, port, payload=bytes([flags, 0, 0, 0, 0, 0, 7, 0]) + payload)
+
+
+def geneve(payload: bytes, kind: int, options: int = 0, version: int = 0) -> bytes:
+    """A UDP datagram of Geneve with `options` words of options."""
+    head = struct.pack(">BBHI", version << 6 | options, 0, kind, 0x700)
+    return udp(50_000, 6081, payload=head + b"\x01" * (4 * options) + payload)
+
+
+def gre(payload: bytes, kind: int, flags: int = 0) -> bytes:
+    """A GRE packet with the optional words that `flags` (with the version) announce."""
+    words = sum(flags & bit != 0 for bit in (0x8000, 0x2000, 0x1000)) + (flags & 0x81 == 0x81)
+    return struct.pack(">HH", flags, kind) + b"\x08" * (4 * words) + payload
+
+
+def erspan(payload: bytes, kind: int, frame_type: int = 0, subheader: bool = False) -> bytes:
+    """A GRE packet of ERSPAN type 1, 2 or 3."""
+    if kind == 1:
+        return gre(payload, 0x88BE)
+    if kind == 2:
+        return gre(b"\x10" + bytes(7) + payload, 0x88BE, 0x1000)
+    head = b"\x20" + bytes(9) + struct.pack(">H", frame_type << 10 | subheader) + bytes(8 * subheader)
+    return gre(head + payload, 0x22EB, 0x1000)
+
+
+def gtp_u(payload: bytes, flags: int = 0x30, message: int = 255, extensions: Sequence[int] = ()) -> bytes:
+    """A UDP datagram of GTP-U; `extensions` are the lengths in words of extension headers."""
+    optional = b""
+    if flags & 7:
+        optional = bytes([0, 1, 2, 0x85 if extensions else 0])
+        for n, words in enumerate(extensions):
+            following = 0x85 if n + 1 < len(extensions) else 0
+            optional += bytes([words]) + bytes(max(0, 4 * words - 2)) + bytes([following])
+    head = struct.pack(">BBHI", flags, message, len(optional) + len(payload), 1)
+    return udp(2152, 2152, payload=head + optional + payload)
+
+
+def srh(next_header: int, segments: Sequence[bytes], left: int, last: int | None = None, tlv_units: int = 0) -> bytes:
+    """A segment routing header; `segments` in the order of the header, from the last of the path."""
+    units = 2 * len(segments) + tlv_units
+    head = bytes([next_header, units, 4, left, (len(segments) - 1 if last is None else last) & 0xFF, 0, 0, 0])
+    return head + b"".join(segments) + bytes(8 * tlv_units)
+
+
 def sll(payload: bytes, ethertype: int) -> bytes:
     """A Linux cooked frame, version 1."""
     return struct.pack(">HHH8sH", 0, 1, 6, b"\x02\x00\x00\x00\x00\x01", ethertype) + payload
