@@ -103,13 +103,13 @@ def fresh_process(capture: Path, out: Path, cache: Path) -> float:
 def stages(capture: Path) -> dict[str, float]:
     """Seconds of each stage over the whole capture on one core, bytes in memory buffers one at a time."""
     from traces.capture import BATCH_FRAMES, read_frames
-    from traces.decode import allocate, decode_batch
+    from traces.decode import Decoder, allocate
     from traces.flows import Flows
     from traces.survey import Survey
 
     spent = dict.fromkeys(("frame", "decode", "flows", "survey"), 0.0)
     into, ids = allocate(BATCH_FRAMES), np.empty(BATCH_FRAMES, np.uint32)
-    flows, survey = Flows(), Survey()
+    decoder, flows, survey = Decoder(), Flows(), Survey()
     clock = time.perf_counter
     with read_frames(capture) as reader:
         while True:
@@ -119,7 +119,7 @@ def stages(capture: Path) -> dict[str, float]:
             spent["frame"] += framed - begin
             if batch is None:
                 return spent
-            headers = decode_batch(batch, into)
+            headers = decoder.decode(batch, into)
             decoded = clock()
             flows.add(headers, batch.time_ns, batch.wire, ids[: len(batch.start)])
             assigned = clock()

@@ -16,6 +16,9 @@ import pytest
 
 import segcast
 from tests.conftest import Ran, Run
+from tests.twins import writing
+from tests.twins.writing import Captured
+from traces.decode import LAYERS
 from traces.samples import CLUSTER
 from traces.trace import Trace
 
@@ -48,6 +51,29 @@ def test_a_capture_may_stand_for_a_trace(
     direct = json.loads(run("flowlets", CLUSTER, "--json").out)
     assert direct == json.loads(run("flowlets", cluster.folder, "--json").out)
     assert [row["timeout_ns"] for row in direct["timeouts"]] == [50_000, 100_000, 500_000, 1_000_000, 5_000_000]
+
+
+def test_the_layer_of_a_capture_is_a_flag(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    packets = [writing.ipv4(writing.gtp_u(writing.ipv4(writing.udp(n, 8), 17)), 17) for n in (1, 2, 2)]
+    path = tmp_path / "gtp.pcap"
+    path.write_bytes(writing.pcap([Captured(10**15 + n, len(p), p) for n, p in enumerate(packets)], 101))
+    flows = {layer: json.loads(run("inspect", path, "--layer", layer, "--json").out)["flows"] for layer in LAYERS}
+    assert flows == {"outer": 1, "inner": 2}
+    assert json.loads(run("flowlets", path, "--layer", "inner", "--json").out)["flows"] == 2
+    assert json.loads(run("flowlets", path, "--json").out)["flows"] == 1
+    assert run("ingest", path, "--out", tmp_path / "t.trace", "--layer", "inner").code == 0
+    assert_refused(run("inspect", tmp_path / "t.trace", "--layer", "outer"), "holds the inner layer", "--layer outer")
+    flags = ("--layer", "inner", "--paths", "1x1Mbps", "--seeds", "1", "--packets", "all", "--timeout", "1ms")
+    ran = run("forecast", path, *flags, "--out", tmp_path / "f")
+    assert ran.code == 0, ran.err
+    ran = run("rewrite", tmp_path / "f", "--policy", "inflight", "--out", tmp_path / "r", "--json")
+    document = json.loads(ran.out)
+    assert document["packets"] == 3
+    for file in document["files"]:
+        sent = (tmp_path / "r" / file["path"]).read_bytes()
+        assert packets[0][36:46] in sent  # as far as the checksum, which is mended
+        assert (2152).to_bytes(2, "big") * 2 not in sent
 
 
 def test_flowlets_as_a_table_and_a_file(run: Run, cluster: Trace, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class _SourceShape(Shape):
     skipped: dict[str, Count]
     tunnels: dict[str, Count]
     tunnels_unread: dict[str, Count]
+    segment_lists_unread: Count
     fragments_without_first: Count
     damage: _DamageShape | None
     first_ns: Whole | None
