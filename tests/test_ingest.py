@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.ingesting import conversations, flow_key, in_range, mixture, rows_of, twin_flows, twin_packets
+from tests.ingesting import conversations, flow_key, in_range, marks_of, mixture, rows_of, twin_flows, twin_packets
 from tests.strategies import Seeded, make_capture
 from tests.twins import writing
 from tests.twins.captures import read_all
@@ -38,8 +38,9 @@ def assert_like_twin(trace: store.Trace, captures: Sequence[bytes]) -> None:
     assert table.schema.equals(PACKETS.arrow_schema())
     flow_ids = table["flow_id"].to_pylist()
     wanted = [row for file, rows in enumerate(files) for row in twin_packets(rows, file)]
-    assert table.drop_columns(["flow_id"]).to_pylist() == wanted
+    assert table.drop_columns(["flow_id", "tcp_marks"]).to_pylist() == wanted
     together = [row for rows in files for row in rows]
+    assert table["tcp_marks"].to_pylist() == marks_of(together)
     flows = twin_flows(together)
     assert trace.flow_table().schema.equals(FLOWS.arrow_schema())
     assert trace.flow_table().to_pylist() == flows
@@ -264,8 +265,8 @@ def test_folders_that_are_no_traces_are_named(tmp_path: Path) -> None:
         open_trace(tmp_path)
     trace = ingest(write(tmp_path, mixture(13)), tmp_path / "t.trace")
     info = (trace.folder / "trace.json").read_text()
-    (trace.folder / "trace.json").write_text(info.replace('"schema_version": 1', '"schema_version": 99'))
-    with pytest.raises(InputError, match="schema version 99, but this Segcast reads 1"):
+    (trace.folder / "trace.json").write_text(info.replace('"schema_version": 2', '"schema_version": 99'))
+    with pytest.raises(InputError, match="schema version 99, but this Segcast reads 2"):
         open_trace(trace.folder)
     (trace.folder / "trace.json").write_text("{")
     with pytest.raises(InputError, match=r"trace\.json: unreadable"):

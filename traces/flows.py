@@ -225,6 +225,7 @@ class Flows:
         u4 = np.uint32
         self._samples = tcp.Samples(np.empty(rows, u4), np.empty(rows, u4), np.empty(rows, np.int64), np.zeros(1, int))
         self._marks, self._mss = np.empty(rows, np.uint8), np.zeros(rows, np.uint16)
+        self._limit_bytes = np.empty(rows, np.uint16)
 
     def __len__(self) -> int:
         """Number of flows."""
@@ -238,10 +239,12 @@ class Flows:
         flow_id: npt.NDArray[np.uint32],
         marks: npt.NDArray[np.uint8] | None = None,
         mss: npt.NDArray[np.uint16] | None = None,
+        limit_bytes: npt.NDArray[np.uint16] | None = None,
     ) -> None:
         """Take n decoded frames in capture order; writes `flow_id` uint32[n] (0 where the frame has no IP header).
 
-        `marks` uint8[n], if given, gets the `tcp.MARKS` of each; `mss` uint16[n] is what `tcp.announced_mss` read.
+        `mss` uint16[n] is what `tcp.announced_mss` read. `marks` uint8[n] gets the `tcp.MARKS` of each frame and
+        `limit_bytes` uint16[n] those of super-frames, see `tcp.track_tcp`, if given.
         """
         rows = len(time_ns)
         reached = assign_flows(self.table, headers, time_ns, wire, flow_id, 0)
@@ -252,15 +255,15 @@ class Flows:
             self._allocate(rows)
         marks = self._marks[:rows] if marks is None else marks
         mss = self._mss[:rows] if mss is None else mss
+        limit_bytes = self._limit_bytes[:rows] if limit_bytes is None else limit_bytes
         samples = self._samples
         samples.count[0] = 0
         reached = -1
         while reached < rows:
             if reached >= 0:
                 self.pool = tcp.with_room(self.pool)
-            reached = tcp.track_tcp(
-                self.pool, self.table.reverse, headers, mss, time_ns, flow_id, marks, samples, max(reached, 0)
-            )
+            arrays = (headers, mss, time_ns, flow_id, marks, limit_bytes, samples)
+            reached = tcp.track_tcp(self.pool, self.table.reverse, *arrays, max(reached, 0))
         if count := int(samples.count[0]):
             self._kept.append((samples.flow[:count].copy(), samples.place[:count].copy(), samples.ns[:count].copy()))
             self._kept_count += count

@@ -39,7 +39,6 @@ CLOSED_NS: Final = 10 * 10**9
 SAMPLES: Final = 512  # round trips of a flow kept for its median
 REORDER_NS: Final = 3_000_000
 FAST_NS: Final = 20_000_000
-DEFAULT_MSS: Final = 1460
 DEFAULT_MTU: Final = 1500
 _LEAST_MSS: Final = 64
 _LATEST: Final = (1 << 63) - 1
@@ -122,12 +121,14 @@ def track_tcp(
     time_ns: npt.NDArray[np.int64],
     flow_id: npt.NDArray[np.uint32],
     marks: npt.NDArray[np.uint8],
+    limit_bytes: npt.NDArray[np.uint16],
     samples: Samples,
     begin: int,
 ) -> int:
     """Follow the rows from `begin` on, write their `marks`; the row reached, short of n if no slot is free.
 
-    `reverse` as in `FlowTable`, `mss` what the packet announces (0: nothing). The rules are in docs/captures.md.
+    `reverse` as in `FlowTable`, `mss` what the packet announces (0: nothing). Of super-frames `limit_bytes` gets the
+    announced maximum segment size that they exceed, 0 if none was seen. The rules are in docs/captures.md.
     """
     state, life, results, totals = pool.state, pool.life, pool.results, pool.totals
     for i in range(begin, time_ns.size):
@@ -253,11 +254,9 @@ def track_tcp(
         if payload > 0:
             results[flow, R_DATA] += 1
             most = state[b, _MSS] if state[b, _MSS] > 0 else state[a, _MSS]
-            if most > 0:
-                if payload > most:
-                    mark |= SUPER_FRAME
-            elif payload > DEFAULT_MSS and headers.ip_bytes[i] > DEFAULT_MTU:
+            if (most > 0 and payload > most) or (most == 0 and headers.ip_bytes[i] > DEFAULT_MTU):
                 mark |= SUPER_FRAME
+                limit_bytes[i] = most
         if mark:
             marks[i] = mark
             results[flow, R_RETRANSMISSIONS] += mark & 1

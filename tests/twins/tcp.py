@@ -138,7 +138,7 @@ def _note(s: Segment, me: Side, peer: Side) -> set[str]:
         me.acked, me.acked_ns, me.window = s.ack, s.time_ns, s.window
     me.kept_alive = "keep_alive" in found
     largest = peer.mss or me.mss
-    if s.payload > (largest or 1460) and (largest or s.ip_bytes > 1500):
+    if s.payload and (s.payload > largest if largest else s.ip_bytes > 1500):
         found.add("super_frame")
     return found
 
