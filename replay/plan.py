@@ -57,6 +57,12 @@ def _trace_of(document: dict[str, Any], folder: Path) -> Trace:
     trace = open_trace(kept if kept.is_dir() or len(sources) != 1 else sources[0]["path"])
     if [source.sha256 for source in trace.sources] != [source["sha256"] for source in sources]:
         raise InputError(f"{trace.folder}: is not the trace of {folder} any more; run segcast forecast again")
+    for fact, flag in (("anonymized", "--anonymize"), ("offload_split", "--split-offload")):
+        if trace.info[fact]:
+            raise InputError(
+                f"{trace.folder}: was ingested with {flag}, so its packets are not those of the captures that a rewrite "
+                f"copies; ingest without {flag} and forecast again"
+            )
     return trace
 
 

@@ -74,7 +74,7 @@ def compare(segments: list[Segment], batch: int = 10**9) -> None:
             places = sorted(kept(summary.samples))
             middle = places[(len(places) - 1) // 2 : len(places) // 2 + 1]
             assert found[flow] == (min(summary.samples), sum(middle) // len(middle))
-    assert flows.pool.totals[:7].tolist() == [sum(name in note for note in notes) for name in tcp.MARKS]
+    assert tcp.marked(flows.pool) == {name: sum(name in note for note in notes) for name in tcp.MARKS}
 
 
 def make_segments(c: Seeded, count: int) -> list[Segment]:

@@ -84,7 +84,7 @@ class Counts:
 def count(flows: Flows, quality: Quality, packets: int, *, dropped: bool, split: bool) -> Counts:
     """Counts at the end of an ingest."""
     data = flows.pool.results[: len(flows), tcp.R_DATA] > 0
-    totals = dict(zip(tcp.MARKS, flows.pool.totals.tolist(), strict=False))
+    totals = tcp.marked(flows.pool)
     return Counts(
         packets,
         quality.duplicates,

@@ -65,7 +65,7 @@ class Connections(NamedTuple):
     `slot` int64[f]: the slot of the connection whose lower flow id this is, -1 if none. `state` int64[2 p, 16]: rows
     2 s and 2 s + 1 are the directions of slot s, that of the lower flow id first. `life` int64[p, 3]: when it retires,
     lower flow id (-1: free), bits of closing. `free` int64[p]: a stack of free slots. `control` int64[2]: its height,
-    the latest time so far. `results` int64[f, 6]. `totals` int64[8]: packets by mark.
+    the latest time so far. `results` int64[f, 6]. `totals` int64[128]: packets by marks.
     """
 
     slot: npt.NDArray[np.int64]
@@ -259,10 +259,10 @@ def track_tcp(
                 limit_bytes[i] = most
         if mark:
             marks[i] = mark
-            results[flow, R_RETRANSMISSIONS] += mark & 1
-            results[flow, R_OUT_OF_ORDER] += (mark >> 1) & 1
-            for bit in range(7):
-                totals[bit] += (mark >> bit) & 1
+            totals[mark] += 1
+            if mark & (RETRANSMISSION | OUT_OF_ORDER):
+                results[flow, R_RETRANSMISSIONS] += mark & 1
+                results[flow, R_OUT_OF_ORDER] += (mark >> 1) & 1
     return time_ns.size
 
 
@@ -310,6 +310,11 @@ def announced_mss(
             at += np.int64(data[at + 1])
 
 
+def marked(pool: Connections) -> dict[str, int]:
+    """Packets by mark."""
+    return {name: int(sum(pool.totals[sum_] for sum_ in range(128) if sum_ & bit)) for name, bit in MARKS.items()}
+
+
 def new_pool(flows: int, slots: int = _FIRST_SLOTS) -> Connections:
     """An empty pool for `flows` flows."""
     return Connections(
@@ -319,7 +324,7 @@ def new_pool(flows: int, slots: int = _FIRST_SLOTS) -> Connections:
         np.arange(slots, dtype=np.int64)[::-1].copy(),
         np.array([slots, -(1 << 63)], np.int64),
         np.zeros((flows, _RESULTS), np.int64),
-        np.zeros(8, np.int64),
+        np.zeros(128, np.int64),
     )
 
 
