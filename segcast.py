@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
 _INTERRUPTED = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _FLOWLET_TIMEOUTS = "50us,100us,500us,1ms,5ms"
 _DEMO_FLAGS = {"paths": "4x300Mbps", "timeout": "50us,100us,500us", "buffer": "1MiB"}
 
@@ -110,7 +111,9 @@ def forecast(trace: Path, out: Path, as_json: bool, scenario: Path | None, **fla
 
     chosen = _scenario(scenario, flags)
     with _progress("forecast", "cells") as progress:
-        document = run(_open(trace), chosen, out, progress, finish=write_report)
+        opened = _open(trace)
+        with _interruption.deferred():
+            document = run(opened, chosen, out, progress, finish=write_report)
     if as_json:
         _print_json(document)
         return
@@ -193,7 +196,9 @@ def demo(out: Path) -> None:
     print_flowlets(flowlet_report(_open(trace), _durations(_FLOWLET_TIMEOUTS)), console)
     _step(console, f"segcast forecast {trace} {flags} --out {folder}")
     with _progress("forecast", "cells") as progress:
-        run(_open(trace), scenario, folder, progress, finish=write_report)
+        opened = _open(trace)
+        with _interruption.deferred():
+            run(opened, scenario, folder, progress, finish=write_report)
     print_forecast(folder, console)
     _step(console, f"segcast rewrite {folder} --policy inflight --out {out / 'srv6'}")
     print_rewrite(rewrite_forecast(folder, out / "srv6", policy="inflight").as_dict(), console)
@@ -295,22 +300,33 @@ class _Interruption:
 
     def __init__(self) -> None:
         self._seen = False
+        self._deferred = False
 
     def install(self) -> None:
         """Handle both signals from now on."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Leave it to `check` to raise: an exception amid the hand-over of work to threads could leave a lock taken."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
     def check(self) -> None:
-        """Raise again what a library's callback swallowed."""
+        """Raise what was deferred, or swallowed by a library's callback."""
         if self._seen:
             raise KeyboardInterrupt
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._seen = True
-        for other in (signal.SIGINT, signal.SIGTERM):
+        for other in _SIGNALS:
             signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        if not self._deferred:
+            raise KeyboardInterrupt
 
 
 _interruption = _Interruption()

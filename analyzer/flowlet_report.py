@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,17 +13,31 @@ import pyarrow.parquet as pq
 
 from analyzer.flowlets import Closed, packet_gaps, profile, split_flowlets
 from analyzer.quantiles import nearest_ranks
+from analyzer.schema import FLOWLETS
 from traces.errors import InputError
+from traces.folders import new_file, owner_of, real_target
+from traces.parquet import open_table
 from traces.trace import Trace, trace_name
 
 GAP_QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
 
 def flowlet_report(trace: Trace, timeouts_ns: Sequence[int], out: Path | None = None) -> dict[str, Any]:
-    """Gap quantiles of all flows together, and a row of PROFILE per timeout; `out` receives a row per flowlet.
+    """Gap quantiles of all flows together, and a row of PROFILE per timeout; `out` receives FLOWLETS.
 
-    Packets without an IP header have no flow and are left out. Packets count in time order. Raises InputError.
+    Packets without an IP header have no flow and are left out. Packets count in time order. Raises InputError; an
+    `out` that exists is replaced if it is such a table, and is never made within a trace or a forecast.
     """
+    if out is None:
+        return _report(trace, timeouts_ns)[0]
+    _refuse_others(out)
+    with new_file(out) as file:
+        report, closed = _report(trace, timeouts_ns)
+        pq.write_table(_table(closed, sorted(set(timeouts_ns))), file, compression="zstd")
+    return report
+
+
+def _report(trace: Trace, timeouts_ns: Sequence[int]) -> tuple[dict[str, Any], Closed]:
     rows = pl.from_arrow(trace.packet_table(["time_ns", "flow_id", "ip_bytes"]))
     assert isinstance(rows, pl.DataFrame)
     rows = rows.drop_nulls()
@@ -36,39 +48,43 @@ def flowlet_report(trace: Trace, timeouts_ns: Sequence[int], out: Path | None = 
     ip_bytes = np.ascontiguousarray(rows["ip_bytes"].to_numpy())
     flows = trace.flow_count
     closed = split_flowlets(flow, time_ns, ip_bytes, flows, timeouts_ns)
-    if out is not None:
-        _write_flowlets(closed, sorted(set(timeouts_ns)), out)
     gaps = packet_gaps(flow, time_ns, flows)
     ranks = nearest_ranks(gaps[gaps >= 0], GAP_QUANTILES.values())
-    return {
+    report = {
         "trace": trace_name(trace),
         "packets": len(flow),
         "flows": flows,
         "gap_ns": dict(zip(GAP_QUANTILES, ranks, strict=True)),
         "timeouts": profile(closed, timeouts_ns, flows).to_pylist(),
     }
+    return report, closed
 
 
-def _write_flowlets(closed: Closed, timeouts_ns: Sequence[int], out: Path) -> None:
-    table = pa.table(
-        {
-            "timeout_ns": np.array(timeouts_ns, np.int64)[closed.level],
-            "flow_id": closed.flow,
-            "first_ns": closed.first_ns,
-            "packets": closed.packets,
-            "bytes": closed.bytes,
-        }
-    ).sort_by([("timeout_ns", "ascending"), ("first_ns", "ascending"), ("flow_id", "ascending")])
-    aside: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.absolute().parent)
-        os.close(handle)
-        aside = Path(name)
-        pq.write_table(table, aside, compression="zstd")
-        aside.chmod(0o644)
-        aside.replace(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot write the flowlets: {error.strerror}") from None
-    finally:
-        if aside is not None:
-            aside.unlink(missing_ok=True)
+def _refuse_others(out: Path) -> None:
+    """Raise InputError if `out` lies in a trace or a forecast, or is a file that is no table of flowlets."""
+    real = real_target(out)
+    owner = owner_of(real)
+    if owner is not None:
+        kind, folder = owner
+        raise InputError(f"{out}: lies in the {kind.name} {folder}, which holds nothing else; choose another place")
+    if real.is_file():
+        try:
+            with open_table(real, FLOWLETS, "") as opened:
+                ours = opened.schema_arrow.names == FLOWLETS.names()
+        except InputError:
+            ours = False
+        if not ours:
+            raise InputError(f"{out}: exists and is no table of flowlets; remove it or choose another name")
+
+
+def _table(closed: Closed, timeouts_ns: Sequence[int]) -> pa.Table:
+    """FLOWLETS."""
+    columns = {
+        "timeout_ns": np.array(timeouts_ns, np.int64)[closed.level],
+        "flow_id": closed.flow,
+        "first_ns": closed.first_ns,
+        "packets": closed.packets,
+        "bytes": closed.bytes,
+    }
+    table = pa.table(columns, schema=FLOWLETS.arrow_schema())
+    return table.sort_by([("timeout_ns", "ascending"), ("first_ns", "ascending"), ("flow_id", "ascending")])

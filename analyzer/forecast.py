@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +21,7 @@ from analyzer.engine import Cell, simulate
 from analyzer.events import DROPPED, MARKED, RECEIVED, Fates
 from analyzer.flowlets import profile, split_flowlets
 from analyzer.network import Network
+from analyzer.parallel import in_order
 from analyzer.policies.registry import Policy, find_policy
 from analyzer.scenario import Scenario
 from analyzer.schema import (
@@ -103,26 +102,32 @@ def forecast(
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
     The result does not depend on `threads` (all cores unless given). `finish` is called with the complete folder before
-    it gets its name, so that what it adds is there from the start.
+    it gets its name, so that what it adds is there from the start. `progress` is called several times a second with the
+    cells done and all cells; what it raises ends the forecast.
     Raises InputError for an unknown policy, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
     network = scenario.build_network()
-    with new_folder(out, marker="forecast.json") as folder:
+    inputs = [trace.folder, *(source.path for source in trace.sources)]
+    with new_folder(out, marker="forecast.json", inputs=inputs) as folder:
         traffic = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
         runner = CellRunner(network, traffic, scenario, folder)
         results: list[CellRows] = []
         series: list[pa.Table] = []
-        flows = pq.ParquetWriter(folder / f"{FLOW_FATES.name}.parquet", FLOW_FATES.arrow_schema(), compression="zstd")
-        with _pool(threads or len(os.sched_getaffinity(0))) as pool, flows:
-            profiles = pool.map(runner.profile, runner.profile_timeouts())
-            for result, flow_table, series_table in pool.map(runner.run, cells):
+        cores = threads or len(os.sched_getaffinity(0))
+
+        def tick() -> None:
+            if progress is not None:
+                progress(len(results), len(cells))
+
+        flows = folder / f"{FLOW_FATES.name}.parquet"
+        with pq.ParquetWriter(flows, FLOW_FATES.arrow_schema(), compression="zstd") as writer:
+            for result, flow_table, series_table in in_order(runner.run, cells, cores, tick):
                 results.append(result)
                 series.append(series_table)
-                flows.write_table(flow_table)
-                if progress is not None:
-                    progress(len(results), len(cells))
-            _write(folder, PROFILE, pa.concat_tables(profiles))
+                writer.write_table(flow_table)
+        profiles = list(in_order(runner.profile, runner.profile_timeouts(), cores, tick))
+        _write(folder, PROFILE, pa.concat_tables(profiles))
         summary = [result.summary for result in results]
         _write_rows(folder, SUMMARY, summary)
         _write(folder, SERIES, pa.concat_tables(series))
@@ -134,16 +139,6 @@ def forecast(
         if finish is not None:
             finish(folder)
     return document
-
-
-@contextlib.contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that, when the block fails, do not begin what is still queued."""
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,40 +1,141 @@
-"""Reading a forecast back: its document, its scenario, and the schedule of one of its cells."""
+"""Reading a forecast back: its document, its tables, and the schedule of one of its cells."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+from pydantic import Field
 
 from analyzer.schema import PACKET_FATES, SUMMARY
+from traces.documents import Count, Shape, Whole, check_shape, read_json
 from traces.errors import InputError
+from traces.folders import FORECAST, check_name
+from traces.parquet import read_table
+from traces.schema import Table
 from traces.units import write_duration
+
+_AGAIN: Final = "run segcast forecast again"
+
+
+class _SourceShape(Shape):
+    path: str
+
+
+class _TraceShape(Shape):
+    name: str = ""
+    packets: Count | None = None
+    flows: Count | None = None
+    duration_ns: Whole | None = None
+    sources: list[_SourceShape] = Field(default_factory=list)
+
+
+class _LinkShape(Shape):
+    name: str = ""
+    rate_bps: Count | None = None
+    delay_ns: Count | None = None
+    buffer_bytes: Count | None = None
+    ecn_bytes: Count | None = None
+    overhead_bytes: Count | None = None
+
+
+class _PathShape(Shape):
+    path_id: Count
+    group: Count
+    slot: Count | None = None
+    links: list[str] = Field(default_factory=list)
+    rate_bps: Count | None = None
+    delay_ns: Count | None = None
+    srv6_bytes: Count = 0
+
+
+class _NetworkShape(Shape):
+    links: list[_LinkShape] = Field(default_factory=list)
+    paths: list[_PathShape] = Field(default_factory=list)
+
+
+class _VariantShape(Shape):
+    policy: str
+    timeout_ns: Whole | None = None
+
+
+class _ComparisonShape(_VariantShape):
+    metric: str
+    baseline_policy: str = ""
+    baseline_timeout_ns: Whole | None = None
+    value: float | None = None
+    baseline: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class _DocumentShape(Shape):
+    """What `forecast.json` holds, as far as it is read back; what is absent is not shown."""
+
+    segcast: str = ""
+    answer: str = ""
+    baseline: _VariantShape = _VariantShape(policy="")
+    comparisons: list[_ComparisonShape] = Field(default_factory=list)
+    trace: _TraceShape = _TraceShape()
+    excluded: dict[str, Count] = Field(default_factory=dict)
+    network: _NetworkShape = _NetworkShape()
+
+
+class OriginSource(Shape):
+    """A capture that a forecast was made from."""
+
+    path: str
+    sha256: str
+
+
+class Origin(Shape):
+    """The trace that a forecast was made from: its folder, and the captures of that."""
+
+    folder: str
+    sources: list[OriginSource]
+
+
+class _OriginShape(Shape):
+    trace: Origin
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """The content of forecast.json. Raises InputError if `folder` is not a forecast."""
+    """The content of forecast.json: every value of a known key is of its type. Raises InputError."""
+    check_name(folder)
+    file = folder / FORECAST.marker
     try:
-        document = json.loads((folder / "forecast.json").read_text(encoding="utf-8"))
+        document = read_json(file, _AGAIN)
     except FileNotFoundError:
-        raise InputError(f"{folder}: not a forecast (no forecast.json); make one with segcast forecast") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}/forecast.json: cannot be read: {error}") from None
-    if not isinstance(document, dict) or "trace" not in document:
-        raise InputError(f"{folder}/forecast.json: not the document of a forecast")
+        raise InputError(f"{file}: not found, so this is not a forecast; make one with segcast forecast") from None
+    check_shape(document, _DocumentShape, file, _AGAIN)
     return document
+
+
+def origin_of(folder: Path) -> Origin:
+    """What forecast.json says of the trace. Raises InputError, also if it does not say it all."""
+    document = read_document(folder)
+    check_shape(document, _OriginShape, folder / FORECAST.marker, _AGAIN)
+    return _OriginShape.model_validate(document).trace
+
+
+def read_forecast_table(folder: Path, table: Table) -> pa.Table:
+    """A table of a forecast folder. Raises InputError."""
+    return read_table(folder / f"{table.name}.parquet", table, mend=_AGAIN)
+
+
+def read_summary(folder: Path) -> pa.Table:
+    """SUMMARY, at least one row. Raises InputError."""
+    table = read_forecast_table(folder, SUMMARY)
+    if table.num_rows == 0:
+        raise InputError(f"{folder / SUMMARY.name}.parquet: holds no cell; {_AGAIN}")
+    return table
 
 
 def find_cell(folder: Path, policy: str, timeout_ns: int | None, seed: int | None) -> dict[str, Any]:
     """The first fitting cell whose packets were kept, as a row of `summary`. Raises InputError naming those kept."""
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(
-            folder / "summary.parquet", schema=SUMMARY.arrow_schema()
-        ).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{folder}/summary.parquet: cannot be read: {error}") from None
+    rows: list[dict[str, Any]] = read_summary(folder).to_pylist()
     kept = [row for row in rows if (folder / "packets" / f"{row['cell']}.parquet").is_file()]
     for row in kept:
         if row["policy"] == policy and timeout_ns in (None, row["timeout_ns"]) and seed in (None, row["seed"]):
@@ -50,8 +151,4 @@ def find_cell(folder: Path, policy: str, timeout_ns: int | None, seed: int | Non
 
 def read_schedule(folder: Path, cell: str) -> pa.Table:
     """Packets of a cell, PACKET_FATES, in send order. Raises InputError."""
-    file = folder / "packets" / f"{cell}.parquet"
-    try:
-        return pq.read_table(file, schema=PACKET_FATES.arrow_schema())
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from None
+    return read_table(folder / "packets" / f"{cell}.parquet", PACKET_FATES, mend=_AGAIN)

@@ -144,4 +144,16 @@ PROFILE: Final = Table(
     ),
 )
 
+FLOWLETS: Final = Table(
+    "flowlets",
+    "a flowlet at one timeout, in order of timeout, start and flow",
+    (
+        Column("timeout_ns", pa.int64(), "flowlet timeout"),
+        Column("flow_id", pa.uint32(), "flow of the trace"),
+        Column("first_ns", pa.int64(), "time of its first packet"),
+        Column("packets", pa.int64(), "packets"),
+        Column("bytes", pa.int64(), "IP bytes"),
+    ),
+)
+
 FORECAST_TABLES: Final = (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, PROFILE, PACKET_FATES)

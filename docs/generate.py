@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 import segcast
-from analyzer.schema import FORECAST_TABLES
+from analyzer.schema import FLOWLETS, FORECAST_TABLES
 from segcast import cli
 from traces.schema import FLOWS, PACKETS, Table
 
@@ -43,6 +43,8 @@ def tables_page() -> str:
     for table in FORECAST_TABLES:
         where = "`packets/CELL.parquet`" if table.name == "packets" else f"`{table.name}.parquet`"
         lines += _table_lines(table, where)
+    lines += ["## Flowlets: a file", ""]
+    lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
     return "\n".join(lines)
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from analyzer.policies.registry import find_policy
 from analyzer.scenario import Scenario, read_scenario
-from analyzer.schedule import find_cell, read_document, read_schedule
+from analyzer.schedule import Origin, find_cell, origin_of, read_schedule
 from analyzer.traffic import steering_hosts
 from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
 from replay.srv6 import Encapsulation
+from traces.bytesource import STDIN
 from traces.errors import InputError
-from traces.store import open_trace
+from traces.folders import KINDS, real_target, refuse_inputs
+from traces.store import is_pipe, open_trace
 from traces.trace import Trace
 
 
@@ -29,33 +30,51 @@ def rewrite_forecast(
 ) -> RewriteSummary:
     """Write the schedule of one policy of a forecast as captures, one per steering host, into `out`.
 
-    Without a timeout or seed the first cell of the policy whose packets were kept is taken. Raises InputError if there
-    is no such cell, or the trace or its captures are gone or have changed since.
+    Without a timeout or seed the first cell of the policy whose packets were kept is taken; the summary names it.
+    Raises InputError if there is no such cell, the trace or its captures are gone or have changed since, or `out` is a
+    forecast, a trace, or holds one of the captures.
     """
-    document = read_document(folder)
+    _refuse_own_folders(out)
+    origin = origin_of(folder)
     scenario = read_scenario(folder / "scenario.toml")
     cell = find_cell(folder, policy, timeout_ns, seed)
-    trace = _trace_of(document, folder)
+    trace = _trace_of(origin, folder)
+    sources = [source.path for source in trace.sources]
+    refuse_inputs(out, sources)
     flows = trace.flow_table()
     hosts, of_flow = steering_hosts(flows, scenario.steering.hosts)
     steered = find_policy(cell["policy"]).steered
     return rewrite_schedule(
         read_schedule(folder, cell["cell"]),
         flows,
-        [source.path for source in trace.sources],
+        sources,
         encapsulation(scenario, len(hosts), steered=steered),
         Hosts(hosts, of_flow),
         out,
+        cell=cell["cell"],
         progress=progress,
     )
 
 
-def _trace_of(document: dict[str, Any], folder: Path) -> Trace:
+def _refuse_own_folders(out: Path) -> None:
+    """Raise InputError if `out` is a forecast or a trace, or the folder of packets in one."""
+    real = real_target(out)
+    for kind in KINDS.values():
+        if kind.made(real) or (kind.within(real.name) and kind.made(real.parent)):
+            raise InputError(f"{out}: is, or belongs to, a {kind.name}; give captures a folder of their own")
+
+
+def _trace_of(origin: Origin, folder: Path) -> Trace:
     """The trace a forecast was made from, unchanged; a capture that was ingested on the way is so again if need be."""
-    sources = document["trace"]["sources"]
-    kept = Path(document["trace"]["folder"])
-    trace = open_trace(kept if kept.is_dir() or len(sources) != 1 else sources[0]["path"])
-    if [source.sha256 for source in trace.sources] != [source["sha256"] for source in sources]:
+    for source in origin.sources:
+        if source.path == STDIN or is_pipe(source.path):
+            raise InputError(
+                f"{folder}: its trace was read from a pipe ({source.path}), so its packets cannot be read again; "
+                "save the capture to a file, ingest that, and run segcast forecast on it"
+            )
+    kept = Path(origin.folder)
+    trace = open_trace(kept if kept.is_dir() or len(origin.sources) != 1 else origin.sources[0].path)
+    if [source.sha256 for source in trace.sources] != [source.sha256 for source in origin.sources]:
         raise InputError(f"{trace.folder}: is not the trace of {folder} any more; run segcast forecast again")
     for fact, flag in (("anonymized", "--anonymize"), ("offload_split", "--split-offload")):
         if trace.info[fact]:

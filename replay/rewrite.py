@@ -82,17 +82,18 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class RewriteSummary:
-    """What a rewrite did. `skipped`: packets not written, by reason; `refusals` names the first 20 of them.
+    """What a rewrite did.
 
-    `mended` counts packets by what was done to them, a packet under every heading that fits: `padded` (bytes
-    not captured are zero), `header_completed` (a header was cut), `fragment`, `fragment_cut`, `malformed` (a
-    header contradicts the packet's length: written all the same), `checksum_left` (transport checksum as
-    captured: a fragment, none in use, a protocol whose checksum is not known here), `checksum_zeroed` (cut
-    first fragment of UDP over IPv4), `checksum_unsure` (padded and its checksum left, so that a receiver may
-    find it wrong).
+    `cell`: whose schedule; empty if of no forecast. `skipped`: packets not written, by reason; `refusals` names the
+    first 20 of them. `mended` counts packets by what was done to them, a packet under every heading that fits:
+    `padded` (bytes not captured are zero), `header_completed` (a header was cut), `fragment`, `fragment_cut`,
+    `malformed` (a header contradicts the packet's length: written all the same), `checksum_left` (transport checksum
+    as captured: a fragment, none in use, a protocol whose checksum is not known here), `checksum_zeroed` (cut first
+    fragment of UDP over IPv4), `checksum_unsure` (padded and its checksum left, so that a receiver may find it wrong).
     """
 
     folder: str
+    cell: str
     mode: str
     packets: int
     bytes: int
@@ -142,6 +143,7 @@ def rewrite_schedule(
     hosts: Hosts,
     out: Path,
     *,
+    cell: str = "",
     chunk_bytes: int = _CHUNK_BYTES,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
@@ -189,7 +191,7 @@ def rewrite_schedule(
             done += len(part.rank)
             if progress is not None:
                 progress(done)
-        summary = _summary(out, encapsulation.mode, hosts, folder.names, tally)
+        summary = _summary(out, cell, encapsulation.mode, hosts, folder.names, tally)
         folder.finish(MANIFEST, json.dumps(summary.as_dict(), indent=1).encode() + b"\n")
     return summary
 
@@ -224,7 +226,7 @@ def _earlier(out: Path) -> list[str]:
     """Names of the captures that an earlier rewrite wrote to `out`."""
     try:
         listed = [Path(entry["path"]).name for entry in json.loads((out / MANIFEST).read_text())["files"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return [name for name in listed if name.endswith(".pcap")]
 
@@ -328,7 +330,7 @@ def walk_and_mend(buffer: NDArray[np.uint8], inner: Inner, found: Found) -> None
     mend(buffer, inner, found)
 
 
-def _summary(out: Path, mode: str, hosts: Hosts, names: Sequence[str], tally: _Tally) -> RewriteSummary:
+def _summary(out: Path, cell: str, mode: str, hosts: Hosts, names: Sequence[str], tally: _Tally) -> RewriteSummary:
     """The tally as the summary."""
     files = tuple(
         HostCapture(
@@ -344,6 +346,7 @@ def _summary(out: Path, mode: str, hosts: Hosts, names: Sequence[str], tally: _T
     )
     return RewriteSummary(
         str(out),
+        cell,
         mode,
         int(tally.packets.sum()),
         int(tally.bytes.sum()),

@@ -52,7 +52,7 @@ def print_rewrite(summary: dict[str, Any], console: Console) -> None:
     """Files written and what was left out."""
     console.print(
         f"{summary['packets']:,} packets, {text.size(summary['bytes'])} in {len(summary['files'])} captures "
-        f"({summary['mode']}): {summary['folder']}",
+        f"({summary['mode']}) from {summary['cell']}: {summary['folder']}",
         markup=False,
     )
     files = sorted(summary["files"], key=lambda file: -file["packets"])

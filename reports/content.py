@@ -165,9 +165,7 @@ class Content:
     @property
     def sources(self) -> list[str]:
         """Names of the capture files."""
-        sources = self.trace.get("sources") or []
-        paths = [source.get("path", "") if isinstance(source, dict) else source for source in sources]
-        return [PurePath(str(path)).name for path in paths]
+        return [PurePath(source["path"]).name for source in self.trace.get("sources", [])]
 
     @property
     def changes_title(self) -> str:

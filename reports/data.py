@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES, SUMMARY
+from analyzer.compare import interval
+from analyzer.schedule import read_document, read_forecast_table, read_summary
+from analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
 from reports import text
-from traces.errors import InputError
-from traces.schema import Table
-
-# Student's t for a two-sided 95 % interval, by degrees of freedom from 1; beyond, 1.96 + 2.5 / degrees.
-_T95: Final = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
-    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +46,11 @@ class Estimate:
         known = [float(v) for v in values if v is not None and math.isfinite(v)]
         if not known:
             return cls(None)
-        n, mean = len(known), math.fsum(known) / len(known)
-        if n == 1:
-            return cls(mean, seeds=1)
-        spread = math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (n - 1))
-        t = _T95[n - 2] if n - 1 <= len(_T95) else 1.96 + 2.5 / (n - 1)
-        half = t * spread / math.sqrt(n)
-        low = mean - half if min(known) < 0 else max(0.0, mean - half)
-        return cls(mean, low, mean + half, n)
+        found = interval(known)
+        if found.low is None or found.high is None:
+            return cls(found.mean, seeds=1)
+        low = found.low if min(known) < 0 else max(0.0, found.low)
+        return cls(found.mean, low, found.high, len(known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +90,8 @@ class Forecast:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.meta = _read_json(folder / "forecast.json")
-        self._cells = _read_table(folder, SUMMARY).to_pydict()
+        self.meta = read_document(folder)
+        self._cells = read_summary(folder).to_pydict()
         self._rows: dict[Variant, list[int]] = {}
         cells = zip(self._cells["policy"], self._cells["timeout_ns"], strict=True)
         for row, (policy, timeout_ns) in enumerate(cells):
@@ -111,8 +99,8 @@ class Forecast:
 
     def section(self, name: str) -> dict[str, Any]:
         """An object of `forecast.json`, empty if absent."""
-        value = self.meta.get(name)
-        return value if isinstance(value, dict) else {}
+        found: dict[str, Any] = self.meta.get(name, {})
+        return found
 
     @cached_property
     def variants(self) -> list[Variant]:
@@ -140,7 +128,7 @@ class Forecast:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """The comparisons of `forecast.json` whose variant is in the summary."""
+        """The comparisons of `forecast.json` whose two sides are in the summary."""
         rows = self.meta.get("comparisons") or []
         stated = self.baseline or Variant("", None)
         found = [
@@ -152,7 +140,7 @@ class Forecast:
             )
             for row in rows
         ]
-        return [c for c in found if c.variant in self._rows and c.variant != c.against]
+        return [c for c in found if {c.variant, c.against} <= self._rows.keys() and c.variant != c.against]
 
     def compared(self, variant: Variant, metric: str) -> Comparison | None:
         """The comparison of a variant in one metric."""
@@ -216,25 +204,25 @@ class Forecast:
     @cached_property
     def distributions(self) -> Any:
         """The table of that name."""
-        return _read_table(self.folder, DISTRIBUTIONS)
+        return read_forecast_table(self.folder, DISTRIBUTIONS)
 
     @cached_property
     def sizes(self) -> dict[Variant, list[dict[str, Any]]]:
         """Rows of `sizes` per variant."""
         rows: dict[Variant, list[dict[str, Any]]] = {}
-        for row in _read_table(self.folder, SIZES).to_pylist():
+        for row in read_forecast_table(self.folder, SIZES).to_pylist():
             rows.setdefault(Variant(row["policy"], row["timeout_ns"]), []).append(row)
         return rows
 
     @cached_property
     def series(self) -> dict[Variant, Any]:
         """Arrow table of `series` per variant."""
-        return dict(_by_variant(_read_table(self.folder, SERIES)))
+        return dict(_by_variant(read_forecast_table(self.folder, SERIES)))
 
     @cached_property
     def profile(self) -> list[dict[str, Any]]:
         """Rows of `profile`, timeouts rising."""
-        rows: list[dict[str, Any]] = _read_table(self.folder, PROFILE).to_pylist()
+        rows: list[dict[str, Any]] = read_forecast_table(self.folder, PROFILE).to_pylist()
         return sorted(rows, key=lambda row: row["timeout_ns"])
 
 
@@ -252,31 +240,3 @@ def _by_variant(table: Any) -> Iterator[tuple[Variant, Any]]:
 def _number(value: Any) -> float | None:
     """A finite number of a JSON document, or None."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; a forecast folder is made by `segcast forecast`") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: unreadable ({error}); run `segcast forecast` again") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: holds no JSON object; run `segcast forecast` again")
-    return document
-
-
-def _read_table(folder: Path, table: Table) -> Any:
-    """The columns of the schema, from the folder."""
-    path = folder / f"{table.name}.parquet"
-    try:
-        with pq.ParquetFile(path) as file:
-            missing = [name for name in table.names() if name not in file.schema_arrow.names]
-            if not missing:
-                return file.read(table.names(), use_threads=False).select(table.names())
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; a forecast folder is made by `segcast forecast`") from None
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: unreadable ({reason}); run `segcast forecast` again") from None
-    raise InputError(f"{path}: column {missing[0]} is missing; run `segcast forecast` again")

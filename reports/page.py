@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 from typing import Any, Final
 
 from reports import text
 from reports.content import Content
 from reports.data import Forecast
+from traces.folders import new_file
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _NAME: Final = "report.html"
@@ -18,16 +17,12 @@ _NAME: Final = "report.html"
 def write_report(folder: Path) -> Path:
     """Write `report.html` into a forecast folder, whole or not at all, and return its path.
 
-    Raises InputError if the folder lacks what a report needs.
+    Raises InputError if the folder lacks what a report needs, or cannot be written.
     """
     page = render(Forecast(folder))
     target = folder / _NAME
-    aside = folder / f".{_NAME}.{secrets.token_hex(4)}"
-    try:
+    with new_file(target) as aside:
         aside.write_text(page, encoding="utf-8")
-        os.replace(aside, target)  # noqa: PTH105 - atomic within the folder
-    finally:
-        aside.unlink(missing_ok=True)
     return target
 
 

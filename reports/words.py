@@ -136,6 +136,7 @@ def caveats(forecast: Forecast) -> list[str]:
     excluded = forecast.section("excluded")
     reasons = {
         "no_ip": "have no readable IP header",
+        "too_large": "are larger than 16 MiB, which no network carries",
         "same_attachment": "have both ends on one side of the network, so they do not cross it",
     }
     for key, number in excluded.items():

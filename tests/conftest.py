@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -38,7 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Runs `segcast` with these arguments in this process."""
 
     # The signals stay pytest's.
-    monkeypatch.setattr(segcast, "_interruption", SimpleNamespace(install=lambda: None, check=lambda: None))
+    monkeypatch.setattr(segcast, "_interruption", SimpleNamespace(install=int, check=int, deferred=nullcontext))
 
     def call(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["segcast", *map(str, arguments)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,16 @@ COMPARED: Final = 40  # bytes from the transport header on, where there is no id
 _SLOTS: Final = 1 << 16
 
 
+class Recent(NamedTuple):
+    """Packets seen last, one per slot (a power of two of them): uint64[s] keys, int64[s] times."""
 
-Recent = npt.NDArray[np.int64]  # [s, 2]: key and time of the packet seen last, per slot; a power of two of them
+    key: npt.NDArray[np.uint64]
+    time_ns: npt.NDArray[np.int64]
 
 
 def nothing_seen(slots: int = _SLOTS) -> Recent:
     """No packet seen yet."""
-    return np.full((slots, 2), -(1 << 62), np.int64)
+    return Recent(np.zeros(slots, np.uint64), np.full(slots, -(1 << 62), np.int64))
 
 
 @kernel
@@ -46,7 +49,7 @@ def find_duplicates(
     c1, c2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
     s32 = np.uint64(32)
     found = 0
-    mask = np.uint64(recent.shape[0] - 1)
+    mask = np.uint64(recent.key.size - 1)
     for i in range(start.size):
         duplicate[i] = False
         valid = headers.valid[i]
@@ -81,11 +84,10 @@ def find_duplicates(
                 at += 1
         key = (x ^ (x >> s32)) ^ ((y ^ (y >> s32)) * c1)
         slot = (key ^ (key >> s32)) & mask
-        tag = np.int64(key)
-        if recent[slot, 0] == tag and 0 <= time_ns[i] - recent[slot, 1] <= within:
+        if recent.key[slot] == key and 0 <= time_ns[i] - recent.time_ns[slot] <= within:
             duplicate[i] = True
             found += 1
         else:
-            recent[slot, 0] = tag
-            recent[slot, 1] = time_ns[i]
+            recent.key[slot] = key
+            recent.time_ns[slot] = time_ns[i]
     return found

@@ -21,7 +21,7 @@ from traces.capture import CaptureReader, read_frames
 from traces.decode import decode_batch
 from traces.errors import DamagedCapture, InputError
 from traces.flowtable import flow_table
-from traces.folders import new_folder
+from traces.folders import check_name, new_folder
 from traces.intake import AS_CAPTURED, Choices, Intake
 from traces.jit import source_digest
 from traces.packets import PacketWriter
@@ -56,10 +56,13 @@ def ingest(
         raise InputError(f"{len(captures)} captures given, at most {_MOST_FILES} make a trace; merge some first")
     if sum(str(path) == STDIN for path in captures) > 1:
         raise InputError("-: stdin can be read once only; give it once")
+    named = [path for path in captures if str(path) != STDIN]
+    for path in named:
+        check_name(path)
     total = _total_bytes(captures)
     target = Path(out)
     try:
-        with new_folder(target, marker=TRACE_FILE) as folder:
+        with new_folder(target, marker=TRACE_FILE, inputs=named) as folder:
             info = _write(captures, folder, progress, total, choices)
             (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
     except OSError as error:
@@ -77,13 +80,16 @@ def open_trace(path: str | Path, *, progress: Progress | None = None) -> Trace:
 
     Raises InputError for what is neither, and DamagedCapture for a damaged capture (ingest it on purpose to go on).
     """
+    check_name(path)
     path = Path(path)
     if path.is_dir():
         return load(path)
-    if _is_pipe(path):
+    if is_pipe(path):
         root = Path(tempfile.mkdtemp(prefix="segcast-"))
         atexit.register(shutil.rmtree, root, ignore_errors=True)
-        return ingest([path], root / "stdin.trace", progress=progress)
+        trace = ingest([path], root / "stdin.trace", progress=progress, keep_going=True)
+        _raise_damage(trace, "segcast ingest keeps the {packets} packets before it")
+        return trace
     folder = _cached_folder(path)
     if folder.is_dir():
         try:
@@ -98,17 +104,14 @@ def open_trace(path: str | Path, *, progress: Progress | None = None) -> Trace:
     return ingest([path], folder, progress=progress)
 
 
-def _raise_damage(trace: Trace) -> None:
+def _raise_damage(trace: Trace, then: str = "the {packets} packets before it are in {folder}") -> None:
     for source in trace.info["sources"]:
         if source["damage"]:
-            raise DamagedCapture(
-                source["path"],
-                source["damage"]["offset"],
-                f"{source['damage']['reason']}; the {source['packets']} packets before it are in {trace.folder}",
-            )
+            rest = then.format(packets=source["packets"], folder=trace.folder)
+            raise DamagedCapture(source["path"], source["damage"]["offset"], f"{source['damage']['reason']}; {rest}")
 
 
-def _is_pipe(path: str | Path) -> bool:
+def is_pipe(path: str | Path) -> bool:
     """Whether `path` can be read once only."""
     return str(path) == STDIN or Path(path).is_fifo() or Path(path).is_char_device()
 
@@ -117,7 +120,7 @@ def _total_bytes(captures: Sequence[str | Path]) -> int:
     """Bytes as stored of all captures, 0 if one is a pipe; opens each, so that a wrong one is told at once."""
     total, known = 0, True
     for path in captures:
-        if _is_pipe(path):
+        if is_pipe(path):
             known = False
             continue
         with read_frames(path, batch_frames=1) as reader:

@@ -2,23 +2,96 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
+from pydantic import Field
 
+from traces import folders
+from traces.documents import Count, Shape, Whole, check_shape, read_json
 from traces.errors import InputError
+from traces.folders import check_name
+from traces.parquet import open_table, read_batches, read_table
 from traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, Table
 
-TRACE_FILE: Final = "trace.json"
+TRACE_FILE: Final = folders.TRACE.marker
 PACKETS_FOLDER: Final = "packets"
 FLOWS_FILE: Final = "flows.parquet"
+_AGAIN: Final = "ingest the captures again"
+
+
+class _PartShape(Shape):
+    name: Annotated[str, Field(pattern=r"^part-[0-9]{5,}\.parquet$")]
+    rows: Count
+
+
+class _DamageShape(Shape):
+    offset: Count
+    reason: str
+
+
+class _SourceShape(Shape):
+    path: str
+    bytes: Count
+    sha256: str
+    format: str
+    compression: str
+    packets: Count
+    linktypes: dict[Annotated[str, Field(pattern="^[0-9]{1,5}$")], Count]
+    snaplens: list[Count]
+    clock_resolutions_ns: list[float]
+    skipped: dict[str, Count]
+    damage: _DamageShape | None
+    first_ns: Whole | None
+    last_ns: Whole | None
+    wire_bytes: Count
+    captured_bytes: Count
+    longest_captured_bytes: Count
+    truncated_packets: Count
+    packets_without_time: Count
+    time_steps_backwards: Count
+    furthest_step_backwards_ns: Count
+    clock_unit_seen_ns: Count | None
+
+
+class _FindingShape(Shape):
+    code: str
+    severity: Literal["info", "warning", "error"]
+    count: Count
+    detail: str
+    effect: str
+
+
+class _SplitShape(Shape):
+    mss: Count | Literal["auto"]
+    line_rate_bps: Count
+
+
+class _KeyShape(Shape):
+    method: str
+    key_fingerprint: str
+
+
+class _TraceShape(Shape):
+    """What `trace.json` holds."""
+
+    layer: str
+    packets: Count
+    flows: Annotated[int, Field(ge=0, lt=2**32)]
+    skipped: dict[str, Count]
+    duplicates_dropped: bool
+    offload_split: _SplitShape | None
+    anonymized: _KeyShape | None
+    findings: list[_FindingShape]
+    sources: Annotated[list[_SourceShape], Field(min_length=1)]
+    parts: Annotated[list[_PartShape], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -72,8 +145,11 @@ class Trace:
 
     @cached_property
     def packets(self) -> pl.LazyFrame:
-        """The packets table, unread: `schema.PACKETS` in capture order, file after file."""
-        return pl.scan_parquet(self.part_paths)
+        """The packets table, unread: `schema.PACKETS` in capture order, file after file.
+
+        For exploring: what goes wrong when it is read are errors of Polars. Commands use the methods below.
+        """
+        return pl.scan_parquet(self.part_paths, glob=False)
 
     @cached_property
     def flows(self) -> pl.DataFrame:
@@ -84,17 +160,39 @@ class Trace:
 
     def packet_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The packets as Arrow, all of them in memory; `columns` in the order asked for."""
-        return pa.concat_tables([pq.read_table(part, columns=_checked(columns, PACKETS)) for part in self.part_paths])
+        names = _checked(columns, PACKETS)
+        tables = []
+        for part in self.part_paths:
+            tables.append(read_table(part, PACKETS, names, mend=_AGAIN))
+            self._check_references(tables[-1], part)
+        return pa.concat_tables(tables)
 
     def flow_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The flows as Arrow."""
-        return pq.read_table(self.folder / FLOWS_FILE, columns=_checked(columns, FLOWS))
+        file = self.folder / FLOWS_FILE
+        table = read_table(file, FLOWS, _checked(columns, FLOWS), mend=_AGAIN)
+        if "flow_id" in table.column_names and not table["flow_id"].combine_chunks().equals(
+            pa.array(np.arange(self.flow_count, dtype=np.uint32))
+        ):
+            raise InputError(f"{file}: column flow_id does not count up from 0; {_AGAIN}")
+        self._check_references(table, file)
+        return table
 
     def packet_batches(self, columns: Sequence[str] | None = None, rows: int = 1 << 17) -> Iterator[pa.RecordBatch]:
         """The packets in order, at most `rows` at a time: for traces larger than memory."""
+        names = _checked(columns, PACKETS)
         for part in self.part_paths:
-            with pq.ParquetFile(part, pre_buffer=False) as file:
-                yield from file.iter_batches(batch_size=rows, columns=_checked(columns, PACKETS))
+            for batch in read_batches(part, PACKETS, names, rows=rows, mend=_AGAIN):
+                self._check_references(batch, part)
+                yield batch
+
+    def _check_references(self, content: pa.Table | pa.RecordBatch, file: Path) -> None:
+        """Raise InputError if a flow or source is named that does not exist: kernels index by them unchecked."""
+        limits = {"flow_id": self.flow_count, "reverse_flow_id": self.flow_count, "file": len(self.info["sources"])}
+        for name, limit in limits.items():
+            most = pc.max(content.column(name)).as_py() if name in content.schema.names else None
+            if most is not None and most >= limit:
+                raise InputError(f"{file}: column {name} holds numbers beyond {limit - 1}; {_AGAIN}")
 
 
 def trace_name(trace: Trace) -> str:
@@ -105,24 +203,36 @@ def trace_name(trace: Trace) -> str:
 
 def load(folder: Path) -> Trace:
     """The trace in `folder`; raises InputError if it is not one, is incomplete, or of another schema version."""
+    check_name(folder)
+    file = folder / TRACE_FILE
     try:
-        info = json.loads((folder / TRACE_FILE).read_text("utf-8"))
-        version = info["schema_version"]
+        info = read_json(file, _AGAIN)
     except FileNotFoundError:
         raise InputError(
             f"{folder}: not a trace (it has no {TRACE_FILE}); make one with: segcast ingest CAPTURE... --out {folder}"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / TRACE_FILE}: unreadable ({error}); ingest the captures again") from None
+    version = info.get("schema_version")
+    if type(version) is not int:
+        raise InputError(f"{file}: states no schema version, so it is not that of a trace; {_AGAIN}")
     if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{folder}: schema version {version}, but this Segcast reads {SCHEMA_VERSION}; ingest the captures again"
-        )
+        raise InputError(f"{folder}: schema version {version}, but this Segcast reads {SCHEMA_VERSION}; {_AGAIN}")
+    check_shape(info, _TraceShape, file, _AGAIN)
     trace = Trace(folder, info)
-    for part in (*trace.part_paths, folder / FLOWS_FILE):
-        if not part.is_file():
-            raise InputError(f"{part}: missing from the trace; ingest the captures again")
+    for part, entry in zip(trace.part_paths, info["parts"], strict=True):
+        _check_footer(part, PACKETS, entry["rows"])
+    _check_footer(folder / FLOWS_FILE, FLOWS, trace.flow_count)
+    if sum(entry["rows"] for entry in info["parts"]) != trace.packet_count:
+        raise InputError(f"{file}: its parts do not hold {trace.packet_count} packets together; {_AGAIN}")
     return trace
+
+
+def _check_footer(file: Path, table: Table, rows: int) -> None:
+    """Raise InputError unless `file` is there, holds `table` and as many rows as `trace.json` says."""
+    if not file.is_file():
+        raise InputError(f"{file}: missing from the trace; {_AGAIN}")
+    with open_table(file, table, _AGAIN) as opened:
+        if opened.metadata.num_rows != rows:
+            raise InputError(f"{file}: has {opened.metadata.num_rows} rows, {TRACE_FILE} says {rows}; {_AGAIN}")
 
 
 def _checked(columns: Sequence[str] | None, table: Table) -> list[str] | None:

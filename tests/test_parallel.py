@@ -1,0 +1,63 @@
+"""Work on all cores: order, bounds, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from analyzer.parallel import in_order
+
+
+def test_results_come_in_order_whatever_finishes_first() -> None:
+    def late(number: int) -> int:
+        time.sleep(0.002 * (7 - number % 8))
+        return number * number
+
+    assert list(in_order(late, range(40), 5, int)) == [n * n for n in range(40)]
+    assert list(in_order(late, [], 3, int)) == []
+
+
+def test_only_a_few_are_begun_ahead() -> None:
+    begun: list[int] = []
+    results = in_order(begun.append, range(1000), 3, int)
+    next(results)
+    assert len(begun) <= 6
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 6
+
+
+def test_a_tick_that_raises_ends_it_and_what_runs_finishes() -> None:
+    done: list[int] = []
+    started = threading.Event()
+
+    def slow(number: int) -> None:
+        started.set()
+        time.sleep(0.3)
+        done.append(number)
+
+    def tick() -> None:
+        if started.is_set():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(in_order(slow, range(100), 2, tick))
+    assert len(done) <= 4
+    assert threading.active_count() == 1 or not any(t.name.startswith("ThreadPool") for t in threading.enumerate())
+
+
+def test_an_error_passes_on() -> None:
+    def fail(number: int) -> int:
+        return 1 // number
+
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(fail, [1, 0, 1], 2, int))
+
+
+def test_a_timeout_of_the_function_is_not_taken_for_waiting() -> None:
+    def fail(number: int) -> int:
+        raise TimeoutError("mine")
+
+    with pytest.raises(TimeoutError, match="mine"):
+        list(in_order(fail, [1], 1, int))
