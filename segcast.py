@@ -46,7 +46,9 @@ def cli() -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace folder to write, NAME.trace.")
 @click.option("--drop-duplicates", is_flag=True, help="Leave out packets captured twice (mirrors, bridges).")
 @click.option(
-    "--split-offload", metavar="MSS", help="Cut TSO/GSO/GRO super-frames into wire frames of this segment size, or auto."
+    "--split-offload",
+    metavar="MSS",
+    help="Cut TSO/GSO/GRO super-frames into wire frames of this segment size, or auto.",
 )
 @click.option("--line-rate", help="Rate at which split frames follow each other [10Gbps].")
 @click.option("--anonymize", metavar="KEYFILE", type=click.Path(path_type=Path), help="Map addresses (Crypto-PAn).")

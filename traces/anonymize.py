@@ -74,10 +74,12 @@ class AddressKey:
         try:
             from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
         except ImportError:
-            raise InputError("--anonymize needs the package cryptography; install it: pip install cryptography") from None
+            raise InputError(
+                "--anonymize needs the package cryptography; install it: pip install cryptography"
+            ) from None
 
         def aes(blocks: bytes) -> bytes:
-            return Cipher(algorithms.AES(self.key[:16]), modes.ECB()).encryptor().update(blocks)  # noqa: S305
+            return Cipher(algorithms.AES(self.key[:16]), modes.ECB()).encryptor().update(blocks)
 
         pad = np.frombuffer(aes(self.key[16:]), ">u8").astype(np.uint64)
         full = (1 << 128) - 1
@@ -114,7 +116,7 @@ def read_key(path: Path) -> AddressKey:
         key = b""
     if len(key) != KEY_BYTES:
         raise InputError(
-            f"{path}: {len(content)} bytes are no key; it takes {KEY_BYTES} bytes or {2 * KEY_BYTES} hexadecimal digits: "
-            f"openssl rand -hex {KEY_BYTES} > {path.name}"
+            f"{path}: {len(content)} bytes are no key; it takes {KEY_BYTES} bytes or {2 * KEY_BYTES} hexadecimal "
+            f"digits: openssl rand -hex {KEY_BYTES} > {path.name}"
         )
     return AddressKey(key, exposed)

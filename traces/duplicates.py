@@ -14,7 +14,7 @@ from traces.loads import Bytes, be64
 WITHIN_NS: Final = 10_000_000
 WITHOUT_ID_NS: Final = 1_000_000  # where no IPv4 identification tells a packet from a repetition
 COMPARED: Final = 40  # bytes from the transport header on, where there is no identification
-_SLOTS: Final = 1 << 16
+_SLOTS: Final = 1 << 14
 
 
 class Recent(NamedTuple):
@@ -44,7 +44,7 @@ def find_duplicates(
     Two packets are the same if addresses, ports, protocol, lengths, identification, fragment offset and the TCP fields
     are; without an IPv4 identification also the first COMPARED captured bytes from the transport header on. What
     routers change (TTL, TOS, checksum) does not count, nor what encloses the IP packet. Keys are 64-bit hashes, the
-    latest per slot: a copy is missed if some 65,000 other packets lie between.
+    latest per slot: a copy is missed if some 16,000 other packets lie between.
     """
     c1, c2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
     s32 = np.uint64(32)

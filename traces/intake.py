@@ -105,9 +105,7 @@ class Intake:
             self._mss, self._limit_bytes = np.empty(count, np.uint16), np.empty(count, np.uint16)
         mss, limit_bytes = self._mss[:count], self._limit_bytes[:count]
         tcp.announced_mss(batch.data, batch.start, batch.captured, headers, mss)
-        self.flows.add(
-            headers, batch.time_ns, batch.wire, columns["flow_id"], columns["tcp_marks"], mss, limit_bytes
-        )
+        self.flows.add(headers, batch.time_ns, batch.wire, columns["flow_id"], columns["tcp_marks"], mss, limit_bytes)
         if self._choices.split_mss is not None:
             mss_bytes, rate = self._choices.split_mss, self._choices.line_rate_bps
             pieces = offload.split_frames(headers, columns, limit_bytes, mss_bytes, rate)

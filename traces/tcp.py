@@ -252,7 +252,9 @@ def track_tcp(
             state[a, _WINDOW] = window
         state[a, _KEPT_ALIVE] = mark & KEEP_ALIVE
         if payload > 0:
-            results[flow, R_DATA] += 1
+            if state[a, _STARTED] == 1:
+                state[a, _STARTED] = 2
+                results[flow, R_DATA] = 1
             most = state[b, _MSS] if state[b, _MSS] > 0 else state[a, _MSS]
             if (most > 0 and payload > most) or (most == 0 and headers.ip_bytes[i] > DEFAULT_MTU):
                 mark |= SUPER_FRAME
