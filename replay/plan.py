@@ -79,8 +79,8 @@ def _trace_of(origin: Origin, folder: Path) -> Trace:
     for fact, flag in (("anonymized", "--anonymize"), ("offload_split", "--split-offload")):
         if trace.info[fact]:
             raise InputError(
-                f"{trace.folder}: was ingested with {flag}, so its packets are not those of the captures that a rewrite "
-                f"copies; ingest without {flag} and forecast again"
+                f"{trace.folder}: was ingested with {flag}, so its packets are not those of the captures that a "
+                f"rewrite copies; ingest without {flag} and forecast again"
             )
     return trace
 

@@ -11,10 +11,7 @@ import pytest
 from traces.anonymize import AddressKey, read_key
 from traces.errors import InputError
 
-KEY = bytes(
-    [21, 34, 23, 141, 51, 164, 207, 128, 19, 10, 91, 22, 73, 144, 125, 16]
-    + [216, 152, 143, 131, 121, 121, 101, 39, 98, 87, 76, 45, 42, 132, 34, 2]
-)
+KEY = bytes.fromhex("1522178d33a4cf80130a5b1649907d10d8988f837979652762574c2d2a842202")
 # The sample trace of the reference implementation.
 VECTORS = """
 128.11.68.132 135.242.180.132

@@ -257,14 +257,14 @@ class Flows:
         mss = self._mss[:rows] if mss is None else mss
         limit_bytes = self._limit_bytes[:rows] if limit_bytes is None else limit_bytes
         samples = self._samples
-        samples.count[0] = 0
+        samples.filled[0] = 0
         reached = -1
         while reached < rows:
             if reached >= 0:
                 self.pool = tcp.with_room(self.pool)
             arrays = (headers, mss, time_ns, flow_id, marks, limit_bytes, samples)
             reached = tcp.track_tcp(self.pool, self.table.reverse, *arrays, max(reached, 0))
-        if count := int(samples.count[0]):
+        if count := int(samples.filled[0]):
             self._kept.append((samples.flow[:count].copy(), samples.place[:count].copy(), samples.ns[:count].copy()))
             self._kept_count += count
             if self._kept_count > self._limit:

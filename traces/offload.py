@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.ip import HAS_TCP, Headers
-from traces.jit import kernel
+from traces.jit import int64, kernel
 from traces.tcp import DEFAULT_MTU, SUPER_FRAME
 
 LINE_RATE_BPS: Final = 10 * 10**9
@@ -66,10 +66,10 @@ def piece_sizes(
         network = np.int64(headers.transport_start[i]) - np.int64(headers.ip_start[i])
         if most == 0:
             most = DEFAULT_MTU - network - 20
-        piece = max(most - (head - network - 20), 1)
+        piece = int64(max(most - (head - network - 20), 1))
         if piece < payload <= piece * 65535:
             size[i] = piece
-            rows += (payload - 1) // piece
+            rows += int64((payload - 1) // piece)
     return rows
 
 

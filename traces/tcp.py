@@ -78,12 +78,12 @@ class Connections(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Round trips of one batch: flow, its place among the flow's `SAMPLES`, time; `count` int64[1] of them filled."""
+    """Round trips of one batch: flow, its place among the flow's `SAMPLES`, time; `filled` int64[1] of them are."""
 
     flow: npt.NDArray[np.uint32]
     place: npt.NDArray[np.uint32]
     ns: npt.NDArray[np.int64]
-    count: npt.NDArray[np.int64]
+    filled: npt.NDArray[np.int64]
 
 
 @kernel
@@ -105,11 +105,11 @@ def _sample(results: npt.NDArray[np.int64], samples: Samples, flow: int, elapsed
         place = ((x >> np.uint64(32)) * np.uint64(n + 1)) >> np.uint64(32)
         if place >= np.uint64(SAMPLES):
             return
-    at = samples.count[0]
+    at = samples.filled[0]
     samples.flow[at] = flow
     samples.place[at] = place
     samples.ns[at] = elapsed
-    samples.count[0] = at + 1
+    samples.filled[0] = at + 1
 
 
 @kernel
@@ -278,7 +278,7 @@ def reclaim(pool: Connections) -> int:
             pool.life[slot, _OWNER] = -1
             pool.free[pool.control[_FREE]] = slot
             pool.control[_FREE] += 1
-    return np.int64(pool.control[_FREE])
+    return int64(pool.control[_FREE])
 
 
 @kernel
