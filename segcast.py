@@ -48,15 +48,25 @@ def cli() -> None:
 @click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace folder to write, NAME.trace.")
 @_layer
+@click.option("--drop-duplicates", is_flag=True, help="Leave out packets captured twice (mirrors, bridges).")
+@click.option(
+    "--split-offload",
+    metavar="MSS",
+    help="Cut TSO/GSO/GRO super-frames into wire frames of this segment size, or auto.",
+)
+@click.option("--line-rate", help="Rate at which split frames follow each other [10Gbps].")
+@click.option("--anonymize", metavar="KEYFILE", type=click.Path(path_type=Path), help="Map addresses (Crypto-PAn).")
 @_json
-def ingest(captures: tuple[str, ...], out: Path, layer: str | None, as_json: bool) -> None:
+def ingest(captures: tuple[str, ...], out: Path, layer: str | None, as_json: bool, **flags: Any) -> None:
     """Read captures into a trace: Arrow tables of packets and flows ("-" is standard input)."""
     from traces.describe import describe
+    from traces.intake import choose
     from traces.store import ingest as run
     from traces.store import open_trace
 
+    choices = choose(**flags)
     with _progress("ingest", "B") as progress:
-        run(captures, out, layer=layer or "outer", progress=progress)
+        run(captures, out, layer=layer or "outer", progress=progress, choices=choices)
     _show(describe(open_trace(out)), as_json, _print_facts)
 
 

@@ -35,6 +35,7 @@ from analyzer.schema import (
 )
 from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, prepare
 from traces.folders import new_folder
+from traces.quality import for_timeouts
 from traces.schema import Table
 from traces.trace import Trace, trace_name
 from traces.units import write_duration
@@ -341,6 +342,7 @@ def _document(
             "flows": len(np.unique(traffic.packets.flow)),
             "hosts": len(traffic.hosts),
             "duration_ns": int(send_ns[-1] - send_ns[0]),
+            "findings": for_timeouts(trace.info, scenario.timeouts),
             "sources": [
                 {"path": str(source.path), "bytes": source.bytes, "sha256": source.sha256} for source in trace.sources
             ],

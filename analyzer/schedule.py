@@ -23,11 +23,19 @@ class _SourceShape(Shape):
     path: str
 
 
+class _FindingShape(Shape):
+    severity: str
+    count: Count
+    detail: str
+    effect: str
+
+
 class _TraceShape(Shape):
     name: str = ""
     packets: Count | None = None
     flows: Count | None = None
     duration_ns: Whole | None = None
+    findings: list[_FindingShape] = Field(default_factory=list)
     sources: list[_SourceShape] = Field(default_factory=list)
 
 

@@ -78,6 +78,12 @@ def _trace_of(origin: Origin, folder: Path) -> Trace:
     trace = open_trace(where, layer=origin.layer)
     if [source.sha256 for source in trace.sources] != [source.sha256 for source in origin.sources]:
         raise InputError(f"{trace.folder}: is not the trace of {folder} any more; run segcast forecast again")
+    for fact, flag in (("anonymized", "--anonymize"), ("offload_split", "--split-offload")):
+        if trace.info[fact]:
+            raise InputError(
+                f"{trace.folder}: was ingested with {flag}, so its packets are not those of the captures that a "
+                f"rewrite copies; ingest without {flag} and forecast again"
+            )
     return trace
 
 

@@ -68,8 +68,18 @@ def print_rewrite(summary: dict[str, Any], console: Console) -> None:
 
 
 def print_facts(facts: dict[str, Any], console: Console) -> None:
-    """A document of facts as indented lines."""
-    _print_value(facts, console, 0)
+    """A document of facts as indented lines; findings come last, worst first."""
+    _print_value({name: value for name, value in facts.items() if name != "findings"}, console, 0)
+    for finding in facts.get("findings", []):
+        _print_finding(finding, console)
+
+
+def _print_finding(finding: dict[str, Any], console: Console) -> None:
+    """Two lines: what was found, and what it does to a forecast."""
+    style = {"error": "bold red", "warning": "yellow"}.get(finding["severity"], "")
+    head = f"{finding['severity']}: {finding['code'].replace('_', ' ')} ({finding['count']:,}): {finding['detail']}"
+    console.print(head, style=style, markup=False, highlight=False)
+    console.print(f"  effect: {finding['effect']}", markup=False, highlight=False)
 
 
 def _print_value(value: Any, console: Console, depth: int) -> None:

@@ -120,9 +120,19 @@ def _drops(found: Comparison, forecast: Forecast) -> str:
     return f" Drops {verb} from {text.percent(theirs)} to {text.percent(ours)} of packets."
 
 
+def _capture_caveats(forecast: Forecast) -> list[str]:
+    """The warnings and errors among the findings of the trace."""
+    findings = forecast.section("trace").get("findings") or []
+    return [
+        f"Capture: {f['detail']} ({text.count(f['count'])}). Effect: {f['effect']}."
+        for f in findings
+        if f["severity"] in ("warning", "error")
+    ]
+
+
 def caveats(forecast: Forecast) -> list[str]:
     """What limits the forecast, most of all first."""
-    found = []
+    found = _capture_caveats(forecast)
     excluded = forecast.section("excluded")
     reasons = {
         "no_ip": "have no readable IP header",

@@ -1,37 +1,22 @@
-"""What the ingest tests share: a flow table and a round-trip meter by dictionaries, and captures that exercise them."""
+"""What the ingest tests share: a flow table by dictionaries, and captures that exercise it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tests.decoding import expected
 from tests.strategies import Seeded
 from tests.twins import writing
 from tests.twins.captures import Record
-from tests.twins.decode import Decoded, segments_of
+from tests.twins.decode import Decoded, segments_of as segment_list_of
 from tests.twins.fragments import decode_trace
 from tests.twins.frames import make_frame
+from tests.twins.tcp import Segment, Summary, annotate, kept
 from tests.twins.writing import Captured
 from traces.schema import PACKETS
 
 Row = tuple[Record, Decoded]
-
-
-@dataclass
-class Conversation:
-    """What the naive round-trip meter knows of one flow."""
-
-    highest: int | None = None  # sequence number after the last byte sent, never wrapped
-    awaited: tuple[int, int] | None = None  # end of the outstanding segment, when it was sent
-    samples: list[int] = field(default_factory=list)
-
-
-def near(number: int, reference: int) -> int:
-    """The unwrapped sequence number that looks like `number` and is nearest to `reference`."""
-    base = reference - reference % 2**32 + number
-    return min((base - 2**32, base, base + 2**32), key=lambda n: (abs(n - reference), n != base))
 
 
 def flow_key(d: Decoded) -> tuple[Any, ...]:
@@ -45,7 +30,6 @@ def reverse_key(d: tuple[Any, ...]) -> tuple[Any, ...]:
 def twin_flows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The flows table, by a dictionary."""
     flows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    trips: dict[tuple[Any, ...], Conversation] = {}
     for record, d in rows:
         if d.ip_bytes is None:
             continue
@@ -54,41 +38,52 @@ def twin_flows(rows: Sequence[Row]) -> list[dict[str, Any]]:
         flow["first_ns"], flow["last_ns"] = min(flow["first_ns"], now), max(flow["last_ns"], now)
         flow["packets"] += 1
         flow["bytes"] += record.wire_bytes
-        if d.tcp_seq is None or d.tcp_flags is None or d.tcp_ack is None:
-            continue
-        back = trips.get(reverse_key(key)) if reverse_key(key) != key else None
-        if d.tcp_flags & 0x10 and back is not None and back.awaited is not None:
-            end, sent_ns = back.awaited
-            if near(d.tcp_ack, end) >= end:
-                back.awaited = None
-                back.samples += [now - sent_ns] if now >= sent_ns else []
-        length = (d.payload_bytes or 0) + bool(d.tcp_flags & 2) + bool(d.tcp_flags & 1)
-        if length == 0 or d.tcp_flags & 4:
-            continue
-        own = trips.setdefault(key, Conversation())
-        if own.highest is None or (d.tcp_flags & 2 and (d.tcp_seq + length - own.highest) % 2**32 != 0):
-            own.highest = d.tcp_seq + length
-            own.awaited = (own.highest, now)
-            continue
-        begin = near(d.tcp_seq, own.highest)
-        if begin >= own.highest:
-            own.awaited = own.awaited or (begin + length, now)
-        elif own.awaited is not None and begin < own.awaited[0]:
-            own.awaited = None
-        own.highest = max(own.highest, begin + length)
+    _, summaries = annotate([segment for segment in segments_of(rows) if segment is not None])
     ids = {key: number for number, key in enumerate(flows)}
     table = []
     for key, flow in flows.items():
-        samples = sorted(trips[key].samples) if key in trips else []
+        tcp = summaries.get(key, Summary())
         other = ids.get(reverse_key(key))
         names = ("ip_version", "protocol", "src", "dst", "src_port", "dst_port")
         row = {"flow_id": ids[key], **dict(zip(names, key, strict=True)), **flow}
         row["reverse_flow_id"] = None if other == ids[key] else other
-        row["rtt_min_ns"] = samples[0] if samples else None
+        row["rtt_min_ns"] = min(tcp.samples, default=None)
+        samples = sorted(kept(tcp.samples))
         middle = samples[(len(samples) - 1) // 2 : len(samples) // 2 + 1]
         row["rtt_median_ns"] = sum(middle) // len(middle) if samples else None
+        row["handshake_rtt_ns"] = tcp.handshake_ns
+        row["retransmissions"], row["out_of_order"] = tcp.retransmissions, tcp.out_of_order
         table.append(row)
     return table
+
+
+def segments_of(rows: Sequence[Row]) -> list[Segment | None]:
+    """The TCP packets among the rows; they announce no segment size."""
+    return [
+        Segment(
+            record.time_ns or 0,
+            flow_key(d),
+            reverse_key(flow_key(d)),
+            d.tcp_seq,
+            d.tcp_ack,
+            d.tcp_flags,
+            d.tcp_window or 0,
+            d.payload_bytes or 0,
+            d.ip_bytes or 0,
+        )
+        if d.tcp_seq is not None and d.tcp_ack is not None and d.tcp_flags is not None
+        else None
+        for record, d in rows
+    ]
+
+
+def marks_of(rows: Sequence[Row]) -> list[int | None]:
+    """The column `tcp_marks`."""
+    bits = {"retransmission": 1, "out_of_order": 2, "keep_alive": 4, "duplicate_ack": 8, "ack_of_unseen": 16}
+    bits |= {"after_gap": 32, "super_frame": 64}
+    segments = segments_of(rows)
+    notes = iter(annotate([segment for segment in segments if segment is not None])[0])
+    return [None if segment is None else sum(bits[name] for name in next(notes)) for segment in segments]
 
 
 def twin_packets(rows: Sequence[Row], file: int = 0) -> list[dict[str, Any]]:
@@ -103,6 +98,7 @@ def twin_packets(rows: Sequence[Row], file: int = 0) -> list[dict[str, Any]]:
             "wire_bytes": r.wire_bytes,
             "captured_bytes": r.captured_bytes,
             **{name: getattr(d, name) for name in names},
+            "split": 0,
         }
         for r, d in rows
     ]
@@ -120,7 +116,7 @@ def rows_of_trace(captures: Sequence[bytes], layer: str = "outer") -> list[list[
 def twin_segment_lists(rows: Sequence[Row], layer: str = "outer") -> tuple[list[int | None], list[list[str]]]:
     """The `segment_list_id` of every frame, and the lists."""
     known: dict[tuple[str, ...], int] = {}
-    found = [segments_of(r.link_type, r.frame, r.wire_bytes, inner=layer == "inner") for r, _ in rows]
+    found = [segment_list_of(r.link_type, r.frame, r.wire_bytes, inner=layer == "inner") for r, _ in rows]
     ids = [None if segments is None else known.setdefault(segments, len(known)) for segments in found]
     return ids, [list(segments) for segments in known]
 

@@ -19,6 +19,7 @@ from tests.ingesting import (
     conversations,
     flow_key,
     in_range,
+    marks_of,
     mixture,
     rows_of,
     rows_of_trace,
@@ -48,13 +49,14 @@ def assert_like_twin(trace: store.Trace, captures: Sequence[bytes]) -> None:
     assert table.schema.equals(PACKETS.arrow_schema())
     flow_ids = table["flow_id"].to_pylist()
     wanted = [row for file, rows in enumerate(files) for row in twin_packets(rows, file)]
-    assert table.drop_columns(["flow_id", "segment_list_id"]).to_pylist() == wanted
+    assert table.drop_columns(["flow_id", "segment_list_id", "tcp_marks"]).to_pylist() == wanted
     ids, lists = twin_segment_lists([row for rows in files for row in rows], trace.layer)
     assert table["segment_list_id"].to_pylist() == ids
     assert trace.segment_list_table().to_pylist() == [
         {"segment_list_id": n, "segments": s} for n, s in enumerate(lists)
     ]
     together = [row for rows in files for row in rows]
+    assert table["tcp_marks"].to_pylist() == marks_of(together)
     flows = twin_flows(together)
     assert trace.flow_table().schema.equals(FLOWS.arrow_schema())
     assert trace.flow_table().to_pylist() == flows

@@ -74,6 +74,12 @@ def describe(trace: Trace) -> dict[str, Any]:
         "time_steps_backwards": sum(s["time_steps_backwards"] for s in sources),
         "furthest_step_backwards_ns": max((s["furthest_step_backwards_ns"] for s in sources), default=0),
         "packets_without_time": sum(s["packets_without_time"] for s in sources),
+        "retransmissions": int(flows["retransmissions"].sum()),
+        "out_of_order": int(flows["out_of_order"].sum()),
+        "handshake_rtt_median_ns": _whole(flows["handshake_rtt_ns"].median()),
+        "anonymized": trace.info["anonymized"],
+        "offload_split": trace.info["offload_split"],
+        "findings": trace.info["findings"],
         "top_talkers": _talkers(flows),
         "sources": [
             {

@@ -1,4 +1,4 @@
-"""Gives every packet its flow and measures round trips: an open-addressing hash table kept between batches.
+"""Gives every packet its flow and follows TCP: an open-addressing hash table kept between batches.
 
 A flow is one direction of (IP version, protocol, addresses, ports); ids count up in order of first packets. The other
 direction is linked as soon as both have been seen. Keys are mixed with a secret seed, so that no capture can choose
@@ -13,16 +13,14 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from traces import tcp
 from traces.hashing import mix as _mix
-from traces.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
+from traces.ip import HAS_IP, HAS_PORTS, Headers
 from traces.jit import kernel
 
 NO_FLOW: Final = 0xFFFFFFFF
 _FIRST_CAPACITY: Final = 1 << 12
-_FIN: Final = 0x01
-_SYN: Final = 0x02
-_RST: Final = 0x04
-_ACK: Final = 0x10
+_MOST_SAMPLES: Final = 1 << 22  # kept before those that later ones replaced are removed
 
 
 class FlowTable(NamedTuple):
@@ -30,15 +28,13 @@ class FlowTable(NamedTuple):
 
     `slots` uint64[2c]: upper half of the key's hash and flow id + 1, 0 if empty. `keys` uint64[c, 5]: source,
     destination, and (version, has ports, protocol, ports) packed. `stats` int64[c, 4]: first_ns, last_ns, packets,
-    bytes. `reverse` int64[c]: the other direction's id, -1 if not seen. `trips` int64[c, 4]: see `track_round_trips`.
-    `control` uint64[2]: flows in use, seed.
+    bytes. `reverse` int64[c]: the other direction's id, -1 if not seen. `control` uint64[2]: flows in use, seed.
     """
 
     slots: npt.NDArray[np.uint64]
     keys: npt.NDArray[np.uint64]
     stats: npt.NDArray[np.int64]
     reverse: npt.NDArray[np.int64]
-    trips: npt.NDArray[np.int64]
     control: npt.NDArray[np.uint64]
 
 
@@ -169,72 +165,6 @@ def _rehash(table: FlowTable, slots: npt.NDArray[np.uint64]) -> None:
 
 
 @kernel
-def track_round_trips(
-    table: FlowTable,
-    headers: Headers,
-    time_ns: npt.NDArray[np.int64],
-    flow_id: npt.NDArray[np.uint32],
-    sample_flow: npt.NDArray[np.uint32],
-    sample_ns: npt.NDArray[np.int64],
-) -> int:
-    """Times from TCP segments to their acknowledgements at the capture point; the number of samples written.
-
-    Of each flow one segment is outstanding at a time: one that raises the highest sequence number sent while none is.
-    The reverse flow's first ACK that covers it completes the sample (RFC 6298 section 4: one sample per round trip). A
-    segment that is not wholly new and begins before the outstanding one's end cancels it (Karn; RFC 6298 section 3).
-    Sequence numbers are compared modulo 2**32 (RFC 9293 section 3.4). A SYN with another sequence number than the last
-    segment's begins a new connection.
-
-    `trips` of a flow: 0 nothing sent, 1 nothing outstanding, 2 outstanding; highest sequence number; end of the
-    outstanding segment; its time.
-    """
-    trips, reverse = table.trips, table.reverse
-    samples = 0
-    for i in range(time_ns.size):
-        if headers.valid[i] & HAS_TCP == 0:
-            continue
-        flow = np.int64(flow_id[i])
-        flags = np.int64(headers.tcp_flags[i])
-        back = reverse[flow]
-        if flags & _ACK and back >= 0 and trips[back, 0] == 2:
-            ahead = (np.int64(headers.tcp_ack[i]) - trips[back, 2]) & 0xFFFFFFFF
-            if ahead < 0x80000000:
-                trips[back, 0] = 1
-                elapsed = time_ns[i] - trips[back, 3]
-                if elapsed >= 0:
-                    sample_flow[samples] = back
-                    sample_ns[samples] = elapsed
-                    samples += 1
-        sent = np.int64(headers.payload_bytes[i])
-        if flags & _SYN:
-            sent += 1
-        if flags & _FIN:
-            sent += 1
-        if sent == 0 or flags & _RST:
-            continue
-        begin = np.int64(headers.tcp_seq[i])
-        end = (begin + sent) & 0xFFFFFFFF
-        if trips[flow, 0] == 0 or (flags & _SYN and end != trips[flow, 1]):
-            trips[flow, 0] = 2
-            trips[flow, 1] = end
-            trips[flow, 2] = end
-            trips[flow, 3] = time_ns[i]
-            continue
-        new = (begin - trips[flow, 1]) & 0xFFFFFFFF
-        advance = (end - trips[flow, 1]) & 0xFFFFFFFF
-        if new < 0x80000000:  # begins at or after everything sent before
-            if trips[flow, 0] == 1:
-                trips[flow, 0] = 2
-                trips[flow, 2] = end
-                trips[flow, 3] = time_ns[i]
-        elif trips[flow, 0] == 2 and (trips[flow, 2] - begin - 1) & 0xFFFFFFFF < 0x80000000:
-            trips[flow, 0] = 1
-        if advance < 0x80000000:
-            trips[flow, 1] = end
-    return samples
-
-
-@kernel
 def summarise_round_trips(
     sample_flow: npt.NDArray[np.uint32],
     sample_ns: npt.NDArray[np.int64],
@@ -275,13 +205,20 @@ class Flows:
             np.empty((capacity, 5), np.uint64),
             np.zeros((capacity, 4), np.int64),
             np.full(capacity, -1, np.int64),
-            np.zeros((capacity, 4), np.int64),
             np.array([0, secrets.randbits(64) if seed is None else seed], np.uint64),
         )
-        self._sample_flows: list[npt.NDArray[np.uint32]] = []
-        self._samples_ns: list[npt.NDArray[np.int64]] = []
-        self._sample_flow = np.empty(0, np.uint32)
-        self._sample_ns = np.empty(0, np.int64)
+        self.pool = tcp.new_pool(capacity)
+        self._kept: list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.int64]]] = []
+        self._kept_count = 0
+        self._limit = _MOST_SAMPLES
+        self._allocate(0)
+
+    def _allocate(self, rows: int) -> None:
+        """Scratch for a batch of `rows`."""
+        u4 = np.uint32
+        self._samples = tcp.Samples(np.empty(rows, u4), np.empty(rows, u4), np.empty(rows, np.int64), np.zeros(1, int))
+        self._marks, self._mss = np.empty(rows, np.uint8), np.zeros(rows, np.uint16)
+        self._limit_bytes = np.empty(rows, np.uint16)
 
     def __len__(self) -> int:
         """Number of flows."""
@@ -293,20 +230,38 @@ class Flows:
         time_ns: npt.NDArray[np.int64],
         wire: npt.NDArray[np.uint32],
         flow_id: npt.NDArray[np.uint32],
+        marks: npt.NDArray[np.uint8] | None = None,
+        mss: npt.NDArray[np.uint16] | None = None,
+        limit_bytes: npt.NDArray[np.uint16] | None = None,
     ) -> None:
-        """Take n decoded frames in capture order; writes `flow_id` uint32[n] (0 where the frame has no IP header)."""
+        """Take n decoded frames in capture order; writes `flow_id` uint32[n] (0 where the frame has no IP header).
+
+        `mss` uint16[n] is what `tcp.announced_mss` read. `marks` uint8[n] gets the `tcp.MARKS` of each frame and
+        `limit_bytes` uint16[n] those of super-frames, see `tcp.track_tcp`, if given.
+        """
         rows = len(time_ns)
         reached = assign_flows(self.table, headers, time_ns, wire, flow_id, 0)
         while reached < rows:
             self._grow()
             reached = assign_flows(self.table, headers, time_ns, wire, flow_id, reached)
-        if len(self._sample_ns) < rows:
-            self._sample_flow = np.empty(rows, np.uint32)
-            self._sample_ns = np.empty(rows, np.int64)
-        samples = track_round_trips(self.table, headers, time_ns, flow_id, self._sample_flow, self._sample_ns)
-        if samples:
-            self._sample_flows.append(self._sample_flow[:samples].copy())
-            self._samples_ns.append(self._sample_ns[:samples].copy())
+        if len(self._mss) < rows:
+            self._allocate(rows)
+        marks = self._marks[:rows] if marks is None else marks
+        mss = self._mss[:rows] if mss is None else mss
+        limit_bytes = self._limit_bytes[:rows] if limit_bytes is None else limit_bytes
+        samples = self._samples
+        samples.filled[0] = 0
+        reached = -1
+        while reached < rows:
+            if reached >= 0:
+                self.pool = tcp.with_room(self.pool)
+            arrays = (headers, mss, time_ns, flow_id, marks, limit_bytes, samples)
+            reached = tcp.track_tcp(self.pool, self.table.reverse, *arrays, max(reached, 0))
+        if count := int(samples.filled[0]):
+            self._kept.append((samples.flow[:count].copy(), samples.place[:count].copy(), samples.ns[:count].copy()))
+            self._kept_count += count
+            if self._kept_count > self._limit:
+                self._drop_replaced()
 
     def _grow(self) -> None:
         old = self.table
@@ -318,21 +273,36 @@ class Flows:
             np.empty((2 * count, 5), np.uint64),
             np.zeros((2 * count, 4), np.int64),
             np.full(2 * count, -1, np.int64),
-            np.zeros((2 * count, 4), np.int64),
             old.control,
         )
-        for name in ("keys", "stats", "reverse", "trips"):
+        for name in ("keys", "stats", "reverse"):
             getattr(wider, name)[:count] = getattr(old, name)
         self.table = wider
+        self.pool = tcp.with_flows(self.pool, 2 * count)
+
+    def _drop_replaced(self) -> None:
+        """Keep the last sample of each flow and place only; this changes no result."""
+        flow, place, ns = (np.concatenate(parts) for parts in zip(*self._kept, strict=True))
+        key = flow.astype(np.uint64) * np.uint64(tcp.SAMPLES) + place
+        _, last = np.unique(key[::-1], return_index=True)
+        last = np.sort(len(key) - 1 - last)
+        self._kept = [(flow[last], place[last], ns[last])]
+        self._kept_count = len(last)
+        self._limit = max(_MOST_SAMPLES, 2 * len(last))
 
     def round_trips(
         self,
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Flows with samples in order, and of each the least and the median (of two, floor of the mean) in ns."""
-        flows = np.concatenate(self._sample_flows or [np.empty(0, np.uint32)])
-        samples = np.concatenate(self._samples_ns or [np.empty(0, np.int64)])
+        """Flows with samples in order, and of each the least and the median (of two, floor of the mean) in ns.
+
+        The median is exact up to `tcp.SAMPLES` samples, else that of a fair choice of as many; the least always is.
+        """
+        if not self._kept:
+            return np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64)
+        self._drop_replaced()
+        ((flows, _, samples),) = self._kept
         end = np.cumsum(np.bincount(flows, minlength=len(self)))
         least, median = np.empty(len(self), np.int64), np.empty(len(self), np.int64)
         summarise_round_trips(flows, samples, end, end.copy(), np.empty_like(samples), least, median)
         (sampled,) = np.nonzero(np.diff(end, prepend=0))
-        return sampled.astype(np.uint32), least[sampled], median[sampled]
+        return sampled.astype(np.uint32), self.pool.results[sampled, tcp.R_LEAST], median[sampled]

@@ -33,6 +33,7 @@ _VALIDITY: Final = {
     "tos": HAS_IP,
     "fragment_offset": HAS_FRAGMENT,
     "segment_list_id": HAS_SEGMENTS,
+    "tcp_marks": HAS_TCP,
 }
 
 
@@ -55,6 +56,11 @@ class Chunk:
     def full(self) -> bool:
         """Whether the rows make a row group; until then there is room for one more batch."""
         return self.rows >= GROUP_ROWS
+
+    @property
+    def room(self) -> int:
+        """Rows that can still be filled."""
+        return len(self.headers.valid) - self.rows
 
     def next_headers(self, rows: int) -> Headers:
         """Views of the next `rows` rows, for `decode_batch` to fill."""

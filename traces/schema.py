@@ -62,6 +62,14 @@ PACKETS: Final = Table(
         Column("tos", pa.uint8(), "IPv4 TOS or IPv6 traffic class: DSCP and ECN", True),
         Column("fragment_offset", pa.uint16(), "bytes; null if the packet is no fragment", True),
         Column("segment_list_id", pa.uint32(), "row of `segment_lists`: the SRv6 path of the outermost header", True),
+        Column(
+            "tcp_marks",
+            pa.uint8(),
+            "sum of 1 retransmission, 2 out of order, 4 keep-alive, 8 duplicate ack, 16 ack of unseen data, "
+            "32 after a gap, 64 super-frame",
+            True,
+        ),
+        Column("split", pa.uint16(), "1-based number of the wire frame in its super-frame; 0 unless it was split"),
     ),
 )
 
@@ -94,5 +102,13 @@ FLOWS: Final = Table(
             "rtt_min_ns", pa.int64(), "least time from a segment to its acknowledgement, at the capture point", True
         ),
         Column("rtt_median_ns", pa.int64(), "median of the same", True),
+        Column(
+            "handshake_rtt_ns",
+            pa.int64(),
+            "SYN to SYN/ACK of the initiator's direction, SYN/ACK to ACK of the other, at the capture point",
+            True,
+        ),
+        Column("retransmissions", pa.uint64(), "packets marked so"),
+        Column("out_of_order", pa.uint64(), "packets marked so"),
     ),
 )

@@ -13,22 +13,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import platformdirs
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.addresses import address_texts
 from traces.bytesource import STDIN
 from traces.capture import CaptureReader, read_frames
 from traces.decode import OUTER, Decoder
 from traces.errors import DamagedCapture, InputError
-from traces.flows import Flows
+from traces.flowtable import flow_table
 from traces.folders import check_name, new_folder
+from traces.intake import AS_CAPTURED, Choices, Intake
 from traces.jit import source_digest
 from traces.packets import PacketWriter
-from traces.schema import FLOWS, SCHEMA_VERSION
+from traces.schema import SCHEMA_VERSION
 from traces.survey import Survey
 from traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
 
@@ -45,6 +42,7 @@ def ingest(
     layer: str = OUTER,
     progress: Progress | None = None,
     keep_going: bool = False,
+    choices: Choices = AS_CAPTURED,
 ) -> Trace:
     """Make the trace folder `out` of `captures` ("-" is stdin), file after file; the trace, opened.
 
@@ -68,7 +66,7 @@ def ingest(
     target = Path(out)
     try:
         with new_folder(target, marker=TRACE_FILE, inputs=named) as folder:
-            info = _write(captures, folder, Decoder(layer), progress, total)
+            info = _write(captures, folder, Decoder(layer), progress, total, choices)
             (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error}; make room or choose another --out") from None
@@ -140,12 +138,17 @@ def _total_bytes(captures: Sequence[str | Path]) -> int:
 
 
 def _write(
-    captures: Sequence[str | Path], folder: Path, decoder: Decoder, progress: Progress | None, total: int
+    captures: Sequence[str | Path],
+    folder: Path,
+    decoder: Decoder,
+    progress: Progress | None,
+    total: int,
+    choices: Choices,
 ) -> dict[str, Any]:
     """Read every capture and write the tables into `folder`; the contents of `trace.json`."""
     (folder / PACKETS_FOLDER).mkdir()
     writer = PacketWriter(folder / PACKETS_FOLDER)
-    flows = Flows()
+    intake = Intake(choices)
     sources = []
     done = 0
     try:
@@ -153,11 +156,11 @@ def _write(
             before = done
             report = (lambda n, before=before: progress(before + n, total)) if progress else None
             with read_frames(path, digest=True) as reader:
-                sources.append(_read_one(reader, file, decoder, writer, flows, report))
+                sources.append(_read_one(reader, file, decoder, writer, intake, report))
                 done += reader.bytes_read
     finally:
         writer.close()
-    pq.write_table(_flow_table(flows), folder / FLOWS_FILE, compression="zstd")
+    pq.write_table(flow_table(intake.flows, choices.key), folder / FLOWS_FILE, compression="zstd")
     pq.write_table(decoder.segment_lists.table(), folder / SEGMENT_LISTS_FILE, compression="zstd")
     skipped: dict[str, int] = {}
     for source in sources:
@@ -166,9 +169,11 @@ def _write(
     return {
         "schema_version": SCHEMA_VERSION,
         "layer": decoder.layer,
-        "packets": sum(source["packets"] for source in sources),
-        "flows": len(flows),
+        "packets": intake.rows,
+        "flows": len(intake.flows),
         "segment_lists": len(decoder.segment_lists),
+        **choices.about(),
+        "findings": intake.findings(sources),
         "skipped": skipped,
         "sources": sources,
         "parts": writer.parts,
@@ -180,7 +185,7 @@ def _read_one(
     file: int,
     decoder: Decoder,
     writer: PacketWriter,
-    flows: Flows,
+    intake: Intake,
     report: Callable[[int], None] | None,
 ) -> dict[str, Any]:
     """Take one capture to its end or to its damage; its entry in `trace.json`."""
@@ -190,9 +195,8 @@ def _read_one(
     try:
         for batch in reader:
             headers = decoder.decode(batch, chunk.next_headers(len(batch.start)))
-            here = chunk.take(batch, file)
-            flows.add(headers, batch.time_ns, batch.wire, chunk.columns["flow_id"][here])
             survey.add(batch, headers)
+            chunk = intake.take(batch, headers, file, chunk, writer)
             if chunk.full:
                 writer.put(chunk)
                 chunk = writer.chunk()
@@ -217,43 +221,6 @@ def _read_one(
         **survey.findings(),
         **decoder.findings(),
     }
-
-
-def _flow_table(flows: Flows) -> pa.Table:
-    """The flows as Arrow, in order of id."""
-    count = len(flows)
-    table = flows.table
-    keys, stats = table.keys[:count], table.stats[:count]
-    rest = keys[:, 4]
-    version = (rest >> np.uint64(48)).astype(np.uint8)
-    no_ports = (rest >> np.uint64(40)) & np.uint64(1) == 0
-    reverse = table.reverse[:count]
-    ids, least, median = flows.round_trips()
-    without = np.ones(count, bool)
-    without[ids] = False
-    trips = np.zeros((2, count), np.int64)
-    trips[0, ids], trips[1, ids] = least, median
-
-    def nullable(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> pa.Array:
-        return pa.array(values, mask=mask)
-
-    columns = {
-        "flow_id": np.arange(count, dtype=np.uint32),
-        "ip_version": version,
-        "protocol": (rest >> np.uint64(32)).astype(np.uint8),
-        "src": address_texts(version, keys[:, 0], keys[:, 1]),
-        "dst": address_texts(version, keys[:, 2], keys[:, 3]),
-        "src_port": nullable((rest >> np.uint64(16)).astype(np.uint16), no_ports),
-        "dst_port": nullable(rest.astype(np.uint16), no_ports),
-        "first_ns": stats[:, 0],
-        "last_ns": stats[:, 1],
-        "packets": stats[:, 2].astype(np.uint64),
-        "bytes": stats[:, 3].astype(np.uint64),
-        "reverse_flow_id": nullable(reverse.astype(np.uint32), reverse < 0),
-        "rtt_min_ns": nullable(trips[0], without),
-        "rtt_median_ns": nullable(trips[1], without),
-    }
-    return pa.table([pa.array(columns[c.name], c.type) for c in FLOWS.columns], schema=FLOWS.arrow_schema())
 
 
 def _cached_folder(path: Path, layer: str) -> Path:

@@ -51,7 +51,7 @@ class _SourceShape(Shape):
     skipped: dict[str, Count]
     tunnels: dict[str, Count]
     tunnels_unread: dict[str, Count]
-    segment_lists_unread: Count
+    segment_lists_unread: dict[str, Count]
     fragments_without_first: Count
     damage: _DamageShape | None
     first_ns: Whole | None
@@ -66,6 +66,24 @@ class _SourceShape(Shape):
     clock_unit_seen_ns: Count | None
 
 
+class _FindingShape(Shape):
+    code: str
+    severity: Literal["info", "warning", "error"]
+    count: Count
+    detail: str
+    effect: str
+
+
+class _SplitShape(Shape):
+    mss: Count | Literal["auto"]
+    line_rate_bps: Count
+
+
+class _KeyShape(Shape):
+    method: str
+    key_fingerprint: str
+
+
 class _TraceShape(Shape):
     """What `trace.json` holds."""
 
@@ -74,6 +92,10 @@ class _TraceShape(Shape):
     packets: Count
     flows: Annotated[int, Field(ge=0, lt=2**32)]
     skipped: dict[str, Count]
+    duplicates_dropped: bool
+    offload_split: _SplitShape | None
+    anonymized: _KeyShape | None
+    findings: list[_FindingShape]
     sources: Annotated[list[_SourceShape], Field(min_length=1)]
     parts: Annotated[list[_PartShape], Field(min_length=1)]
 

@@ -1,0 +1,163 @@
+"""Takes decoded batches into the packets table: flows, TCP marks and findings, and what the user chose to change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from traces import offload, quality, tcp
+from traces.anonymize import AddressKey, read_key
+from traces.capture import FrameBatch
+from traces.errors import InputError
+from traces.flows import Flows
+from traces.ip import HAS_IP, Headers
+from traces.packets import Chunk, PacketWriter
+from traces.quality import Quality
+from traces.units import rate_bps
+
+_MOST_MSS: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What an ingest changes of what was captured; nothing unless asked. Make one with `choose`."""
+
+    drop_duplicates: bool = False
+    split_mss: int | None = None
+    line_rate_bps: int = offload.LINE_RATE_BPS
+    key: AddressKey | None = None
+
+    def about(self) -> dict[str, Any]:
+        """What `trace.json` says of them."""
+        split = None
+        if self.split_mss is not None:
+            split = {"mss": self.split_mss or "auto", "line_rate_bps": self.line_rate_bps}
+        return {
+            "duplicates_dropped": self.drop_duplicates,
+            "offload_split": split,
+            "anonymized": self.key.about() if self.key else None,
+        }
+
+
+AS_CAPTURED: Final = Choices()
+
+
+def choose(
+    *,
+    drop_duplicates: bool = False,
+    split_offload: str | None = None,
+    line_rate: str | None = None,
+    anonymize: Path | None = None,
+) -> Choices:
+    """Choices as a user writes them. Raises InputError."""
+    mss = None
+    if split_offload == "auto":
+        mss = offload.AUTO
+    elif split_offload is not None:
+        if not (split_offload.isascii() and split_offload.isdigit()):
+            raise InputError(f"--split-offload {split_offload!r} is neither a number of bytes nor auto")
+        mss = int(split_offload)
+        if not offload.LEAST_MSS <= mss <= _MOST_MSS:
+            raise InputError(f"--split-offload {mss}: a segment size lies between {offload.LEAST_MSS} and {_MOST_MSS}")
+    if line_rate is not None and mss is None:
+        raise InputError("--line-rate spaces split frames; give --split-offload, too")
+    rate = offload.LINE_RATE_BPS if line_rate is None else rate_bps(line_rate)
+    if rate == 0:
+        raise InputError("--line-rate 0 sends nothing; give the rate of the host's link, such as 25Gbps")
+    return Choices(drop_duplicates, mss, rate, None if anonymize is None else read_key(anonymize))
+
+
+class Intake:
+    """The flows, marks and findings of a trace so far."""
+
+    def __init__(self, choices: Choices = AS_CAPTURED) -> None:
+        """Nothing taken."""
+        self.flows = Flows()
+        self.quality = Quality()
+        self.rows = 0
+        self._choices = choices
+        self._mss = np.empty(0, np.uint16)
+        self._limit_bytes = np.empty(0, np.uint16)
+
+    def take(self, batch: FrameBatch, headers: Headers, file: int, chunk: Chunk, writer: PacketWriter) -> Chunk:
+        """Make rows of a batch whose headers are the next of `chunk`; the chunk to go on with."""
+        duplicate = self.quality.add(batch, headers)
+        kept = None
+        if self._choices.drop_duplicates and duplicate.any():
+            kept = np.flatnonzero(~duplicate)
+            for column in headers:
+                column[: len(kept)] = column[kept]
+            headers = Headers._make(column[: len(kept)] for column in headers)
+            rows = {name: getattr(batch, name)[kept] for name in batch._fields if name not in ("data", "frame_number")}
+            batch = batch._replace(**rows)
+        here = chunk.take(batch, file)
+        columns = {name: column[here] for name, column in chunk.columns.items()}
+        if kept is not None:
+            columns["frame_number"][:] = kept + batch.frame_number
+        columns["split"][:] = 0
+        count = len(batch.start)
+        self.rows += count
+        if len(self._mss) < count:
+            self._mss, self._limit_bytes = np.empty(count, np.uint16), np.empty(count, np.uint16)
+        mss, limit_bytes = self._mss[:count], self._limit_bytes[:count]
+        tcp.announced_mss(batch.data, batch.start, batch.captured, headers, mss)
+        self.flows.add(headers, batch.time_ns, batch.wire, columns["flow_id"], columns["tcp_marks"], mss, limit_bytes)
+        if self._choices.split_mss is not None:
+            mss_bytes, rate = self._choices.split_mss, self._choices.line_rate_bps
+            pieces = offload.split_frames(headers, columns, limit_bytes, mss_bytes, rate)
+            if pieces is not None:
+                chunk = self._replace_last(pieces, headers, columns, here.start, chunk, writer)
+        return chunk
+
+    def _replace_last(
+        self,
+        pieces: offload.Pieces,
+        headers: Headers,
+        columns: dict[str, npt.NDArray[Any]],
+        begin: int,
+        chunk: Chunk,
+        writer: PacketWriter,
+    ) -> Chunk:
+        """Write the pieces in place of the rows of `chunk` from `begin` on; the chunk to go on with."""
+        self._count_pieces(pieces, headers, columns)
+        whole = {name: column.copy() for name, column in columns.items()}
+        valid = headers.valid.copy()
+        chunk.rows = begin
+        at, rows = 0, len(pieces.row)
+        while at < rows:
+            upto = min(rows, at + chunk.room)
+            here, part = slice(chunk.rows, chunk.rows + upto - at), slice(at, upto)
+            for name, column in chunk.columns.items():
+                made = getattr(pieces, name, None)
+                column[here] = whole[name][pieces.row[part]] if made is None else made[part]
+            chunk.headers.valid[here] = valid[pieces.row[part]]
+            chunk.rows, at = here.stop, upto
+            if chunk.full and at < rows:
+                writer.put(chunk)
+                chunk = writer.chunk()
+        return chunk
+
+    def _count_pieces(self, pieces: offload.Pieces, headers: Headers, columns: dict[str, npt.NDArray[Any]]) -> None:
+        """Add to the flows what cutting added: packets, bytes of headers, and the time of the last piece."""
+        stats = self.flows.table.stats
+        later = pieces.split > 1
+        flow = columns["flow_id"][pieces.row]
+        head = columns["wire_bytes"][pieces.row].astype(np.int64) - headers.payload_bytes[pieces.row]
+        np.add.at(stats[:, 2], flow[later], 1)
+        np.add.at(stats[:, 3], flow[later], head[later])
+        cut = (pieces.split > 0) & (headers.valid[pieces.row] & HAS_IP != 0)
+        np.maximum.at(stats[:, 1], flow[cut], pieces.time_ns[cut])
+        self.rows += int(later.sum())
+
+    def findings(self, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The findings at the end, worst first."""
+        chosen = self._choices
+        counts = quality.count(
+            self.flows, self.quality, self.rows, dropped=chosen.drop_duplicates, split=chosen.split_mss is not None
+        )
+        about_key = chosen.key.findings() if chosen.key else []
+        return quality.ordered([*quality.find(sources, counts), *about_key])

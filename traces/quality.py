@@ -1,0 +1,236 @@
+"""What is wrong with a capture, and what that does to a forecast: findings, gathered while packets stream through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from traces import tcp
+from traces.capture import FrameBatch
+from traces.duplicates import find_duplicates, nothing_seen
+from traces.flows import Flows
+from traces.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
+from traces.jit import kernel
+from traces.units import write_duration
+
+SEVERITIES: Final = ("error", "warning", "info")
+SHORTEST_TIMEOUT_NS: Final = 50_000
+_TICKS: Final = 20  # a timeout of as many clock ticks or more is met to 5 %
+_FEW: Final = 0.01  # a share below it is a note, not a warning
+_TCP: Final = 6
+
+Finding = dict[str, Any]
+
+
+@kernel
+def count_cut(headers: Headers, captured: npt.NDArray[np.uint32], wire: npt.NDArray[np.uint32]) -> int:
+    """Packets whose TCP fields or ports are missing because the frame was captured in part."""
+    count = 0
+    for i in range(captured.size):
+        valid = headers.valid[i]
+        if valid & HAS_IP == 0 or captured[i] >= wire[i] or headers.fragment_offset[i] != 0:
+            continue
+        protocol = headers.protocol[i]
+        if protocol == _TCP:
+            if valid & HAS_TCP == 0:
+                count += 1
+        elif valid & HAS_PORTS == 0:
+            count += protocol == 17 or protocol == 33 or protocol == 132 or protocol == 136
+    return count
+
+
+class Quality:
+    """Looks at the packets of all captures of a trace, in order."""
+
+    def __init__(self) -> None:
+        """Nothing seen."""
+        self.duplicates = 0
+        self.cut_headers = 0
+        self._recent = nothing_seen()
+        self._duplicate = np.empty(0, np.bool_)
+
+    def add(self, batch: FrameBatch, headers: Headers) -> npt.NDArray[np.bool_]:
+        """Take a batch; which of its rows repeat a packet (valid until the next batch)."""
+        rows = len(batch.start)
+        if len(self._duplicate) < rows:
+            self._duplicate = np.empty(rows, np.bool_)
+        duplicate = self._duplicate[:rows]
+        self.cut_headers += count_cut(headers, batch.captured, batch.wire)
+        self.duplicates += find_duplicates(
+            batch.data, batch.start, batch.captured, headers, batch.time_ns, self._recent, duplicate
+        )
+        return duplicate
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What findings are made from, besides the survey of each source."""
+
+    packets: int
+    duplicates: int
+    duplicates_dropped: bool
+    cut_headers: int
+    ack_of_unseen: int
+    super_frames: int
+    super_frames_split: bool
+    data_flows: int
+    one_sided_data_flows: int
+
+
+def count(flows: Flows, quality: Quality, packets: int, *, dropped: bool, split: bool) -> Counts:
+    """Counts at the end of an ingest."""
+    data = flows.pool.results[: len(flows), tcp.R_DATA] > 0
+    totals = tcp.marked(flows.pool)
+    return Counts(
+        packets,
+        quality.duplicates,
+        dropped,
+        quality.cut_headers,
+        totals["ack_of_unseen"],
+        totals["super_frame"],
+        split,
+        int(data.sum()),
+        int((data & (flows.table.reverse[: len(flows)] < 0)).sum()),
+    )
+
+
+def find(sources: Sequence[dict[str, Any]], c: Counts) -> list[Finding]:
+    """The findings of a trace, worst first."""
+    found = [
+        *_backwards(sources),
+        *clock(sources, SHORTEST_TIMEOUT_NS),
+        *_drops(sources),
+    ]
+    if c.duplicates:
+        share, gone = _share(c.duplicates, c.packets), c.duplicates_dropped
+        found.append(
+            _finding(
+                "duplicate_packets",
+                "info" if gone or share < _FEW else "warning",
+                c.duplicates,
+                f"{share:.1%} of the packets repeat an IP packet seen up to 10 ms before"
+                + (", and were dropped" if gone else "; --drop-duplicates removes them"),
+                "none: they were dropped" if gone else "load and in-flight bytes count these packets twice",
+            )
+        )
+    if c.one_sided_data_flows:
+        share = _share(c.one_sided_data_flows, c.data_flows)
+        found.append(
+            _finding(
+                "one_sided_traffic",
+                "info" if share < _FEW else "warning",
+                c.one_sided_data_flows,
+                f"{share:.1%} of the TCP flows with data have no packet of the other direction",
+                "their acknowledgements load no path, and they have no round-trip times",
+            )
+        )
+    if c.ack_of_unseen:
+        found.append(
+            _finding(
+                "unseen_data_acknowledged",
+                "info" if _share(c.ack_of_unseen, c.packets) < _FEW / 10 else "warning",
+                c.ack_of_unseen,
+                "acknowledgements of TCP data that is not in the capture",
+                "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",
+            )
+        )
+    if c.cut_headers:
+        share = _share(c.cut_headers, c.packets)
+        found.append(
+            _finding(
+                "short_snaplen",
+                "info" if share < _FEW else "warning",
+                c.cut_headers,
+                f"{share:.1%} of the packets were cut inside the transport header; capture 96 bytes or more",
+                "packets without ports share one flow per pair of hosts, so they split and hash as one",
+            )
+        )
+    if c.super_frames:
+        share, gone = _share(c.super_frames, c.packets), c.super_frames_split
+        found.append(
+            _finding(
+                "super_frames",
+                "info" if gone else "warning",
+                c.super_frames,
+                f"{share:.1%} of the packets are larger than the wire carries (TSO, GSO, GRO)"
+                + (", and were split into wire frames" if gone else "; --split-offload auto splits them"),
+                "none: they were split" if gone else "bursts queue as one huge frame, and packet counts are too low",
+            )
+        )
+    return ordered(found)
+
+
+def clock(sources: Sequence[dict[str, Any]], timeout_ns: int) -> list[Finding]:
+    """A finding if the coarsest clock is coarse beside the shortest timeout asked about."""
+    units = [s["clock_unit_seen_ns"] for s in sources if s.get("clock_unit_seen_ns") and s["packets"] > 1]
+    unit = max(units, default=1)
+    if unit * _TICKS <= timeout_ns:
+        return []
+    return [
+        _finding(
+            "coarse_clock",
+            "error" if unit >= timeout_ns else "warning",
+            sum(unit_ == unit for unit_ in units),
+            f"times are multiples of {write_duration(unit)}, the shortest timeout is {write_duration(timeout_ns)}",
+            "gaps are uncertain by one clock tick, so flowlets at short timeouts are split at the wrong places",
+        )
+    ]
+
+
+def for_timeouts(info: dict[str, Any], timeouts_ns: Sequence[int]) -> list[Finding]:
+    """The findings of `trace.json`, its clock measured against the shortest of these timeouts."""
+    others = [f for f in info.get("findings", []) if f["code"] != "coarse_clock"]
+    return ordered([*others, *clock(info["sources"], min(timeouts_ns, default=SHORTEST_TIMEOUT_NS))])
+
+
+def ordered(findings: Sequence[Finding]) -> list[Finding]:
+    """Worst first, otherwise as found."""
+    return sorted(findings, key=lambda f: SEVERITIES.index(f["severity"]))
+
+
+def _backwards(sources: Sequence[dict[str, Any]]) -> list[Finding]:
+    steps = sum(s["time_steps_backwards"] for s in sources)
+    if not steps:
+        return []
+    furthest = max(s["furthest_step_backwards_ns"] for s in sources)
+    return [
+        _finding(
+            "clock_steps_backwards",
+            "warning" if furthest > SHORTEST_TIMEOUT_NS else "info",
+            steps,
+            f"times step backwards, by up to {write_duration(furthest)}",
+            "packets are sent in order of time, so packets about a step may swap and gaps there are wrong",
+        )
+    ]
+
+
+def _drops(sources: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Packets the capturing system says it lost; `drops` of a source is a count, or counts by who dropped."""
+    lost = 0
+    for source in sources:
+        drops = source.get("drops") or 0
+        lost += sum(v for v in drops.values() if isinstance(v, int)) if isinstance(drops, dict) else int(drops)
+    if not lost:
+        return []
+    share = _share(lost, lost + sum(s["packets"] for s in sources))
+    return [
+        _finding(
+            "capture_drops",
+            "info" if share < _FEW / 10 else "warning",
+            lost,
+            f"the capturing system reports packets it dropped ({share:.2%})",
+            "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",
+        )
+    ]
+
+
+def _finding(code: str, severity: str, number: int, detail: str, effect: str) -> Finding:
+    return {"code": code, "severity": severity, "count": number, "detail": detail, "effect": effect}
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
