@@ -9,7 +9,8 @@ from tests.decoding import expected
 from tests.strategies import Seeded
 from tests.twins import writing
 from tests.twins.captures import Record
-from tests.twins.decode import Decoded, segments_of as segment_list_of
+from tests.twins.decode import Decoded
+from tests.twins.decode import segments_of as segment_list_of
 from tests.twins.fragments import decode_trace
 from tests.twins.frames import make_frame
 from tests.twins.tcp import Segment, Summary, annotate, kept
