@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.hashing import mix
-from traces.ip import HAS_FRAGMENT, HAS_PORTS, Headers
+from traces.ip import HAS_FRAGMENT, HAS_PORTS, Headers, any_valid
 from traces.jit import kernel
 from traces.loads import Bytes, Word, be32, be64
 
@@ -202,7 +202,7 @@ class Fragments:
     ) -> None:
         """Take decoded frames in capture order; later fragments leave with the identity of their first."""
         rows = np.empty(0, np.int64)
-        if np.bitwise_or.reduce(headers.valid) & HAS_FRAGMENT:
+        if any_valid(headers.valid) & HAS_FRAGMENT:
             rows = np.flatnonzero(headers.valid & HAS_FRAGMENT)
         if len(passed.row):
             rows = np.union1d(rows, passed.row)

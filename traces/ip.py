@@ -66,6 +66,15 @@ def allocate(rows: int) -> Headers:
 
 
 @kernel
+def any_valid(valid: npt.NDArray[np.uint8]) -> int:
+    """The HAS_ bits that any row has."""
+    bits = np.uint8(0)
+    for i in range(valid.size):
+        bits |= valid[i]
+    return np.int64(bits)  # type: ignore[return-value]
+
+
+@kernel
 def _jumbo_bytes(data: Bytes, at: Word, end: int) -> Word:
     """Payload length of a jumbogram (RFC 2675) from the hop-by-hop header at `at`, or -1."""
     if end - at < 2:

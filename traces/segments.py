@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from traces.addresses import address_texts
 from traces.hashing import mix
-from traces.ip import HAS_SEGMENTS, HAS_SRH, Headers
+from traces.ip import HAS_SEGMENTS, HAS_SRH, Headers, any_valid
 from traces.jit import kernel
 from traces.loads import Bytes, Word, be64
 from traces.schema import SEGMENT_LISTS
@@ -176,7 +176,7 @@ class SegmentLists:
     ) -> None:
         """Take frames whose outermost headers were decoded: writes `segment_list_id`, 0 where there is none."""
         headers.segment_list_id.fill(0)
-        if not np.bitwise_or.reduce(headers.valid) & HAS_SRH:
+        if not any_valid(headers.valid) & HAS_SRH:
             return
         rows = np.flatnonzero(headers.valid & HAS_SRH)
         reached = 0
