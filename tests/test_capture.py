@@ -160,6 +160,25 @@ def test_compressed_stream_corrupt(tmp_path: Path, pack: object) -> None:
         read_frames(tmp_path / "c")
 
 
+@pytest.mark.parametrize("damage_at", [0.3, 0.7, 1.0])
+def test_corrupt_gzip_keeps_what_precedes_whatever_the_buffers(tmp_path: Path, damage_at: float) -> None:
+    random = Seeded(2).random
+    data = writing.pcap([Captured(i, 1500, random.randbytes(40) * 4) for i in range(2000)], 101)
+    stored = bytearray(gzip.compress(data))
+    at = min(int(len(stored) * damage_at), len(stored) - 6)  # of the last: the checksum
+    stored[at : at + 4] = b"\xff" * 4
+    (tmp_path / "c").write_bytes(stored)
+    wanted, _ = twin.read_all(data)
+    runs = [rows_of(tmp_path / "c", buffer_bytes=size) for size in (1 << 22, 1 << 16, 1000, 64)]
+    for ours, damage in runs:
+        assert (ours, damage) == runs[0]
+    ours, damage = runs[0]
+    assert len(ours) > (damage_at - 0.1) * len(wanted)
+    assert damage is not None
+    if damage_at == 1:
+        assert ours == wanted
+
+
 RESOLUTIONS = [*range(31), 40, 127, *(0x80 | n for n in (0, 1, 10, 20, 29, 30, 31, 32, 62, 63, 64, 65, 90, 127))]
 
 

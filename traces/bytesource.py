@@ -137,10 +137,13 @@ class _Gzip:
                 if not self._input:
                     continue
                 self._begun = True
+            before = self._member.copy()
             try:
                 piece = self._member.decompress(self._input, len(view) - filled)
             except zlib.error as error:
-                raise _BrokenStreamError(filled, f"the gzip stream is corrupt ({error})") from None
+                piece = _before_damage(before, self._input, len(view) - filled)
+                view[filled : filled + len(piece)] = piece
+                raise _BrokenStreamError(filled + len(piece), f"the gzip stream is corrupt ({error})") from None
             view[filled : filled + len(piece)] = piece
             filled += len(piece)
             if self._member.eof:
@@ -150,6 +153,21 @@ class _Gzip:
             else:
                 self._input = self._member.unconsumed_tail
         return filled
+
+
+def _before_damage(member: Any, stored: bytes, most: int) -> bytes:
+    """What `stored` decompresses to before it turns out corrupt; zlib gives no part of what fails."""
+    out = b""
+    size = len(stored)
+    while size and stored and len(out) < most:
+        attempt = member.copy()
+        try:
+            out += attempt.decompress(stored[:size], most - len(out))
+        except zlib.error:
+            size //= 2
+            continue
+        member, stored = attempt, attempt.unconsumed_tail + stored[size:]
+    return out
 
 
 class _Zstd:
