@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.network import ETHERNET_HEADER_BYTES
 from analyzer.policies.registry import Decision, Policy, choose
 from analyzer.queues import END, heap_place, heap_replace_top
 from traces.jit import int64, kernel
@@ -270,7 +271,7 @@ def specialise(policy: Policy) -> Run:
                 flows[flow].last_ns = now_ns
                 path = first_path + slot
                 hop = 0
-                frame_bytes = int64(ip_bytes[subject]) + 14
+                frame_bytes = int64(ip_bytes[subject]) + ETHERNET_HEADER_BYTES
                 if rules.steered:
                     frame_bytes += paths[path].srv6_bytes
                 frame_bytes = max(frame_bytes, minimum_bytes)

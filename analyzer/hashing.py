@@ -7,24 +7,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.hashing import mix as finish
 from traces.jit import int64, kernel
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
-_MULTIPLY_1: Final = np.uint64(0xBF58476D1CE4E5B9)
-_MULTIPLY_2: Final = np.uint64(0x94D049BB133111EB)
-_SHIFT_30: Final = np.uint64(30)
-_SHIFT_27: Final = np.uint64(27)
-_SHIFT_31: Final = np.uint64(31)
 _HALF: Final = np.uint64(32)
 
 
 @kernel
 def mix(value: np.uint64) -> np.uint64:
     """SplitMix64 of `value` (uint64 to uint64): add the golden gamma, then the finalizer."""
-    value = np.uint64(value + _GAMMA)
-    value = np.uint64((value ^ (value >> _SHIFT_30)) * _MULTIPLY_1)
-    value = np.uint64((value ^ (value >> _SHIFT_27)) * _MULTIPLY_2)
-    return np.uint64(value ^ (value >> _SHIFT_31))
+    return finish(np.uint64(value + _GAMMA))
 
 
 @kernel

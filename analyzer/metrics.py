@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.events import DROPPED, MARKED, NANOSECOND_BITS, RECEIVED, Fates, Packets
-from analyzer.network import Network
+from analyzer.network import ETHERNET_HEADER_BYTES, Network
 from analyzer.quantiles import nearest_ranks, rank_of
 from analyzer.schema import QUANTILES
 from traces.jit import int64, kernel
@@ -79,7 +79,7 @@ def _alone(
         now_ns = packets.send_ns[row]
         if took_ns[flow] < 0:
             first_ns[flow] = now_ns
-        frame_bytes = max(int64(packets.ip_bytes[row]) + 14, minimum_frame_bytes)
+        frame_bytes = max(int64(packets.ip_bytes[row]) + ETHERNET_HEADER_BYTES, minimum_frame_bytes)
         for hop in range(len(hops)):
             rate = hops[hop, 0]
             if now_ns > free_ns[flow, hop]:
@@ -250,7 +250,7 @@ def _path_load(packets: Packets, fates: Fates, facts: PathFacts, interval_ns: in
             now = interval
         if row < count:
             path = int64(fates.path[row])
-            size = int64(packets.ip_bytes[row]) + 14 + facts.srv6_bytes[path]
+            size = int64(packets.ip_bytes[row]) + ETHERNET_HEADER_BYTES + facts.srv6_bytes[path]
             sent[path] += max(size, facts.minimum_frame_bytes)
             if fates.state[row] & DROPPED:
                 out.dropped[interval // merge, path] += 1
