@@ -40,7 +40,8 @@ _DEMO_FLAGS = {"paths": "4x300Mbps", "timeout": "50us,100us,500us", "buffer": "1
 def cli() -> None:
     """Forecast what captured traffic would experience under host-driven flowlet balancing over SRv6, and prove it.
 
-    TRACE may be a trace folder made by `segcast ingest`, or a capture (pcap, pcapng; plain, gzip or zstd).
+    TRACE may be a trace folder made by `segcast ingest`, or what that reads: a capture, a folder of captures, a quoted
+    pattern or a URL.
     """
 
 
@@ -56,9 +57,16 @@ def cli() -> None:
 )
 @click.option("--line-rate", help="Rate at which split frames follow each other [10Gbps].")
 @click.option("--anonymize", metavar="KEYFILE", type=click.Path(path_type=Path), help="Map addresses (Crypto-PAn).")
+@click.option("--keep-going", is_flag=True, help="Read on after damage, and exit 0; each one is a warning on stderr.")
 @_json
-def ingest(captures: tuple[str, ...], out: Path, layer: str | None, as_json: bool, **flags: Any) -> None:
-    """Read captures into a trace: Arrow tables of packets and flows ("-" is standard input)."""
+def ingest(
+    captures: tuple[str, ...], out: Path, layer: str | None, keep_going: bool, as_json: bool, **flags: Any
+) -> None:
+    """Read captures into a trace: Arrow tables of packets and flows, in order of time.
+
+    CAPTURE is a file, a URL, "-" (standard input), a folder with captures anywhere below it, or a quoted pattern such
+    as 'tap/*.pcap.gz'. An interrupted ingest of several captures resumes when the same command is given again.
+    """
     from traces.describe import describe
     from traces.intake import choose
     from traces.store import ingest as run
@@ -66,15 +74,16 @@ def ingest(captures: tuple[str, ...], out: Path, layer: str | None, as_json: boo
 
     choices = choose(**flags)
     with _progress("ingest", "B") as progress:
-        run(captures, out, layer=layer or "outer", progress=progress, choices=choices)
+        options: dict[str, Any] = {"layer": layer or "outer", "keep_going": keep_going, "choices": choices}
+        run(captures, out, progress=progress, say=_note, **options)
     _show(describe(open_trace(out)), as_json, _print_facts)
 
 
 @cli.command()
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace")
 @_layer
 @_json
-def inspect(trace: Path, layer: str | None, as_json: bool) -> None:
+def inspect(trace: str, layer: str | None, as_json: bool) -> None:
     """Say what a trace holds, what was skipped and why."""
     from traces.describe import describe
 
@@ -82,12 +91,12 @@ def inspect(trace: Path, layer: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace")
 @click.option("--timeout", "timeouts", default=_FLOWLET_TIMEOUTS, show_default=True, help="Flowlet timeouts.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write every flowlet to this Parquet file.")
 @_layer
 @_json
-def flowlets(trace: Path, timeouts: str, out: Path | None, layer: str | None, as_json: bool) -> None:
+def flowlets(trace: str, timeouts: str, out: Path | None, layer: str | None, as_json: bool) -> None:
     """Count flowlets and their sizes at any list of timeouts."""
     from analyzer.flowlet_report import flowlet_report
 
@@ -98,7 +107,7 @@ def flowlets(trace: Path, timeouts: str, out: Path | None, layer: str | None, as
 
 
 @cli.command()
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace")
 @click.option(
     "--scenario", type=click.Path(path_type=Path), help="Scenario file; the flags below override nothing in it."
 )
@@ -113,7 +122,7 @@ def flowlets(trace: Path, timeouts: str, out: Path | None, layer: str | None, as
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @_layer
 @_json
-def forecast(trace: Path, out: Path, layer: str | None, as_json: bool, scenario: Path | None, **flags: Any) -> None:
+def forecast(trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, **flags: Any) -> None:
     """Forecast delay, loss and balance of a trace under several policies, timeouts and seeds."""
     from analyzer.forecast import forecast as run
     from reports.page import write_report
@@ -218,10 +227,15 @@ def _step(console: Console, command: str) -> None:
     console.print(f"\n$ {command}", style="bold", markup=False)
 
 
-def _open(path: Path, layer: str | None = None) -> Trace:
+def _open(path: str | Path, layer: str | None = None) -> Trace:
     from traces.store import open_trace
 
-    return open_trace(path, layer=layer)
+    return open_trace(path, layer=layer, say=_note)
+
+
+def _note(text: str) -> None:
+    """A line on stderr that is no error."""
+    click.echo(f"segcast: {' '.join(text.split())}", err=True)
 
 
 def _durations(text: str) -> list[int]:
@@ -366,8 +380,8 @@ def main() -> None:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except MemoryError as error:
         _fail(f"out of memory: {error or 'the trace is too large for this machine'}")
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; nothing was left half-written", _INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:
+        _fail(str(error) or "interrupted; nothing was left half-written", _INTERRUPTED)
 
 
 def _fail(text: str, code: int = 2) -> None:

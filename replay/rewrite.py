@@ -120,7 +120,7 @@ class _Tally:
         self.refusals: list[Refusal] = []
 
     def refuse(
-        self, source: Path, rows: Rows, ip_bytes: NDArray[np.int64], refused: NDArray[np.bool_], why: str
+        self, source: Path | str, rows: Rows, ip_bytes: NDArray[np.int64], refused: NDArray[np.bool_], why: str
     ) -> None:
         """Count, and name the first, of the rows marked in `refused`."""
         self.skipped[why] += int(refused.sum())
@@ -138,7 +138,7 @@ class _Tally:
 def rewrite_schedule(
     schedule: pa.Table,
     flows: pa.Table,
-    sources: Sequence[Path],
+    sources: Sequence[Path | str],
     encapsulation: Encapsulation,
     hosts: Hosts,
     out: Path,
@@ -234,7 +234,7 @@ def _earlier(out: Path) -> list[str]:
 
 
 def _extent(
-    source: Path,
+    source: Path | str,
     batch: FrameBatch,
     decoded: Headers,
     rows: Rows,
@@ -261,7 +261,7 @@ def _extent(
 
 
 def _admit(
-    source: Path,
+    source: Path | str,
     rows: Rows,
     kept: NDArray[np.int64],
     total: NDArray[np.int64],

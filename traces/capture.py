@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from traces import framing
 from traces.bytesource import ByteSource
-from traces.errors import DamagedCapture, InputError
+from traces.errors import Damage, DamagedCapture, InputError
 from traces.formats import (
     BadBlockError,
     PcapHeader,
@@ -51,20 +51,27 @@ class FrameBatch(NamedTuple):
 
 
 def read_frames(
-    path: str | Path, buffer_bytes: int = BUFFER_BYTES, batch_frames: int = BATCH_FRAMES, *, digest: bool = False
+    path: str | Path,
+    buffer_bytes: int = BUFFER_BYTES,
+    batch_frames: int = BATCH_FRAMES,
+    *,
+    digest: bool = False,
+    keep_going: bool = False,
 ) -> CaptureReader:
     """Open a capture ("-" is stdin) as an iterator of `FrameBatch`; `digest` also computes the file's SHA-256.
 
     Raises InputError if it is no capture or cannot be opened; DamagedCapture, after everything before the damage was
-    yielded, if it is truncated or corrupt.
+    yielded, if it is truncated or corrupt, unless `keep_going`.
     """
-    return CaptureReader(path, buffer_bytes, batch_frames, digest)
+    return CaptureReader(path, buffer_bytes, batch_frames, digest, keep_going)
 
 
 class CaptureReader:
     """Iterates over the frames of one capture, and knows what its headers said so far."""
 
-    def __init__(self, path: str | Path, buffer_bytes: int, batch_frames: int, digest: bool) -> None:
+    def __init__(
+        self, path: str | Path, buffer_bytes: int, batch_frames: int, digest: bool, keep_going: bool = False
+    ) -> None:
         """Open and recognise the capture; see `read_frames`."""
         self.path = str(path)
         self.frames = 0
@@ -72,6 +79,9 @@ class CaptureReader:
         self.snaplens: set[int] = set()
         self.resolutions_ns: set[float] = set()
         self.format = "pcap"
+        self.damages: list[Damage] = []
+        self.drops: dict[str, int] = {}
+        self._keep_going = keep_going
         self._source = ByteSource(path, buffer_bytes, _HEADROOM, digest)
         self._batch_frames = batch_frames
         self._data, self._position, self._end = np.empty(0, np.uint8), 0, 0
@@ -91,7 +101,13 @@ class CaptureReader:
 
     def __next__(self) -> FrameBatch:
         """The next batch; the arrays of the one before are overwritten."""
-        return next(self._batches)
+        try:
+            return next(self._batches)
+        except DamagedCapture as error:
+            self.damages.append(Damage(error.offset, error.reason))
+            if self._keep_going:
+                raise StopIteration from None
+            raise
 
     def __enter__(self) -> CaptureReader:
         """As a context manager the capture is closed on the way out."""

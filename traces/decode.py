@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,11 +11,11 @@ import numpy.typing as npt
 from traces import ip, link, tunnels
 from traces.capture import FrameBatch
 from traces.errors import InputError
-from traces.fragments import Fragments, Passed, no_passed
+from traces.fragments import Fragments, FragmentTable, Passed, no_passed
 from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_PORTS, HAS_SEGMENTS, HAS_TCP, Headers
 from traces.link import REASONS
 from traces.rare import locate_rare
-from traces.segments import SegmentLists
+from traces.segments import SegmentLists, SegmentTable
 from traces.tunnels import TUNNELS
 
 __all__ = [
@@ -93,6 +94,22 @@ class Decoder:
         self._fragments.without_first = 0
         self._tally = _Tally()
         return found
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that later frames depend on, by name; `restore` goes on from there."""
+        return {
+            **{f"lists_{name}": array for name, array in self.segment_lists.table_now._asdict().items()},
+            **{f"fragments_{name}": array for name, array in self._fragments.table._asdict().items()},
+            "layers": self._tally.layers,
+            "counts": np.array([self._tally.deeper, self._fragments.without_first]),
+        }
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from a `state`."""
+        self.segment_lists.table_now = SegmentTable._make(state[f"lists_{name}"] for name in SegmentTable._fields)
+        self._fragments.table = FragmentTable._make(state[f"fragments_{name}"] for name in FragmentTable._fields)
+        self._tally.layers = state["layers"]
+        self._tally.deeper, self._fragments.without_first = (int(count) for count in state["counts"])
 
 
 class _Tally:

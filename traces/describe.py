@@ -57,13 +57,13 @@ def describe(trace: Trace) -> dict[str, Any]:
         "ip_versions": _by(flows, "ip_version", {4: "ipv4", 6: "ipv6"}),
         "link_types": _link_types(sources),
         "layer": trace.layer,
-        "tunnels": _summed(sources, "tunnels"),
-        "tunnels_unread": _summed(sources, "tunnels_unread"),
+        "tunnels": _ordered(trace.info["tunnels"]),
+        "tunnels_unread": _ordered(trace.info["tunnels_unread"]),
         "segment_lists": trace.info["segment_lists"],
-        "segment_lists_unread": _summed(sources, "segment_lists_unread"),
-        "fragments_without_first": sum(s["fragments_without_first"] for s in sources),
+        "segment_lists_unread": _ordered(trace.info["segment_lists_unread"]),
+        "fragments_without_first": trace.info["fragments_without_first"],
         "packets_without_ip": sum(trace.info["skipped"].values()),
-        "skipped": dict(sorted(trace.info["skipped"].items(), key=lambda item: -item[1])),
+        "skipped": _ordered(trace.info["skipped"]),
         "truncated_packets": truncated,
         "truncated_share": truncated / packets if packets else None,
         "one_sided_flows": one_sided,
@@ -79,6 +79,7 @@ def describe(trace: Trace) -> dict[str, Any]:
         "handshake_rtt_median_ns": _whole(flows["handshake_rtt_ns"].median()),
         "anonymized": trace.info["anonymized"],
         "offload_split": trace.info["offload_split"],
+        "left_out": trace.info["left_out"],
         "findings": trace.info["findings"],
         "top_talkers": _talkers(flows),
         "sources": [
@@ -95,20 +96,17 @@ def describe(trace: Trace) -> dict[str, Any]:
                 "longest_captured_bytes": s["longest_captured_bytes"],
                 "clock_resolution_ns": max(s["clock_resolutions_ns"], default=None),
                 "clock_unit_seen_ns": s["clock_unit_seen_ns"],
-                "damage": s["damage"],
+                "drops": s["drops"],
+                "damages": s["damages"],
             }
             for s in sources
         ],
     }
 
 
-def _summed(sources: list[dict[str, Any]], name: str) -> dict[str, int]:
-    """Counts by name over all sources, most first."""
-    sums: dict[str, int] = {}
-    for source in sources:
-        for key, count in source[name].items():
-            sums[key] = sums.get(key, 0) + count
-    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+def _ordered(counts: dict[str, int]) -> dict[str, int]:
+    """Counts by name, most first."""
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _known(values: Iterable[int | None]) -> list[int]:

@@ -8,6 +8,8 @@ SegcastError
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class SegcastError(Exception):
     """Base of every error a user can cause; its text is one line saying what, where and how to mend."""
@@ -27,6 +29,15 @@ class DamagedCapture(InputError):
         self.path = path
         self.offset = offset
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A damaged place of a capture: its byte, what is wrong there, and the byte where reading went on, if it did."""
+
+    offset: int
+    reason: str
+    resumed_at: int | None = None
 
 
 class CheckFailed(SegcastError):

@@ -8,7 +8,8 @@ addresses that collide; ids do not depend on it.
 from __future__ import annotations
 
 import secrets
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -263,6 +264,25 @@ class Flows:
             if self._kept_count > self._limit:
                 self._drop_replaced()
 
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that later packets depend on, by name; `restore` goes on from there."""
+        self._drop_replaced()
+        ((flow, place, ns),) = self._kept
+        return {
+            **{f"table_{name}": array for name, array in self.table._asdict().items()},
+            **{f"pool_{name}": array for name, array in self.pool._asdict().items()},
+            "kept_flow": flow,
+            "kept_place": place,
+            "kept_ns": ns,
+        }
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from a `state`."""
+        self.table = FlowTable._make(state[f"table_{name}"] for name in FlowTable._fields)
+        self.pool = tcp.Connections._make(state[f"pool_{name}"] for name in tcp.Connections._fields)
+        self._kept = [(state["kept_flow"], state["kept_place"], state["kept_ns"])]
+        self._kept_count = len(state["kept_flow"])
+
     def _grow(self) -> None:
         old = self.table
         count = len(old.reverse)
@@ -282,6 +302,7 @@ class Flows:
 
     def _drop_replaced(self) -> None:
         """Keep the last sample of each flow and place only; this changes no result."""
+        self._kept.append((np.empty(0, np.uint32), np.empty(0, np.uint32), np.empty(0, np.int64)))
         flow, place, ns = (np.concatenate(parts) for parts in zip(*self._kept, strict=True))
         key = flow.astype(np.uint64) * np.uint64(tcp.SAMPLES) + place
         _, last = np.unique(key[::-1], return_index=True)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,8 +19,11 @@ from pathlib import Path
 from typing import Final
 
 from traces.errors import InputError
+from traces.locations import is_url
 
 _ASIDE: Final = ".segcast-"
+_PARTIAL: Final = f"{_ASIDE}partial"
+CHECKPOINT: Final = "checkpoint.json"  # what makes an unfinished output worth keeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +115,18 @@ def refuse_inputs(target: Path, inputs: Iterable[str | Path]) -> None:
     """Raise InputError if one of `inputs` is `target` or lies in it: to write there would destroy it."""
     real = os.path.realpath(target)
     for path in inputs:
-        if Path(os.path.realpath(path)).is_relative_to(real):
+        if not is_url(path) and Path(os.path.realpath(path)).is_relative_to(real):
             raise InputError(f"{target}: holds {printable(path)}, which is read; choose another --out")
 
 
 @contextlib.contextmanager
-def new_folder(target: Path, *, marker: str, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
+def new_folder(
+    target: Path, *, marker: str, inputs: Iterable[str | Path] = (), resumable: bool = False
+) -> Iterator[Path]:
     """A folder to write into, beside `target`; takes its place when the block ends, is removed when it fails.
+
+    If `resumable`, it is kept when the block fails but has put a file CHECKPOINT beside it: the next call for `target`
+    gives it again, as it was left. It is not resumable while another process writes there, see `resumes`.
 
     A `target` that exists is replaced if it is empty, or of the kind that `marker` marks and holds nothing else. If it
     is a link, what it leads to is replaced. Raises InputError if it is anything else, is or holds the current folder,
@@ -135,9 +144,14 @@ def new_folder(target: Path, *, marker: str, inputs: Iterable[str | Path] = ()) 
             _recover(real)
             _refuse_foreign(target, real, kind)
             refuse_inputs(target, inputs)
-            aside.mkdir()
-            lock = _locked(aside)
-            (aside / "new").mkdir()
+            if resumable:
+                lock = _claimed(real)
+            if lock >= 0:
+                aside = _partial(real)
+            else:
+                aside.mkdir()
+                lock = _locked(aside)
+            (aside / "new").mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"{target}: cannot write there: {error.strerror}; choose another --out") from None
         yield aside / "new"
@@ -179,18 +193,81 @@ def _swap(aside: Path, real: Path) -> None:
 
 
 def _settle(aside: Path, real: Path) -> None:
-    """Remove `aside`; if `real` was moved there and nothing took its place, put it back first."""
+    """Remove `aside`, unless it can be resumed; if `real` was moved there and nothing took its place, put it back."""
+    if not _put_back(aside, real):
+        return  # better hidden than lost
+    if resumes(aside / "new") and (aside / CHECKPOINT).is_file() and (aside / "new").is_dir():
+        shutil.rmtree(aside / "old", ignore_errors=True)
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_back(aside: Path, real: Path) -> bool:
+    """If `real` was moved to `aside` and nothing took its place, put it back; whether none is left to be."""
     with contextlib.suppress(OSError):
         if (aside / "old").exists() and not real.exists():
             (aside / "old").rename(real)
-    if (aside / "old").exists() and not real.exists():
-        return  # it could not be put back: better hidden than lost
-    shutil.rmtree(aside, ignore_errors=True)
+    return real.exists() or not (aside / "old").exists()
+
+
+def resumes(folder: Path) -> bool:
+    """Whether a folder of `new_folder` is kept if it has a CHECKPOINT beside it when its block fails."""
+    return folder.parent.name.endswith(_PARTIAL)
+
+
+def _partial(real: Path) -> Path:
+    return real.with_name(f".{real.name}{_PARTIAL}")
+
+
+def _claimed(real: Path) -> int:
+    """The lock of the resumable folder beside `real`, made if need be; -1 if it cannot be ours alone.
+
+    Nobody else may be able to write there: what lies in it is believed.
+    """
+    partial = _partial(real)
+    made = False
+    with contextlib.suppress(FileExistsError):
+        partial.mkdir(mode=0o700)
+        made = True
+    lock = _locked(partial) if _private(partial) else -1
+    if lock < 0:
+        if made:
+            with contextlib.suppress(OSError):
+                partial.rmdir()
+        return -1
+    if not _private(partial) or os.fstat(lock).st_ino != partial.lstat().st_ino or not _put_back(partial, real):
+        os.close(lock)
+        return -1
+    for entry in partial.iterdir():
+        if entry.name == "old" or not (partial / CHECKPOINT).is_file():
+            _remove(entry)
+    return lock
+
+
+def _private(folder: Path) -> bool:
+    """Whether `folder` is a real folder of this user's, which nobody else can enter."""
+    try:
+        state = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder with what is in it, as far as that goes."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _locked(folder: Path) -> int:
     """A descriptor that locks `folder` until it is closed or the process ends; -1 where nothing can be locked."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return -1
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -202,7 +279,8 @@ def _locked(folder: Path) -> int:
 def _recover(real: Path) -> None:
     """Settle what killed processes left beside `real`; folders of live ones are locked."""
     for aside in real.parent.iterdir():
-        if aside.name.startswith(f".{real.name}{_ASIDE}") and aside.is_dir() and not aside.is_symlink():
+        mine = aside.name.startswith(f".{real.name}{_ASIDE}") and not aside.name.endswith(_PARTIAL)
+        if mine and aside.is_dir() and not aside.is_symlink():
             lock = _locked(aside)
             if lock >= 0:
                 _settle(aside, real)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +12,10 @@ import numpy.typing as npt
 
 from traces import offload, quality, tcp
 from traces.anonymize import AddressKey, read_key
-from traces.capture import FrameBatch
 from traces.errors import InputError
 from traces.flows import Flows
 from traces.ip import HAS_IP, Headers
+from traces.merge import MergedBatch
 from traces.packets import Chunk, PacketWriter
 from traces.quality import Quality
 from traces.units import rate_bps
@@ -83,10 +84,10 @@ class Intake:
         self._mss = np.empty(0, np.uint16)
         self._limit_bytes = np.empty(0, np.uint16)
 
-    def take(self, batch: FrameBatch, headers: Headers, file: int, chunk: Chunk, writer: PacketWriter) -> Chunk:
+    def take(self, merged: MergedBatch, headers: Headers, chunk: Chunk, writer: PacketWriter) -> Chunk:
         """Make rows of a batch whose headers are the next of `chunk`; the chunk to go on with."""
+        batch = merged.frames
         duplicate = self.quality.add(batch, headers)
-        kept = None
         if self._choices.drop_duplicates and duplicate.any():
             kept = np.flatnonzero(~duplicate)
             for column in headers:
@@ -94,10 +95,9 @@ class Intake:
             headers = Headers._make(column[: len(kept)] for column in headers)
             rows = {name: getattr(batch, name)[kept] for name in batch._fields if name not in ("data", "frame_number")}
             batch = batch._replace(**rows)
-        here = chunk.take(batch, file)
+            merged = MergedBatch(batch, merged.file[kept], merged.frame_number[kept], merged.files)
+        here = chunk.take(merged)
         columns = {name: column[here] for name, column in chunk.columns.items()}
-        if kept is not None:
-            columns["frame_number"][:] = kept + batch.frame_number
         columns["split"][:] = 0
         count = len(batch.start)
         self.rows += count
@@ -152,6 +152,20 @@ class Intake:
         cut = (pieces.split > 0) & (headers.valid[pieces.row] & HAS_IP != 0)
         np.maximum.at(stats[:, 1], flow[cut], pieces.time_ns[cut])
         self.rows += int(later.sum())
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that later rows depend on, by name; `restore` goes on from there."""
+        return {
+            "rows": np.array([self.rows]),
+            **{f"flows_{name}": array for name, array in self.flows.state().items()},
+            **{f"quality_{name}": array for name, array in self.quality.state().items()},
+        }
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from a `state`."""
+        self.rows = int(state["rows"][0])
+        for part, whole in (("flows_", self.flows), ("quality_", self.quality)):
+            whole.restore({name.removeprefix(part): a for name, a in state.items() if name.startswith(part)})
 
     def findings(self, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The findings at the end, worst first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.capture import BATCH_FRAMES, FrameBatch
+from traces.capture import BATCH_FRAMES
 from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_SEGMENTS, HAS_TCP, Headers, allocate
+from traces.merge import MergedBatch
 from traces.schema import PACKETS
 
 GROUP_ROWS: Final = 1 << 17
@@ -66,16 +68,17 @@ class Chunk:
         """Views of the next `rows` rows, for `decode_batch` to fill."""
         return Headers._make(column[self.rows : self.rows + rows] for column in self.headers)
 
-    def take(self, batch: FrameBatch, file: int) -> slice:
-        """Copy what the capture says about the frames whose headers were filled last; the rows they take."""
-        rows = len(batch.start)
+    def take(self, batch: MergedBatch) -> slice:
+        """Copy what the captures say about the frames whose headers were filled last; the rows they take."""
+        frames = batch.frames
+        rows = len(frames.start)
         here = slice(self.rows, self.rows + rows)
-        self.columns["file"][here] = file
-        self.columns["frame_number"][here] = np.arange(batch.frame_number, batch.frame_number + rows)
-        self.columns["file_offset"][here] = batch.file_offset
-        self.columns["time_ns"][here] = batch.time_ns
-        self.columns["wire_bytes"][here] = batch.wire
-        self.columns["captured_bytes"][here] = batch.captured
+        self.columns["file"][here] = batch.file
+        self.columns["frame_number"][here] = batch.frame_number
+        self.columns["file_offset"][here] = frames.file_offset
+        self.columns["time_ns"][here] = frames.time_ns
+        self.columns["wire_bytes"][here] = frames.wire
+        self.columns["captured_bytes"][here] = frames.captured
         self.rows += rows
         return here
 
@@ -103,14 +106,14 @@ class Chunk:
 class PacketWriter:
     """Writes chunks to `folder/part-NNNNN.parquet` in a thread, in order; at most two wait at a time."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start the thread; `folder` exists."""
-        self.parts: list[dict[str, Any]] = []
+    def __init__(self, folder: Path, parts: Iterable[dict[str, Any]] = ()) -> None:
+        """Start the thread; `folder` exists, and holds `parts`, which are whole."""
+        self.parts: list[dict[str, Any]] = list(parts)
         self._folder = folder
         self._writer: pq.ParquetWriter | None = None
         self._error: BaseException | None = None
         self._free: queue.Queue[Chunk] = queue.Queue()
-        self._full: queue.Queue[Chunk | None] = queue.Queue()
+        self._full: queue.Queue[Chunk | threading.Event | None] = queue.Queue()
         for _ in range(_CHUNKS):
             self._free.put(Chunk())
         self._thread = threading.Thread(target=self._work, name="segcast-write", daemon=True)
@@ -128,6 +131,14 @@ class PacketWriter:
         """Have a chunk written; it comes back by `chunk`."""
         self._full.put(chunk)
 
+    def end_part(self) -> None:
+        """Wait until everything is written and the part is whole; raises what the thread ran into."""
+        whole = threading.Event()
+        self._full.put(whole)
+        whole.wait()
+        if self._error is not None:
+            raise self._error
+
     def close(self) -> None:
         """Wait until everything is written; raises what the thread ran into."""
         self._full.put(None)
@@ -137,13 +148,19 @@ class PacketWriter:
 
     def _work(self) -> None:
         try:
-            while (chunk := self._full.get()) is not None:
+            while (item := self._full.get()) is not None:
                 if self._error is None:
                     try:
-                        self._write(chunk)
+                        if isinstance(item, Chunk):
+                            self._write(item)
+                        else:
+                            self._end()
                     except BaseException as error:
                         self._error = error
-                self._free.put(chunk)
+                if isinstance(item, Chunk):
+                    self._free.put(item)
+                else:
+                    item.set()
             if self._error is None and not self.parts:
                 self._open()
         finally:
@@ -159,9 +176,13 @@ class PacketWriter:
         self._writer.write_batch(chunk.arrow())
         self.parts[-1]["rows"] += chunk.rows
 
-    def _open(self) -> None:
+    def _end(self) -> None:
         if self._writer is not None:
             self._writer.close()
+        self._writer = None
+
+    def _open(self) -> None:
+        self._end()
         name = f"part-{len(self.parts):05}.parquet"
         self.parts.append({"name": name, "rows": 0})
         self._writer = pq.ParquetWriter(

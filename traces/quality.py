@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from traces import tcp
 from traces.capture import FrameBatch
-from traces.duplicates import find_duplicates, nothing_seen
+from traces.duplicates import Recent, find_duplicates, nothing_seen
 from traces.flows import Flows
 from traces.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from traces.jit import kernel
@@ -64,6 +64,15 @@ class Quality:
             batch.data, batch.start, batch.captured, headers, batch.time_ns, self._recent, duplicate
         )
         return duplicate
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that later packets depend on, by name; `restore` goes on from there."""
+        return {"counts": np.array([self.duplicates, self.cut_headers]), **self._recent._asdict()}
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from a `state`."""
+        self.duplicates, self.cut_headers = (int(count) for count in state["counts"])
+        self._recent = Recent._make(state[name] for name in Recent._fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Table:
 
 PACKETS: Final = Table(
     "packets",
-    "a frame of a capture, in capture order",
+    "a frame of a capture, in order of time; each capture keeps its own order",
     (
         Column("file", pa.uint16(), "index into the source files of `trace.json`"),
         Column("frame_number", pa.uint64(), "1-based number in its file, as Wireshark counts"),

@@ -1,4 +1,4 @@
-"""Makes traces of captures: reads, decodes and writes at the same time, and puts the folder in place at the end."""
+"""Makes traces of captures: reads, merges, decodes and writes at the same time; the folder appears at the end."""
 
 from __future__ import annotations
 
@@ -10,29 +10,37 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import platformdirs
 import pyarrow.parquet as pq
 
+from traces import checkpoint, locations
 from traces.bytesource import STDIN
 from traces.capture import CaptureReader, read_frames
+from traces.checkpoint import Checkpoints
 from traces.decode import OUTER, Decoder
 from traces.errors import DamagedCapture, InputError
 from traces.flowtable import flow_table
-from traces.folders import check_name, new_folder
+from traces.folders import check_name, new_folder, resumes
+from traces.inputs import Head, Inputs, is_pipe, list_inputs
 from traces.intake import AS_CAPTURED, Choices, Intake
 from traces.jit import source_digest
+from traces.merge import Ended, Merge
 from traces.packets import PacketWriter
 from traces.schema import SCHEMA_VERSION
-from traces.survey import Survey
+from traces.survey import Survey, Surveys
 from traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
 
-Progress = Callable[[int, int], None]
+__all__ = ["ingest", "is_pipe", "open_trace"]
 
-_MOST_FILES: Final = 1 << 16
+Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
+
 _STALE_SECONDS: Final = 30 * 24 * 3600
+_BEFORE: Final = "the {packets} packets before it are in {folder}"
 
 
 def ingest(
@@ -43,63 +51,66 @@ def ingest(
     progress: Progress | None = None,
     keep_going: bool = False,
     choices: Choices = AS_CAPTURED,
+    say: Say | None = None,
+    checkpoint_rows: int = checkpoint.ROWS,
 ) -> Trace:
-    """Make the trace folder `out` of `captures` ("-" is stdin), file after file; the trace, opened.
+    """Make the trace folder `out` of `captures`, merged by time; the trace, opened.
 
-    `layer` ("outer", "inner") says which IP header counts where tunnels nest them.
+    `captures` are files, URLs, pipes, "-" for stdin, folders and patterns, see `inputs.list_inputs`. `layer` ("outer",
+    "inner") says which IP header counts where tunnels nest them.
 
     An existing trace is replaced, anything else is not. `progress(done_bytes, total_bytes)` is called as the stored
-    bytes are read; the total is 0 if a capture's size is unknown. Raises InputError before anything is written if a
-    capture or `out` cannot be used. If a capture is damaged, everything readable is kept and the damage is noted in
-    `trace.json`; then DamagedCapture is raised, unless `keep_going`.
+    bytes are read; the total is 0 if a capture's size is unknown. `say` gets lines for the user: what was left out,
+    where the ingest resumes, damage. Raises InputError before anything is written if a capture or `out` cannot be used.
+    If a capture is damaged, everything before that is kept and the other captures are read; then DamagedCapture is
+    raised. With `keep_going` reading goes on after the damage, too, and nothing is raised. `trace.json` lists it all.
+
+    Of several captures those that are done are kept when the ingest is interrupted, at least `checkpoint_rows` rows at
+    a time, and the same call goes on after them: the trace is the same to the byte.
     """
-    if not captures:
-        raise InputError("no capture given; name at least one pcap or pcapng file")
-    if len(captures) > _MOST_FILES:
-        raise InputError(f"{len(captures)} captures given, at most {_MOST_FILES} make a trace; merge some first")
-    if sum(str(path) == STDIN for path in captures) > 1:
-        raise InputError("-: stdin can be read once only; give it once")
-    named = [path for path in captures if str(path) != STDIN]
-    for path in named:
-        check_name(path)
-    total = _total_bytes(captures)
-    target = Path(out)
-    try:
-        with new_folder(target, marker=TRACE_FILE, inputs=named) as folder:
-            info = _write(captures, folder, Decoder(layer), progress, total, choices)
-            (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written: {error}; make room or choose another --out") from None
-    trace = load(target)
+    inputs = list_inputs(captures)
+    trace = _make(inputs, Path(out), layer, progress, keep_going, choices, say, checkpoint_rows)
+    damages = [(source, damage) for source in trace.sources for damage in source.damages]
+    if say and (keep_going or len(damages) > 1):
+        for source, damage in damages:
+            place = f"; read on at byte {damage.resumed_at}" if damage.resumed_at is not None else ""
+            say(f"warning: {source.path}: damaged at byte {damage.offset}: {damage.reason}{place}")
     if not keep_going:
         _raise_damage(trace)
     return trace
 
 
-def open_trace(path: str | Path, *, layer: str | None = None, progress: Progress | None = None) -> Trace:
-    """The trace in a folder, or that of a capture, which is ingested into the user's cache on the way.
+def open_trace(
+    path: str | Path, *, layer: str | None = None, progress: Progress | None = None, say: Say | None = None
+) -> Trace:
+    """The trace in a folder, or that of captures, which are ingested into the user's cache on the way.
 
-    `layer` is that of `ingest`, and must be that of the trace if it exists.
+    The captures are what `path` means to `ingest`: a file, a URL, a folder of captures, a pattern. `layer`, `progress`
+    and `say` are those of `ingest`; the layer must be that of the trace if it exists.
 
     The trace of a pipe ("-" is stdin) lives as long as the process.
 
     Raises InputError for what is neither, and DamagedCapture for a damaged capture (ingest it on purpose to go on).
     """
-    check_name(path)
-    path = Path(path)
-    if path.is_dir():
-        trace = load(path)
-        if layer not in (None, trace.layer):
-            raise InputError(f"{path}: holds the {trace.layer} layer; ingest its captures again with --layer {layer}")
-        return trace
+    if not locations.is_url(path):
+        check_name(path)
+        if Path(path).is_dir() and (_is_trace(Path(path)) or not _holds_captures(path)):
+            trace = load(Path(path))
+            if layer not in (None, trace.layer):
+                raise InputError(
+                    f"{path}: holds the {trace.layer} layer; ingest its captures again with --layer {layer}"
+                )
+            return trace
     layer = layer or OUTER
+    inputs = list_inputs([path])
+    options = (layer, progress, False, AS_CAPTURED, say, checkpoint.ROWS)
     if is_pipe(path):
         root = Path(tempfile.mkdtemp(prefix="segcast-"))
         atexit.register(shutil.rmtree, root, ignore_errors=True)
-        trace = ingest([path], root / "stdin.trace", layer=layer, progress=progress, keep_going=True)
+        trace = _make(inputs, root / "stdin.trace", *options)
         _raise_damage(trace, "segcast ingest keeps the {packets} packets before it")
         return trace
-    folder = _cached_folder(path, layer)
+    folder = _cached_folder(path, inputs, layer)
     if folder.is_dir():
         try:
             trace = load(folder)
@@ -110,104 +121,198 @@ def open_trace(path: str | Path, *, layer: str | None = None, progress: Progress
             raise
         except InputError:
             shutil.rmtree(folder, ignore_errors=True)
-    return ingest([path], folder, layer=layer, progress=progress)
+    trace = _make(inputs, folder, *options)
+    _raise_damage(trace)
+    return trace
 
 
-def _raise_damage(trace: Trace, then: str = "the {packets} packets before it are in {folder}") -> None:
-    for source in trace.info["sources"]:
-        if source["damage"]:
-            rest = then.format(packets=source["packets"], folder=trace.folder)
-            raise DamagedCapture(source["path"], source["damage"]["offset"], f"{source['damage']['reason']}; {rest}")
+def _is_trace(folder: Path) -> bool:
+    """Whether a folder means to be a trace, whole or not."""
+    return any((folder / name).exists() for name in (TRACE_FILE, PACKETS_FOLDER, FLOWS_FILE))
 
 
-def is_pipe(path: str | Path) -> bool:
-    """Whether `path` can be read once only."""
-    return str(path) == STDIN or Path(path).is_fifo() or Path(path).is_char_device()
+def _holds_captures(folder: str | Path) -> bool:
+    try:
+        return bool(list_inputs([folder]).heads)
+    except InputError:
+        return False
 
 
-def _total_bytes(captures: Sequence[str | Path]) -> int:
-    """Bytes as stored of all captures, 0 if one is a pipe; opens each, so that a wrong one is told at once."""
-    total, known = 0, True
-    for path in captures:
-        if is_pipe(path):
-            known = False
-            continue
-        with read_frames(path, batch_frames=1) as reader:
-            total += reader.total_bytes
-    return total if known else 0
+def _raise_damage(trace: Trace, then: str = _BEFORE) -> None:
+    """Raise DamagedCapture for the first damage of a trace, if there is any; it says how many other captures are so."""
+    damaged = [source for source in trace.sources if source.damages]
+    if not damaged:
+        return
+    first, damage = damaged[0], damaged[0].damages[0]
+    if len(damaged) > 1:
+        then = f"so are {len(damaged) - 1} more of the captures; what precedes is in {trace.folder}"
+    elif len(trace.sources) > 1:
+        then += ", with those of the other captures"
+    rest = then.format(packets=first.packets, folder=trace.folder)
+    raise DamagedCapture(str(first.path), damage.offset, f"{damage.reason}; {rest}")
 
 
-def _write(
-    captures: Sequence[str | Path],
-    folder: Path,
-    decoder: Decoder,
+def _make(
+    inputs: Inputs,
+    target: Path,
+    layer: str,
     progress: Progress | None,
-    total: int,
+    keep_going: bool,
     choices: Choices,
-) -> dict[str, Any]:
-    """Read every capture and write the tables into `folder`; the contents of `trace.json`."""
-    (folder / PACKETS_FOLDER).mkdir()
-    writer = PacketWriter(folder / PACKETS_FOLDER)
-    intake = Intake(choices)
-    sources = []
-    done = 0
+    say: Say | None,
+    checkpoint_rows: int,
+) -> Trace:
+    """As `ingest`, whatever the damage."""
+    decoder = Decoder(layer)
+    if say:
+        _say_what_is_left_out(inputs, say)
+    named = [head.path for head in inputs.heads if head.path != STDIN]
+    making = _Making(inputs, decoder, choices, keep_going, progress)
     try:
-        for file, path in enumerate(captures):
-            before = done
-            report = (lambda n, before=before: progress(before + n, total)) if progress else None
-            with read_frames(path, digest=True) as reader:
-                sources.append(_read_one(reader, file, decoder, writer, intake, report))
-                done += reader.bytes_read
-    finally:
-        writer.close()
-    pq.write_table(flow_table(intake.flows, choices.key), folder / FLOWS_FILE, compression="zstd")
-    pq.write_table(decoder.segment_lists.table(), folder / SEGMENT_LISTS_FILE, compression="zstd")
-    skipped: dict[str, int] = {}
-    for source in sources:
-        for name, count in source["skipped"].items():
-            skipped[name] = skipped.get(name, 0) + count
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "layer": decoder.layer,
-        "packets": intake.rows,
-        "flows": len(intake.flows),
-        "segment_lists": len(decoder.segment_lists),
-        **choices.about(),
-        "findings": intake.findings(sources),
-        "skipped": skipped,
-        "sources": sources,
-        "parts": writer.parts,
-    }
+        with new_folder(target, marker=TRACE_FILE, inputs=named, resumable=True) as folder:
+            info = making.run(folder, checkpoint_rows, say)
+            (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error}; make room or choose another --out") from None
+    except KeyboardInterrupt:
+        if making.kept:
+            raise KeyboardInterrupt(
+                f"interrupted; {making.kept} of {len(inputs.heads)} captures are kept aside: "
+                "the same command resumes after them"
+            ) from None
+        raise
+    return load(target)
 
 
-def _read_one(
-    reader: CaptureReader,
-    file: int,
-    decoder: Decoder,
-    writer: PacketWriter,
-    intake: Intake,
-    report: Callable[[int], None] | None,
-) -> dict[str, Any]:
-    """Take one capture to its end or to its damage; its entry in `trace.json`."""
-    survey = Survey()
-    damage = None
-    chunk = writer.chunk()
+def _say_what_is_left_out(inputs: Inputs, say: Say) -> None:
+    if count := inputs.left_out["not_captures"]:
+        say(f"{count} files that are no captures are left out")
+    if count := inputs.left_out["named_twice"]:
+        say(f"{count} captures that were named twice are taken once")
+
+
+class _Making:
+    """One ingest at work."""
+
+    def __init__(
+        self, inputs: Inputs, decoder: Decoder, choices: Choices, keep_going: bool, progress: Progress | None
+    ) -> None:
+        self.kept = 0
+        self._inputs = inputs
+        self._decoder = decoder
+        self._choices = choices
+        self._keep_going = keep_going
+        self._progress = progress
+        self._intake = Intake(choices)
+        self._surveys = Surveys()
+        self._sources: dict[int, dict[str, Any]] = {}
+        self._resumed_bytes = 0
+
+    def run(self, folder: Path, checkpoint_rows: int, say: Say | None) -> dict[str, Any]:
+        """Read every capture and write the tables into `folder`; the contents of `trace.json`."""
+        heads = self._inputs.heads
+        plan, keep = self._plan(), resumes(folder) and not any(head.pipe for head in heads)
+        checkpoints = Checkpoints(folder, plan, checkpoint_rows)
+        done = checkpoints.load(self._state())
+        if done.state is not None:
+            self._restore(done.state)
+            self._sources = done.sources
+            self._resumed_bytes = sum(heads[file].total_bytes for file in done.sources)
+            self.kept = checkpoints.captures_done
+            if say:
+                say(f"resuming after {self.kept} of {len(heads)} captures")
+        writer = PacketWriter(folder / PACKETS_FOLDER, done.parts)
+        try:
+            self._read(writer, checkpoints if keep else None, checkpoints.due)
+        finally:
+            self.kept = checkpoints.captures_done
+            writer.close()
+        intake, decoder = self._intake, self._decoder
+        pq.write_table(flow_table(intake.flows, self._choices.key), folder / FLOWS_FILE, compression="zstd")
+        pq.write_table(decoder.segment_lists.table(), folder / SEGMENT_LISTS_FILE, compression="zstd")
+        sources = [self._sources[file] for file in range(len(heads))]
+        skipped: dict[str, int] = {}
+        for source in sources:
+            for name, count in source["skipped"].items():
+                skipped[name] = skipped.get(name, 0) + count
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "layer": decoder.layer,
+            "packets": intake.rows,
+            "flows": len(intake.flows),
+            "segment_lists": len(decoder.segment_lists),
+            **self._choices.about(),
+            "findings": intake.findings(sources),
+            "left_out": self._inputs.left_out,
+            "skipped": skipped,
+            **decoder.findings(),
+            "sources": sources,
+            "parts": writer.parts,
+        }
+
+    def _read(self, writer: PacketWriter, checkpoints: Checkpoints | None, due: Callable[[int, int], bool]) -> None:
+        """Take all captures to their end or damage. Parts end where a checkpoint is due, whether it is kept or not."""
+        heads, intake = self._inputs.heads, self._intake
+        chunk = writer.chunk()
+        with Merge(heads, self._open, done=self._sources) as merge:
+            for step in merge:
+                if isinstance(step, Ended):
+                    self._sources[step.file] = _source(heads[step.file], step.reader, self._surveys.finish(step.file))
+                    more = len(self._sources) < len(heads)
+                    if step.alone and more and due(intake.rows, len(intake.flows)):
+                        writer.put(chunk)
+                        writer.end_part()
+                        if checkpoints:
+                            checkpoints.save(self._state(), self._sources, writer.parts, intake.rows)
+                        chunk = writer.chunk()
+                else:
+                    headers = self._decoder.decode(step.frames, chunk.next_headers(len(step.file)))
+                    self._surveys.add(step, headers)
+                    chunk = intake.take(step, headers, chunk, writer)
+                    if chunk.full:
+                        writer.put(chunk)
+                        chunk = writer.chunk()
+                if self._progress:
+                    self._progress(self._resumed_bytes + merge.bytes_read, self._inputs.total_bytes)
+        writer.put(chunk)
+
+    def _open(self, file: int, buffer_bytes: int, batch_frames: int) -> CaptureReader:
+        path = self._inputs.heads[file].path
+        return read_frames(path, buffer_bytes, batch_frames, digest=True, keep_going=self._keep_going)
+
+    def _plan(self) -> dict[str, Any]:
+        """What the trace is made of, and how, as JSON: a checkpoint of another plan is of no use."""
+        return {
+            "captures": [] if any(head.pipe for head in self._inputs.heads) else _identities(self._inputs),
+            "layer": self._decoder.layer,
+            "choices": self._choices.about(),
+            "keep_going": self._keep_going,
+        }
+
+    def _state(self) -> checkpoint.State:
+        """Everything that later packets depend on."""
+        return {
+            **{f"decoder_{name}": array for name, array in self._decoder.state().items()},
+            **{f"intake_{name}": array for name, array in self._intake.state().items()},
+        }
+
+    def _restore(self, state: checkpoint.State) -> None:
+        for part, whole in (("decoder_", self._decoder), ("intake_", self._intake)):
+            whole.restore({name.removeprefix(part): a for name, a in state.items() if name.startswith(part)})
+
+
+def _identities(inputs: Inputs) -> list[list[Any]]:
+    """Where each capture is, its size and what changes with it."""
     try:
-        for batch in reader:
-            headers = decoder.decode(batch, chunk.next_headers(len(batch.start)))
-            survey.add(batch, headers)
-            chunk = intake.take(batch, headers, file, chunk, writer)
-            if chunk.full:
-                writer.put(chunk)
-                chunk = writer.chunk()
-            if report:
-                report(reader.bytes_read)
-    except DamagedCapture as error:
-        damage = {"offset": error.offset, "reason": error.reason}
-    writer.put(chunk)
-    stdin = reader.path == STDIN
+        return [[head.place, *locations.identity(head.path)] for head in inputs.heads]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}; check the path") from None
+
+
+def _source(head: Head, reader: CaptureReader, survey: Survey) -> dict[str, Any]:
+    """The entry in `trace.json` of a capture that has ended."""
     return {
-        "path": STDIN if stdin else str(Path(reader.path).resolve()),
+        "path": head.place,
         "bytes": reader.bytes_read,
         "sha256": reader.hexdigest(),
         "format": reader.format,
@@ -217,16 +322,14 @@ def _read_one(
         "snaplens": sorted(reader.snaplens),
         "clock_resolutions_ns": sorted(reader.resolutions_ns),
         "skipped": survey.skipped(),
-        "damage": damage,
+        "drops": dict(reader.drops),
+        "damages": [asdict(damage) for damage in reader.damages],
         **survey.findings(),
-        **decoder.findings(),
     }
 
 
-def _cached_folder(path: Path, layer: str) -> Path:
-    """Where the trace of a capture is kept; traces unused for a month are removed."""
-    with read_frames(path, batch_frames=1):
-        state = path.stat()
+def _cached_folder(path: str | Path, inputs: Inputs, layer: str) -> Path:
+    """Where the trace of captures is kept; traces unused for a month are removed."""
     root = Path(platformdirs.user_cache_dir("segcast")) / "traces"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -235,5 +338,6 @@ def _cached_folder(path: Path, layer: str) -> Path:
     for other in root.iterdir():
         if time.time() - other.stat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(other, ignore_errors=True)
-    key = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{layer}\0{source_digest()}"
-    return root / f"{path.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.trace"
+    key = json.dumps([_identities(inputs), inputs.left_out, layer, source_digest()])
+    name = str(path).rstrip("/").rpartition("/")[2] or "captures"
+    return root / f"{name[:100]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.trace"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from traces.capture import FrameBatch
 from traces.decode import REASONS, Headers
 from traces.jit import kernel
 from traces.link import IP_FOUND, LINK_TYPE, LINK_TYPES
 from traces.linktypes import linktype_name
+from traces.merge import MergedBatch
 
 _STARTED, _PREVIOUS, _FIRST, _LAST, _BACKWARDS, _FURTHEST, _TRUNCATED = 0, 1, 2, 3, 4, 5, 6
 _WIRE, _CAPTURED, _LONGEST, _UNIT, _TIMELESS = 7, 8, 9, 10, 11
@@ -53,6 +53,16 @@ def count_frames(
             counters[_UNIT] //= 10
 
 
+class Surveyed(NamedTuple):
+    """What is looked at of n frames."""
+
+    time_ns: npt.NDArray[np.int64]
+    captured: npt.NDArray[np.uint32]
+    wire: npt.NDArray[np.uint32]
+    reason: npt.NDArray[np.uint8]
+    linktype: npt.NDArray[np.uint16]
+
+
 class Survey:
     """Counts over the frames of one source."""
 
@@ -63,14 +73,15 @@ class Survey:
         self._reasons = np.zeros(256, np.int64)
         self._linktypes = np.zeros(1 << 16, np.int64)
 
-    def add(self, batch: FrameBatch, headers: Headers) -> None:
-        """Count a batch."""
-        count_frames(batch.time_ns, batch.captured, batch.wire, headers.reason, self._counters, self._reasons)
-        low, high = int(batch.linktype.min()), int(batch.linktype.max())
+    def add(self, columns: Surveyed) -> None:
+        """Count frames, in the order of their capture."""
+        count_frames(*columns[:4], self._counters, self._reasons)
+        linktype = columns.linktype
+        low, high = int(linktype.min()), int(linktype.max())
         if low == high:
-            self._linktypes[low] += len(batch.linktype)
+            self._linktypes[low] += len(linktype)
         else:
-            self._linktypes += np.bincount(batch.linktype, minlength=1 << 16)
+            self._linktypes += np.bincount(linktype, minlength=1 << 16)
 
     def skipped(self) -> dict[str, int]:
         """Frames without a readable IP header, by the name of the reason; of link types not read, by each name."""
@@ -105,3 +116,35 @@ class Survey:
             "furthest_step_backwards_ns": c[_FURTHEST],
             "clock_unit_seen_ns": c[_UNIT] if started else None,
         }
+
+
+class Surveys:
+    """A survey of each capture that is being read, whatever order their frames come in."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._surveys: dict[int, Survey] = {}
+
+    def add(self, batch: MergedBatch, headers: Headers) -> None:
+        """Count a batch, each row to its capture."""
+        frames = batch.frames
+        columns = Surveyed(frames.time_ns, frames.captured, frames.wire, headers.reason, frames.linktype)
+        if len(batch.files) == 1:
+            self._of(batch.files[0]).add(columns)
+            return
+        order = np.argsort(batch.file, kind="stable")
+        columns = Surveyed._make(column[order] for column in columns)
+        counts = np.bincount(batch.file)
+        end = 0
+        for file in batch.files:
+            begin, end = end, end + int(counts[file])
+            self._of(file).add(Surveyed._make(column[begin:end] for column in columns))
+
+    def finish(self, file: int) -> Survey:
+        """The survey of a capture that has ended; it is kept no longer."""
+        return self._surveys.pop(file, None) or Survey()
+
+    def _of(self, file: int) -> Survey:
+        if file not in self._surveys:
+            self._surveys[file] = Survey()
+        return self._surveys[file]

@@ -16,8 +16,9 @@ from pydantic import Field
 
 from traces import folders
 from traces.documents import Count, Shape, Whole, check_shape, read_json
-from traces.errors import InputError
+from traces.errors import Damage, InputError
 from traces.folders import check_name
+from traces.locations import is_url
 from traces.parquet import open_table, read_batches, read_table
 from traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, SEGMENT_LISTS, Table
 
@@ -28,7 +29,9 @@ SEGMENT_LISTS_FILE: Final = "segment_lists.parquet"
 _AGAIN: Final = "ingest the captures again"
 
 
-class _PartShape(Shape):
+class PartShape(Shape):
+    """What `trace.json` says of a file of the packets table."""
+
     name: Annotated[str, Field(pattern=r"^part-[0-9]{5,}\.parquet$")]
     rows: Count
 
@@ -36,9 +39,12 @@ class _PartShape(Shape):
 class _DamageShape(Shape):
     offset: Count
     reason: str
+    resumed_at: Count | None
 
 
-class _SourceShape(Shape):
+class SourceShape(Shape):
+    """What `trace.json` says of a capture."""
+
     path: str
     bytes: Count
     sha256: str
@@ -49,11 +55,8 @@ class _SourceShape(Shape):
     snaplens: list[Count]
     clock_resolutions_ns: list[float]
     skipped: dict[str, Count]
-    tunnels: dict[str, Count]
-    tunnels_unread: dict[str, Count]
-    segment_lists_unread: dict[str, Count]
-    fragments_without_first: Count
-    damage: _DamageShape | None
+    damages: list[_DamageShape]
+    drops: dict[str, Count]
     first_ns: Whole | None
     last_ns: Whole | None
     wire_bytes: Count
@@ -91,25 +94,30 @@ class _TraceShape(Shape):
     segment_lists: Count
     packets: Count
     flows: Annotated[int, Field(ge=0, lt=2**32)]
+    left_out: dict[str, Count]
     skipped: dict[str, Count]
+    tunnels: dict[str, Count]
+    tunnels_unread: dict[str, Count]
+    segment_lists_unread: dict[str, Count]
+    fragments_without_first: Count
     duplicates_dropped: bool
     offload_split: _SplitShape | None
     anonymized: _KeyShape | None
     findings: list[_FindingShape]
-    sources: Annotated[list[_SourceShape], Field(min_length=1)]
-    parts: Annotated[list[_PartShape], Field(min_length=1)]
+    sources: Annotated[list[SourceShape], Field(min_length=1)]
+    parts: Annotated[list[PartShape], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One capture a trace was made from; `file` of its packets is its place in the list."""
+    """One capture a trace was made from; `file` of its packets is its place in the list. A URL is a `path` as text."""
 
-    path: Path
+    path: Path | str
     bytes: int
     sha256: str
     packets: int
     linktypes: dict[int, int]
-    damage: tuple[int, str] | None
+    damages: list[Damage]
 
 
 @dataclass(frozen=True)
@@ -139,12 +147,12 @@ class Trace:
         """The captures, in the order of `file`."""
         return [
             Source(
-                Path(s["path"]),
+                s["path"] if is_url(s["path"]) else Path(s["path"]),
                 s["bytes"],
                 s["sha256"],
                 s["packets"],
                 {int(link): count for link, count in s["linktypes"].items()},
-                (s["damage"]["offset"], s["damage"]["reason"]) if s["damage"] else None,
+                [Damage(d["offset"], d["reason"], d["resumed_at"]) for d in s["damages"]],
             )
             for s in self.info["sources"]
         ]
@@ -156,7 +164,7 @@ class Trace:
 
     @cached_property
     def packets(self) -> pl.LazyFrame:
-        """The packets table, unread: `schema.PACKETS` in capture order, file after file.
+        """The packets table, unread: `schema.PACKETS` in order of time, each capture in its own order.
 
         For exploring: what goes wrong when it is read are errors of Polars. Commands use the methods below.
         """
@@ -213,8 +221,9 @@ class Trace:
 
 def trace_name(trace: Trace) -> str:
     """A short name for reports: the capture's if there is one, else the folder's."""
-    path = trace.sources[0].path if len(trace.sources) == 1 else trace.folder
-    return path.name.split(".")[0] or path.name
+    path = str(trace.sources[0].path if len(trace.sources) == 1 else trace.folder)
+    name = Path(path).name
+    return name.split(".")[0] or name
 
 
 def load(folder: Path) -> Trace:
