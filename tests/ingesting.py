@@ -15,7 +15,8 @@ from tests.twins.fragments import decode_trace
 from tests.twins.frames import make_frame
 from tests.twins.tcp import Segment, Summary, annotate, kept
 from tests.twins.writing import Captured
-from traces.schema import PACKETS
+from traces.schema import FLOWS, PACKETS
+from traces.trace import Trace
 
 Row = tuple[Record, Decoded]
 
@@ -87,8 +88,8 @@ def marks_of(rows: Sequence[Row]) -> list[int | None]:
     return [None if segment is None else sum(bits[name] for name in next(notes)) for segment in segments]
 
 
-def twin_packets(rows: Sequence[Row], file: int = 0) -> list[dict[str, Any]]:
-    """The packets table of one capture, without flow ids."""
+def twin_packets(rows: Sequence[Row], files: Sequence[int]) -> list[dict[str, Any]]:
+    """The packets table, without flow ids; `files` says where each row was captured."""
     names = [c.name for c in PACKETS.columns if c.name in Decoded.__dataclass_fields__]
     return [
         {
@@ -101,17 +102,38 @@ def twin_packets(rows: Sequence[Row], file: int = 0) -> list[dict[str, Any]]:
             **{name: getattr(d, name) for name in names},
             "split": 0,
         }
-        for r, d in rows
+        for (r, d), file in zip(rows, files, strict=True)
     ]
+
+
+def assert_like_twin(trace: Trace, captures: Sequence[bytes]) -> None:
+    """The tables of `trace` are what the twins make of `captures`."""
+    rows, files = rows_of_trace(captures, trace.layer)
+    table = trace.packet_table()
+    assert table.schema.equals(PACKETS.arrow_schema())
+    flow_ids = table["flow_id"].to_pylist()
+    assert table.drop_columns(["flow_id", "segment_list_id", "tcp_marks"]).to_pylist() == twin_packets(rows, files)
+    ids, lists = twin_segment_lists(rows, trace.layer)
+    assert table["segment_list_id"].to_pylist() == ids
+    assert trace.segment_list_table().to_pylist() == [
+        {"segment_list_id": n, "segments": s} for n, s in enumerate(lists)
+    ]
+    assert table["tcp_marks"].to_pylist() == marks_of(rows)
+    flows = twin_flows(rows)
+    assert trace.flow_table().schema.equals(FLOWS.arrow_schema())
+    assert trace.flow_table().to_pylist() == flows
+    numbers = {flow_key(Decoded(**{k: f[k] for k in list(f)[1:7]})): f["flow_id"] for f in flows}
+    assert flow_ids == [numbers[flow_key(d)] if d.ip_bytes is not None else None for _, d in rows]
 
 
 def rows_of(data: bytes) -> list[Row]:
     return rows_of_trace([data])[0]
 
 
-def rows_of_trace(captures: Sequence[bytes], layer: str = "outer") -> list[list[Row]]:
-    """The decoded frames of each capture of a trace; later fragments have the flow of their first."""
-    return [[(expected(r), d) for r, d in rows] for rows in decode_trace(captures, inner=layer == "inner")]
+def rows_of_trace(captures: Sequence[bytes], layer: str = "outer") -> tuple[list[Row], list[int]]:
+    """The decoded frames of a trace in order, and the file of each; later fragments have the flow of their first."""
+    found = list(decode_trace(captures, inner=layer == "inner"))
+    return [(expected(r), d) for _, r, d in found], [file for file, _, _ in found]
 
 
 def twin_segment_lists(rows: Sequence[Row], layer: str = "outer") -> tuple[list[int | None], list[list[str]]]:
@@ -131,11 +153,13 @@ def in_range(data: bytes) -> bool:
 # Captures.
 
 
-def conversations(seed: int, packets: int = 400, clients: int = 6) -> bytes:
+def conversations(
+    seed: int, packets: int = 400, clients: int = 6, *, port: int = 1000, start_ns: int = 10**18
+) -> bytes:
     """TCP between a few hosts: wrapping sequence numbers, losses, retransmissions, reuse of ports, time steps back."""
     c = Seeded(seed)
     ends = [[c.pick((0, 2**32 - 3000, 2**31)) for _ in range(2)] for _ in range(clients)]
-    out, now = [], 10**18
+    out, now = [], start_ns
     for _ in range(packets):
         now += c.pick((0, 1, 1000, 10**6, -500))
         client, side = c.integer(0, clients - 1), c.integer(0, 1)
@@ -144,7 +168,7 @@ def conversations(seed: int, packets: int = 400, clients: int = 6) -> bytes:
         seq = (state[side] - c.pick((0, 0, 0, 0, 1, 500, 1448))) % 2**32
         ack = (state[1 - side] - c.pick((0, 0, 0, 1, 500, 5000))) % 2**32
         state[side] = max(state[side], seq + size) if c.integer(0, 30) else c.integer(0, 2**32 - 1)
-        ports = (1000 + client, 80) if side == 0 else (80, 1000 + client)
+        ports = (port + client, 80) if side == 0 else (80, port + client)
         segment = writing.tcp(*ports, seq=seq, ack=ack, data_offset=5, flags=flags, window=9, payload=bytes(size))
         hosts = [bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])]
         packet = writing.ipv4(segment, 6, src=hosts[side])

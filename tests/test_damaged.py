@@ -168,7 +168,7 @@ def test_a_trace_document_that_is_not_utf8(home: Path) -> None:
         (("packets",), 401, "trace.json: its parts do not hold 401 packets together"),
         (("flows",), 3, "flows.parquet: has 12 rows, trace.json says 3"),
         (("sources",), [], "sources: List should have at least 1 item"),
-        (("sources", 0, "damage"), {}, "sources.0.damage.offset: Field required"),
+        (("sources", 0, "damages"), [{}], "sources.0.damages.0.offset: Field required"),
         (("skipped",), {"a": "b"}, "skipped.a: Input should be a valid integer"),
     ],
 )

@@ -6,7 +6,6 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,52 +15,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.ingesting import (
+    assert_like_twin,
     conversations,
-    flow_key,
     in_range,
-    marks_of,
     mixture,
     rows_of,
-    rows_of_trace,
     twin_flows,
-    twin_packets,
-    twin_segment_lists,
 )
 from tests.strategies import Seeded, make_capture
 from tests.twins import writing
 from tests.twins.captures import read_all
-from tests.twins.decode import Decoded
 from tests.twins.writing import Captured
 from traces import capture, packets, store
 from traces.decode import allocate
 from traces.describe import describe
-from traces.errors import DamagedCapture, InputError
+from traces.errors import Damage, DamagedCapture, InputError
 from traces.flows import Flows
 from traces.ip import HAS_IP, HAS_PORTS
-from traces.schema import FLOWS, PACKETS
 from traces.store import ingest, open_trace
 from traces.trace import load
-
-
-def assert_like_twin(trace: store.Trace, captures: Sequence[bytes]) -> None:
-    files = rows_of_trace(captures, trace.layer)
-    table = trace.packet_table()
-    assert table.schema.equals(PACKETS.arrow_schema())
-    flow_ids = table["flow_id"].to_pylist()
-    wanted = [row for file, rows in enumerate(files) for row in twin_packets(rows, file)]
-    assert table.drop_columns(["flow_id", "segment_list_id", "tcp_marks"]).to_pylist() == wanted
-    ids, lists = twin_segment_lists([row for rows in files for row in rows], trace.layer)
-    assert table["segment_list_id"].to_pylist() == ids
-    assert trace.segment_list_table().to_pylist() == [
-        {"segment_list_id": n, "segments": s} for n, s in enumerate(lists)
-    ]
-    together = [row for rows in files for row in rows]
-    assert table["tcp_marks"].to_pylist() == marks_of(together)
-    flows = twin_flows(together)
-    assert trace.flow_table().schema.equals(FLOWS.arrow_schema())
-    assert trace.flow_table().to_pylist() == flows
-    numbers = {flow_key(Decoded(**{k: f[k] for k in list(f)[1:7]})): f["flow_id"] for f in flows}
-    assert flow_ids == [numbers[flow_key(d)] if d.ip_bytes is not None else None for _, d in together]
 
 
 @pytest.fixture
@@ -70,7 +42,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packets, "GROUP_ROWS", 100)
     monkeypatch.setattr(packets, "PART_ROWS", 250)
     reader = capture.CaptureReader
-    monkeypatch.setattr(store, "read_frames", lambda path, **_: reader(path, 3000, 37, True))
+    monkeypatch.setattr(store, "read_frames", lambda path, *_, **__: reader(path, 3000, 37, True))
 
 
 def write(folder: Path, *captures: bytes) -> list[Path]:
@@ -93,9 +65,11 @@ def test_the_inner_layer_is_that_of_the_twin(tmp_path: Path) -> None:
         assert_like_twin(ingest(write(tmp_path, *captures), tmp_path / "t.trace", layer="inner"), captures)
 
 
-def test_several_captures_file_after_file(tmp_path: Path) -> None:
+def test_several_captures_are_merged_by_time(tmp_path: Path) -> None:
     captures = [
-        data for data in (conversations(1), mixture(2), writing.pcap([], 1), conversations(3)) if in_range(data)
+        data
+        for data in (conversations(1), mixture(2), writing.pcap([], 1), conversations(3, port=2000))
+        if in_range(data)
     ]
     trace = ingest(write(tmp_path, *captures), tmp_path / "t.trace")
     assert_like_twin(trace, captures)
@@ -234,8 +208,8 @@ def test_a_damaged_capture_is_kept_up_to_the_damage(tmp_path: Path) -> None:
         ingest(paths, tmp_path / "t.trace")
     trace = open_trace(tmp_path / "t.trace")
     assert trace.packet_count == len(kept) + 300
-    assert trace.sources[0].damage == (offset, "the file ends inside a record")
-    assert describe(trace)["sources"][0]["damage"]["offset"] == offset
+    assert trace.sources[0].damages == [Damage(offset, "the file ends inside a record")]
+    assert describe(trace)["sources"][0]["damages"][0]["offset"] == offset
     assert ingest(paths, tmp_path / "t.trace", keep_going=True).packet_count == trace.packet_count
 
 

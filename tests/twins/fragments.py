@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from tests.twins.captures import Record, read_capture
+from tests.twins.captures import Record, read_all
 from tests.twins.decode import NOT_IP, Decoded, Layer, layers
+from tests.twins.merging import merge
 
 DATAGRAMS = 16_384
 LIFETIME_NS = 30 * 10**9
@@ -50,12 +51,9 @@ def key_of(layer: Layer) -> Key:
     return c.ip_version, c.src, c.dst, c.ip_id, layer.packet[9] if c.ip_version == 4 else None
 
 
-def decode_trace(captures: Sequence[bytes], *, inner: bool = False) -> Iterator[list[tuple[Record, Decoded]]]:
-    """The frames of each of a trace's captures, decoded; fragments find their firsts across captures."""
+def decode_trace(captures: Sequence[bytes], *, inner: bool = False) -> Iterator[tuple[int, Record, Decoded]]:
+    """(file, record, columns) of a trace's frames, merged by time, up to any damage; fragments find their firsts."""
     firsts = Firsts()
-    for data in captures:
-        rows = []
-        for record in read_capture(data):
-            found = layers(record.link_type, record.frame, record.wire_bytes, inner=inner)
-            rows.append((record, firsts.take(record.time_ns or 0, found)))
-        yield rows
+    for file, record in merge([read_all(data)[0] for data in captures]):
+        found = layers(record.link_type, record.frame, record.wire_bytes, inner=inner)
+        yield file, record, firsts.take(record.time_ns or 0, found)
