@@ -1,9 +1,9 @@
 """Merges captures by time while they stream: one table in order of time, however many files it was captured to.
 
 Each capture keeps its own order, steps back of its clock included; among captures the frame with the smallest time goes
-first, of equal times that of the first file: as mergecap does. A capture is opened when its first time is reached and
-closed at its end, so that of a rotation set about two are open at a time. Where one is alone its batches pass through
-uncopied; where several overlap their frames are copied to a buffer.
+first, of equal times that of the first file (mergecap: of the last). A capture is opened when its first time is reached
+and closed at its end, so that of a rotation set about two are open at a time. Where one is alone its batches pass
+through uncopied; where several overlap their frames are copied to a buffer.
 """
 
 from __future__ import annotations
