@@ -33,7 +33,10 @@ PARTIAL = ".t.trace.segcast-partial"
 
 @pytest.fixture
 def rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Row groups are small, and nothing is synced to the device, which takes most of the time. A rotation set, two of its captures overlapping, one empty, with tunnels, segment lists and fragments."""
+    """A rotation set: two captures overlap, one is empty, some hold tunnels, segment lists and fragments.
+
+    Row groups are small, and nothing is synced to the device, which takes most of the time.
+    """
     monkeypatch.setattr(packets, "GROUP_ROWS", 100)
     monkeypatch.setattr(packets, "BATCH_FRAMES", 4096)
     monkeypatch.setattr(checkpoint, "_sync", lambda _: None)
