@@ -22,7 +22,7 @@ from benchmarks.peers import Peer, peers, read_plainly
 
 SLICE_PACKETS: Final = 200_000
 QUICK_PACKETS: Final = 20_000
-CHANGES: Final = {
+STAGES: Final = {
     "frame": "framing alone, one core",
     "decode": "decoding alone, one core",
     "flows": "flows and TCP marks alone, one core",
@@ -74,14 +74,14 @@ def decoders(capture: Path, part: Path, packets: int, others: list[Peer], cold: 
     spent = json.loads(worker("stages", part, capture).out)
     add("framing, decoding, one core", spent["frame"] + spent["decode"])
     add("  + flows and TCP marks", spent["frame"] + spent["decode"] + spent["flows"])
-    for stage, label in CHANGES.items():
+    for stage, label in STAGES.items():
         add(f"  {label}", spent[stage])
     for stage in ("read, frame, decode", "read, frame", "read, digest, frame"):
         add(f"{stage}, two threads", spent[stage])
     for peer in others:
         command = peer.command(part if peer.slow else capture, folder)
         if command is None:
-            rows.append({"what": peer.name, "missing": "not installed" if peer.name != "PcapPlusPlus" else "not at hand"})
+            rows.append({"what": peer.name, "missing": peer.absent})
             continue
         try:
             ran = run(command, discard=True)
@@ -144,7 +144,8 @@ def show(found: dict[str, Any]) -> None:
         sizes = f"{row['bytes'] / 1e6:8.0f}{row.get('packed_bytes', 0) / 1e6:8.0f}"
         print(f"{label:22}{sizes}{cells[0]:>9}{cells[1]:>9}{cells[2]:>9}{cells[3]:>17}  {row.get('missing', '')}")
     if "stream" in found:
-        print(f"\n{'stdin':10}{'GB':>8}{'M packets':>11}{'seconds':>9}{'M packets/s':>13}{'peak MB':>9}{'pipe alone, s':>15}")
+        head = f"{'stdin':10}{'GB':>8}{'M packets':>11}{'seconds':>9}{'M packets/s':>13}{'peak MB':>9}"
+        print(f"\n{head}{'pipe alone, s':>15}")
     for row in found.get("stream", []):
         rate = row["packets"] / row["seconds"] / 1e6
         pipe = f"{row['pipe_s']:.1f}" if "pipe_s" in row else ""

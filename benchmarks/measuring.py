@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 
-# A process counts what its memory was before it became another program. So a small one starts the command, not this one.
+# A new process counts the memory of the one that started it, until it becomes another program: so a small one does.
 _LAUNCHER: Final = """
 import json, os, subprocess, sys, time
 begin = time.perf_counter()

@@ -42,6 +42,7 @@ class Peer:
     name: str
     slow: bool
     command: Callable[[Path, Path], list[str | Path] | None]
+    absent: str = "not installed"
 
 
 def peers(pcapplusplus: str | None, nfstream: str) -> list[Peer]:
@@ -71,7 +72,9 @@ def peers(pcapplusplus: str | None, nfstream: str) -> list[Peer]:
 
     return [
         Peer("tcpdump -w", False, lambda capture, _: tool("tcpdump", "-r", capture, "-w", "/dev/null")),
-        Peer("PcapPlusPlus", False, lambda capture, _: [pcapplusplus, capture] if pcapplusplus else None),
+        Peer(
+            "PcapPlusPlus", False, lambda capture, _: [pcapplusplus, capture] if pcapplusplus else None, "not at hand"
+        ),
         Peer("NFStream", True, flows),
         Peer("dpkt", True, lambda capture, _: [sys.executable, "-c", _DPKT, capture]),
         Peer("tshark -T fields", True, lambda capture, _: tshark(capture)),

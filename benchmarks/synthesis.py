@@ -1,14 +1,15 @@
-"""Makes the captures the ingest benchmarks read, of any size in bounded memory: deterministic nanosecond pcap, TCP and UDP.
+"""Makes the captures that the ingest benchmarks read, of any size in bounded memory and the same each time.
 
-`python -m benchmarks.synthesis headers|frames BYTES` writes one to standard output.
+`python -m benchmarks.synthesis headers|frames BYTES` writes one to standard output, a nanosecond pcap.
 
-Both hold up to 25,000 conversations of heavy-tailed popularity, one in ten UDP, one in three with TCP timestamps. One
-side of each sends, the other acknowledges: sequence and acknowledgement numbers are those of a connection without loss.
-A block of packets is made once and repeated with its times and numbers moved on.
+Both hold some 20,000 conversations of IPv4 at a time, of heavy-tailed popularity, one in ten UDP, one in three with TCP
+timestamps. One side of each sends, the other acknowledges after one or two packets: connections without loss. A block
+of packets is made once and repeated with its times and numbers moved on, and with new addresses for the conversations
+of one packet in a hundred.
 
-headers: 54 or 66 captured bytes of each frame, 40 % acknowledgements. frames: captured whole, 36 % acknowledgements of
-60 to 66 bytes, 58 % frames of 1,502 or 1,514 bytes, 6 % of 554 to 614 bytes. Payload is 70 % text of a made-up
-vocabulary and 30 % random bytes, drawn from 64 MiB, so that gzip halves it.
+headers: 54 or 66 captured bytes of each frame; nearly 40 % acknowledgements, else 100 or 1,448 bytes of payload.
+frames: captured whole; 27 % acknowledgements of 60 to 66 bytes, 7 % frames of some 600 bytes, 66 % of 1,490 to 1,514.
+Payload is drawn from 64 MiB of which 70 % are text of a made-up vocabulary and 30 % random, so that gzip halves it.
 """
 
 from __future__ import annotations
@@ -28,20 +29,22 @@ Bytes = NDArray[np.uint8]
 
 SEED: Final = 1
 CONVERSATIONS: Final = 25_000
+LASTING: Final = 24_000  # of these; the others are new ones in each block
 GAP_NS: Final = 700  # on average
 FIRST_NS: Final = 1_700_000_000 * 10**9
 FILE_HEADER: Final = np.array([0xA1B23C4D, 0x00040002, 0, 0, 65535, 1], "<u4").tobytes()
 RECORD_HEADER: Final = 16
 LONGEST_HEADERS: Final = 66
+FIELDS: Final = (26, 30, 38, 42)  # where the addresses, the sequence number and the acknowledgement are in a frame
 POOL_BYTES: Final = 64 << 20
 PAGE_BYTES: Final = 1 << 14
 RANDOM_SHARE: Final = 0.3
 
 
 class Mix(NamedTuple):
-    """What a capture is made of: the share of acknowledgements, and the payloads of the other packets."""
+    """What a capture is made of: which packets of a conversation acknowledge, and the payloads of the others."""
 
-    acknowledgements: float
+    acknowledging: tuple[bool, ...]
     payload_bytes: tuple[int, ...]
     shares: tuple[float, ...]
     whole: bool  # payload is captured
@@ -49,8 +52,8 @@ class Mix(NamedTuple):
 
 
 MIXES: Final = {
-    "headers": Mix(0.4, (0, 100, 1448), (1 / 3, 1 / 3, 1 / 3), False, 500_000),
-    "frames": Mix(0.36, (548, 1448), (0.1, 0.9), True, 100_000),
+    "headers": Mix((False, False, True, False, True), (100, 1448), (0.5, 0.5), False, 500_000),
+    "frames": Mix((False, False, True), (548, 1448), (0.1, 0.9), True, 100_000),
 }
 
 
@@ -59,7 +62,7 @@ class Block(NamedTuple):
 
     data: Bytes
     position: NDArray[np.int64]  # of the record, and the end
-    step: NDArray[np.uint32]  # of the sequence number, and of the acknowledgement
+    step: NDArray[np.uint32]  # of each of FIELDS
 
 
 def write(path: Path, mix: Mix, *, packets: int | None = None, size: int | None = None) -> int:
@@ -96,12 +99,21 @@ def pieces(mix: Mix, *, packets: int | None = None, size: int | None = None) -> 
 
 def _block(rng: np.random.Generator, mix: Mix, packets: int) -> Block:
     """Both directions of the conversations; the first block of a capture."""
-    conversation = (rng.pareto(1.1, packets) * 50).astype(np.int64) % CONVERSATIONS
-    backward = rng.random(packets) < mix.acknowledgements
+    popular = (rng.pareto(1.1, packets) * 50).astype(np.int64) % LASTING
+    drawn = rng.random(packets)
+    conversation = np.where(drawn < 0.2, rng.integers(0, LASTING, packets), popular)
+    conversation = np.where(drawn < 0.01, rng.integers(LASTING, CONVERSATIONS, packets), conversation)
+    order = np.argsort(conversation, kind="stable")
+    packets_of = np.bincount(conversation, minlength=CONVERSATIONS)
+    rank = np.empty(packets, np.int64)
+    rank[order] = np.arange(packets) - np.repeat(np.cumsum(packets_of) - packets_of, packets_of)
+    backward = np.array(mix.acknowledging)[rank % len(mix.acknowledging)]
     udp = conversation % 10 == 0
     options = (conversation % 3 == 0) & ~udp
     payload = np.where(backward, 0, rng.choice(mix.payload_bytes, packets, p=mix.shares))
-    sent, total = _sent_before(conversation, payload)
+    total = np.bincount(conversation, payload, CONVERSATIONS).astype(np.int64)
+    sent = np.empty(packets, np.int64)  # by the conversation, before the packet
+    sent[order] = np.cumsum(payload[order]) - payload[order] - np.repeat(np.cumsum(total) - total, packets_of)
     transport = np.where(udp, 8, np.where(options, 32, 20))
     wire = np.maximum(14 + 20 + transport + payload, 60)
     captured = wire if mix.whole else np.where(options, 66, 54)
@@ -130,8 +142,8 @@ def _block(rng: np.random.Generator, mix: Mix, packets: int) -> Block:
     put(30, 4, np.where(backward, client, server))
     put(34, 2, np.where(backward, 443, client_port))
     put(36, 2, np.where(backward, client_port, 443))
-    put(38, 4, np.where(udp, (8 + payload) << 16, np.where(backward, 1, sent)))
-    put(42, 4, np.where(udp, 0, np.where(backward, sent, 1)))
+    put(38, 4, np.where(udp, (8 + payload) << 16, np.where(backward, 1, sent + 1)))
+    put(42, 4, np.where(udp, 0, np.where(backward, sent + 1, 1)))
     put(46, 1, np.where(udp, 0, transport << 2))
     put(47, 1, np.where(udp, 0, 0x10))
     put(48, 2, np.where(udp, 0, 502))
@@ -140,19 +152,10 @@ def _block(rng: np.random.Generator, mix: Mix, packets: int) -> Block:
     pool = _pool(rng) if mix.whole else np.zeros(1, np.uint8)
     begin = rng.integers(0, max(1, len(pool) - 2048), packets)
     _assemble(head, 34 + transport, pool, begin, position, data)
-    step = np.where(udp[:, None], 0, np.stack([~backward * total, backward * total], axis=1)).astype(np.uint32)
-    return Block(data, position, step)
-
-
-def _sent_before(conversation: NDArray[np.int64], payload: NDArray[np.int64]) -> tuple[Any, Any]:
-    """Bytes that each packet's conversation sent before it in the block, and in the whole block."""
-    order = np.argsort(conversation, kind="stable")
-    upto = np.cumsum(payload[order])
-    sent = np.empty_like(upto)
-    sent[order] = upto - payload[order]
-    total = np.bincount(conversation, payload, CONVERSATIONS).astype(np.int64)
-    before = np.cumsum(total) - total
-    return sent - before[conversation], total[conversation]
+    moves = np.where(udp, 0, total[conversation])
+    renewed = conversation >= LASTING
+    step = np.stack([renewed, renewed, np.where(backward, 0, moves), np.where(backward, moves, 0)], axis=1)
+    return Block(data, position, step.astype(np.uint32))
 
 
 def _pool(rng: np.random.Generator) -> Bytes:
@@ -196,15 +199,14 @@ def _move_on(block: Block, span_ns: int) -> None:
         fraction = np.int64(words[1]) + span_ns
         words[0] += fraction // 1_000_000_000
         words[1] = fraction % 1_000_000_000
-        for k in range(2):
-            place = at + 16 + 38 + 4 * k
+        for k in range(len(FIELDS)):
             value = np.int64(block.step[i, k])
-            if value == 0:
-                continue
-            for byte in range(3, -1, -1):
-                value += data[place + byte]
-                data[place + byte] = value & 0xFF
-                value >>= 8
+            if value:
+                place = at + RECORD_HEADER + FIELDS[k]
+                for byte in range(place + 3, place - 1, -1):
+                    value += data[byte]
+                    data[byte] = value & 0xFF
+                    value >>= 8
 
 
 def main() -> None:
