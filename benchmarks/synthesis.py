@@ -35,6 +35,7 @@ FIRST_NS: Final = 1_700_000_000 * 10**9
 FILE_HEADER: Final = np.array([0xA1B23C4D, 0x00040002, 0, 0, 65535, 1], "<u4").tobytes()
 RECORD_HEADER: Final = 16
 LONGEST_HEADERS: Final = 66
+SHORTEST_RECORD: Final = RECORD_HEADER + 54
 FIELDS: Final = (26, 30, 38, 42)  # where the addresses, the sequence number and the acknowledgement are in a frame
 POOL_BYTES: Final = 64 << 20
 PAGE_BYTES: Final = 1 << 14
@@ -85,16 +86,19 @@ def pieces(mix: Mix, *, packets: int | None = None, size: int | None = None) -> 
     most = sys.maxsize if packets is None else packets
     room = (sys.maxsize if size is None else size) - len(FILE_HEADER)
     yield FILE_HEADER, 0
-    block = _block(np.random.default_rng(SEED), mix, min(mix.block_packets, most))
+    fitting = max(1, room // SHORTEST_RECORD)
+    block = _block(np.random.default_rng(SEED), mix, min(mix.block_packets, most, fitting))
+    rows = len(block.step)
     while True:
-        count = min(most, int(np.searchsorted(block.position, room, "right")) - 1)
-        if count <= 0:
+        count = min(most, rows, int(np.searchsorted(block.position, room, "right")) - 1)
+        end = int(block.position[count])
+        if count > 0:
+            yield block.data[:end].data, count
+        if count < rows:
             return
-        end = int(block.position[min(count, len(block.step))])
-        yield block.data[:end].data, min(count, len(block.step))
-        most -= len(block.step)
+        most -= rows
         room -= end
-        _move_on(block, len(block.step) * GAP_NS)
+        _move_on(block, rows * GAP_NS)
 
 
 def _block(rng: np.random.Generator, mix: Mix, packets: int) -> Block:
