@@ -94,9 +94,8 @@ def decoders(capture: Path, part: Path, packets: int, others: list[Peer], cold: 
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All tables."""
-    found: dict[str, Any] = {"cores": os.cpu_count(), "captures": []}
-    packed: list[dict[str, Any]] = []
+    """All tables, each printed as soon as it is there unless JSON is asked for."""
+    found: dict[str, Any] = {"cores": os.cpu_count(), "captures": [], "compression": []}
     others = peers(arguments.pcapplusplus, arguments.nfstream)
     sizes: dict[str, dict[str, int]] = {
         "headers": {"packets": arguments.packets},
@@ -114,39 +113,52 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             rows = decoders(capture, part, packets, others, cold=not arguments.quick and kind == "headers")
             about = {"kind": kind, "packets": packets, "bytes": capture.stat().st_size, "rows": rows}
             found["captures"].append(about)
+            if not arguments.json:
+                show_decoders(about)
             if not arguments.no_compression:
-                packed += compression.table(kind, capture, part, folder)
+                packed = compression.table(kind, capture, part, folder)
+                found["compression"] += packed
+                if not arguments.json:
+                    show_compression(packed)
             capture.unlink()
         if arguments.stream:
             found["stream"] = streaming.table(int(arguments.stream * 1e9), folder)
-    return found | {"compression": packed}
+            if not arguments.json:
+                show_streams(found["stream"])
+    return found
 
 
-def show(found: dict[str, Any]) -> None:
-    """Print the tables."""
-    for about in found["captures"]:
-        print(f"\n{about['kind']}: {about['packets']:,} packets, {about['bytes']:,} bytes, {found['cores']} cores")
-        print(f"{'':42}{'M packets/s':>12}{'GB/s':>8}{'of steady':>11}{'peak MB':>9}")
-        (steady,) = (row["packets_per_s"] for row in about["rows"] if row["what"] == "ingest, steady")
-        for row in about["rows"]:
-            if "missing" in row:
-                print(f"{row['what']:42}{row['missing']:>12}")
-                continue
-            rate = row["packets_per_s"]
-            label = row["what"] + (" (slice)" if row["slice"] else "")
-            print(f"{label:42}{rate / 1e6:12.3f}{row['bytes_per_s'] / 1e9:8.2f}{rate / steady:11.3f}{_mb(row):>9}")
-    if found["compression"]:
-        print(f"\n{'seconds':22}{'MB':>8}{'packed':>8}{'ingest':>9}{'ours':>9}{'tool':>9}{'unpacked ingest':>17}")
-    for row in found["compression"]:
+def show_decoders(about: dict[str, Any]) -> None:
+    """Print the table of one capture."""
+    headline = f"{about['kind']}: {about['packets']:,} packets, {about['bytes']:,} bytes, {os.cpu_count()} cores"
+    print(f"\n{headline}", flush=True)
+    print(f"{'':42}{'M packets/s':>12}{'GB/s':>8}{'of steady':>11}{'peak MB':>9}")
+    (steady,) = (row["packets_per_s"] for row in about["rows"] if row["what"] == "ingest, steady")
+    for row in about["rows"]:
+        if "missing" in row:
+            print(f"{row['what']:42}{row['missing']:>12}")
+            continue
+        rate = row["packets_per_s"]
+        label = row["what"] + (" (slice)" if row["slice"] else "")
+        print(f"{label:42}{rate / 1e6:12.3f}{row['bytes_per_s'] / 1e9:8.2f}{rate / steady:11.3f}{_mb(row):>9}")
+
+
+def show_compression(rows: list[dict[str, Any]]) -> None:
+    """Print the table of compressed captures."""
+    print(f"\n{'seconds':22}{'MB':>8}{'packed':>8}{'ingest':>9}{'ours':>9}{'tool':>9}{'unpacked ingest':>17}")
+    for row in rows:
         label = f"{row['capture']}, {row['compression']}"
         numbers = [row.get(name) for name in ("ingest_s", "unpack_s", "tool_s", "plain_ingest_s")]
         cells = ["" if number is None else f"{number:.2f}" for number in numbers]
         sizes = f"{row['bytes'] / 1e6:8.0f}{row.get('packed_bytes', 0) / 1e6:8.0f}"
         print(f"{label:22}{sizes}{cells[0]:>9}{cells[1]:>9}{cells[2]:>9}{cells[3]:>17}  {row.get('missing', '')}")
-    if "stream" in found:
-        head = f"{'stdin':10}{'GB':>8}{'M packets':>11}{'seconds':>9}{'M packets/s':>13}{'peak MB':>9}"
-        print(f"\n{head}{'pipe alone, s':>15}")
-    for row in found.get("stream", []):
+
+
+def show_streams(rows: list[dict[str, Any]]) -> None:
+    """Print the table of streams."""
+    head = f"{'stdin':10}{'GB':>8}{'M packets':>11}{'seconds':>9}{'M packets/s':>13}{'peak MB':>9}"
+    print(f"\n{head}{'pipe alone, s':>15}")
+    for row in rows:
         rate = row["packets"] / row["seconds"] / 1e6
         pipe = f"{row['pipe_s']:.1f}" if "pipe_s" in row else ""
         sizes = f"{row['bytes'] / 1e9:8.2f}{row['packets'] / 1e6:11.1f}{row['seconds']:9.1f}"
@@ -162,8 +174,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = measure(parsed)
     if parsed.json:
         print(json.dumps(found, indent=1))
-    else:
-        show(found)
 
 
 if __name__ == "__main__":
