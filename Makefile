@@ -21,8 +21,8 @@ lint: $(VENV)/.dev ## format, lint and types, changing nothing
 
 check: lint test ## everything
 
-bench: $(VENV)/.dev ## the figures of docs/performance.md, on this machine
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev ## the figures of docs/performance.md, on this machine; flags of the ingest benchmark in BENCH
+	$(BIN)/python -m benchmarks $(BENCH)
 
 format: $(VENV)/.dev ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .

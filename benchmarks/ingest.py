@@ -1,236 +1,179 @@
-"""How fast captures become tables, beside other decoders: `python benchmarks/ingest.py [--packets N]`.
+"""How fast captures become tables, beside other programs that read them: `python -m benchmarks.ingest [--quick]`.
 
-Writes a header-only capture (deterministic, nanosecond pcap, TCP and UDP over IPv4, 54 or 66 bytes of each frame, about
-50,000 flows) into a temporary folder, and measures in one run: the cold first ingest (kernels compiled into an empty
-cache), the warm one (a fresh process, kernels cached), the steady one (the same process again), each stage alone on one
-core, a plain read of the bytes by `readinto` and by `mmap`, and tshark and dpkt on a slice.
+Captures are made in a temporary folder (see `synthesis`), read from the page cache, and everything is measured in one
+run. Cold is a first ingest with an empty kernel cache, warm one of a fresh process, steady one of a process that has
+done another: each from the file to Parquet on disk. Slow programs read a slice. `of steady` compares packets/s.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import mmap
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
+from benchmarks import compression, streaming, synthesis
+from benchmarks.measuring import ROOT, FailedError, Ran, best_seconds, run
+from benchmarks.peers import Peer, peers, read_plainly
 
-SEED = 1
-FLOWS = 50_000
-SLICE = 200_000
-ROOT = Path(__file__).parents[1]
-
-
-def synthesise(path: Path, packets: int, slice_path: Path) -> None:
-    """TCP and UDP over IPv4, 54 captured bytes (66 with TCP options), both directions of `FLOWS` / 2 conversations."""
-    rng = np.random.default_rng(SEED)
-    conversation = (rng.pareto(1.1, packets) * 50).astype(np.int64) % (FLOWS // 2)
-    backward = rng.random(packets) < 0.4
-    udp = conversation % 10 == 0
-    options = (conversation % 3 == 0) & ~udp
-    captured = np.where(options, 66, 54)
-    payload = np.where(backward, 0, rng.choice([0, 100, 1448], packets))
-    frame = np.zeros(packets, [("header", "<u4", 4), ("bytes", "u1", 66)])
-    time_ns = 1_700_000_000_000_000_000 + np.cumsum(rng.exponential(700, packets).astype(np.int64))
-    frame["header"][:, 0], frame["header"][:, 1] = time_ns // 10**9, time_ns % 10**9
-    frame["header"][:, 2] = captured
-    transport = np.where(udp, 8, np.where(options, 32, 20))
-    ip_bytes = 20 + transport + payload
-    frame["header"][:, 3] = np.maximum(14 + ip_bytes, 60)
-    b = frame["bytes"]
-
-    def put(at: int, size: int, value: Any) -> None:
-        value = np.broadcast_to(np.asarray(value, np.int64), packets)
-        for k in range(size):
-            b[:, at + k] = (value >> (8 * (size - 1 - k))) & 0xFF
-
-    put(12, 2, 0x0800)
-    put(14, 2, 0x4500)
-    put(16, 2, ip_bytes)
-    put(18, 2, np.arange(packets) & 0xFFFF)
-    put(22, 1, 64)
-    put(23, 1, np.where(udp, 17, 6))
-    client, server = 0x0A000000 + conversation % 997, 0x0A010000 + conversation % 61
-    put(26, 4, np.where(backward, server, client))
-    put(30, 4, np.where(backward, client, server))
-    client_port = 10_000 + conversation // 2
-    put(34, 2, np.where(backward, 443, client_port))
-    put(36, 2, np.where(backward, client_port, 443))
-    put(38, 4, np.where(udp, (8 + payload) << 16, np.cumsum(payload) & 0xFFFFFFFF))
-    put(42, 4, np.where(udp, 0, np.cumsum(payload) & 0xFFFFFFFF))
-    put(46, 1, np.where(udp, 0, transport << 2))
-    put(47, 1, 0x10)
-    put(48, 2, 502)
-    packed = frame.view(np.uint8).reshape(packets, 82)
-    keep = np.arange(82) < (16 + captured)[:, None]
-    head = np.array([0xA1B23C4D, 0x00040002, 0, 0, 65535, 1], "<u4").tobytes()
-    with path.open("wb") as file, slice_path.open("wb") as part:
-        file.write(head)
-        part.write(head)
-        for begin in range(0, packets, 500_000):
-            rows = slice(begin, begin + 500_000)
-            file.write(packed[rows][keep[rows]].tobytes())
-        part.write(packed[:SLICE][keep[:SLICE]].tobytes())
+SLICE_PACKETS: Final = 200_000
+QUICK_PACKETS: Final = 20_000
+STAGES: Final = {
+    "frame": "framing alone, one core",
+    "decode": "decoding alone, one core",
+    "flows": "flows and TCP marks alone, one core",
+    "findings": "findings alone, one core",
+}
 
 
-def seconds(run: Callable[[], object], repeats: int = 3) -> float:
-    """The best of some runs."""
-    best = float("inf")
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - begin)
-    return best
-
-
-def fresh_process(capture: Path, out: Path, cache: Path) -> float:
-    """Seconds of an ingest in a process of its own, from its start to its end."""
-    code = "import sys; from traces.store import ingest; ingest([sys.argv[1]], sys.argv[2])"
-    begin = time.perf_counter()
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code, str(capture), str(out)], check=True, env=environment)
-    return time.perf_counter() - begin
-
-
-def stages(capture: Path) -> dict[str, float]:
-    """Seconds of each stage over the whole capture on one core, bytes in memory buffers one at a time."""
-    from traces.capture import BATCH_FRAMES, read_frames
-    from traces.decode import Decoder, allocate
-    from traces.flows import Flows
-    from traces.survey import Survey
-
-    spent = dict.fromkeys(("frame", "decode", "flows", "survey"), 0.0)
-    into, ids = allocate(BATCH_FRAMES), np.empty(BATCH_FRAMES, np.uint32)
-    decoder, flows, survey = Decoder(), Flows(), Survey()
-    clock = time.perf_counter
-    with read_frames(capture) as reader:
-        while True:
-            begin = clock()
-            batch = next(reader, None)
-            framed = clock()
-            spent["frame"] += framed - begin
-            if batch is None:
-                return spent
-            headers = decoder.decode(batch, into)
-            decoded = clock()
-            flows.add(headers, batch.time_ns, batch.wire, ids[: len(batch.start)])
-            assigned = clock()
-            survey.add(batch, headers)
-            spent["decode"] += decoded - framed
-            spent["flows"] += assigned - decoded
-            spent["survey"] += clock() - assigned
-
-
-def read_plainly(capture: Path) -> None:
-    buffer = bytearray(4 << 20)
-    with capture.open("rb", buffering=0) as file:
-        while file.readinto(buffer):
-            pass
-
-
-def read_mapped(capture: Path) -> None:
-    with capture.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        view = np.frombuffer(mapped, np.uint8)
-        int(view[::4096].sum())
-        del view
-
-
-def walk(capture: Path, mapped: bool) -> None:
-    """Framing and decoding, over a mapping or over buffers that a thread reads."""
-    from traces import framing
-    from traces.capture import FrameBatch, read_frames
-    from traces.decode import allocate, decode_batch
-
-    rows = 1 << 16
-    into = allocate(rows)
-    if not mapped:
-        with read_frames(capture) as reader:
-            for batch in reader:
-                decode_batch(batch, into)
-        return
-    types = (np.int64, np.uint32, np.uint32, np.int64, np.uint16, np.uint64)
-    out = framing.FrameColumns._make(np.empty(rows, dtype) for dtype in types)
-    layout = np.array([0, 1, 16, 1, 0], np.int64)
-    data = np.memmap(capture, np.uint8, "c").view(np.ndarray)
-    position, status = 24, framing.FULL
-    while status == framing.FULL:
-        count, position, status = framing.frame_pcap(data, position, len(data), 0, layout, out)
-        o = framing.FrameColumns._make(column[:count] for column in out)
-        decode_batch(FrameBatch(data, o.start, o.captured, o.wire, o.time_ns, o.linktype, 1, o.file_offset), into)
-
-
-def dpkt_decode(path: Path) -> None:
-    import dpkt
-
-    with path.open("rb") as file:
-        for _, data in dpkt.pcap.Reader(file):
-            packet = dpkt.ethernet.Ethernet(data)
-            if isinstance(packet.data, dpkt.ip.IP):
-                _ = packet.data.src, packet.data.dst, packet.data.len
-
-
-def tshark_decode(path: Path) -> None:
-    names = "frame.time_epoch ip.src ip.dst ip.len tcp.srcport tcp.dstport tcp.seq tcp.ack tcp.flags"
-    command = [
-        "tshark",
-        "-n",
-        "-r",
-        str(path),
-        "-T",
-        "fields",
-        *(word for field in names.split() for word in ("-e", field)),
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def main() -> None:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packets", type=int, default=5_000_000)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    from traces.store import ingest
+    parser.add_argument("--packets", type=int, default=5_000_000, help="of the header-only capture")
+    parser.add_argument("--frame-bytes", type=int, default=3 * 10**9, help="size of the capture of whole frames")
+    parser.add_argument(
+        "--stream", type=float, nargs="?", const=10.0, metavar="GB", help="also captures through standard input (10 GB)"
+    )
+    parser.add_argument("--no-compression", action="store_true", help="leave compressed captures out")
+    parser.add_argument("--pcapplusplus", metavar="PATH", help="a program that decodes a capture with PcapPlusPlus")
+    parser.add_argument("--nfstream", metavar="PYTHON", default=sys.executable, help="an interpreter that has nfstream")
+    parser.add_argument("--quick", action="store_true", help="tiny captures and no cold start: only that it works")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    return parser.parse_args(arguments)
 
-    results: dict[str, float] = {}  # packets a second
+
+def decoders(capture: Path, part: Path, packets: int, others: list[Peer], cold: bool) -> list[dict[str, Any]]:
+    """Rows of one capture; `part` is its beginning, `SLICE_PACKETS` long at most."""
+    rows: list[dict[str, Any]] = []
+    folder = capture.parent
+    size = capture.stat().st_size
+
+    def add(what: str, seconds: float, peak_bytes: int | None = None, sliced: bool = False) -> None:
+        count, length = (min(SLICE_PACKETS, packets), part.stat().st_size) if sliced else (packets, size)
+        row = {"what": what, "packets_per_s": count / seconds, "bytes_per_s": length / seconds}
+        rows.append({**row, "peak_bytes": peak_bytes, "slice": sliced and count < packets})
+
+    def worker(*arguments: str | Path) -> Ran:
+        return run([sys.executable, "-m", "benchmarks.worker", *arguments])
+
+    def command_line(cache: Path | None = None) -> Ran:
+        environment = {"NUMBA_CACHE_DIR": str(cache)} if cache else None
+        return run([sys.executable, ROOT / "segcast.py", "ingest", capture, "--out", folder / "t"], environment)
+
+    if cold:
+        ran = command_line(folder / "kernels")
+        add("ingest, cold", ran.seconds, ran.peak_bytes)
+    again = worker("again", part, "5", folder / "t", capture)  # first, so that the kernels are cached
+    ran = command_line()
+    add("ingest, warm", ran.seconds, ran.peak_bytes)
+    add("ingest, steady", json.loads(again.out)[0], again.peak_bytes)
+    spent = json.loads(worker("stages", part, capture).out)
+    add("framing, decoding, one core", spent["frame"] + spent["decode"])
+    add("  + flows and TCP marks", spent["frame"] + spent["decode"] + spent["flows"])
+    for stage, label in STAGES.items():
+        add(f"  {label}", spent[stage])
+    for stage in ("read, frame, decode", "read, frame", "read, digest, frame"):
+        add(f"{stage}, two threads", spent[stage])
+    for peer in others:
+        command = peer.command(part if peer.slow else capture, folder)
+        if command is None:
+            rows.append({"what": peer.name, "missing": peer.absent})
+            continue
+        try:
+            ran = run(command, discard=True)
+        except FailedError as error:
+            rows.append({"what": peer.name, "missing": f"failed: {error}"})
+            continue
+        add(peer.name, ran.seconds, ran.peak_bytes, peer.slow)
+    add("plain read of the bytes", best_seconds(lambda: read_plainly(capture)))
+    return rows
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All tables, each printed as soon as it is there unless JSON is asked for."""
+    found: dict[str, Any] = {"cores": os.cpu_count(), "captures": [], "compression": []}
+    others = peers(arguments.pcapplusplus, arguments.nfstream)
+    sizes: dict[str, dict[str, int]] = {
+        "headers": {"packets": arguments.packets},
+        "frames": {"size": arguments.frame_bytes},
+    }
+    if arguments.quick:
+        sizes = {kind: {"packets": QUICK_PACKETS} for kind in sizes}
     with tempfile.TemporaryDirectory(prefix="segcast-bench-") as name:
         folder = Path(name)
         capture, part = folder / "c.pcap", folder / "slice.pcap"
-        synthesise(capture, arguments.packets, part)
-        packets = arguments.packets
-        results["ingest, cold (compiles)"] = packets / fresh_process(capture, folder / "t", folder / "cache")
-        results["ingest, warm (fresh process)"] = packets / fresh_process(capture, folder / "t", folder / "cache")
-        ingest([part], folder / "t")
-        results["ingest, steady"] = packets / seconds(lambda: ingest([capture], folder / "t"), 5)
-        size = sum(path.stat().st_size for path in (folder / "t").rglob("*") if path.is_file())
-        stages(part)
-        spent = stages(capture)
-        results["frame + decode + flows, one core"] = packets / (spent["frame"] + spent["decode"] + spent["flows"])
-        for stage, value in spent.items():
-            results[f"  {stage} alone"] = packets / value
-        walk(part, True)
-        results["read + frame + decode, readinto"] = packets / seconds(lambda: walk(capture, False))
-        results["read + frame + decode, mmap"] = packets / seconds(lambda: walk(capture, True))
-        results["read the bytes, readinto"] = packets / seconds(lambda: read_plainly(capture))
-        results["read the bytes, mmap"] = packets / seconds(lambda: read_mapped(capture))
-        slice_packets = min(SLICE, packets)
-        results["dpkt"] = slice_packets / seconds(lambda: dpkt_decode(part), 1)
-        if shutil.which("tshark"):
-            results["tshark"] = slice_packets / seconds(lambda: tshark_decode(part), 1)
-        capture_bytes = capture.stat().st_size
-    if arguments.json:
-        print(json.dumps({"packets": packets, "capture_bytes": capture_bytes, "packets_per_s": results}, indent=1))
-        return
-    print(f"{packets:,} packets, {capture_bytes:,} bytes of capture, {size:,} bytes of trace, {os.cpu_count()} cores")
-    base = results["ingest, steady"]
-    for label, rate in results.items():
-        print(f"{label:36} {rate / 1e6:8.2f} M packets/s   {rate / base:8.3f} x ingest")
+        for kind, mix in synthesis.MIXES.items():
+            packets = synthesis.write(capture, mix, **sizes[kind])
+            synthesis.write(part, mix, packets=min(SLICE_PACKETS, packets))
+            read_plainly(capture)
+            rows = decoders(capture, part, packets, others, cold=not arguments.quick and kind == "headers")
+            about = {"kind": kind, "packets": packets, "bytes": capture.stat().st_size, "rows": rows}
+            found["captures"].append(about)
+            if not arguments.json:
+                show_decoders(about)
+            if not arguments.no_compression:
+                packed = compression.table(kind, capture, part, folder)
+                found["compression"] += packed
+                if not arguments.json:
+                    show_compression(packed)
+            capture.unlink()
+        if arguments.stream:
+            found["stream"] = streaming.table(int(arguments.stream * 1e9), folder)
+            if not arguments.json:
+                show_streams(found["stream"])
+    return found
+
+
+def show_decoders(about: dict[str, Any]) -> None:
+    """Print the table of one capture."""
+    headline = f"{about['kind']}: {about['packets']:,} packets, {about['bytes']:,} bytes, {os.cpu_count()} cores"
+    print(f"\n{headline}", flush=True)
+    print(f"{'':42}{'M packets/s':>12}{'GB/s':>8}{'of steady':>11}{'peak MB':>9}")
+    (steady,) = (row["packets_per_s"] for row in about["rows"] if row["what"] == "ingest, steady")
+    for row in about["rows"]:
+        if "missing" in row:
+            print(f"{row['what']:42}{row['missing']:>12}")
+            continue
+        rate = row["packets_per_s"]
+        label = row["what"] + (" (slice)" if row["slice"] else "")
+        print(f"{label:42}{rate / 1e6:12.3f}{row['bytes_per_s'] / 1e9:8.2f}{rate / steady:11.3f}{_mb(row):>9}")
+
+
+def show_compression(rows: list[dict[str, Any]]) -> None:
+    """Print the table of compressed captures."""
+    print(f"\n{'seconds':22}{'MB':>8}{'packed':>8}{'ingest':>9}{'ours':>9}{'tool':>9}{'unpacked ingest':>17}")
+    for row in rows:
+        label = f"{row['capture']}, {row['compression']}"
+        numbers = [row.get(name) for name in ("ingest_s", "unpack_s", "tool_s", "plain_ingest_s")]
+        cells = ["" if number is None else f"{number:.2f}" for number in numbers]
+        sizes = f"{row['bytes'] / 1e6:8.0f}{row.get('packed_bytes', 0) / 1e6:8.0f}"
+        print(f"{label:22}{sizes}{cells[0]:>9}{cells[1]:>9}{cells[2]:>9}{cells[3]:>17}  {row.get('missing', '')}")
+
+
+def show_streams(rows: list[dict[str, Any]]) -> None:
+    """Print the table of streams."""
+    head = f"{'stdin':10}{'GB':>8}{'M packets':>11}{'seconds':>9}{'M packets/s':>13}{'peak MB':>9}"
+    print(f"\n{head}{'pipe alone, s':>15}")
+    for row in rows:
+        rate = row["packets"] / row["seconds"] / 1e6
+        pipe = f"{row['pipe_s']:.1f}" if "pipe_s" in row else ""
+        sizes = f"{row['bytes'] / 1e9:8.2f}{row['packets'] / 1e6:11.1f}{row['seconds']:9.1f}"
+        print(f"{row['capture']:10}{sizes}{rate:13.2f}{_mb(row):>9}{pipe:>15}")
+
+
+def _mb(row: dict[str, Any]) -> str:
+    return f"{row['peak_bytes'] / 1e6:.0f}" if row["peak_bytes"] else ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parsed = parse(arguments)
+    found = measure(parsed)
+    if parsed.json:
+        print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
