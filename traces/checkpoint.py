@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 
 from traces.documents import Count, Shape, read_json
 from traces.errors import InputError
-from traces.folders import CHECKPOINT
+from traces.folders import CHECKPOINT, remove
 from traces.jit import source_digest
 from traces.parquet import open_table
 from traces.schema import PACKETS, SCHEMA_VERSION
@@ -99,14 +99,17 @@ class Checkpoints:
             document = read_json(self._beside / CHECKPOINT, _AGAIN)
             done = self._checked(document, fresh)
         except (OSError, InputError, ValidationError, ValueError, KeyError, zipfile.BadZipFile, EOFError, MemoryError):
-            (self._beside / CHECKPOINT).unlink(missing_ok=True)
-        kept = {part["name"] for part in done.parts}
-        self._packets.mkdir(exist_ok=True)
+            remove(self._beside / CHECKPOINT)
+        if self._packets.is_symlink() or not self._packets.is_dir():
+            remove(self._packets)
+            self._packets.mkdir()
+        kept = {self._packets, self._packets.parent, *(self._packets / part["name"] for part in done.parts)}
+        if done.state is not None:
+            kept |= {self._beside / CHECKPOINT, self._beside / self._state_name()}
         for place in (self._packets, self._packets.parent, self._beside):
             for entry in place.iterdir():
-                mine = entry.name == CHECKPOINT or (done.state is not None and entry.name == self._state_name())
-                if not mine and entry.name not in kept and entry.is_file():
-                    entry.unlink()
+                if entry not in kept:
+                    remove(entry)
         self.captures_done = len(done.sources)
         return done
 

@@ -238,9 +238,10 @@ def _claimed(real: Path) -> int:
     if not _private(partial) or os.fstat(lock).st_ino != partial.lstat().st_ino or not _put_back(partial, real):
         os.close(lock)
         return -1
+    sound = (partial / CHECKPOINT).is_file() and (partial / "new").is_dir() and not (partial / "new").is_symlink()
     for entry in partial.iterdir():
-        if entry.name == "old" or not (partial / CHECKPOINT).is_file():
-            _remove(entry)
+        if entry.name == "old" or not sound:
+            remove(entry)
     return lock
 
 
@@ -253,7 +254,7 @@ def _private(folder: Path) -> bool:
     return stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a file, a link or a folder with what is in it, as far as that goes."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

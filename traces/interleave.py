@@ -55,24 +55,24 @@ def before(time_ns: npt.NDArray[np.int64], begin: int, limit_ns: int, ties: bool
 
 
 @kernel
-def _earlier(w: Windows, a: int, b: int) -> bool:
-    x, y = w.time_ns[a, w.position[a]], w.time_ns[b, w.position[b]]
-    return bool(x < y or (x == y and w.file[a] < w.file[b]))
-
-
-@kernel
-def _sift(w: Windows, heap: npt.NDArray[np.int64], at: int) -> None:
-    """Move what is at `at` of a heap of window numbers down to its place."""
+def _sift(heap: npt.NDArray[np.int64], next_ns: npt.NDArray[np.int64], file: npt.NDArray[np.int64], at: int) -> None:
+    """Move what is at `at` of a heap of window numbers down to its place: by time, then by file."""
+    moved = heap[at]
+    time, number = next_ns[moved], file[moved]
     while True:
         child = 2 * at + 1
         if child >= heap.size:
-            return
-        if child + 1 < heap.size and _earlier(w, heap[child + 1], heap[child]):
-            child += 1
-        if not _earlier(w, heap[child], heap[at]):
-            return
-        heap[at], heap[child] = heap[child], heap[at]
+            break
+        least = heap[child]
+        if child + 1 < heap.size:
+            other = heap[child + 1]
+            if next_ns[other] < next_ns[least] or (next_ns[other] == next_ns[least] and file[other] < file[least]):
+                child, least = child + 1, other
+        if time < next_ns[least] or (time == next_ns[least] and number < file[least]):
+            break
+        heap[at] = least
         at = child
+    heap[at] = moved
 
 
 @kernel
@@ -84,56 +84,65 @@ def interleave(
     Stops where a window is used up: its number; where the rows or bytes are full: FULL; where the next frame is due at
     `limit_ns` or later and its file not before `limit_file` then: DUE. `heap` is left in some order.
     """
+    time_ns, captured, place_at, position, files = w.time_ns, w.captured, w.at, w.position, w.file
+    start, room = out.start, out.data.size
+    next_ns = np.empty(position.size, np.int64)
+    for slot in heap:
+        next_ns[slot] = time_ns[slot, position[slot]]
     for at in range(heap.size // 2 - 1, -1, -1):
-        _sift(w, heap, at)
+        _sift(heap, next_ns, files, at)
     rows, used = out.fill[0], out.fill[1]
     while True:
         top = heap[0]
-        until_ns, until_file = limit_ns, limit_file
+        until_ns, until_file = int64(limit_ns), int64(limit_file)
         for child in range(1, min(3, heap.size)):
             other = heap[child]
-            time = w.time_ns[other, w.position[other]]
-            if time < until_ns or (time == until_ns and w.file[other] < until_file):
-                until_ns, until_file = time, w.file[other]
-        row, end = w.position[top], w.end[top]
+            if next_ns[other] < until_ns or (next_ns[other] == until_ns and files[other] < until_file):
+                until_ns, until_file = next_ns[other], files[other]
+        row, end = position[top], w.end[top]
         first = row
+        ties = files[top] < until_file
         while row < end and rows < most_rows:
-            time = w.time_ns[top, row]
-            size = np.int64(w.captured[top, row])
-            if time > until_ns or (time == until_ns and w.file[top] > until_file) or used + size > out.data.size:
+            time = time_ns[top, row]
+            size = np.int64(captured[top, row])
+            if time > until_ns or (time == until_ns and not ties) or used + size > room:
                 break
-            w.at[top, row] = rows
-            out.start[rows] = used
+            place_at[top, row] = rows
+            start[rows] = used
             used += size
             rows += 1
             row += 1
-        w.position[top] = row
+        position[top] = row
         out.fill[0], out.fill[1] = rows, used
         if row == end:
             return int64(top)
-        if rows == most_rows or used + np.int64(w.captured[top, row]) > out.data.size:
+        if rows == most_rows or used + np.int64(captured[top, row]) > room:
             return FULL
         if row == first:  # not even one: what comes before is not among the windows
             return DUE
-        _sift(w, heap, 0)
+        next_ns[top] = time_ns[top, row]
+        _sift(heap, next_ns, files, 0)
 
 
 @kernel
 def place(batch: FrameBatch, begin: int, at: npt.NDArray[np.int64], file: int, out: Merged) -> None:
     """Copy the frames of a batch from row `begin` on to the merged rows `at`, whose `start` is set."""
+    source, data, out_start = batch.data, out.data, out.start
+    starts, captured, wire, time_ns = batch.start, batch.captured, batch.wire, batch.time_ns
+    number = np.uint64(batch.frame_number)
     for k in range(at.size):
         i, o = begin + k, at[k]
-        size = np.int64(batch.captured[i])
-        source, target = batch.start[i], out.start[o]
+        size = np.int64(captured[i])
+        here, there = starts[i], out_start[o]
         for n in range(size):
-            out.data[target + n] = batch.data[source + n]
-        out.captured[o] = batch.captured[i]
-        out.wire[o] = batch.wire[i]
-        out.time_ns[o] = batch.time_ns[i]
+            data[there + n] = source[here + n]
+        out.captured[o] = captured[i]
+        out.wire[o] = wire[i]
+        out.time_ns[o] = time_ns[i]
         out.linktype[o] = batch.linktype[i]
         out.file_offset[o] = batch.file_offset[i]
         out.file[o] = file
-        out.frame_number[o] = np.uint64(batch.frame_number) + np.uint64(i)
+        out.frame_number[o] = number + np.uint64(i)
 
 
 def new_windows(slots: int, rows: int) -> Windows:
