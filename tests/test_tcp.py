@@ -155,8 +155,7 @@ def test_old_connections_retire_and_slots_serve_again() -> None:
     compare(segments, 1000)
 
 
-def test_a_median_of_many_samples_is_that_of_the_kept_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traces.flows._MOST_SAMPLES", 600)
+def test_a_median_of_many_samples_is_that_of_the_kept_ones() -> None:
     rng = np.random.default_rng(3)
     segments, now = [], 0
     for n in range(5000):
@@ -165,6 +164,19 @@ def test_a_median_of_many_samples_is_that_of_the_kept_ones(monkeypatch: pytest.M
         now += int(rng.integers(1000, 10**6))
         segments.append(Segment(now, B, A, 1, n * 10 + 10, ACK, 9, 0, 40))
     compare(segments, 333)
+
+
+def test_samples_of_many_flows_share_the_pool() -> None:
+    """Flows outgrow their blocks one after the other, and take over those of others."""
+    rng = np.random.default_rng(5)
+    segments, now, sent = [], 0, [0] * 300
+    for flow in np.repeat(np.arange(300), rng.geometric(0.02, 300)).tolist() + rng.integers(0, 300, 4000).tolist():
+        here, there = (flow, 1000, 99, 80), (99, 80, flow, 1000)
+        now += 1000
+        segments.append(Segment(now, here, there, sent[flow], 1, ACK, 9, 10, 50))
+        sent[flow] += 10
+        segments.append(Segment(now + int(rng.integers(1, 900)), there, here, 1, sent[flow], ACK, 9, 0, 40))
+    compare(segments, 777)
 
 
 def test_announced_mss() -> None:

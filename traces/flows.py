@@ -21,7 +21,6 @@ from traces.jit import kernel
 
 NO_FLOW: Final = 0xFFFFFFFF
 _FIRST_CAPACITY: Final = 1 << 12
-_MOST_SAMPLES: Final = 1 << 22  # kept before those that later ones replaced are removed
 
 
 class FlowTable(NamedTuple):
@@ -165,36 +164,6 @@ def _rehash(table: FlowTable, slots: npt.NDArray[np.uint64]) -> None:
         slots[slot] = (h & np.uint64(0xFFFFFFFF00000000)) | np.uint64(flow + 1)
 
 
-@kernel
-def summarise_round_trips(
-    sample_flow: npt.NDArray[np.uint32],
-    sample_ns: npt.NDArray[np.int64],
-    end: npt.NDArray[np.int64],
-    fill: npt.NDArray[np.int64],
-    grouped: npt.NDArray[np.int64],
-    least: npt.NDArray[np.int64],
-    median: npt.NDArray[np.int64],
-) -> None:
-    """Group samples by flow (counting sort), sort each group, take its least and median; groups may be empty.
-
-    `end` int64[flows] are the ends of the groups; `fill`, a copy of it, and `grouped` int64[samples] are overwritten.
-    """
-    for i in range(sample_flow.size):
-        flow = sample_flow[i]
-        fill[flow] -= 1
-        grouped[fill[flow]] = sample_ns[i]
-    for flow in range(end.size):
-        begin = fill[flow]
-        count = end[flow] - begin
-        if count == 0:
-            continue
-        group = grouped[begin : begin + count]
-        group.sort()
-        low = group[(count - 1) // 2]
-        least[flow] = group[0]
-        median[flow] = low + (group[count // 2] - low) // 2
-
-
 class Flows:
     """The flows of a trace so far; grows as packets come."""
 
@@ -209,15 +178,10 @@ class Flows:
             np.array([0, secrets.randbits(64) if seed is None else seed], np.uint64),
         )
         self.pool = tcp.new_pool(capacity)
-        self._kept: list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.int64]]] = []
-        self._kept_count = 0
-        self._limit = _MOST_SAMPLES
         self._allocate(0)
 
     def _allocate(self, rows: int) -> None:
         """Scratch for a batch of `rows`."""
-        u4 = np.uint32
-        self._samples = tcp.Samples(np.empty(rows, u4), np.empty(rows, u4), np.empty(rows, np.int64), np.zeros(1, int))
         self._marks, self._mss = np.empty(rows, np.uint8), np.zeros(rows, np.uint16)
         self._limit_bytes = np.empty(rows, np.uint16)
 
@@ -250,38 +214,24 @@ class Flows:
         marks = self._marks[:rows] if marks is None else marks
         mss = self._mss[:rows] if mss is None else mss
         limit_bytes = self._limit_bytes[:rows] if limit_bytes is None else limit_bytes
-        samples = self._samples
-        samples.filled[0] = 0
         reached = -1
         while reached < rows:
             if reached >= 0:
                 self.pool = tcp.with_room(self.pool)
-            arrays = (headers, mss, time_ns, flow_id, marks, limit_bytes, samples)
+            arrays = (headers, mss, time_ns, flow_id, marks, limit_bytes)
             reached = tcp.track_tcp(self.pool, self.table.reverse, *arrays, max(reached, 0))
-        if count := int(samples.filled[0]):
-            self._kept.append((samples.flow[:count].copy(), samples.place[:count].copy(), samples.ns[:count].copy()))
-            self._kept_count += count
-            if self._kept_count > self._limit:
-                self._drop_replaced()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that later packets depend on, by name; `restore` goes on from there."""
-        self._drop_replaced()
-        ((flow, place, ns),) = self._kept
         return {
             **{f"table_{name}": array for name, array in self.table._asdict().items()},
             **{f"pool_{name}": array for name, array in self.pool._asdict().items()},
-            "kept_flow": flow,
-            "kept_place": place,
-            "kept_ns": ns,
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from a `state`."""
         self.table = FlowTable._make(state[f"table_{name}"] for name in FlowTable._fields)
         self.pool = tcp.Connections._make(state[f"pool_{name}"] for name in tcp.Connections._fields)
-        self._kept = [(state["kept_flow"], state["kept_place"], state["kept_ns"])]
-        self._kept_count = len(state["kept_flow"])
 
     def _grow(self) -> None:
         old = self.table
@@ -300,17 +250,6 @@ class Flows:
         self.table = wider
         self.pool = tcp.with_flows(self.pool, 2 * count)
 
-    def _drop_replaced(self) -> None:
-        """Keep the last sample of each flow and place only; this changes no result."""
-        self._kept.append((np.empty(0, np.uint32), np.empty(0, np.uint32), np.empty(0, np.int64)))
-        flow, place, ns = (np.concatenate(parts) for parts in zip(*self._kept, strict=True))
-        key = flow.astype(np.uint64) * np.uint64(tcp.SAMPLES) + place
-        _, last = np.unique(key[::-1], return_index=True)
-        last = np.sort(len(key) - 1 - last)
-        self._kept = [(flow[last], place[last], ns[last])]
-        self._kept_count = len(last)
-        self._limit = max(_MOST_SAMPLES, 2 * len(last))
-
     def round_trips(
         self,
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -318,12 +257,8 @@ class Flows:
 
         The median is exact up to `tcp.SAMPLES` samples, else that of a fair choice of as many; the least always is.
         """
-        if not self._kept:
-            return np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64)
-        self._drop_replaced()
-        ((flows, _, samples),) = self._kept
-        end = np.cumsum(np.bincount(flows, minlength=len(self)))
-        least, median = np.empty(len(self), np.int64), np.empty(len(self), np.int64)
-        summarise_round_trips(flows, samples, end, end.copy(), np.empty_like(samples), least, median)
-        (sampled,) = np.nonzero(np.diff(end, prepend=0))
-        return sampled.astype(np.uint32), self.pool.results[sampled, tcp.R_LEAST], median[sampled]
+        results = self.pool.results[: len(self)]
+        median = np.zeros(len(self), np.int64)
+        tcp.medians(self.pool, median)
+        (sampled,) = np.nonzero(results[:, tcp.R_SAMPLES])
+        return sampled.astype(np.uint32), results[sampled, tcp.R_LEAST], median[sampled]

@@ -36,7 +36,7 @@ MARKS: Final = {
 
 IDLE_NS: Final = 120 * 10**9
 CLOSED_NS: Final = 10 * 10**9
-SAMPLES: Final = 512  # round trips of a flow kept for its median
+SAMPLES: Final = 128  # round trips of a flow kept for its median
 REORDER_NS: Final = 3_000_000
 FAST_NS: Final = 20_000_000
 DEFAULT_MTU: Final = 1500
@@ -55,8 +55,11 @@ _STATE: Final = 16
 _DEADLINE, _OWNER, _CLOSING = 0, 1, 2  # of a connection
 _FREE, _CLOCK = 0, 1  # of the pool
 # Results of a flow.
-R_RETRANSMISSIONS, R_OUT_OF_ORDER, R_HANDSHAKE1, R_SAMPLES, R_LEAST, R_DATA = 0, 1, 2, 3, 4, 5
-_RESULTS: Final = 6
+R_RETRANSMISSIONS, R_OUT_OF_ORDER, R_HANDSHAKE1, R_SAMPLES, R_LEAST, R_DATA, R_BLOCK, R_ROOM = 0, 1, 2, 3, 4, 5, 6, 7
+_RESULTS: Final = 8
+_LEAST_ROOM: Final = 4  # a flow's block of samples doubles from here to SAMPLES
+_FIRST_SAMPLES: Final = 1 << 12
+_USED: Final = 8  # in `blocks`
 
 
 class Connections(NamedTuple):
@@ -65,7 +68,9 @@ class Connections(NamedTuple):
     `slot` int64[f]: the slot of the connection whose lower flow id this is, -1 if none. `state` int64[2 p, 16]: rows
     2 s and 2 s + 1 are the directions of slot s, that of the lower flow id first. `life` int64[p, 3]: when it retires,
     lower flow id (-1: free), bits of closing. `free` int64[p]: a stack of free slots. `control` int64[2]: its height,
-    the latest time so far. `results` int64[f, 6]. `totals` int64[128]: packets by marks.
+    the latest time so far. `results` int64[f, 8]: R_BLOCK and R_ROOM say which part of `samples` int64[s] the flow's
+    round trips are. `blocks` int64[9]: the first free block of each size plus 1 (its first word leads on), and how much
+    of `samples` was ever used. `totals` int64[128]: packets by marks.
     """
 
     slot: npt.NDArray[np.int64]
@@ -74,20 +79,43 @@ class Connections(NamedTuple):
     free: npt.NDArray[np.int64]
     control: npt.NDArray[np.int64]
     results: npt.NDArray[np.int64]
+    samples: npt.NDArray[np.int64]
+    blocks: npt.NDArray[np.int64]
     totals: npt.NDArray[np.int64]
 
 
-class Samples(NamedTuple):
-    """Round trips of one batch: flow, its place among the flow's `SAMPLES`, time; `filled` int64[1] of them are."""
-
-    flow: npt.NDArray[np.uint32]
-    place: npt.NDArray[np.uint32]
-    ns: npt.NDArray[np.int64]
-    filled: npt.NDArray[np.int64]
+@kernel
+def _widen(
+    results: npt.NDArray[np.int64], samples: npt.NDArray[np.int64], blocks: npt.NDArray[np.int64], flow: int
+) -> None:
+    """Give a flow a block of samples twice as large; the caller has made sure that there is room for one."""
+    old, room = results[flow, R_BLOCK], results[flow, R_ROOM]
+    wider = 2 * room if room > 0 else _LEAST_ROOM
+    size = 0
+    while _LEAST_ROOM << size < wider:
+        size += 1
+    if blocks[size] > 0:
+        block = blocks[size] - 1
+        blocks[size] = samples[block]
+    else:
+        block = blocks[_USED]
+        blocks[_USED] += wider
+    for n in range(room):
+        samples[block + n] = samples[old + n]
+    if room > 0:
+        samples[old] = blocks[size - 1]
+        blocks[size - 1] = old + 1
+    results[flow, R_BLOCK], results[flow, R_ROOM] = block, wider
 
 
 @kernel
-def _sample(results: npt.NDArray[np.int64], samples: Samples, flow: int, elapsed: int) -> None:
+def _sample(
+    results: npt.NDArray[np.int64],
+    samples: npt.NDArray[np.int64],
+    blocks: npt.NDArray[np.int64],
+    flow: int,
+    elapsed: int,
+) -> None:
     """Keep a round trip: the first SAMPLES of a flow, of later ones a fair share (Vitter's algorithm R).
 
     The n-th (from 0) goes to place `(mix(n + 1) >> 32) * (n + 1) >> 32`, if that is below SAMPLES.
@@ -105,11 +133,9 @@ def _sample(results: npt.NDArray[np.int64], samples: Samples, flow: int, elapsed
         place = ((x >> np.uint64(32)) * np.uint64(n + 1)) >> np.uint64(32)
         if place >= np.uint64(SAMPLES):
             return
-    at = samples.filled[0]
-    samples.flow[at] = flow
-    samples.place[at] = place
-    samples.ns[at] = elapsed
-    samples.filled[0] = at + 1
+    if np.int64(place) >= results[flow, R_ROOM]:
+        _widen(results, samples, blocks, flow)
+    samples[results[flow, R_BLOCK] + np.int64(place)] = elapsed
 
 
 @kernel
@@ -122,19 +148,21 @@ def track_tcp(
     flow_id: npt.NDArray[np.uint32],
     marks: npt.NDArray[np.uint8],
     limit_bytes: npt.NDArray[np.uint16],
-    samples: Samples,
     begin: int,
 ) -> int:
-    """Follow the rows from `begin` on, write their `marks`; the row reached, short of n if no slot is free.
+    """Follow the rows from `begin` on, write their `marks`; the row reached, short of n if there is no room.
 
     `reverse` as in `FlowTable`, `mss` what the packet announces (0: nothing). Of super-frames `limit_bytes` gets the
     announced maximum segment size that they exceed, 0 if none was seen. The rules are in docs/captures.md.
     """
     state, life, results, totals = pool.state, pool.life, pool.results, pool.totals
+    samples, blocks = pool.samples, pool.blocks
     for i in range(begin, time_ns.size):
         marks[i] = 0
         if headers.valid[i] & HAS_TCP == 0:
             continue
+        if blocks[_USED] + SAMPLES > samples.size:
+            return i
         now = time_ns[i]
         clock = max(pool.control[_CLOCK], now)
         flow = np.int64(flow_id[i])
@@ -179,7 +207,7 @@ def track_tcp(
         if flags & _ACK and state[b, _WAITING] != 0 and (ack - state[b, _WAIT_END]) & _M < _HALF:
             elapsed = now - state[b, _WAIT_NS]
             if elapsed >= 0:
-                _sample(results, samples, back, elapsed)
+                _sample(results, samples, blocks, back, elapsed)
                 if state[b, _WAITING] == 2:
                     state[b, _HANDSHAKE1] = elapsed + 1
                     if results[back, R_HANDSHAKE1] == 0:
@@ -312,6 +340,18 @@ def announced_mss(
             at += np.int64(data[at + 1])
 
 
+@kernel
+def medians(pool: Connections, median: npt.NDArray[np.int64]) -> None:
+    """Write the median of each flow's samples (of two, floor of the mean); flows without samples stay as they are."""
+    for flow in range(median.size):
+        count = min(pool.results[flow, R_SAMPLES], SAMPLES)
+        if count > 0:
+            block = pool.results[flow, R_BLOCK]
+            group = np.sort(pool.samples[block : block + count])
+            low = group[(count - 1) // 2]
+            median[flow] = low + (group[count // 2] - low) // 2
+
+
 def marked(pool: Connections) -> dict[str, int]:
     """Packets by mark."""
     return {name: int(sum(pool.totals[sum_] for sum_ in range(128) if sum_ & bit)) for name, bit in MARKS.items()}
@@ -326,6 +366,8 @@ def new_pool(flows: int, slots: int = _FIRST_SLOTS) -> Connections:
         np.arange(slots, dtype=np.int64)[::-1].copy(),
         np.array([slots, -(1 << 63)], np.int64),
         np.zeros((flows, _RESULTS), np.int64),
+        np.zeros(_FIRST_SAMPLES, np.int64),
+        np.zeros(_USED + 1, np.int64),
         np.zeros(128, np.int64),
     )
 
@@ -340,7 +382,11 @@ def with_flows(pool: Connections, flows: int) -> Connections:
 
 
 def with_room(pool: Connections) -> Connections:
-    """The same pool with a free slot: retired connections give theirs, and if those are few the pool doubles."""
+    """The same pool with room: a free slot (retired connections give theirs, or the pool doubles), and for samples."""
+    if pool.blocks[_USED] + SAMPLES > len(pool.samples):
+        pool = pool._replace(samples=np.concatenate([pool.samples, np.zeros_like(pool.samples)]))
+    if pool.control[_FREE] > 0:
+        return pool
     slots = len(pool.life)
     free = reclaim(pool)
     if free * 4 >= slots:

@@ -160,7 +160,7 @@ def _again(s: Segment, me: Side, peer: Side, begin: int, end: int) -> set[str]:
     return {"retransmission"}
 
 
-def kept(samples: Sequence[int], most: int = 512) -> list[int]:
+def kept(samples: Sequence[int], most: int = 128) -> list[int]:
     """The samples that the median is taken of: all, or of more than `most` those that algorithm R keeps."""
     places = list(samples[:most])
     for n in range(most, len(samples)):
