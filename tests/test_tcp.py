@@ -179,6 +179,11 @@ def test_samples_of_many_flows_share_the_pool() -> None:
     compare(segments, 777)
 
 
+def test_a_segment_that_ends_more_than_half_the_numbers_ahead() -> None:
+    numbers = ((2**32 - 1, 0), (2**31 - 499, 500), (2**32 - 1449, 1), (2**32 - 2, 1), (2**31, 500))
+    compare([Segment(n * 10**6, A, B, seq, 1, ACK, 9, size, size + 40) for n, (seq, size) in enumerate(numbers)], 2)
+
+
 def test_announced_mss() -> None:
     def syn(options: bytes, flags: int = SYN, cut: int = 999) -> bytes:
         segment = bytearray(writing.tcp(data_offset=5 + (len(options) + 3) // 4, flags=flags))

@@ -259,7 +259,7 @@ def track_tcp(
                         state[a, _WAIT_NS] = now
                 elif state[a, _WAITING] != 0 and (state[a, _WAIT_END] - seq - 1) & _M < _HALF:
                     state[a, _WAITING] = 0
-            if (end - state[a, _NEXT] - 1) & _M < _HALF - 1:
+            if length > (_M + 1 - gap if gap >= _HALF else -gap):  # it ends above next
                 state[a, _NEXT] = end
                 state[a, _NEXT_NS] = now
         if flags & _ACK:
