@@ -251,9 +251,12 @@ def test_a_capture_without_packets_is_valid(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (b"", "empty; record it again or check the copy"),
-        (b"hello, world, this is text", "not a capture; a pcap or pcapng file is needed"),
-        (b"snoop\0\0\0" + bytes(100), "a Solaris snoop capture; convert it with: editcap"),
-        (b"\xfd7zXZ\0" + bytes(100), "xz-compressed; decompress it first"),
+        (b"hello, world, this is text", "not a capture; a pcap, pcapng or snoop file is needed"),
+        (
+            b"snoop\0\0\0" + bytes(100),
+            "a snoop capture of another version than 2, or cut off; convert it with: editcap",
+        ),
+        (b"\xfd7zXZ\0" + bytes(100), "nothing can be read: the xz stream is corrupt"),
         (b"\xd4\xc3\xb2\xa1\x02\0", "a capture cut off within its header"),
         (gzip.compress(b"hello"), "not a capture"),
     ],

@@ -8,6 +8,8 @@ SegcastError
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class SegcastError(Exception):
     """Base of every error a user can cause; its text is one line saying what, where and how to mend."""
@@ -17,6 +19,15 @@ class SegcastError(Exception):
 
 class InputError(SegcastError):
     """The input or the usage is wrong: exit status 2."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Where a capture breaks off (byte of the decompressed file), why, and where it was taken up again, if it was."""
+
+    offset: int
+    reason: str
+    resumed_at: int | None
 
 
 class DamagedCapture(InputError):

@@ -209,7 +209,7 @@ def _read_one(
     return {
         "path": STDIN if stdin else str(Path(reader.path).resolve()),
         "bytes": reader.bytes_read,
-        "sha256": reader.hexdigest(),
+        "blake3": reader.hexdigest(),
         "format": reader.format,
         "compression": reader.compression,
         "packets": reader.frames,

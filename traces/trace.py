@@ -41,7 +41,7 @@ class _DamageShape(Shape):
 class _SourceShape(Shape):
     path: str
     bytes: Count
-    sha256: str
+    blake3: str
     format: str
     compression: str
     packets: Count
@@ -106,7 +106,7 @@ class Source:
 
     path: Path
     bytes: int
-    sha256: str
+    blake3: str
     packets: int
     linktypes: dict[int, int]
     damage: tuple[int, str] | None
@@ -141,7 +141,7 @@ class Trace:
             Source(
                 Path(s["path"]),
                 s["bytes"],
-                s["sha256"],
+                s["blake3"],
                 s["packets"],
                 {int(link): count for link, count in s["linktypes"].items()},
                 (s["damage"]["offset"], s["damage"]["reason"]) if s["damage"] else None,
