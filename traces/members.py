@@ -22,7 +22,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _GZIP_HEADER: Final = 10
 _TRIAL_BYTES: Final = 1 << 10
 _MOST_LATE_BYTES: Final = 1 << 20  # what a decompressor may have held back when it found the damage
-_GZIP_ERRORS: Final[tuple[type[Exception], ...]] = (zlib.error, isal_zlib.IsalError)
+_GZIP_ERRORS: Final[Any] = (zlib.error, isal_zlib.IsalError)  # the stub takes the class for an instance
 
 
 class Kind(NamedTuple):

@@ -120,8 +120,9 @@ def read_snoop(data: bytes) -> Iterator[Record]:
 def read_drops(data: bytes) -> dict[str, int]:
     """Packets lost while a whole capture was made, by who says so."""
     if data[:8] == SNOOP_MAGIC:
-        last = [record.file_offset for record in read_snoop(data)][-1:]
-        lost = {"snoop": int.from_bytes(data[at + 12 : at + 16], "big") for at in last}
+        lost = {"snoop": 0}
+        for record in read_snoop(data):
+            lost["snoop"] = int.from_bytes(data[record.file_offset + 12 : record.file_offset + 16], "big")
     elif data[:4] == b"\x0a\x0d\x0d\x0a":
         lost = {"packet blocks": 0, "interface": 0, "os": 0}
         latest: dict[tuple[int, int], dict[str, int]] = {}  # by section and interface
