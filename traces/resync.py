@@ -117,7 +117,9 @@ def good_rows(
     for row in range(count):
         at = np.int64(out.file_offset[row]) - base
         if _length(data, at, sense, sense[_KNOWN], sense[_LAST_S]) == 0:
-            after = np.int64(out.file_offset[row + 1]) - base if row + 1 < count else out.start[row] + out.captured[row]
+            after = np.int64(out.start[row]) + np.int64(out.captured[row])
+            if sense[_SNOOP] != 0:
+                after = at + u32(data, at + 8, True)
             status = _chain(data, at, end, at_end, sense, np.int64(0), np.int64(0))
             if status == NOTHING:
                 status = _chain(data, after, end, at_end, sense, sense[_KNOWN], sense[_LAST_S])
