@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pyarrow import fs
 
 WEED = Path(sys.executable).with_name("weed")
 KEY, SECRET = "key", "secret"
-_START_S = 60
+_START_S, _ATTEMPTS = 20, 4
 
 
 @dataclass
@@ -26,8 +27,10 @@ class Store:
     """A running server."""
 
     port: int
+    ports: list[int]
     process: subprocess.Popen[bytes]
     files: Any
+    log: Path
 
     def url(self, key: str) -> str:
         """The URL of a key, bucket first."""
@@ -35,7 +38,7 @@ class Store:
 
     def put(self, key: str, data: bytes) -> str:
         """Store an object; its URL."""
-        with self.files.open_output_stream(key) as out:
+        with self.files.open_output_stream(key, compression=None) as out:
             out.write(data)
         return self.url(key)
 
@@ -52,12 +55,35 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+class _Failed(Exception):
+    """The server ended while it started; its parts begin at once, and now and then miss each other."""
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[Store]:
     """A server that keeps its objects in `folder`, with one bucket, `captures`."""
+    for attempt in range(_ATTEMPTS):
+        store = _start(folder / str(attempt))
+        try:
+            _wait(store)
+            yield store
+            return
+        except _Failed as failure:
+            if attempt == _ATTEMPTS - 1:
+                raise AssertionError(str(failure)) from None
+        finally:
+            store.process.kill()
+            store.process.wait()
+            for port in store.ports:
+                for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: Path) -> Store:
     identity = {"accessKey": KEY, "secretKey": SECRET}
     actions = ["Admin", "Read", "Write", "List"]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     (folder / "s3.json").write_text(
         json.dumps({"identities": [{"name": "tests", "credentials": [identity], "actions": actions}]})
     )
@@ -68,27 +94,25 @@ def serving(folder: Path) -> Iterator[Store]:
     command += ["-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    try:
-        files = fs.S3FileSystem(
-            access_key=KEY,
-            secret_key=SECRET,
-            endpoint_override=f"127.0.0.1:{ports['s3.port']}",
-            scheme="http",
-            allow_bucket_creation=True,
-        )
-        until = time.monotonic() + _START_S
-        while True:
-            try:
-                files.create_dir("captures")
-                with files.open_output_stream("captures/ready") as out:
-                    out.write(b"ready")
-                break
-            except OSError:
-                if time.monotonic() > until or process.poll() is not None:
-                    raise
-                time.sleep(0.2)
-        yield Store(ports["s3.port"], process, files)
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    files = fs.S3FileSystem(
+        access_key=KEY,
+        secret_key=SECRET,
+        endpoint_override=f"127.0.0.1:{ports['s3.port']}",
+        scheme="http",
+        allow_bucket_creation=True,
+    )
+    return Store(ports["s3.port"], list(ports.values()), process, files, folder / "log")
+
+
+def _wait(store: Store) -> None:
+    """Until objects can be written."""
+    until = time.monotonic() + _START_S
+    while True:
+        try:
+            store.files.create_dir("captures")
+            store.put("captures/ready", b"ready")
+            return
+        except OSError:
+            if time.monotonic() > until or store.process.poll() is not None:
+                raise _Failed(store.log.read_text("utf-8", "replace")[-2000:]) from None
+            time.sleep(0.2)

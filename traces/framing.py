@@ -244,7 +244,7 @@ def frame_pcapng(
                         return row, position, BAD_TRAILER
                     position += length
                     continue
-                if kind > 10 and kind != 0xBAD and kind != 0x40000BAD:
+                if (kind == 0 or kind > 10) and kind != 0xBAD and kind != 0x40000BAD:
                     return row, position, BAD_BLOCK_LENGTH
             state[4] = base + position
             state[3] = length

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from traces.errors import InputError
@@ -27,8 +29,11 @@ _READS: Final = 4  # under way at once
 _ATTEMPTS: Final = 3
 _CONNECT_S: Final = 5.0
 _RETRY_S: Final = 30.0
+_ANSWER_S: Final = 45.0
 _ENVIRONMENT: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE")
 _CREDENTIALS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+T = TypeVar("T")
 
 
 def is_url(path: str | Path) -> bool:
@@ -51,7 +56,7 @@ def expand(path: str) -> list[str]:
     from pyarrow.fs import FileSelector, FileType
 
     try:
-        found = located.open().get_file_info(FileSelector(folder, recursive="/" in pattern))
+        found = _answer(lambda: located.open().get_file_info(FileSelector(folder, recursive="/" in pattern)))
     except OSError as error:
         raise InputError(f"{path}: {_reason(error)}") from None
     wanted = pattern.split("/")
@@ -88,17 +93,14 @@ class RemoteInput:
         """Open the object of a URL; raises InputError saying what is wrong with it."""
         located = _Located(path)
         try:
-            filesystem = located.open()
-            info = filesystem.get_file_info(located.key)
-            if info.type.name == "Directory":
-                raise InputError(f"{path}: a folder, not a capture; end it with / to take the captures in it")
-            self._file: Any = filesystem.open_input_file(located.key)
-            self.total_bytes = int(self._file.size())
-            tag = (self._file.metadata() or {}).get(b"ETag")
+            info, self._file = _answer(lambda: _open(located))
         except OSError as error:
             raise InputError(f"{path}: {_reason(error)}") from None
+        if self._file is None:
+            raise InputError(f"{path}: a folder, not a capture; end it with / to take the captures in it")
+        self.total_bytes = int(self._file.size())
+        tag = (self._file.metadata() or {}).get("ETag")
         self.version = tag.decode() if tag else str(info.mtime_ns)
-        self._pool = ThreadPoolExecutor(_READS, "segcast-range")
         self._ranges: deque[Future[bytes]] = deque()
         self._asked = 0
         self._piece = memoryview(b"")
@@ -110,11 +112,11 @@ class RemoteInput:
             if not self._piece:
                 while self._asked < self.total_bytes and len(self._ranges) < _READS:
                     count = min(_READ_BYTES, self.total_bytes - self._asked)
-                    self._ranges.append(self._pool.submit(self._range, self._asked, count))
+                    self._ranges.append(_later(partial(self._range, self._asked, count)))
                     self._asked += count
                 if not self._ranges:
                     break
-                self._piece = memoryview(self._ranges.popleft().result())
+                self._piece = memoryview(_result(self._ranges.popleft()))
             count = min(len(self._piece), len(view) - filled)
             view[filled : filled + count] = self._piece[:count]
             self._piece = self._piece[count:]
@@ -123,7 +125,7 @@ class RemoteInput:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Bytes from `offset` on, fewer at the end."""
-        return self._range(offset, max(0, min(count, self.total_bytes - offset)))
+        return _answer(partial(self._range, offset, max(0, min(count, self.total_bytes - offset))))
 
     def _range(self, offset: int, count: int) -> bytes:
         try:
@@ -136,7 +138,41 @@ class RemoteInput:
 
     def close(self) -> None:
         """Stop reading; requests under way end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._ranges.clear()
+
+
+def _open(located: _Located) -> tuple[Any, Any]:
+    """What is known of an object, and the object opened; None for a folder."""
+    filesystem = located.open()
+    info = filesystem.get_file_info(located.key)
+    return info, None if info.type.name == "Directory" else filesystem.open_input_file(located.key)
+
+
+def _later(ask: Callable[[], T]) -> Future[T]:
+    """Ask in a thread that the process does not wait for: the library itself waits for a silent server for ever."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(ask())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="segcast-range", daemon=True).start()
+    return future
+
+
+def _result(future: Future[T]) -> T:
+    try:
+        return future.result(_ANSWER_S)
+    except TimeoutError:
+        raise OSError(
+            f"the server does not answer within {_ANSWER_S:.0f} s; check the endpoint and the network"
+        ) from None
+
+
+def _answer(ask: Callable[[], T]) -> T:
+    return _result(_later(ask))
 
 
 class _Located:
@@ -226,6 +262,8 @@ def _first_line(error: Exception) -> str:
 def _reason(error: Exception) -> str:
     """What went wrong with an object, and how to mend it, in one line."""
     text = _first_line(error)
+    if text.startswith(("the server does not answer", "no such object", "access refused")):
+        return text
     upper = text.upper()
     if isinstance(error, FileNotFoundError) or "NO_SUCH" in upper or "NOT_FOUND" in upper or "NOT FOUND" in upper:
         return "no such object; check the bucket and the key"

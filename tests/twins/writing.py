@@ -195,24 +195,24 @@ def pcap(frames: Sequence[Captured], link_type: int, *, order: str = "<", nanose
     """A pcap file; ticks are micro- or nanoseconds."""
     magic = PCAP_MAGIC_NS if nanoseconds else PCAP_MAGIC_US
     per_second = 10**9 if nanoseconds else 10**6
-    out = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 262144, link_type)
+    out = bytearray(struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 262144, link_type))
     for captured in frames:
         seconds, fraction = divmod(captured.ticks, per_second)
         lengths = (len(captured.frame), captured.wire_bytes)
         out += struct.pack(order + "IIII", seconds, fraction, *lengths) + captured.frame
-    return out
+    return bytes(out)
 
 
 def snoop(frames: Sequence[Captured], datalink: int, *, drops: Sequence[int] = (), padding: int = 0) -> bytes:
     """A snoop file; ticks are microseconds, drops the cumulative ones of each record, padding is beyond that to 4."""
-    out = b"snoop\0\0\0" + struct.pack(">II", 2, datalink)
+    out = bytearray(b"snoop\0\0\0" + struct.pack(">II", 2, datalink))
     for number, captured in enumerate(frames):
         seconds, fraction = divmod(captured.ticks, 10**6)
         pad = -len(captured.frame) % 4 + padding
         size, lost = len(captured.frame), drops[number] if number < len(drops) else 0
         out += struct.pack(">IIIIII", captured.wire_bytes, size, 24 + size + pad, lost, seconds, fraction)
         out += captured.frame + bytes(pad)
-    return out
+    return bytes(out)
 
 
 def block(kind: int, body: bytes, order: str) -> bytes:
