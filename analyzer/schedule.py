@@ -95,7 +95,7 @@ class OriginSource(Shape):
     """A capture that a forecast was made from."""
 
     path: str
-    sha256: str
+    blake3: str
 
 
 class Origin(Shape):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,58 @@ RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 def rows_of(path: Path | str, **sizes: int) -> tuple[list[Record], int | None]:
     rows, damage = read_all(path, **sizes)
     return [record for record, _ in rows], damage
+
+
+@RELAXED
+@given(captures())
+def test_drops_like_the_twin(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "c").write_bytes(data)
+    with read_frames(tmp_path / "c", buffer_bytes=500) as reader:
+        list(reader)
+        assert reader.drops == twin.read_drops(data)
+        assert reader.damages == []
+
+
+def test_the_last_statistics_of_each_interface_count(tmp_path: Path) -> None:
+    section = writing.section_block("<") + writing.interface_block("<", 1) + writing.interface_block("<", 1)
+    first = [writing.statistics_block("<", 0, 5, 1), writing.statistics_block("<", 1, 100, None)]
+    second = [writing.statistics_block("<", 0, 7, 1), writing.statistics_block("<", 9, 1000, 1000)]
+    packet = writing.enhanced_block("<", 0, Captured(1, 3, b"abc"), 4)
+    (tmp_path / "c").write_bytes(section + b"".join(first + second) + packet + section + first[0])
+    with read_frames(tmp_path / "c") as reader:
+        assert [len(batch.start) for batch in reader] == [1]
+        assert reader.drops == {"interface": 7 + 100 + 5, "os": 2, "packet blocks": 4}
+
+
+def test_snoop_reports_the_drops_of_its_last_record(tmp_path: Path) -> None:
+    data = writing.snoop([Captured(i, 60, b"abcde") for i in range(3)], 4, drops=[0, 2, 9])
+    (tmp_path / "c").write_bytes(data)
+    with read_frames(tmp_path / "c") as reader:
+        list(reader)
+        assert (reader.format, reader.drops, reader.linktypes) == ("snoop", {"snoop": 9}, {1})
+
+
+@pytest.mark.parametrize("length", [0, 23, 24, 2**32 - 1])
+def test_a_snoop_record_shorter_than_its_packet_is_damage(tmp_path: Path, length: int) -> None:
+    data = bytearray(writing.snoop([Captured(i, 60, b"abcde") for i in range(2)], 4))
+    data[16 + 32 + 8 : 16 + 32 + 12] = length.to_bytes(4, "big")
+    (tmp_path / "c").write_bytes(data)
+    with pytest.raises(DamagedCapture, match="damaged at byte 48: a record has an impossible length"):
+        list(read_frames(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_digest_is_of_the_whole_file_even_if_it_is_damaged(tmp_path: Path, cut: bool) -> None:
+    data = bytearray(some_capture(20_000))
+    data[5000:5100] = bytes([255]) * 100
+    for stored in (bytes(data), gzip.compress(data), zstd(bytes(data))):
+        stored = stored[: len(stored) - 9 * cut]
+        (tmp_path / "c").write_bytes(stored)
+        with read_frames(tmp_path / "c", buffer_bytes=10_000, digest=True) as reader:
+            with pytest.raises(DamagedCapture):
+                list(reader)
+            assert reader.hexdigest() == blake3(stored).hexdigest()
+            assert reader.bytes_read == len(stored)
 
 
 def zstd(data: bytes) -> bytes:
@@ -236,9 +289,12 @@ def test_records_of_old_and_modified_pcaps(tmp_path: Path) -> None:
         (tmp_path / "c").write_bytes(head + struct.pack("<IIII", 1, 5, *lengths) + b"ab")
         ours, _ = rows_of(tmp_path / "c")
         assert ours == [Record(1, 24, 1_000_005_000, 2, 9, 1, b"ab")]
-    head = struct.pack("<IHHiIII", 0xA1B2CD34, 2, 4, 0, 0, 65535, 1)
-    (tmp_path / "c").write_bytes(head + struct.pack("<IIIIIHBB", 1, 5, 2, 9, 0, 0, 0, 0) + b"ab")
-    assert rows_of(tmp_path / "c")[0] == [Record(1, 24, 1_000_005_000, 2, 9, 1, b"ab")]
+    for order in "<>":
+        head = struct.pack(order + "IHHiIII", 0xA1B2CD34, 2, 4, 0, 0, 65535, 1)
+        records = [struct.pack(order + "IIIIIHBB", 1, 5 + i, 2, 9, 7, 8, 1, 0) + b"ab" for i in range(2)]
+        (tmp_path / "c").write_bytes(head + b"".join(records))
+        wanted = [Record(1 + i, 24 + 26 * i, 1_000_005_000 + i * 1000, 2, 9, 1, b"ab") for i in range(2)]
+        assert rows_of(tmp_path / "c")[0] == wanted
 
 
 def test_a_capture_without_packets_is_valid(tmp_path: Path) -> None:
@@ -251,9 +307,12 @@ def test_a_capture_without_packets_is_valid(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (b"", "empty; record it again or check the copy"),
-        (b"hello, world, this is text", "not a capture; a pcap or pcapng file is needed"),
-        (b"snoop\0\0\0" + bytes(100), "a Solaris snoop capture; convert it with: editcap"),
-        (b"\xfd7zXZ\0" + bytes(100), "xz-compressed; decompress it first"),
+        (b"hello, world, this is text", "not a capture; a pcap, pcapng or snoop file is needed"),
+        (
+            b"snoop\0\0\0" + bytes(100),
+            "a snoop capture of another version than 2, or cut off; convert it with: editcap",
+        ),
+        (b"\xfd7zXZ\0" + bytes(100), "nothing can be read: the xz stream is corrupt"),
         (b"\xd4\xc3\xb2\xa1\x02\0", "a capture cut off within its header"),
         (gzip.compress(b"hello"), "not a capture"),
     ],

@@ -78,7 +78,7 @@ def captures() -> Iterator[object]:
     if not FOLDER.is_dir():
         yield pytest.param(None, id="folder", marks=pytest.mark.skip(reason=f"no folder of captures at {FOLDER}"))
         return
-    for path in sorted(FOLDER.rglob("*.pcap*")):
+    for path in sorted([*FOLDER.rglob("*.pcap*"), *FOLDER.rglob("*.snoop")]):
         yield pytest.param(path, id=path.relative_to(FOLDER).as_posix())
 
 

@@ -86,7 +86,7 @@ def describe(trace: Trace) -> dict[str, Any]:
             {
                 "path": s["path"],
                 "bytes": s["bytes"],
-                "sha256": s["sha256"],
+                "blake3": s["blake3"],
                 "format": s["format"],
                 "compression": s["compression"],
                 "packets": s["packets"],

@@ -1,4 +1,4 @@
-"""Recognises a capture's format and parses its rare parts: the pcap header, pcapng sections and interfaces."""
+"""Recognises a capture's format and parses its rare parts: file headers, pcapng sections, interfaces and statistics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from traces.framing import MAX_BLOCK, Interfaces
+from traces.framing import MAX_BLOCK, MOST_DROPS, Interfaces
+from traces.linktypes import SNOOP_LINKTYPES, SNOOP_OTHER
 
 _PCAP_MAGICS: Final[dict[int, tuple[int, int]]] = {  # magic: ns per fraction, record header bytes
     0xA1B2C3D4: (1000, 16),
@@ -18,10 +19,8 @@ _PCAP_MAGICS: Final[dict[int, tuple[int, int]]] = {  # magic: ns per fraction, r
 }
 _PCAPNG_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 _OTHERS: Final[dict[bytes, str]] = {
-    b"snoop\0\0\0": "a Solaris snoop capture; convert it with: editcap -F pcapng",
-    b"\xfd7zXZ\0": "xz-compressed; decompress it first: xz -dc FILE | segcast ingest -",
-    b"BZh": "bzip2-compressed; decompress it first: bzip2 -dc FILE | segcast ingest -",
-    b"\x04\x22\x4d\x18": "lz4-compressed; decompress it first: lz4 -dc FILE | segcast ingest -",
+    b"\x02\x21\x4c\x18": "lz4-compressed in the legacy format; decompress it first: lz4 -dc FILE | segcast ingest -",
+    b"snoop\0\0\0": "a snoop capture of another version than 2, or cut off; convert it with: editcap -F pcapng",
     b"PK\x03\x04": "a zip archive; unpack it and name the captures in it",
     b"PAR1": "a Parquet file, not a capture; name the trace folder it belongs to",
     b"RTSS": "a NetMon capture; convert it with: editcap -F pcapng",
@@ -71,6 +70,27 @@ def parse_pcap_header(head: bytes) -> PcapHeader | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class SnoopHeader:
+    """What the 16-byte header of a snoop capture says (RFC 1761)."""
+
+    linktype: int
+
+    SIZE = 16
+
+    def layout(self) -> npt.NDArray[np.int64]:
+        """As the framing kernel takes it."""
+        return np.array([self.linktype, 0], np.int64)
+
+
+def parse_snoop_header(head: bytes) -> SnoopHeader | None:
+    """The header of a snoop capture of version 2, or None."""
+    if not head.startswith(b"snoop\0\0\0\0\0\0\2") or len(head) < SnoopHeader.SIZE:
+        return None
+    (datalink,) = struct.unpack_from(">I", head, 12)
+    return SnoopHeader(SNOOP_LINKTYPES.get(datalink, SNOOP_OTHER + min(datalink, 0xFF)))
+
+
 def is_pcapng(head: bytes) -> bool:
     """Whether `head` begins with a section header block."""
     return head.startswith(_PCAPNG_MAGIC) and head[8:12] in (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a")
@@ -85,15 +105,19 @@ def what_is_it(head: bytes) -> str:
             return text
     if parse_pcap_header(head.ljust(PcapHeader.SIZE, b"\0")) or head.startswith(_PCAPNG_MAGIC):
         return "a capture cut off within its header; check the copy"
-    return "not a capture; a pcap or pcapng file is needed (perhaps gzip or zstd compressed)"
+    return "not a capture; a pcap, pcapng or snoop file is needed, perhaps compressed"
 
 
 class Section:
     """The current pcapng section: its byte order and interfaces, as the framing kernel takes them."""
 
-    def __init__(self) -> None:
-        self.state: Final = np.zeros(5, np.int64)
+    def __init__(self, whole_blocks: bool = False) -> None:
+        """Before any section; `whole_blocks`: see the framing kernel's state."""
+        self.state: Final = np.zeros(7, np.int64)
+        self.state[5] = whole_blocks
         self.interfaces = _empty_interfaces(8)
+        self._drops: dict[int, tuple[int, int]] = {}  # of each interface, by itself and by the system
+        self._earlier_drops = (0, 0)  # of earlier sections
 
     @property
     def count(self) -> int:
@@ -112,10 +136,12 @@ class Section:
                 big = False
             else:
                 raise BadBlockError("a section header has no byte-order magic")
-            self.state[:] = 0
+            self.state[:5] = 0
             self.state[0] = big
+            self._earlier_drops = self._summed_drops()
+            self._drops = {}
         (length,) = struct.unpack_from(self._order + "I", block, 4)
-        least = 20 if kind_known else 28
+        least = 12 if kind_known else 28
         if length < least or length % 4 or length > MAX_BLOCK:
             raise BadBlockError(f"a block has an impossible length ({length} bytes)")
         return int(length)
@@ -130,11 +156,13 @@ class Section:
         major, _minor = struct.unpack_from(self._order + "HH", block, 12)
         if major != 1:
             raise BadBlockError(f"pcapng version {major} is not supported")
-        self.state[1:] = 0
+        self.state[1:5] = 0
 
     def describe(self, block: bytes) -> tuple[int, int, int]:
         """Take a whole interface description block; its link type, snap length and if_tsresol."""
         self._check_trailer(block)
+        if len(block) < 20:
+            raise BadBlockError(f"a block has an impossible length ({len(block)} bytes)")
         linktype, _, snaplen = struct.unpack_from(self._order + "HHI", block, 8)
         resolution, offset_s = 6, 0
         for code, value in self._options(block[16:-4]):
@@ -156,6 +184,29 @@ class Section:
         self.interfaces.offset_s[at] = max(-(1 << 61), min(offset_s, 1 << 61))
         self.state[1] += 1
         return int(linktype), int(snaplen), resolution
+
+    def count_drops(self, block: bytes) -> None:
+        """Take a whole interface statistics block. Its counts are cumulative, so an interface's last one holds."""
+        self._check_trailer(block)
+        if len(block) < 24:
+            return
+        (interface,) = struct.unpack_from(self._order + "I", block, 8)
+        lost = {5: 0, 7: 0}  # isb_ifdrop, isb_osdrop
+        for code, value in self._options(block[20:-4]):
+            if code in lost and len(value) == 8:
+                lost[code] = min(MOST_DROPS, *struct.unpack(self._order + "Q", value))
+        if interface < self.count:
+            self._drops[interface] = lost[5], lost[7]
+
+    def drops(self) -> dict[str, int]:
+        """Packets the capturing system says it lost, by who; only counts that are not 0."""
+        interface, system = self._summed_drops()
+        found = {"interface": interface, "os": system, "packet blocks": int(self.state[6])}
+        return {name: count for name, count in found.items() if count}
+
+    def _summed_drops(self) -> tuple[int, int]:
+        (by_interface, by_system), now = self._earlier_drops, self._drops.values()
+        return by_interface + sum(lost[0] for lost in now), by_system + sum(lost[1] for lost in now)
 
     def _check_trailer(self, block: bytes) -> None:
         if block[-4:] != block[4:8]:

@@ -1,8 +1,8 @@
-"""Finds the records of a capture in a buffer: the framing kernels of classic pcap and pcapng.
+"""Finds the records of a capture in a buffer: the framing kernels of classic pcap, pcapng and snoop.
 
-Formats: draft-ietf-opsawg-pcap (classic pcap, with the record layout of the "modified" magic a1b2cd34) and
-draft-ietf-opsawg-pcapng. A kernel stops where it needs more bytes, where the rows are full, at a block that Python
-parses (sections and interfaces), or at damage; it never allocates by a size it read.
+Formats: draft-ietf-opsawg-pcap (classic pcap, with the record layout of the "modified" magic a1b2cd34),
+draft-ietf-opsawg-pcapng and RFC 1761 (snoop). A kernel stops where it needs more bytes, where the rows are full, at a
+block that Python parses (sections, interfaces, statistics), or at damage; it never allocates by a size it read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.jit import kernel
-from traces.loads import Bytes, Word, u16, u32
+from traces.loads import Bytes, Word, be32, u16, u32
 
 MAX_CAPTURED: Final = 262_144  # as Wireshark: WTAP_MAX_PACKET_SIZE_STANDARD
 MAX_BLOCK: Final = 16 << 20  # as Wireshark; blocks that are only skipped may be longer
@@ -27,6 +27,10 @@ BAD_BLOCK_LENGTH: Final = 5
 BAD_TRAILER: Final = 6
 BAD_INTERFACE: Final = 7
 BAD_CAPTURED: Final = 8  # more captured bytes than the block holds
+STATISTICS: Final = 9  # an interface statistics block begins at the position
+BAD_RECORD_LENGTH: Final = 10
+
+MOST_DROPS: Final = 1 << 62
 
 DAMAGE: Final[dict[int, str]] = {
     TOO_LONG: f"a packet claims more than {MAX_CAPTURED} captured bytes",
@@ -34,6 +38,7 @@ DAMAGE: Final[dict[int, str]] = {
     BAD_TRAILER: "a block ends with another length than it begins with",
     BAD_INTERFACE: "a packet names an interface that was not described",
     BAD_CAPTURED: "a packet claims more captured bytes than its block holds",
+    BAD_RECORD_LENGTH: "a record has an impossible length",
 }
 
 
@@ -102,6 +107,44 @@ def frame_pcap(
 
 
 @kernel
+def frame_snoop(
+    data: Bytes,
+    position: int,
+    end: int,
+    base: int,
+    layout: npt.NDArray[np.int64],
+    out: FrameColumns,
+) -> tuple[int, int, int]:
+    """Records of a snoop capture in `data[position:end]`; (rows, position reached, status).
+
+    layout int64[2]: link type, and the cumulative drops of the last record, which is written.
+    """
+    row = 0
+    while row < out.start.size:
+        if end - position < 24:
+            return row, position, MORE
+        wire = be32(data, position)
+        captured = be32(data, position + 4)
+        length = be32(data, position + 8)
+        if captured > MAX_CAPTURED:
+            return row, position, TOO_LONG
+        if length < 24 + captured or length > MAX_BLOCK:
+            return row, position, BAD_RECORD_LENGTH
+        if end - position < length:
+            return row, position, MORE
+        layout[1] = be32(data, position + 12)
+        out.time_ns[row] = be32(data, position + 16) * 1_000_000_000 + be32(data, position + 20) * 1000
+        out.start[row] = position + 24
+        out.captured[row] = captured
+        out.wire[row] = wire
+        out.linktype[row] = layout[0]
+        out.file_offset[row] = base + position
+        position += length
+        row += 1
+    return row, position, FULL
+
+
+@kernel
 def _nanoseconds(high: int, low: int, mode: Word, factor: Word, offset_s: Word) -> Word:
     """Floor of a pcapng timestamp in nanoseconds, in 128 bits where needed; held at the ends of int64.
 
@@ -162,8 +205,9 @@ def frame_pcapng(
 ) -> tuple[int, int, int]:
     """Blocks of a pcapng section in `data[position:end]`; (rows, position reached, status).
 
-    state int64[5], kept between calls: big-endian, number of interfaces, bytes still to skip of a block, its length if
-    its trailing length is still to come, the file offset of its start.
+    state int64[7], kept between calls: big-endian, number of interfaces, bytes still to skip of a block, its length if
+    its trailing length is still to come, the file offset of its start, whether blocks that are skipped must be whole in
+    the buffer (and of known kinds if they cannot be), packets lost before others as the packet blocks say.
     """
     big = state[0] != 0
     count = state[1]
@@ -189,7 +233,19 @@ def frame_pcapng(
         length = u32(data, position + 4, big)
         if length < 12 or length % 4 != 0:
             return row, position, BAD_BLOCK_LENGTH
+        if kind == 5 and length <= MAX_BLOCK:
+            return row, position, STATISTICS
         if kind != 6 and kind != 3 and kind != 2:
+            if state[5] != 0:
+                if length <= MAX_BLOCK:
+                    if end - position < length:
+                        return row, position, MORE
+                    if u32(data, position + length - 4, big) != length:
+                        return row, position, BAD_TRAILER
+                    position += length
+                    continue
+                if (kind == 0 or kind > 10) and kind != 0xBAD and kind != 0x40000BAD:
+                    return row, position, BAD_BLOCK_LENGTH
             state[4] = base + position
             state[3] = length
             state[2] = length - 12
@@ -231,6 +287,20 @@ def frame_pcapng(
             return row, position, TOO_LONG
         if captured > length - fixed:
             return row, position, BAD_CAPTURED
+        if kind == 2:
+            lost = u16(data, position + 10, big)
+            if lost != 0xFFFF:
+                state[6] += lost
+        elif kind == 6 and captured + 3 < length - fixed - 4:  # options: code and length, value, padding
+            option, stop = position + 28 + (captured + 3) // 4 * 4, position + length - 4
+            while stop - option >= 4:
+                code, size = u16(data, option, big), u16(data, option + 2, big)
+                if code == 0 or stop - option - 4 < size:
+                    break
+                if code == 4 and size == 8:
+                    high, low = u32(data, option + 4 + 4 * (not big), big), u32(data, option + 4 + 4 * big, big)
+                    state[6] = min(MOST_DROPS, state[6] + (min(high, 0x3FFFFFFF) << 32 | low))
+                option += 4 + (size + 3) // 4 * 4
         out.captured[row] = captured
         out.wire[row] = wire
         out.linktype[row] = interfaces.linktype[interface]

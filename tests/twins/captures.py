@@ -1,4 +1,4 @@
-"""Reads capture files the slow and obvious way: pcap and pcapng from bytes, record by record.
+"""Reads capture files the slow and obvious way: pcap, pcapng and snoop from bytes, record by record.
 
 A capture that breaks off or contradicts itself gives the records before that, then raises `DamagedError`.
 """
@@ -17,8 +17,12 @@ PCAP_MAGICS = {
     b"\x4d\x3c\xb2\xa1": ("<", 1),
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
-SECTION_HEADER, INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
-OPTION_END, OPTION_TSRESOL, OPTION_TSOFFSET = 0, 9, 14
+SNOOP_MAGIC = b"snoop\0\0\0"
+# RFC 1761, and types that Sun added; what is not here has no link type
+SNOOP_ETHERNETS, SNOOP_OTHERS = (0, 4, 22, 24, 25), {2: 6, 8: 10, 12: 8, 16: 224, 17: 123, 18: 123, 23: 6, 26: 242}
+SECTION_HEADER, INTERFACE, OLD_PACKET, SIMPLE_PACKET, STATISTICS, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 5, 6
+OPTION_END, OPTION_TSRESOL, OPTION_TSOFFSET, OPTION_DROPCOUNT = 0, 9, 14, 4
+OPTION_INTERFACE_DROPS, OPTION_SYSTEM_DROPS = 5, 7
 
 
 class DamagedError(Exception):
@@ -53,12 +57,14 @@ class Interface:
 
 
 def read_capture(data: bytes) -> Iterator[Record]:
-    """The records of a pcap or pcapng file."""
+    """The records of a pcap, pcapng or snoop file."""
+    if data[:8] == SNOOP_MAGIC:
+        return read_snoop(data)
     if data[:4] in PCAP_MAGICS:
         return read_pcap(data)
     if data[:4] == b"\x0a\x0d\x0d\x0a":
         return read_pcapng(data)
-    raise DamagedError(0, "neither pcap nor pcapng")
+    raise DamagedError(0, "no capture")
 
 
 def read_all(data: bytes) -> tuple[list[Record], int | None]:
@@ -90,6 +96,65 @@ def read_pcap(data: bytes) -> Iterator[Record]:
         yield Record(frame_number, at, time_ns, captured, wire, link_type & 0xFFFF, frame)
         frame_number += 1
         at += 16 + captured
+
+
+def read_snoop(data: bytes) -> Iterator[Record]:
+    """The records of a snoop file, version 2."""
+    if len(data) < 16 or data[8:12] != b"\0\0\0\2":
+        raise DamagedError(0, "file header cut short, or of another version")
+    datalink = int.from_bytes(data[12:16], "big")
+    link_type = 1 if datalink in SNOOP_ETHERNETS else SNOOP_OTHERS.get(datalink, 0xFF00 | min(datalink, 255))
+    at = 16
+    frame_number = 1
+    while at < len(data):
+        wire, captured, length = struct.unpack(">III", data[at : at + 12].ljust(12, b"\0"))
+        if at + 24 > len(data) or length < 24 + captured or at + length > len(data):
+            raise DamagedError(at, "record cut short, or shorter than what it holds")
+        seconds, microseconds = struct.unpack_from(">II", data, at + 16)
+        frame = data[at + 24 : at + 24 + captured]
+        yield Record(frame_number, at, seconds * 10**9 + microseconds * 1000, captured, wire, link_type, frame)
+        frame_number += 1
+        at += length
+
+
+def read_drops(data: bytes) -> dict[str, int]:
+    """Packets lost while a whole capture was made, by who says so."""
+    if data[:8] == SNOOP_MAGIC:
+        lost = {"snoop": 0}
+        for record in read_snoop(data):
+            lost["snoop"] = int.from_bytes(data[record.file_offset + 12 : record.file_offset + 16], "big")
+    elif data[:4] == b"\x0a\x0d\x0d\x0a":
+        lost = {"packet blocks": 0, "interface": 0, "os": 0}
+        latest: dict[tuple[int, int], dict[str, int]] = {}  # by section and interface
+        order, section, at = "<", 0, 0
+        while at < len(data):
+            if data[at : at + 4] == b"\x0a\x0d\x0d\x0a":
+                order, section = section_order(data, at), at
+            kind, length = struct.unpack_from(order + "II", data, at)
+            body = data[at + 8 : at + length - 4]
+            if kind == STATISTICS:
+                said = dict(read_options(body[12:], order))
+                (number,) = struct.unpack_from(order + "I", body)
+                values = [said.get(code, b"") for code in (OPTION_INTERFACE_DROPS, OPTION_SYSTEM_DROPS)]
+                latest[section, number] = {
+                    who: int.from_bytes(value, "little" if order == "<" else "big")
+                    for who, value in zip(("interface", "os"), values, strict=True)
+                }
+            elif kind == ENHANCED_PACKET:
+                (captured,) = struct.unpack_from(order + "I", body, 12)
+                for code, value in read_options(body[20 + captured + -captured % 4 :], order):
+                    if code == OPTION_DROPCOUNT:
+                        lost["packet blocks"] += int.from_bytes(value, "little" if order == "<" else "big")
+            elif kind == OLD_PACKET:
+                (drops,) = struct.unpack_from(order + "H", body, 2)
+                lost["packet blocks"] += drops if drops != 0xFFFF else 0
+            at += length
+        for said_last in latest.values():
+            for who, count in said_last.items():
+                lost[who] += count
+    else:
+        lost = {}
+    return {who: count for who, count in lost.items() if count}
 
 
 def read_pcapng(data: bytes) -> Iterator[Record]:

@@ -263,7 +263,10 @@ def make_section(c: Chooser, most_frames: int) -> bytes:
             offset_s = c.pick((None, 0, -3600, 10**6))
             out += writing.interface_block(order, link_types[-1], snap_bytes, tsresol=tsresol, tsoffset_s=offset_s)
         if c.integer(0, 3) == 0:
-            out += writing.block(c.pick((4, 5, 0xBAD, 0x7FFF)), bytes(c.integer(0, 9)), order)
+            interface = c.integer(0, len(link_types) - 1)
+            out += writing.statistics_block(order, interface, c.pick((None, 0, 7)), c.pick((None, 2**33)))
+        if c.integer(0, 3) == 0:
+            out += writing.block(c.pick((4, 9, 10, 0xBAD, 0x40000BAD, 0x7FFF)), bytes(c.integer(0, 9)), order)
         interface = c.integer(0, len(link_types) - 1)
         kind = c.pick(("enhanced", "enhanced", "old", "simple"))
         if kind == "simple":
@@ -272,18 +275,31 @@ def make_section(c: Chooser, most_frames: int) -> bytes:
         ticks = c.pick((1_700_000_000, 0, 1)) * units[interface] + c.integer(0, 2**34)
         captured = Captured(min(ticks, 2**64 - 1), frame.wire_bytes, frame.captured)
         if kind == "enhanced":
-            out += writing.enhanced_block(order, interface, captured)
+            out += writing.enhanced_block(order, interface, captured, c.pick((None, None, 3, 2**40)))
         elif kind == "old":
-            out += writing.old_block(order, interface, captured)
+            out += writing.old_block(order, interface, captured, c.pick((0xFFFF, 0, 5)))
         else:
             whole = frame.captured[: snap_bytes or None]
             out += writing.simple_block(order, Captured(0, len(frame.captured), whole))
     return out
 
 
+def make_snoop(c: Chooser, most_frames: int = 8) -> bytes:
+    """A whole snoop file of Ethernet or another data link."""
+    frames = [make_frame(c, 1) for _ in range(c.integer(0, most_frames))]
+    records = [
+        Captured(
+            c.pick((1_700_000_000, 0, 2**32 - 1)) * 10**6 + c.integer(0, 999_999), frame.wire_bytes, frame.captured
+        )
+        for frame in frames
+    ]
+    drops = [c.integer(0, 3) for _ in records]
+    return writing.snoop(records, c.pick((4, 4, 4, 0, 8, 5, 99)), drops=drops, padding=c.pick((0, 0, 8)))
+
+
 def make_capture(c: Chooser) -> bytes:
-    """A capture of either format, whole."""
-    return make_pcap(c) if c.pick((True, False)) else make_pcapng(c)
+    """A capture of any format, whole."""
+    return c.pick((make_pcap, make_pcapng, make_snoop))(c)
 
 
 def make_mutated_capture(c: Chooser) -> bytes:

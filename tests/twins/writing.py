@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.twins.captures import ENHANCED_PACKET, INTERFACE, OLD_PACKET, SIMPLE_PACKET
+from tests.twins.captures import ENHANCED_PACKET, INTERFACE, OLD_PACKET, SIMPLE_PACKET, STATISTICS
 
 PCAP_MAGIC_US, PCAP_MAGIC_NS = 0xA1B2C3D4, 0xA1B23C4D
 MACS = bytes.fromhex("020000000002020000000001")
@@ -195,12 +195,24 @@ def pcap(frames: Sequence[Captured], link_type: int, *, order: str = "<", nanose
     """A pcap file; ticks are micro- or nanoseconds."""
     magic = PCAP_MAGIC_NS if nanoseconds else PCAP_MAGIC_US
     per_second = 10**9 if nanoseconds else 10**6
-    out = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 262144, link_type)
+    out = bytearray(struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 262144, link_type))
     for captured in frames:
         seconds, fraction = divmod(captured.ticks, per_second)
         lengths = (len(captured.frame), captured.wire_bytes)
         out += struct.pack(order + "IIII", seconds, fraction, *lengths) + captured.frame
-    return out
+    return bytes(out)
+
+
+def snoop(frames: Sequence[Captured], datalink: int, *, drops: Sequence[int] = (), padding: int = 0) -> bytes:
+    """A snoop file; ticks are microseconds, drops the cumulative ones of each record, padding is beyond that to 4."""
+    out = bytearray(b"snoop\0\0\0" + struct.pack(">II", 2, datalink))
+    for number, captured in enumerate(frames):
+        seconds, fraction = divmod(captured.ticks, 10**6)
+        pad = -len(captured.frame) % 4 + padding
+        size, lost = len(captured.frame), drops[number] if number < len(drops) else 0
+        out += struct.pack(">IIIIII", captured.wire_bytes, size, 24 + size + pad, lost, seconds, fraction)
+        out += captured.frame + bytes(pad)
+    return bytes(out)
 
 
 def block(kind: int, body: bytes, order: str) -> bytes:
@@ -239,18 +251,31 @@ def interface_block(
     return block(INTERFACE, body, order)
 
 
-def enhanced_block(order: str, interface: int, captured: Captured) -> bytes:
+def statistics_block(order: str, interface: int, interface_drops: int | None, system_drops: int | None) -> bytes:
+    """An Interface Statistics Block."""
+    body = struct.pack(order + "III", interface, 0, 0) + option(2, bytes(8), order)
+    for code, count in ((5, interface_drops), (7, system_drops)):
+        if count is not None:
+            body += option(code, struct.pack(order + "Q", count), order)
+    return block(STATISTICS, body + option(0, b"", order), order)
+
+
+def enhanced_block(order: str, interface: int, captured: Captured, drops: int | None = None) -> bytes:
     """An Enhanced Packet Block."""
     high, low = divmod(captured.ticks, 2**32)
     fixed = struct.pack(order + "IIIII", interface, high, low, len(captured.frame), captured.wire_bytes)
-    return block(ENHANCED_PACKET, fixed + captured.frame, order)
+    options = b""
+    if drops is not None:
+        options = option(1, b"a comment", order) + option(4, struct.pack(order + "Q", drops), order)
+        options = bytes(-len(captured.frame) % 4) + options + option(0, b"", order)
+    return block(ENHANCED_PACKET, fixed + captured.frame + options, order)
 
 
-def old_block(order: str, interface: int, captured: Captured) -> bytes:
+def old_block(order: str, interface: int, captured: Captured, drops: int = 0xFFFF) -> bytes:
     """An obsolete Packet Block."""
     high, low = divmod(captured.ticks, 2**32)
     lengths = (len(captured.frame), captured.wire_bytes)
-    fixed = struct.pack(order + "HHIIII", interface, 0xFFFF, high, low, *lengths)
+    fixed = struct.pack(order + "HHIIII", interface, drops, high, low, *lengths)
     return block(OLD_PACKET, fixed + captured.frame, order)
 
 

@@ -1,0 +1,154 @@
+"""Captures in object stores: read whole, listed, and refused or broken off with one clear line."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from tests.objectstore import KEY, SECRET, WEED, Store, free_ports, serving
+from tests.strategies import Seeded
+from tests.test_capture import rows_of, some_capture
+from tests.twins import captures as twin
+from tests.twins import writing
+from tests.twins.writing import Captured
+from traces import locations
+from traces.capture import read_frames
+from traces.errors import DamagedCapture, InputError
+from traces.locations import expand, identity, is_url
+
+pytestmark = pytest.mark.skipif(not WEED.is_file(), reason="the S3 server of requirements-dev.txt is not installed")
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with serving(tmp_path_factory.mktemp("weed") / "data") as running:
+        yield running
+
+
+def test_what_is_a_url() -> None:
+    assert is_url("s3://bucket/key") and is_url("gs://bucket/key")
+    assert not is_url("-") and not is_url("a/b.pcap") and not is_url(Path("s3://x")) and not is_url("C:\\x")
+
+
+def test_reads_objects_plain_and_compressed(store: Store) -> None:
+    data = some_capture()
+    for stored in (data, gzip.compress(data)):
+        url = store.put("captures/in/c.pcap", stored)
+        assert rows_of(url) == (twin.read_all(data)[0], None)
+        with read_frames(url, digest=True) as reader:
+            list(reader)
+            assert reader.hexdigest() == blake3(stored).hexdigest()
+            assert reader.bytes_read == reader.total_bytes == len(stored)
+
+
+def test_reads_a_large_object_in_ranges(store: Store) -> None:
+    data = writing.pcap([Captured(i, 1500, bytes([i % 256]) * 1500) for i in range(15_000)], 1)
+    with read_frames(store.put("captures/large.pcap", data), digest=True) as reader:
+        assert sum(len(batch.start) for batch in reader) == 15_000
+        assert reader.hexdigest() == blake3(data).hexdigest()
+
+
+def test_a_damaged_object_keeps_what_precedes_to_the_byte(store: Store, tmp_path: Path) -> None:
+    stored = bytearray(
+        gzip.compress(writing.pcap([Captured(i, 99, Seeded(i).random.randbytes(90)) for i in range(999)], 1))
+    )
+    stored[len(stored) // 2] ^= 0xFF
+    (tmp_path / "c").write_bytes(stored)
+    assert rows_of(store.put("captures/bad.pcap.gz", bytes(stored))) == rows_of(tmp_path / "c")
+
+
+def test_the_endpoint_may_come_from_the_environment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put("captures/here.pcap", some_capture())
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.port}")
+    assert len(rows_of("s3://captures/here.pcap")[0]) == 500
+
+
+def test_globs_and_folders(store: Store) -> None:
+    for name in ("b.pcap", "a.pcap", "a.txt", "deep/d.pcap", "with space%.pcap"):
+        store.put(f"captures/many/{name}", name.encode())
+
+    def names(pattern: str) -> list[str]:
+        urls = expand(store.url(f"captures/{pattern}"))
+        assert [identity(url)[0] > 0 for url in urls] == [True] * len(urls)
+        return [url.split("?")[0].removeprefix("s3://captures/many/") for url in urls]
+
+    assert names("many/*.pcap") == ["a.pcap", "b.pcap", "with space%25.pcap"]
+    assert names("many/") == ["a.pcap", "a.txt", "b.pcap", "with space%25.pcap"]
+    assert names("many/*/*.pcap") == ["deep/d.pcap"]
+    assert names("m*/a.*") == ["a.pcap", "a.txt"]
+    assert names("many/b.pcap") == ["b.pcap"]
+    with pytest.raises(InputError, match="nothing is there by this name"):
+        names("many/*.nothing")
+
+
+def test_identity_changes_with_the_content(store: Store, tmp_path: Path) -> None:
+    one = identity(store.put("captures/i", b"one"))
+    assert one == identity(store.url("captures/i")) and one[0] == 3
+    assert identity(store.put("captures/i", b"two")) != one
+    (tmp_path / "f").write_bytes(b"four")
+    assert identity(tmp_path / "f") == (4, str((tmp_path / "f").stat().st_mtime_ns))
+    with pytest.raises(InputError, match="check the path"):
+        identity(tmp_path / "absent")
+
+
+def refused(url: str) -> str:
+    with pytest.raises(InputError) as raised:
+        read_frames(url)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_what_cannot_be_opened_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put("captures/folder/x.pcap", some_capture())
+    assert "no such object; check the bucket and the key" in refused(store.url("captures/absent"))
+    assert "no such object; check the bucket and the key" in refused(store.url("no-bucket/absent"))
+    assert "a folder, not a capture" in refused(store.url("captures/folder"))
+    assert "names no bucket" in refused("s3:///key")
+    secret = refused("s3://user:hush@captures/key")
+    assert "credentials do not belong in a URL" in secret and "hush" not in secret
+    assert "no such kind of location" in refused("nonsense://a/b")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    assert "access refused; check the credentials" in refused(store.url("captures/folder/x.pcap"))
+    with pytest.raises(InputError, match="access refused"):
+        expand(store.url("captures/*"))
+
+
+def test_a_server_that_is_not_there_or_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locations, "_ANSWER_S", 8.0)
+    (port,) = free_ports(1)
+    begin = time.monotonic()
+    url = f"s3://captures/x?endpoint_override=127.0.0.1:{port}&scheme=http"
+    assert "the server does not answer" in refused(url)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"s3://captures/x?endpoint_override=127.0.0.1:{silent.getsockname()[1]}&scheme=http"
+        assert "the server does not answer" in refused(url)
+    assert time.monotonic() - begin < 60
+
+
+def test_a_server_that_dies_midway_leaves_what_was_read(tmp_path: Path) -> None:
+    data = writing.pcap([Captured(i, 1500, bytes(1500)) for i in range(60_000)], 1)
+    with serving(tmp_path / "weed") as dying:
+        url = dying.put("captures/c.pcap", data)
+        with read_frames(url, batch_frames=1000, digest=True) as reader:
+            frames = len(next(reader).start)
+            dying.process.kill()
+            with pytest.raises(DamagedCapture, match="cannot be read further: the server does not answer") as raised:
+                for batch in reader:
+                    frames += len(batch.start)
+        assert 1000 <= frames < 60_000
+        assert raised.value.offset == 24 + frames * 1516

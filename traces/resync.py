@@ -1,0 +1,172 @@
+"""Finds where a damaged capture goes on: the kernels that look for the next good record or block.
+
+A classic pcap or snoop record has nothing to recognise it by, so several plausible ones must follow each other: lengths
+within the snap length, not captured more than was on the wire, a fraction below a second, and times within a week. A
+pcapng block must be of a known kind, repeat its length at its end, and lead to another. Each byte offset is looked at
+once, at a bounded number of headers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.framing import MAX_BLOCK, MAX_CAPTURED, FrameColumns
+from traces.jit import kernel
+from traces.loads import Bytes, Word, u32
+
+FOUND: Final = 0
+MORE: Final = 1  # whether something good begins at the position needs further bytes
+NOTHING: Final = 2  # up to the end
+
+_CHAIN: Final = 3
+_WEEK_S: Final = 7 * 24 * 3600
+_MOST_WIRE: Final = 4 * MAX_CAPTURED
+_BIG, _SNOOP, _UNIT, _HEADER, _LIMIT, _LAST_S, _KNOWN, _SWAPPING = 0, 1, 2, 3, 4, 5, 6, 7
+
+
+def classic_sense(
+    *, big: bool, snoop: bool, unit_ns: int, header: int, snaplen: int, swapping: int
+) -> npt.NDArray[np.int64]:
+    """What the kernels know of a classic capture, int64[8]: byte order, snoop, unit, header bytes, the most that a
+    record captures, the time of the last good record in seconds and whether there is one, swapped lengths.
+    """
+    limit = snaplen if 0 < snaplen <= MAX_CAPTURED else MAX_CAPTURED
+    return np.array([big, snoop, unit_ns, header, limit, 0, 0, swapping], np.int64)
+
+
+@kernel
+def _time_s(data: Bytes, at: int, sense: npt.NDArray[np.int64]) -> Word:
+    return u32(data, at + 16 * sense[_SNOOP], sense[_BIG] != 0)
+
+
+@kernel
+def _length(data: Bytes, at: int, sense: npt.NDArray[np.int64], known: Word, near_s: Word) -> Word:
+    """Length of the record at `at` if it is plausible, and within a week of `near_s` if that is known; else 0."""
+    big = sense[_BIG] != 0
+    if sense[_SNOOP] != 0:
+        wire, captured, length = u32(data, at, big), u32(data, at + 4, big), u32(data, at + 8, big)
+        seconds, fraction = u32(data, at + 16, big), u32(data, at + 20, big)
+        if length < 24 + captured or length > 24 + captured + 255:
+            return 0
+    else:
+        seconds, fraction = u32(data, at, big), u32(data, at + 4, big)
+        captured, wire = u32(data, at + 8, big), u32(data, at + 12, big)
+        if sense[_SWAPPING] == 2 or (sense[_SWAPPING] == 1 and captured > wire):
+            captured, wire = wire, captured
+        length = sense[_HEADER] + captured
+    if known != 0 and abs(seconds - near_s) > _WEEK_S:
+        return 0
+    if wire == 0 or wire > _MOST_WIRE or captured > wire or captured > sense[_LIMIT]:
+        return 0
+    return length if fraction * sense[_UNIT] < 1_000_000_000 else 0
+
+
+@kernel
+def _chain(
+    data: Bytes, at: int, end: int, at_end: bool, sense: npt.NDArray[np.int64], known: Word, near_s: Word
+) -> int:
+    """Whether plausible records follow each other from `at` on: FOUND, MORE or NOTHING."""
+    for number in range(_CHAIN):
+        if at >= end and at_end and number > 0:
+            return FOUND if at == end or number > 1 else NOTHING
+        if end - at < sense[_HEADER]:
+            if not at_end:
+                return MORE
+            return FOUND if number > 1 else NOTHING
+        length = _length(data, at, sense, known, near_s)
+        if length == 0:
+            return NOTHING
+        known, near_s = np.int64(1), _time_s(data, at, sense)
+        at += length
+    return FOUND
+
+
+@kernel
+def next_record(
+    data: Bytes, position: int, stop: int, end: int, at_end: bool, sense: npt.NDArray[np.int64]
+) -> tuple[int, int]:
+    """The first of `data[position:stop]` where good records begin, with `data[position:end]` to look at; (status,
+    position). `at_end` says that the capture ends at `end`.
+    """
+    while position < stop:
+        if end - position < sense[_HEADER]:
+            return (NOTHING if at_end else MORE), position
+        if _length(data, position, sense, sense[_KNOWN], sense[_LAST_S]) != 0:
+            status = _chain(data, position, end, at_end, sense, sense[_KNOWN], sense[_LAST_S])
+            if status != NOTHING:
+                return status, position
+        position += 1
+    return NOTHING, position
+
+
+@kernel
+def good_rows(
+    data: Bytes, base: int, end: int, at_end: bool, count: int, out: FrameColumns, sense: npt.NDArray[np.int64]
+) -> tuple[int, int]:
+    """How many of the first `count` rows of `out` can be believed, and what the next is: FOUND if there is none, MORE
+    or NOTHING.
+
+    An odd record is believed if good ones follow it, or begin with it (the clock was set). The last time and the most
+    captured are written to `sense`.
+    """
+    at: Word
+    after: Word
+    for row in range(count):
+        at = np.int64(out.file_offset[row]) - base
+        if _length(data, at, sense, sense[_KNOWN], sense[_LAST_S]) == 0:
+            after = np.int64(out.start[row]) + np.int64(out.captured[row])
+            if sense[_SNOOP] != 0:
+                after = at + u32(data, at + 8, True)
+            status = _chain(data, at, end, at_end, sense, np.int64(0), np.int64(0))
+            if status == NOTHING:
+                status = _chain(data, after, end, at_end, sense, sense[_KNOWN], sense[_LAST_S])
+                if status == FOUND:
+                    continue
+            if status != FOUND:
+                return row, status
+        sense[_KNOWN] = 1
+        sense[_LAST_S] = _time_s(data, at, sense)
+        sense[_LIMIT] = max(sense[_LIMIT], np.int64(out.captured[row]))
+    return count, FOUND
+
+
+@kernel
+def _block(data: Bytes, at: int, end: int, big: bool) -> Word:
+    """Length of the pcapng block whose first 12 bytes are at `at`, if it can be one; else 0."""
+    kind = u32(data, at, big)
+    if kind == 0x0A0D0D0A:
+        magic = u32(data, at + 8, True)
+        if magic != 0x1A2B3C4D and magic != 0x4D3C2B1A:
+            return 0
+        big = magic == 0x1A2B3C4D
+    elif not (0 < kind <= 10 or kind == 0xBAD or kind == 0x40000BAD):
+        return 0
+    length = u32(data, at + 4, big)
+    return length if 12 <= length <= MAX_BLOCK and length % 4 == 0 else 0
+
+
+@kernel
+def next_block(data: Bytes, position: int, end: int, at_end: bool, big: bool) -> tuple[int, int]:
+    """The first of `data[position:end]` where good pcapng blocks begin, in a section of byte order `big` or at a
+    section header; (status, position).
+    """
+    while end - position >= 12:
+        length = _block(data, position, end, big)
+        if length != 0:
+            after = position + length
+            if after > end or (end - after < 12 and not at_end):
+                if not at_end:
+                    return MORE, position
+            else:
+                same = True
+                for i in range(4):
+                    same = same and data[after - 4 + i] == data[position + 4 + i]
+                section = u32(data, position, big) == 0x0A0D0D0A
+                order = u32(data, position + 8, True) == 0x1A2B3C4D if section else big
+                if same and (end - after < 12 or _block(data, after, end, order) != 0):
+                    return FOUND, position
+        position += 1
+    return (NOTHING if at_end else MORE), position
