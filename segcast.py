@@ -40,7 +40,7 @@ _DEMO_FLAGS = {"paths": "4x300Mbps", "timeout": "50us,100us,500us", "buffer": "1
 def cli() -> None:
     """Forecast what captured traffic would experience under host-driven flowlet balancing over SRv6, and prove it.
 
-    TRACE may be a trace folder made by `segcast ingest`, or a capture (pcap, pcapng; plain, gzip or zstd).
+    TRACE may be a trace folder made by `segcast ingest`, or a capture (pcap, pcapng, snoop; plain or compressed).
     """
 
 
