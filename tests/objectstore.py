@@ -91,6 +91,7 @@ def _start(folder: Path) -> Store:
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [str(WEED), "server", "-s3", "-s3.config", str(folder / "s3.json"), "-dir", str(folder)]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-volume.max=20"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += ["-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
