@@ -51,7 +51,7 @@ def test_planted_faults_are_found_and_replayed(tmp_path: Path) -> None:
             ("if at == len(self.interfaces.linktype):", "if at == len(self.interfaces.linktype) + 1:"),
         ],
     }
-    figures = run(tmp_path / "out", "--inputs", "6000", "--seconds", "30", plant=plant)
+    figures = run(tmp_path / "out", "--inputs", "6000", "--seconds", "15", plant=plant)
     found = "\n".join(figures["findings"])
     assert "rule: results do not depend on buffers" in found
     assert "rule: bytes around a frame do not matter" in found or "rule: columns as the twin" in found

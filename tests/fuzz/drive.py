@@ -74,6 +74,7 @@ for _module, _name, _small in (
 ):
     assert hasattr(_module, _name)
     setattr(_module, _name, _small)
+read_frames.__defaults__ = (1 << 16, packets.BATCH_FRAMES)  # a chunk has room for such a batch
 tcp.new_pool.__defaults__ = (2,)
 duplicates.nothing_seen.__defaults__ = (64,)
 fragments.Fragments.__init__.__defaults__ = (_DATAGRAMS, None)  # type: ignore[misc]
