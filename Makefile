@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/demo
 
-.PHONY: demo test lint check bench tools format docs clean
+.PHONY: demo test lint check bench fuzz tools format docs clean
 
 demo: $(VENV)/.segcast ## run the main job on the bundled capture
 	$(BIN)/segcast demo --out $(OUT)
@@ -23,6 +23,9 @@ check: lint test ## everything
 
 bench: $(VENV)/.dev ## the figures of docs/performance.md, on this machine; flags of the ingest benchmark in BENCH
 	$(BIN)/python -m benchmarks $(BENCH)
+
+fuzz: $(VENV)/.dev ## a million odd captures through the reader and the decoders; see docs/fuzzing.md
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 format: $(VENV)/.dev ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .

@@ -186,3 +186,15 @@ def test_anonymized_traces_hide_addresses_and_are_not_rewritten(tmp_path: Path) 
 def test_wrong_choices(flags: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         choose(**flags)
+
+
+def test_frames_beside_a_super_frame_keep_what_was_captured(tmp_path: Path) -> None:
+    """A record may claim fewer bytes on the wire than it holds; cutting another frame leaves that alone."""
+    whole, odd = packet(3000), packet(10, back=True)
+    capture = tmp_path / "c.pcap"
+    records = [Captured(0, len(whole), whole[:96]), Captured(1000, 30, odd)]
+    capture.write_bytes(writing.pcap(records, 101, nanoseconds=True))
+    trace = ingest([capture], tmp_path / "t.trace", choices=choose(split_offload="auto"))
+    table = trace.packet_table()
+    assert table["split"].to_pylist() == [1, 2, 3, 0]
+    assert table["captured_bytes"].to_pylist()[-1] == len(odd)

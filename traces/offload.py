@@ -103,7 +103,7 @@ def cut(
             out.split[at] = k + 1 if pieces > 1 else 0
             out.time_ns[at] = time_ns[i] + step * 1_000_000_000 // rate_bps
             out.wire_bytes[at] = whole - payload + mine if pieces > 1 else whole
-            out.captured_bytes[at] = min(captured[i], out.wire_bytes[at])
+            out.captured_bytes[at] = min(captured[i], out.wire_bytes[at]) if pieces > 1 else captured[i]
             out.ip_bytes[at] = np.int64(headers.ip_bytes[i]) - payload + mine
             out.payload_bytes[at] = mine
             out.tcp_seq[at] = (np.int64(headers.tcp_seq[i]) + k * size[i]) & 0xFFFFFFFF
