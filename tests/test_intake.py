@@ -198,3 +198,24 @@ def test_frames_beside_a_super_frame_keep_what_was_captured(tmp_path: Path) -> N
     table = trace.packet_table()
     assert table["split"].to_pylist() == [1, 2, 3, 0]
     assert table["captured_bytes"].to_pylist()[-1] == len(odd)
+
+
+def jumbogram(payload_bytes: int) -> bytes:
+    """An IPv6 TCP segment whose jumbo payload option (RFC 2675) claims so many bytes, of which none is there."""
+    option = bytes([6, 0, 0xC2, 4]) + (8 + 20 + payload_bytes).to_bytes(4, "big")
+    return writing.ipv6(option + writing.tcp(), 0, payload_length=0)
+
+
+def test_what_claims_to_be_huge_is_cut_within_memory(tmp_path: Path) -> None:
+    """Half a mebibyte is the most a host hands over at once; thousands of such frames become millions of rows."""
+    import tracemalloc
+
+    capture = tmp_path / "c.pcap"
+    frames = [Captured(n, 10**6, jumbogram(512_000)) for n in range(300)] + [Captured(300, 10**7, jumbogram(4_000_000))]
+    capture.write_bytes(writing.pcap(frames, 101))
+    tracemalloc.start()
+    trace = ingest([capture], tmp_path / "t.trace", choices=choose(split_offload="64"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert trace.packet_count == 300 * 8000 + 1
+    assert peak < 300 << 20

@@ -32,6 +32,7 @@ from traces.formats import (
 BUFFER_BYTES: Final = 4 << 20
 BATCH_FRAMES: Final = 1 << 16
 _MOST_DAMAGES: Final = 1000
+_MOST_SNAPLENS: Final = 1000  # different ones, the largest
 _HEADROOM: Final = framing.MAX_BLOCK + 64  # untouched pages cost nothing
 
 
@@ -186,6 +187,8 @@ class CaptureReader:
     def _note_interface(self, linktype: int, snaplen: int, resolution_ns: float) -> None:
         self.linktypes.add(linktype)
         self.snaplens.add(snaplen)
+        if len(self.snaplens) > _MOST_SNAPLENS:
+            self.snaplens.discard(min(self.snaplens))
         self.resolutions_ns.add(resolution_ns)
 
     def _refill(self) -> bool:

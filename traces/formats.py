@@ -27,6 +27,7 @@ _OTHERS: Final[dict[bytes, str]] = {
     b"GMBU": "a NetMon capture; convert it with: editcap -F pcapng",
     b"\xd4\xc3\xb2\xa1\0\0": "a pcap cut off within its header",
 }
+MOST_INTERFACES: Final = 1 << 16  # of a section: more than any machine has, few enough for memory
 
 
 class BadBlockError(Exception):
@@ -171,6 +172,8 @@ class Section:
             elif code == 14 and len(value) == 8:
                 (offset_s,) = struct.unpack(self._order + "q", value)
         at = self.count
+        if at == MOST_INTERFACES:
+            raise BadBlockError(f"a section describes more than {MOST_INTERFACES} interfaces")
         if at == len(self.interfaces.linktype):
             grown = _empty_interfaces(2 * at)
             for name in Interfaces._fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -107,15 +108,17 @@ class Intake:
         tcp.announced_mss(batch.data, batch.start, batch.captured, headers, mss)
         self.flows.add(headers, batch.time_ns, batch.wire, columns["flow_id"], columns["tcp_marks"], mss, limit_bytes)
         if self._choices.split_mss is not None:
-            mss_bytes, rate = self._choices.split_mss, self._choices.line_rate_bps
-            pieces = offload.split_frames(headers, columns, limit_bytes, mss_bytes, rate)
-            if pieces is not None:
-                chunk = self._replace_last(pieces, headers, columns, here.start, chunk, writer)
+            size = offload.sizes_of_pieces(headers, columns["tcp_marks"], limit_bytes, self._choices.split_mss)
+            if size is not None:
+                headers = Headers._make(column.copy() for column in headers)
+                columns = {name: column.copy() for name, column in columns.items()}
+                runs = offload.split_frames(headers, columns, size, self._choices.line_rate_bps)
+                chunk = self._replace_last(runs, headers, columns, here.start, chunk, writer)
         return chunk
 
     def _replace_last(
         self,
-        pieces: offload.Pieces,
+        runs: Iterable[offload.Pieces],
         headers: Headers,
         columns: dict[str, npt.NDArray[Any]],
         begin: int,
@@ -123,22 +126,21 @@ class Intake:
         writer: PacketWriter,
     ) -> Chunk:
         """Write the pieces in place of the rows of `chunk` from `begin` on; the chunk to go on with."""
-        self._count_pieces(pieces, headers, columns)
-        whole = {name: column.copy() for name, column in columns.items()}
-        valid = headers.valid.copy()
         chunk.rows = begin
-        at, rows = 0, len(pieces.row)
-        while at < rows:
-            upto = min(rows, at + chunk.room)
-            here, part = slice(chunk.rows, chunk.rows + upto - at), slice(at, upto)
-            for name, column in chunk.columns.items():
-                made = getattr(pieces, name, None)
-                column[here] = whole[name][pieces.row[part]] if made is None else made[part]
-            chunk.headers.valid[here] = valid[pieces.row[part]]
-            chunk.rows, at = here.stop, upto
-            if chunk.full and at < rows:
-                writer.put(chunk)
-                chunk = writer.chunk()
+        for pieces in runs:
+            self._count_pieces(pieces, headers, columns)
+            at, rows = 0, len(pieces.row)
+            while at < rows:
+                upto = min(rows, at + chunk.room)
+                here, part = slice(chunk.rows, chunk.rows + upto - at), slice(at, upto)
+                for name, column in chunk.columns.items():
+                    made = getattr(pieces, name, None)
+                    column[here] = columns[name][pieces.row[part]] if made is None else made[part]
+                chunk.headers.valid[here] = headers.valid[pieces.row[part]]
+                chunk.rows, at = here.stop, upto
+                if chunk.full:
+                    writer.put(chunk)
+                    chunk = writer.chunk()
         return chunk
 
     def _count_pieces(self, pieces: offload.Pieces, headers: Headers, columns: dict[str, npt.NDArray[Any]]) -> None:

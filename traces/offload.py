@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from traces.tcp import DEFAULT_MTU, SUPER_FRAME
 LINE_RATE_BPS: Final = 10 * 10**9
 OVERHEAD_BYTES: Final = 24  # preamble, FCS and gap of an Ethernet frame
 LEAST_MSS: Final = 64
+MOST_BYTES: Final = 1 << 19  # no host hands over more at once (BIG TCP); what claims more is left whole
+_RUN_ROWS: Final = 1 << 18
 AUTO: Final = 0
 _PSH_FIN: Final = 0x09
 _CWR: Final = 0x80
@@ -67,7 +70,7 @@ def piece_sizes(
         if most == 0:
             most = DEFAULT_MTU - network - 20
         piece = int64(max(most - (head - network - 20), 1))
-        if piece < payload <= piece * 65535:
+        if piece < payload <= min(piece * 65535, MOST_BYTES):
             size[i] = piece
             rows += int64((payload - 1) // piece)
     return rows
@@ -80,14 +83,16 @@ def cut(
     wire: npt.NDArray[np.uint32],
     captured: npt.NDArray[np.uint32],
     size: npt.NDArray[np.int64],
+    begin: int,
+    stop: int,
     rate_bps: int,
     out: Pieces,
 ) -> None:
-    """Write the rows: sequence number and IPv4 identification advance, PSH and FIN stay on the last piece, CWR on the
+    """Write the rows of the frames from `begin` to `stop`: sequence number and IPv4 identification advance, PSH and FIN stay on the last piece, CWR on the
     first; the first leaves at the frame's time, each later one when the wire has sent those before.
     """
     at = 0
-    for i in range(size.size):
+    for i in range(begin, stop):
         payload = np.int64(headers.payload_bytes[i])
         pieces = (payload - 1) // size[i] + 1 if size[i] > 0 else 1
         whole = np.int64(wire[i])
@@ -113,20 +118,41 @@ def cut(
             at += 1
 
 
+def sizes_of_pieces(
+    headers: Headers, marks: npt.NDArray[np.uint8], limit_bytes: npt.NDArray[np.uint16], mss: int
+) -> npt.NDArray[np.int64] | None:
+    """What `piece_sizes` says of each frame, None if nothing is to be cut."""
+    size = np.empty(len(headers.valid), np.int64)
+    rows = piece_sizes(headers, marks, limit_bytes, mss, size)
+    return None if rows == len(size) else size
+
+
 def split_frames(
-    headers: Headers,
-    columns: dict[str, npt.NDArray[Any]],
-    limit_bytes: npt.NDArray[np.uint16],
-    mss: int,
-    rate_bps: int,
-) -> Pieces | None:
-    """The rows after cutting, None if nothing is to be cut. `columns` are those of the packets table so far."""
-    frames = len(headers.valid)
-    size = np.empty(frames, np.int64)
-    rows = piece_sizes(headers, columns["tcp_marks"], limit_bytes, mss, size)
-    if rows == frames:
-        return None
+    headers: Headers, columns: dict[str, npt.NDArray[Any]], size: npt.NDArray[np.int64], rate_bps: int
+) -> Iterator[Pieces]:
+    """The rows after cutting, some _RUN_ROWS at a time: a frame of a few bytes can claim to be thousands on the wire.
+
+    `columns` are those of the packets table so far; `size` as of `sizes_of_pieces`.
+    """
+    payload = headers.payload_bytes.astype(np.int64)
+    upto = np.cumsum(np.where(size > 0, (payload - 1) // np.maximum(size, 1) + 1, 1))
     i8, u4 = np.int64, np.uint32
-    out = Pieces._make(np.empty(rows, t) for t in (i8, np.uint16, i8, u4, u4, u4, u4, u4, np.uint8, u4))
-    cut(headers, columns["time_ns"], columns["wire_bytes"], columns["captured_bytes"], size, rate_bps, out)
-    return out
+    begin = 0
+    while begin < len(size):
+        before = int(upto[begin - 1]) if begin else 0
+        stop = max(begin + 1, int(np.searchsorted(upto, before + _RUN_ROWS, "right")))
+        rows = int(upto[stop - 1]) - before
+        out = Pieces._make(np.empty(rows, t) for t in (i8, np.uint16, i8, u4, u4, u4, u4, u4, np.uint8, u4))
+        cut(
+            headers,
+            columns["time_ns"],
+            columns["wire_bytes"],
+            columns["captured_bytes"],
+            size,
+            begin,
+            stop,
+            rate_bps,
+            out,
+        )
+        yield out
+        begin = stop
