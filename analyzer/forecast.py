@@ -344,7 +344,7 @@ def _document(
             "duration_ns": int(send_ns[-1] - send_ns[0]),
             "findings": for_timeouts(trace.info, scenario.timeouts),
             "sources": [
-                {"path": str(source.path), "bytes": source.bytes, "blake3": source.blake3} for source in trace.sources
+                {"path": str(source.path), "bytes": source.bytes, "xxh128": source.xxh128} for source in trace.sources
             ],
         },
         "excluded": traffic.excluded,

@@ -95,7 +95,7 @@ class OriginSource(Shape):
     """A capture that a forecast was made from."""
 
     path: str
-    blake3: str
+    xxh128: str
 
 
 class Origin(Shape):

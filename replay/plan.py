@@ -76,7 +76,7 @@ def _trace_of(origin: Origin, folder: Path) -> Trace:
     kept = Path(origin.folder)
     where = kept if kept.is_dir() or len(origin.sources) != 1 else origin.sources[0].path
     trace = open_trace(where, layer=origin.layer)
-    if [source.blake3 for source in trace.sources] != [source.blake3 for source in origin.sources]:
+    if [source.xxh128 for source in trace.sources] != [source.xxh128 for source in origin.sources]:
         raise InputError(f"{trace.folder}: is not the trace of {folder} any more; run segcast forecast again")
     for fact, flag in (("anonymized", "--anonymize"), ("offload_split", "--split-offload")):
         if trace.info[fact]:

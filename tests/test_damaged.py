@@ -308,7 +308,7 @@ def test_a_document_of_another_shape(home: Path, path: tuple[str | int, ...], va
         (("trace",), ..., "trace: Field required"),
         (("trace",), {}, "trace.folder: Field required"),
         (("trace", "folder"), 5, "trace.folder: "),
-        (("trace", "sources", 0, "blake3"), ..., "trace.sources.0.blake3: Field required"),
+        (("trace", "sources", 0, "xxh128"), ..., "trace.sources.0.xxh128: Field required"),
     ],
 )
 def test_a_rewrite_needs_to_know_the_trace(home: Path, path: tuple[str | int, ...], value: Any, place: str) -> None:

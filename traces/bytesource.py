@@ -21,7 +21,7 @@ from traces.loads import Bytes
 from traces.rawinput import STDIN as STDIN
 from traces.rawinput import BrokenStreamError, RawInput
 
-DIGEST: Final = "blake3"
+DIGEST: Final = "xxh128"
 _BUFFERS: Final = 3
 
 

@@ -62,7 +62,7 @@ def read_frames(
     digest: bool = False,
     keep_going: bool = False,
 ) -> CaptureReader:
-    """Open a capture (a path, a URL, or "-" for stdin) as an iterator of `FrameBatch`; `digest` also computes BLAKE3.
+    """Open a capture (a path, a URL, or "-" for stdin) as an iterator of `FrameBatch`; `digest` also computes XXH3-128.
 
     Raises InputError if it is no capture or cannot be opened; DamagedCapture, after everything before the damage was
     yielded, if it is truncated or corrupt. With `keep_going` the damage is noted in `damages` instead, and reading goes
@@ -150,7 +150,7 @@ class CaptureReader:
         return self._source.raw.total_bytes
 
     def hexdigest(self) -> str:
-        """BLAKE3 of the stored bytes once the iterator has ended: of the whole file, or of what a pipe gave."""
+        """XXH3-128 of the stored bytes once the iterator has ended: of the whole file, or of what a pipe gave."""
         return self._source.raw.hexdigest()
 
     def _recognise(self) -> npt.NDArray[np.int64] | None:

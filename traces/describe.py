@@ -86,7 +86,7 @@ def describe(trace: Trace) -> dict[str, Any]:
             {
                 "path": s["path"],
                 "bytes": s["bytes"],
-                "blake3": s["blake3"],
+                "xxh128": s["xxh128"],
                 "format": s["format"],
                 "compression": s["compression"],
                 "packets": s["packets"],

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import queue
 import stat
 import sys
-import threading
 from typing import Final, Protocol
 
-from blake3 import blake3
+import xxhash
 
 from traces.errors import InputError
 from traces.locations import RemoteInput, is_url
 
 STDIN: Final = "-"
-_DIGEST_THREADS: Final = 2
 _PIECE: Final = 1 << 18
 
 
@@ -25,43 +22,6 @@ class BrokenStreamError(Exception):
     def __init__(self, produced: int, reason: str) -> None:
         super().__init__(reason)
         self.produced = produced
-
-
-class Digest:
-    """BLAKE3 in a thread of its own, so that the next bytes are read meanwhile."""
-
-    def __init__(self) -> None:
-        """Nothing digested; the thread starts with the first bytes."""
-        self._hash = blake3(max_threads=_DIGEST_THREADS)
-        self._given: queue.SimpleQueue[memoryview | bytes | None] = queue.SimpleQueue()
-        self._done = threading.Semaphore(1)
-        self._thread: threading.Thread | None = None
-
-    def update(self, view: memoryview | bytes) -> None:
-        """Take more bytes. They must stay as they are until the next call returns, which waits for them."""
-        self._done.acquire()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="segcast-digest", daemon=True)
-            self._thread.start()
-        self._given.put(view)
-
-    def hexdigest(self) -> str:
-        """Of everything taken so far."""
-        with self._done:
-            return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """End the thread."""
-        if self._thread is not None:
-            self._given.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _work(self) -> None:
-        while (view := self._given.get()) is not None:
-            self._hash.update(view)
-            del view
-            self._done.release()
 
 
 class _Stored(Protocol):
@@ -132,7 +92,7 @@ class RawInput:
             self._stored = local = _Local(path)
             self.regular = local.regular
         self.total_bytes = self._stored.total_bytes
-        self._digest = Digest() if digest else None
+        self._digest = xxhash.xxh3_128() if digest else None
 
     def peek(self, count: int) -> bytes:
         """The first bytes, at most `count`; they are read again by `readinto`."""
@@ -146,10 +106,7 @@ class RawInput:
         return self._ahead
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` as far as the input goes; the number of bytes, 0 at its end.
-
-        With a digest, `view` must stay as it is until the next read.
-        """
+        """Fill `view` as far as the input goes; the number of bytes, 0 at its end."""
         filled = min(len(self._ahead), len(view))
         if filled:
             view[:filled] = self._ahead[:filled]
@@ -186,6 +143,4 @@ class RawInput:
         """Close the input; stdin stays open."""
         if not self.closed:
             self._stored.close()
-            if self._digest is not None:
-                self._digest.close()
         self.closed = True

@@ -314,7 +314,7 @@ def _source(head: Head, reader: CaptureReader, survey: Survey) -> dict[str, Any]
     return {
         "path": head.place,
         "bytes": reader.bytes_read,
-        "blake3": reader.hexdigest(),
+        "xxh128": reader.hexdigest(),
         "format": reader.format,
         "compression": reader.compression,
         "packets": reader.frames,

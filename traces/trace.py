@@ -47,7 +47,7 @@ class SourceShape(Shape):
 
     path: str
     bytes: Count
-    blake3: str
+    xxh128: str
     format: str
     compression: str
     packets: Count
@@ -114,7 +114,7 @@ class Source:
 
     path: Path | str
     bytes: int
-    blake3: str
+    xxh128: str
     packets: int
     linktypes: dict[int, int]
     damages: list[Damage]
@@ -149,7 +149,7 @@ class Trace:
             Source(
                 s["path"] if is_url(s["path"]) else Path(s["path"]),
                 s["bytes"],
-                s["blake3"],
+                s["xxh128"],
                 s["packets"],
                 {int(link): count for link, count in s["linktypes"].items()},
                 [Damage(d["offset"], d["reason"], d["resumed_at"]) for d in s["damages"]],
