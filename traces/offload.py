@@ -88,8 +88,9 @@ def cut(
     rate_bps: int,
     out: Pieces,
 ) -> None:
-    """Write the rows of the frames from `begin` to `stop`: sequence number and IPv4 identification advance, PSH and FIN stay on the last piece, CWR on the
-    first; the first leaves at the frame's time, each later one when the wire has sent those before.
+    """Write the rows of the frames from `begin` to `stop`.
+
+    Sequence number and IPv4 identification advance, PSH and FIN stay on the last piece, CWR on the first; the first leaves at the frame's time, each later one when the wire has sent those before.
     """
     at = 0
     for i in range(begin, stop):
