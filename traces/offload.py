@@ -90,7 +90,8 @@ def cut(
 ) -> None:
     """Write the rows of the frames from `begin` to `stop`.
 
-    Sequence number and IPv4 identification advance, PSH and FIN stay on the last piece, CWR on the first; the first leaves at the frame's time, each later one when the wire has sent those before.
+    Sequence number and IPv4 identification advance, PSH and FIN stay on the last piece, CWR on the first; the
+    first leaves at the frame's time, each later one when the wire has sent those before.
     """
     at = 0
     for i in range(begin, stop):
