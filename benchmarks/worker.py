@@ -22,7 +22,7 @@ from traces.errors import InputError
 from traces.flows import Flows
 from traces.quality import Quality
 from traces.store import ingest
-from traces.survey import Survey
+from traces.survey import Survey, Surveyed
 from traces.tcp import announced_mss
 
 
@@ -60,7 +60,7 @@ def _walk(capture: str) -> dict[str, float]:
         flows.add(headers, batch.time_ns, batch.wire, ids[:rows], None, mss[:rows])
 
     def find(batch: Any, headers: Any) -> None:
-        survey.add(batch, headers)
+        survey.add(Surveyed(batch.time_ns, batch.captured, batch.wire, headers.reason, batch.linktype))
         quality.add(batch, headers)
 
     with read_frames(capture) as reader:
