@@ -292,7 +292,7 @@ def _show(document: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any
 
 
 def _print_facts(facts: dict[str, Any], console: Console) -> None:
-    from reports.console import print_facts
+    from reports.facts import print_facts
 
     print_facts(facts, console)
 

@@ -13,7 +13,7 @@ _SHOWN: Final = ("p50", "p99", "max")
 _HOSTS: Final = 5
 
 
-def _table(console: Console, rows: list[list[str]], left: tuple[int, ...] = (0,)) -> None:
+def print_table(console: Console, rows: list[list[str]], left: tuple[int, ...] = (0,)) -> None:
     """Aligned columns; those numbered in `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
@@ -45,7 +45,7 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
                 *(text.size(row[f"bytes_{q}"]) for q in _SHOWN),
             ]
         )
-    _table(console, rows)
+    print_table(console, rows)
 
 
 def print_rewrite(summary: dict[str, Any], console: Console) -> None:
@@ -58,50 +58,10 @@ def print_rewrite(summary: dict[str, Any], console: Console) -> None:
     files = sorted(summary["files"], key=lambda file: -file["packets"])
     shown = files if len(files) <= _HOSTS + 1 else files[:_HOSTS]
     rows = [[f["host"], f"{f['packets']:,}", text.size(f["bytes"]), f["path"]] for f in shown]
-    _table(console, [["host", "packets", "bytes", "capture"], *rows], left=(0, 3))
+    print_table(console, [["host", "packets", "bytes", "capture"], *rows], left=(0, 3))
     if len(shown) < len(files):
         console.print(f"... and {len(files) - len(shown)} more hosts, listed in rewrite.json", markup=False)
     for title, counts in (("not written", summary["skipped"]), ("changed", summary["mended"])):
         there = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)
         if there:
             console.print(f"{title}: {there}", markup=False)
-
-
-def print_facts(facts: dict[str, Any], console: Console) -> None:
-    """A document of facts as indented lines; findings come last, worst first."""
-    _print_value({name: value for name, value in facts.items() if name != "findings"}, console, 0)
-    for finding in facts.get("findings", []):
-        _print_finding(finding, console)
-
-
-def _print_finding(finding: dict[str, Any], console: Console) -> None:
-    """Two lines: what was found, and what it does to a forecast."""
-    style = {"error": "bold red", "warning": "yellow"}.get(finding["severity"], "")
-    head = f"{finding['severity']}: {finding['code'].replace('_', ' ')} ({finding['count']:,}): {finding['detail']}"
-    console.print(head, style=style, markup=False, highlight=False)
-    console.print(f"  effect: {finding['effect']}", markup=False, highlight=False)
-
-
-def _print_value(value: Any, console: Console, depth: int) -> None:
-    entries = value.items() if isinstance(value, dict) else enumerate(value)
-    for name, item in entries:
-        label = "-" if isinstance(value, list) else str(name).replace("_", " ").removesuffix(" ns")
-        head = f"{'  ' * depth}{label}"
-        if isinstance(item, dict | list) and item:
-            console.print(head, markup=False, highlight=False)
-            _print_value(item, console, depth + 1)
-        elif not isinstance(item, dict | list):
-            console.print(f"{head:<32} {_words(str(name), item)}", markup=False, highlight=False)
-
-
-def _words(name: str, value: Any) -> str:
-    if value is None:
-        return text.NO_VALUE
-    if (
-        name.endswith("_ns")
-        and isinstance(value, int)
-        and "time" not in name
-        and not name.startswith(("first", "last"))
-    ):
-        return text.duration(value)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
