@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from traces.capture import FrameBatch, read_frames
-from traces.errors import DamagedCapture, InputError
+from traces.errors import InputError
 
 COLUMNS = ("file", "frame_number", "flow_id", "path_id", "send_ns")
 
@@ -61,12 +61,12 @@ def unordered(rows: Rows, host: NDArray[np.int64], hosts: int) -> NDArray[np.boo
 
 
 def joined(
-    rows: Rows, sources: Sequence[Path | str]
+    rows: Rows, sources: Sequence[Path | str], resumed: Collection[int] = ()
 ) -> Iterator[tuple[Path | str, FrameBatch, Rows, NDArray[np.int64]]]:
     """Batches of frames with the rows that name their frames, and each row's place in the batch.
 
-    A capture is read no further than its last frame wanted, and on after damage: frames behind it may be wanted.
-    Raises InputError if it ends before.
+    A capture is read no further than its last frame wanted. `resumed` names those that the trace went on with after
+    damage: so they are read again, since frames are numbered by what is read. Raises InputError if one ends before.
     """
     for file in np.unique(rows.file).tolist():
         if not 0 <= file < len(sources):
@@ -77,7 +77,7 @@ def joined(
         at = 0
         if mine.frame_number[0] < 1:
             raise InputError(f"{path}: the schedule sends frame {mine.frame_number[0]}, but frames count from 1")
-        with read_frames(path, keep_going=True) as batches:
+        with read_frames(path, keep_going=file in resumed) as batches:
             for batch in batches:
                 number = batch.frame_number
                 upto = int(np.searchsorted(mine.frame_number, number + len(batch.start)))
@@ -87,10 +87,7 @@ def joined(
                     at = upto
                 if at == len(mine.frame_number):
                     break
-            damages = batches.damages
         if at < len(mine.frame_number):
-            if damages:
-                raise DamagedCapture(str(path), damages[0].offset, damages[0].reason)
             raise InputError(
                 f"{path}: has no frame {mine.frame_number[at]}, which the schedule sends: "
                 "give the captures that the trace was made from"

@@ -53,6 +53,7 @@ def rewrite_forecast(
         out,
         cell=cell["cell"],
         layer=trace.layer,
+        resumed=trace.resumed_files,
         progress=progress,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -145,13 +145,15 @@ def rewrite_schedule(
     *,
     cell: str = "",
     layer: str = OUTER,
+    resumed: Collection[int] = (),
     chunk_bytes: int = _CHUNK_BYTES,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
     """Write the packets of `schedule` to `out`, a capture per host, and a `rewrite.json` of what is returned.
 
     `schedule`: columns `file`, `frame_number`, `flow_id`, `path_id`, `send_ns` of a forecast's packets; each
-    row is a packet to send. `flows` and `layer`: those of the trace. `sources`: its captures, by `file`.
+    row is a packet to send. `flows` and `layer`: those of the trace. `sources`: its captures, by `file`;
+    `resumed`: those that it went on with after damage.
     `progress` is called with the number of packets dealt with so far. Memory: the schedule's columns, a batch of
     frames, `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
 
@@ -169,7 +171,7 @@ def rewrite_schedule(
     host = hosts.of_flow[rows.flow]
     done = 0
     with PcapFolder(out, hosts.names, unordered(rows, host, len(hosts.names)), _earlier(out)) as folder:
-        for source, batch, part, frame in joined(rows, sources):
+        for source, batch, part, frame in joined(rows, sources, resumed):
             decoded = decode_batch(batch, layer=layer)
             version = decoded.version[frame].astype(np.int64)
             kept, total = _extent(source, batch, decoded, part, frame, versions)

@@ -220,3 +220,24 @@ def test_a_forecast_and_its_rewrite_are_those_of_one_capture(tmp_path: Path) -> 
         for times in frames.values():
             assert [t for t, *_ in times] == sorted(t for t, *_ in times if t is not None)
     assert sent[0] == sent[1]
+
+
+def test_a_trace_that_went_on_after_damage_is_rewritten(tmp_path: Path) -> None:
+    """Frames are numbered by what is read, so the rewrite must read as the ingest did."""
+    packets = [writing.ipv4(writing.udp(1000 + n % 3, 9, payload=bytes([n]) * 40), 17) for n in range(40)]
+    data = bytearray(writing.pcap([Captured(10**15 + n, len(p), p) for n, p in enumerate(packets)], 101))
+    record = 16 + len(packets[0])
+    data[24 + 10 * record + 8 : 24 + 10 * record + 12] = b"\xff\xff\xff\x7f"
+    (tmp_path / "c.pcap").write_bytes(data)
+    trace = ingest([tmp_path / "c.pcap"], tmp_path / "t.trace", keep_going=True)
+    assert trace.packet_count == 39
+    assert trace.resumed_files == {0}
+    forecast(trace, short_scenario(paths="2x1Gbps", seeds=[1]), tmp_path / "f")
+    done = rewrite_forecast(tmp_path / "f", tmp_path / "out", policy="ecmp")
+    assert done.packets == 39
+    sent = [frame for file in done.files for frame in frames_of(file.path)]
+    assert sorted(frame[-40:] for frame in sent) == sorted(p[-40:] for n, p in enumerate(packets) if n != 10)
+
+
+def frames_of(path: str) -> list[bytes]:
+    return [record.frame for record in twin.read_all(Path(path).read_bytes())[0]]

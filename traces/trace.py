@@ -158,6 +158,15 @@ class Trace:
         ]
 
     @property
+    def resumed_files(self) -> frozenset[int]:
+        """The captures, by `file`, that reading went on with after damage: they must be read again so."""
+        return frozenset(
+            file
+            for file, source in enumerate(self.sources)
+            if any(damage.resumed_at is not None for damage in source.damages)
+        )
+
+    @property
     def part_paths(self) -> list[Path]:
         """The Parquet files of the packets, in order."""
         return [self.folder / PACKETS_FOLDER / part["name"] for part in self.info["parts"]]
