@@ -28,9 +28,9 @@ from traces.intake import Choices, Intake
 from traces.merge import MergedBatch
 from traces.survey import Survey, Surveys
 
-_SIZES: Final = (1 << 16,) * 56 + (4096,) * 4 + (1024, 1024, 301, 61)
-_ROWS: Final = (64,) * 44 + (7, 7, 7, 1)
-_OF_LAYERS: Final = (LAYERS, *[(OUTER,)] * 3, *[(INNER,)] * 8)
+_SIZES: Final = (1 << 16,) * 121 + (4096,) * 4 + (1024, 301, 61)
+_ROWS: Final = (64,) * 93 + (7, 7, 1)
+_OF_LAYERS: Final = (LAYERS, *[(OUTER,)] * 5, *[(INNER,)] * 14)
 _CHOICES: Final = (
     Choices(),
     Choices(),
@@ -102,10 +102,10 @@ def plan_of(data: bytes) -> Plan:
     return Plan(
         _SIZES[draw(len(_SIZES))],
         _ROWS[draw(len(_ROWS))],
-        draw(64) == 0,
+        draw(96) == 0,
         _OF_LAYERS[draw(len(_OF_LAYERS))],
         _CHOICES[draw(len(_CHOICES))],
-        draw(3) == 0,
+        draw(4) == 0,
         list(PACKERS)[draw(len(PACKERS))] if draw(32) == 0 and is_plain(data) else "none",
         draw(1 << 16) if draw(2) else -1,
         2 + draw(2) if draw(64) == 0 else 1,

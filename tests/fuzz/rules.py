@@ -97,7 +97,7 @@ class Driver:
             hold(damage.resumed_at is not None and at <= damage.offset < damage.resumed_at, "damages in order", damages)
             at = damage.resumed_at or 0
         end = damages[-1].resumed_at if damages[-1].resumed_at is not None else damages[-1].offset
-        limit = len(data) if is_plain(data) else 1 << 62
+        limit = len(data) if is_plain(data) and plan.packing == "none" else 1 << 62
         hold(at <= damages[-1].offset <= end <= limit, "damage lies in the file", damages, len(data))
 
     def _rule_packed(self, plan: Plan, outcome: Outcome) -> None:

@@ -110,11 +110,9 @@ def snoop(pcap: bytes) -> bytes:
     """A classic pcap of this machine's order as a snoop file (RFC 1761) of Ethernet."""
     capture = split(pcap)
     assert capture is not None
-    out = [b"snoop\0\0\0", struct.pack(">II", 2, 4)]
+    frames = []
     for record in capture.records:
         seconds, micros, _, wire = struct.unpack(capture.order + "IIII", record.head)
         frame = writing.MACS + b"\x08\0" + record.frame
-        size = len(frame)
-        out += (struct.pack(">IIIIII", wire + 14, size, 24 + (size + 3) // 4 * 4, 0, seconds, micros), frame)
-        out.append(bytes(-size % 4))
-    return b"".join(out)
+        frames.append(Captured(seconds * 10**6 + micros, wire + 14, frame))
+    return writing.snoop(frames, 4)

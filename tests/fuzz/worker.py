@@ -22,7 +22,7 @@ from tests.fuzz.records import join, split
 from tests.fuzz.rules import MOST_GROWTH_BYTES, Driver
 
 _MOST_FINDINGS: Final = 20
-_MINIMISING_S: Final = 5
+_MINIMISING_S: Final = 2
 _EVERY: Final = 256
 
 
