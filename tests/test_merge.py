@@ -146,6 +146,18 @@ def test_heads_know_the_first_time(tmp_path: Path) -> None:
     assert (empty.first_ns, late.first_ns) == (AT_ONCE, 7)
 
 
+def test_a_capture_is_due_at_the_first_frame_that_is_believed(tmp_path: Path) -> None:
+    second = 10**9
+    times = [100 * second, *(n * second for n in range(1, 6))]
+    damaged = bytearray(capture_of(times))
+    damaged[24 + 8 : 24 + 16] = b"\x09\0\0\0\x01\0\0\0"  # the first record: a wrong length, more than was on the wire
+    heads_of(tmp_path, [bytes(damaged), capture_of([50 * second], 1)])
+    paths = [tmp_path / "0.pcap", tmp_path / "1.pcap"]
+    assert [head.first_ns for head in list_inputs(paths).heads] == [100 * second, 50 * second]
+    trace = ingest(paths, tmp_path / "t.trace", keep_going=True)
+    assert trace.packet_table()["time_ns"].to_pylist() == [*times[1:], 50 * second]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_overlapping_captures_make_the_twins_trace(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     captures = [

@@ -56,8 +56,8 @@ class ByteSource:
         self.headroom = headroom
         self._size = buffer_bytes
         self._keep_going = keep_going
-        self._filled: queue.Queue[Filled] = queue.Queue()
-        self._free: queue.Queue[Bytes | None] = queue.Queue()
+        self._filled: queue.SimpleQueue[Filled] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Bytes | None] = queue.SimpleQueue()
         for _ in range(_BUFFERS):
             self._free.put(np.empty(headroom + buffer_bytes, np.uint8))
         self._lent: list[Bytes] = []
@@ -84,23 +84,28 @@ class ByteSource:
             buffer = self._free.get()
             if buffer is None or self._stopping:
                 return
-            # CORRECTNESS: the digest may still read the bytes of the buffer filled last, never those of this one:
-            # a buffer comes back only after the next one was filled, and filling waits for the digest before it.
-            view = buffer[self.headroom : self.headroom + self._size].data
-            resumes = False
+            filled = self._fill(buffer)
+            self._filled.put(filled)
+            ended = filled.ending is not None and not filled.resumes
+
+    def _fill(self, buffer: Bytes) -> Filled:
+        """Read the next bytes into a buffer."""
+        # CORRECTNESS: the digest may still read the bytes of the buffer filled last, never those of this one:
+        # a buffer comes back only after the next one was filled, and filling waits for the digest before it.
+        view = buffer[self.headroom : self.headroom + self._size].data
+        resumes = False
+        try:
+            count = self._read(view)
+            ending = None if count == len(view) else ""
+        except BrokenStreamError as broken:
+            count, ending = broken.produced, str(broken)
             try:
-                count = self._read(view)
-                ending = None if count == len(view) else ""
-            except BrokenStreamError as broken:
-                count, ending = broken.produced, str(broken)
-                try:
-                    resumes = self._keep_going and self._stream is not None and self._stream.resume()
-                except OSError as error:
-                    ending = f"{ending}; then it cannot be read further: {error}"
+                resumes = self._keep_going and self._stream is not None and self._stream.resume()
             except OSError as error:
-                count, ending = 0, f"cannot be read further: {error}"
-            self._filled.put(Filled(buffer, count, ending, resumes))
-            ended = ending is not None and not resumes
+                ending = f"{ending}; then it cannot be read further: {error}"
+        except OSError as error:
+            count, ending = 0, f"cannot be read further: {error}"
+        return Filled(buffer, count, ending, resumes)
 
     def finish(self) -> None:
         """Read the rest of a file whose digest is wanted, once nothing more of it is decoded."""

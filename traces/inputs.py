@@ -52,12 +52,13 @@ class Inputs(NamedTuple):
         return sum(sizes) if all(sizes) else 0
 
 
-def list_inputs(captures: Sequence[str | Path]) -> Inputs:
+def list_inputs(captures: Sequence[str | Path], *, keep_going: bool = False) -> Inputs:
     """The captures that `captures` mean: files, URLs, pipes, "-" for stdin; folders with all below them; patterns.
 
     The order is that given, within a folder or pattern that of the names with numbers by value. Below a folder a file
     that is no capture is left out, as is what is hidden, a trace or a forecast; a capture named twice is taken once.
-    Raises InputError for what is named and is no capture, or a folder or pattern without one.
+    `keep_going` says how they will be read: damage may hide what seems the first frame. Raises InputError for what is
+    named and is no capture, or a folder or pattern without one.
     """
     if not captures:
         raise InputError("no capture given; name at least one pcap or pcapng file")
@@ -75,7 +76,7 @@ def list_inputs(captures: Sequence[str | Path]) -> Inputs:
                 left_out["named_twice"] += 1
                 before -= 1
                 continue
-            head = _examine(path, found)
+            head = _examine(path, found, keep_going)
             if head is None:
                 skipped += 1
                 continue
@@ -165,12 +166,12 @@ def _real(path: str) -> object:
     return state.st_dev, state.st_ino
 
 
-def _examine(path: str, found: bool) -> Head | None:
+def _examine(path: str, found: bool, keep_going: bool) -> Head | None:
     """The head of a capture; None if it was only found and is none."""
     if is_pipe(path):
         return Head(path, 0, AT_ONCE, True)
     try:
-        with read_frames(path, _BUFFER_BYTES, 1) as reader:
+        with read_frames(path, _BUFFER_BYTES, 1, keep_going=keep_going) as reader:
             first_ns = AT_ONCE
             try:
                 for batch in reader:

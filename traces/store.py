@@ -68,7 +68,7 @@ def ingest(
     Of several captures those that are done are kept when the ingest is interrupted, at least `checkpoint_rows` rows at
     a time, and the same call goes on after them: the trace is the same to the byte.
     """
-    inputs = list_inputs(captures)
+    inputs = list_inputs(captures, keep_going=keep_going)
     trace = _make(inputs, Path(out), layer, progress, keep_going, choices, say, checkpoint_rows)
     damages = [(source, damage) for source in trace.sources for damage in source.damages]
     if say and (keep_going or len(damages) > 1):

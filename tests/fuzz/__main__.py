@@ -70,7 +70,8 @@ def replay(paths: list[Path]) -> int:
     from tests.fuzz.instrument import Instrument
 
     Instrument()
-    from tests.fuzz.drive import Driver, plan_of
+    from tests.fuzz.drive import plan_of
+    from tests.fuzz.rules import Driver
 
     folder = memory_folder()
     try:

@@ -5,6 +5,7 @@ In the manner of AFL's havoc stage, which stacks small changes at random.
 
 from __future__ import annotations
 
+import functools
 import random
 import struct
 from collections.abc import Callable
@@ -70,6 +71,17 @@ HEADERS: Final = _headers()
 WORDS: Final = _words()
 
 
+@functools.lru_cache(1 << 13)
+def _split(data: bytes) -> Capture | None:
+    return split(data)
+
+
+def _parts(data: bytes) -> Capture | None:
+    """The parts of an input that will be asked for again; the list of records is the caller's."""
+    capture = _split(data)
+    return None if capture is None else capture._replace(records=capture.records.copy())
+
+
 class Mutator:
     """Makes captures of captures, by a seed; `other` gives a further one to take pieces from."""
 
@@ -80,7 +92,7 @@ class Mutator:
     def mutate(self, data: bytes) -> bytes:
         """A changed copy of at most MOST_BYTES."""
         r = self.random
-        capture = split(data) if r.random() < 0.8 else None
+        capture = _parts(data) if r.random() < 0.8 else None
         if capture is None or not capture.records:
             return bytes(self._havoc(bytearray(data), 1 << r.randrange(5)))[:MOST_BYTES]
         for _ in range(1 << r.randrange(4)):
@@ -161,7 +173,7 @@ class Mutator:
     def _take(self, capture: Capture, at: int) -> None:
         """A record of another capture, or its frame."""
         r = self.random
-        other = split(self._other())
+        other = _parts(self._other())
         if other is None or not other.records:
             return
         theirs = r.choice(other.records)

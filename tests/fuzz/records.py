@@ -16,6 +16,7 @@ PCAP_MAGICS: Final = {
 SNOOP: Final = b"snoop\0\0\0"
 SECTION: Final = 0x0A0D0D0A
 _FIXED: Final = {6: 28, 2: 28, 3: 12}  # bytes of a packet block before the frame
+_OTHER: Final = 8  # of other blocks, before their body
 
 
 class Record(NamedTuple):
@@ -70,7 +71,7 @@ def _blocks(data: bytes) -> Capture:
             order = ">" if data[at + 8 : at + 12] == b"\x1a\x2b\x3c\x4d" else "<"
             first = first if records else order
         kind, length = struct.unpack_from(order + "II", data, at)
-        fixed = _FIXED.get(kind, 8)
+        fixed = _FIXED.get(kind, _OTHER)
         if length < fixed + 4 or length % 4 or at + length > len(data):
             break
         body = data[at + fixed : at + length - 4]
@@ -114,6 +115,16 @@ def _set_lengths(head: bytearray, order: str, captured_at: int, wire_at: int, si
     struct.pack_into(order + "I", head, wire_at, max(0, wire + size - captured) & 0xFFFFFFFF)
 
 
+def spread(capture: Capture, files: list[int]) -> list[Capture]:
+    """Captures that `files` numbers for each record; blocks that are no packets go to every one of them."""
+    parts = [capture._replace(records=[], rest=b"") for _ in range(max(files) + 1)]
+    for record, file in zip(capture.records, files, strict=True):
+        for number, part in enumerate(parts):
+            if number == file or (capture.kind == "pcapng" and len(record.head) == _OTHER):
+                part.records.append(record)
+    return parts
+
+
 def cut(data: bytes, most_bytes: int, skip: float = 0.0) -> bytes:
     """At most `most_bytes` of a capture, whole records, from a share of its records on; its headers stay."""
     capture = split(data)
@@ -122,7 +133,7 @@ def cut(data: bytes, most_bytes: int, skip: float = 0.0) -> bytes:
     begin = int(len(capture.records) * skip)
     kept, size = [], len(capture.head)
     for number, record in enumerate(capture.records):
-        packet = capture.kind != "pcapng" or len(record.head) > 8
+        packet = capture.kind != "pcapng" or len(record.head) > _OTHER
         if packet and number < begin:
             continue
         size += len(record.head) + len(record.frame) + len(record.options) + 8

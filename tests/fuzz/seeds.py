@@ -11,6 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from tests.fuzz.packers import PACKERS
 from tests.fuzz.records import cut, split
 from tests.twins import writing
 from tests.twins.choosing import Seeded
@@ -36,6 +37,13 @@ def seeds(generated: int = 150, folder: Path | None = FOLDER) -> Iterator[bytes]
         yield writing.pcap([Captured(10**15 + i, f.wire_bytes, f.captured) for i, f in enumerate(frames)], link_type)
     yield conversation()
     yield snoop(conversation())
+    for datalink, link_type in ((4, 1), (8, 10), (12, 8), (26, 242)):
+        c = Seeded(datalink)
+        frames = [make_frame(c, link_type if link_type in LINK_TYPES else 1, sound=True) for _ in range(8)]
+        yield writing.snoop([Captured(10**15 + i, f.wire_bytes, f.captured) for i, f in enumerate(frames)], datalink)
+    for pack in PACKERS.values():
+        yield pack(cut(conversation(), 900))
+        yield pack(conversation())
     yield b""
     for path in sorted(folder.rglob("*.*")) if folder is not None and folder.is_dir() else ():
         if path.is_file():
@@ -102,11 +110,9 @@ def snoop(pcap: bytes) -> bytes:
     """A classic pcap of this machine's order as a snoop file (RFC 1761) of Ethernet."""
     capture = split(pcap)
     assert capture is not None
-    out = [b"snoop\0\0\0", struct.pack(">II", 2, 4)]
+    frames = []
     for record in capture.records:
         seconds, micros, _, wire = struct.unpack(capture.order + "IIII", record.head)
         frame = writing.MACS + b"\x08\0" + record.frame
-        size = len(frame)
-        out += (struct.pack(">IIIIII", wire + 14, size, 24 + (size + 3) // 4 * 4, 0, seconds, micros), frame)
-        out.append(bytes(-size % 4))
-    return b"".join(out)
+        frames.append(Captured(seconds * 10**6 + micros, wire + 14, frame))
+    return writing.snoop(frames, 4)
