@@ -77,7 +77,7 @@ def test_a_worker_that_dies_or_hangs_is_told(
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(fuzz, "_WARM_UP_S", 8)  # kernels are compiled by now
-    plant = {"traces.formats": [("self._check_trailer(block)\n        linktype", f"{fault}\n        linktype")]}
+    plant = {"traces.formats": [("linktype, _, snaplen = struct", f"{fault}\n        linktype, _, snaplen = struct")]}
     (tmp_path / "plant.json").write_text(json.dumps(plant))
     out = tmp_path / "out"
     assert fuzz.main(["--out", str(out), *SHORT, "--plant", str(tmp_path / "plant.json")]) == 1
