@@ -44,6 +44,8 @@ DATAGRAMS: Final = 8
 for _module, _name, _small in (
     (packets, "GROUP_ROWS", 32),
     (packets, "BATCH_FRAMES", 64),
+    (merge, "BATCH_FRAMES", 64),
+    (merge, "WINDOW_ROWS", 32),
     (flows, "_FIRST_CAPACITY", 4),
     (tcp, "_FIRST_SAMPLES", 160),
     (segments, "_FIRST_LISTS", 2),
