@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analyzer.network import ETHERNET_HEADER_BYTES
 from analyzer.policies.registry import Decision, Policy, choose
 from analyzer.queues import END, heap_place, heap_replace_top
-from traces.jit import int64, kernel
+from traces.jit import int64, kernel, kernel_of
 
 NANOSECOND_BITS: Final = 8_000_000_000
 NEVER_NS: Final = np.iinfo(np.int64).max
@@ -178,7 +178,6 @@ def specialise(policy: Policy) -> Run:
     """
     digest = policy.digest
 
-    @kernel
     def run(
         state: State, rules: Rules, policy_state: Any, packets: Packets, fates: Fates, stop: int, until_ns: int
     ) -> int:
@@ -355,4 +354,4 @@ def specialise(policy: Policy) -> Run:
                     acked_ns = arrives_ns + paths[path].ack_delay_ns
                     _push(nodes, queues, scalars, first_ack + path, acked_ns, counter, frame_bytes)
 
-    return run
+    return kernel_of(policy.state, run)

@@ -66,3 +66,18 @@ CACHED: Final = _cacheable()
 def kernel(function: F) -> F:
     """Compile a kernel: no Python objects, no GIL, C division, cached on disk."""
     return cast(F, numba.njit(cache=CACHED, nogil=True, error_model="numpy")(function))
+
+
+def kernel_of(kind: type, function: F) -> F:
+    """Compile a kernel that takes a `kind`; one of a kind defined outside these packages is cached in a folder apart.
+
+    The index of a cached kernel names every type it was compiled for, and a process that lacks one cannot read it.
+    """
+    if not CACHED or kind.__module__.partition(".")[0] in _PACKAGES:
+        return kernel(function)
+    shared = numba.core.config.CACHE_DIR  # type: ignore[attr-defined]
+    numba.core.config.CACHE_DIR = str(Path(shared) / "outside" / kind.__module__)  # type: ignore[attr-defined]
+    try:
+        return kernel(function)
+    finally:
+        numba.core.config.CACHE_DIR = shared  # type: ignore[attr-defined]
