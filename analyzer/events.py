@@ -1,7 +1,7 @@
 """The event loop of the engine: packets of the trace and arrivals from links, in one order, through policy and queues.
 
 One loop body serves both sources of frames, so a further source is one more branch where the next event is picked.
-The rules are those of docs/model.md, by section.
+The rules are those of docs/model.md, by section. Packets are named by their row in the present window (see `window`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.detectors.registry import Detector, Gap, observe, starts
 from analyzer.network import ETHERNET_HEADER_BYTES
-from analyzer.policies.registry import Decision, Policy, choose
+from analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
 from analyzer.queues import END, heap_place, heap_replace_top
 from traces.jit import int64, kernel
 
@@ -21,13 +22,28 @@ NANOSECOND_BITS: Final = 8_000_000_000
 NEVER_NS: Final = np.iinfo(np.int64).max
 UNBOUNDED_BYTES: Final = np.iinfo(np.int64).max
 
+# State of a packet, a sum.
 MARKED: Final = 1
 DROPPED: Final = 2
 RECEIVED: Final = 4
+RELEASED: Final = 8  # its bytes have left the in-flight count, or were never in it
 
+# What `run` returns.
 DONE: Final = 0
 POOL_IS_FULL: Final = 1
 BAD_SLOT: Final = 2
+
+# Rules.granularity: when the policy is asked.
+PER_FLOW: Final = 0
+PER_FLOWLET: Final = 1
+PER_PACKET: Final = 2
+ASKED: Final = 3
+
+# Rules.ack: when bytes leave the in-flight count.
+UNCOUNTED: Final = 0
+LAZY: Final = 1  # modelled, released when a choice needs it: counters are sums, so the order does not matter
+ORDERED: Final = 2  # modelled, each at its time
+SCHEDULED: Final = 3  # at times given by the trace: recorded acknowledgements, or timeouts alone
 
 LINK: Final = np.dtype(
     [
@@ -42,6 +58,8 @@ LINK: Final = np.dtype(
         ("backlog_bytes", np.int64),
         ("carried_bytes", np.int64),
         ("bounded", np.int64),
+        ("estimate_bytes", np.int64),
+        ("estimate_period", np.int64),
     ],
     align=True,
 )
@@ -51,6 +69,8 @@ PATH: Final = np.dtype(
         ("hops", np.int32),
         ("srv6_bytes", np.int64),
         ("ack_delay_ns", np.int64),
+        ("ack_queue", np.int32),
+        ("down", np.int32),
     ],
     align=True,
 )
@@ -62,13 +82,29 @@ FLOW: Final = np.dtype(
         ("path_count", np.int32),
         ("slot", np.int32),
         ("flowlet", np.uint32),
+        ("sent_bytes", np.int64),
+        ("clear_ns", np.int64),
+        ("ack_delay_ns", np.int64),
+        ("pending", np.int32),
+        ("routing", np.int32),
+        ("uplink", np.int32),
+        ("downlink", np.int32),
+        ("ack_queue", np.int64),
     ],
     align=True,
 )
+COUNTER: Final = np.dtype([("suspect_until_ns", np.int64), ("silent", np.int64)], align=True)
 
 # Places in `scalars`.
-FREE_NODE, HEAP_SIZE, NEXT_FLOWLET, LOST, NEXT_PACKET = range(5)
-SCALARS: Final = 5
+FREE_NODE, HEAP_SIZE, NEXT_FLOWLET, LOST, NEXT_PACKET, EXPIRY, CLOCK_NS, ROUTING, SUSPECTS = range(9)
+SCALARS: Final = 9
+
+# CONGA's estimator of a link's load (Alizadeh et al., SIGCOMM 2014, section 3.2): a register that every frame raises by
+# its bytes and that loses an eighth each period; over its time constant (8 periods) that is the rate.
+ESTIMATE_PERIOD_NS: Final = 20_000
+ESTIMATE_SHIFT: Final = 3
+ESTIMATE_LEVELS: Final = 8
+_FORGOTTEN: Final = 400  # periods after which nothing is left of the register
 
 
 class Packets(NamedTuple):
@@ -80,7 +116,10 @@ class Packets(NamedTuple):
 
 
 class Fates(NamedTuple):
-    """What became of each packet, and where it is until then; `state` is a sum of MARKED, DROPPED and RECEIVED."""
+    """What became of each packet, and where it is until then; `state` is a sum of MARKED, DROPPED, RECEIVED, RELEASED.
+
+    `congestion` is the highest level that the links noted, if the policy measures.
+    """
 
     path: NDArray[np.uint16]
     flowlet: NDArray[np.uint32]
@@ -88,24 +127,45 @@ class Fates(NamedTuple):
     queue_ns: NDArray[np.int64]
     state: NDArray[np.uint8]
     hop: NDArray[np.uint8]
+    congestion: NDArray[np.uint8]
+
+
+class Releases(NamedTuple):
+    """When bytes leave the in-flight count, if the trace says so: in order of time, then of packet; else empty.
+
+    `time_ns` int64[m], `packet` int64[m].
+    """
+
+    time_ns: NDArray[np.int64]
+    packet: NDArray[np.int64]
 
 
 class Rules(NamedTuple):
     """Scalars of a cell that do not change while it runs."""
 
-    timeout_ns: int
+    granularity: int
+    ack: int
     minimum_frame_bytes: int
     loss_timeout_ns: int
     steered: bool
-    counts_inflight: bool
+    by_counter: bool
+    learns: bool
+    tracks: bool
+    measures: bool
+    host_links: bool
+    defers: bool
+    suspect_after: int
+    suspect_for_ns: int
 
 
 class State(NamedTuple):
     """Everything a cell carries from one batch to the next.
 
     `links` LINK, `paths` PATH, `hops` int32 (links of all paths, path after path), `flows` FLOW, `inflight` int64
-    (bytes, a counter per host, group and slot), `nodes` NODE and `queues` QUEUE: first a backlog per link, then a
-    transit per link, an acknowledgement queue per path, a loss queue per hop; `heap` ENTRY per link; `scalars` int64.
+    (bytes, by counter), `counters` COUNTER, `nodes` NODE and `queues` QUEUE: first a backlog per link, then a transit
+    per link, then the acknowledgement queues; `heap` ENTRY: the heads of transits (source: the link's number) and, if
+    acknowledgements are ordered, of their queues (source: number of links + queue); `scalars` int64; `routes_down` says
+    which links routing knows to be down.
     """
 
     links: NDArray[np.void]
@@ -113,13 +173,15 @@ class State(NamedTuple):
     hops: NDArray[np.int32]
     flows: NDArray[np.void]
     inflight: NDArray[np.int64]
+    counters: NDArray[np.void]
     nodes: NDArray[np.void]
     queues: NDArray[np.void]
     heap: NDArray[np.void]
     scalars: NDArray[np.int64]
+    routes_down: NDArray[np.bool_]
 
 
-Run = Callable[[State, Rules, Any, Packets, Fates, int, int], int]
+Run = Callable[[State, Rules, Any, Any, Packets, Fates, Releases, int, int], int]
 
 
 @kernel
@@ -155,7 +217,7 @@ def _release(
     time_ns: int,
     inflight: NDArray[np.int64],
 ) -> int:
-    """Take what is due at `time_ns` off an acknowledgement or loss queue and off its counters; returns how many."""
+    """Take what is due at `time_ns` off an acknowledgement queue and off its counters; returns how many."""
     node = int64(queues[queue].head)
     released = 0
     while node != END and nodes[node].time_ns <= time_ns:
@@ -170,17 +232,68 @@ def _release(
     return released
 
 
-def specialise(policy: Policy) -> Run:
-    """The event loop compiled for one policy.
+@kernel
+def _pop(
+    nodes: NDArray[np.void],
+    queues: NDArray[np.void],
+    heap: NDArray[np.void],
+    scalars: NDArray[np.int64],
+    source: int,
+    links: int,
+) -> None:
+    """Take the head off the queue of the heap's first entry, and put the next in its place."""
+    queue = links + source
+    node = int64(queues[queue].head)
+    following = int64(nodes[node].next)
+    nodes[node].next = scalars[FREE_NODE]
+    scalars[FREE_NODE] = node
+    queues[queue].head = following
+    if following != END:
+        heap_replace_top(heap, scalars[HEAP_SIZE], nodes[following].time_ns, source)
+    else:
+        scalars[HEAP_SIZE] -= 1
+        last = scalars[HEAP_SIZE]
+        if last > 0:
+            heap_replace_top(heap, last, heap[last].time_ns, heap[last].link)
 
-    The policy's source digest is a constant of the loop and so part of its key in the cache on disk: an edited policy
-    is compiled anew, wherever its file lies.
+
+@kernel
+def _congestion(links: NDArray[np.void], link: int, now_ns: int, size: int) -> int:
+    """Add a frame to a link's load estimator; its level, 0 to 7."""
+    period = now_ns // ESTIMATE_PERIOD_NS
+    passed = period - links[link].estimate_period
+    register = int64(links[link].estimate_bytes)
+    if passed >= _FORGOTTEN:
+        register = int64(0)
+    else:
+        for _ in range(passed):
+            register -= register >> ESTIMATE_SHIFT
+    register += size
+    links[link].estimate_bytes = register
+    links[link].estimate_period = period
+    capacity_bits = links[link].rate_bps * (ESTIMATE_PERIOD_NS << ESTIMATE_SHIFT) // 1_000_000_000
+    return min(ESTIMATE_LEVELS - 1, register * 8 * ESTIMATE_LEVELS // max(capacity_bits, 1))
+
+
+def specialise(policy: Policy, detector: Detector) -> Run:
+    """The event loop compiled for one policy and one detector.
+
+    The digests of their sources are constants of the loop and so part of its key in the cache on disk: an edited one is
+    compiled anew, wherever its file lies.
     """
-    digest = policy.digest
+    digest = policy.digest ^ (detector.digest << 1)
 
     @kernel
     def run(
-        state: State, rules: Rules, policy_state: Any, packets: Packets, fates: Fates, stop: int, until_ns: int
+        state: State,
+        rules: Rules,
+        policy_state: Any,
+        detector_state: Any,
+        packets: Packets,
+        fates: Fates,
+        releases: Releases,
+        stop: int,
+        until_ns: int,
     ) -> int:
         """Advance to packet `stop` and, once there, to `until_ns`; returns DONE, or POOL_IS_FULL to be called again.
 
@@ -188,87 +301,194 @@ def specialise(policy: Policy) -> Run:
         """
         _ = digest
         links, paths, hops, flows = state.links, state.paths, state.hops, state.flows
-        nodes, queues, heap, scalars, inflight = (
-            state.nodes,
-            state.queues,
-            state.heap,
-            state.scalars,
-            state.inflight,
-        )
+        nodes, queues, heap, scalars = state.nodes, state.queues, state.heap, state.scalars
+        inflight, counters = state.inflight, state.counters
         send_ns, packet_flow, ip_bytes = packets.send_ns, packets.flow, packets.ip_bytes
         fate_path, fate_state, fate_hop = fates.path, fates.state, fates.hop
         queue_ns, receive_ns, fate_flowlet = fates.queue_ns, fates.receive_ns, fates.flowlet
-        timeout_ns, minimum_bytes = rules.timeout_ns, rules.minimum_frame_bytes
+        minimum_bytes, granularity, ack = rules.minimum_frame_bytes, rules.granularity, rules.ack
+        fabric = Fabric(links, paths, hops)
         link_count = len(links)
         first_ack = 2 * link_count
-        first_loss = first_ack + len(paths)
         packet = scalars[NEXT_PACKET]
+        clock_ns = scalars[CLOCK_NS]
 
         while True:
             # Two free nodes serve any event: one for the backlog, one for what follows.
             node = scalars[FREE_NODE]
             if node == END or nodes[node].next == END:
-                now_ns = send_ns[packet] if packet < stop else until_ns
-                if scalars[HEAP_SIZE] > 0:
-                    now_ns = min(now_ns, heap[0].time_ns)
                 released = 0
-                for queue in range(first_ack, len(queues)):
-                    count = _release(nodes, queues, scalars, queue, now_ns, inflight)
-                    if queue >= first_loss:
-                        scalars[LOST] -= count
-                    released += count
+                if ack == LAZY:
+                    now_ns = send_ns[packet] if packet < stop else until_ns
+                    if scalars[HEAP_SIZE] > 0:
+                        now_ns = min(now_ns, heap[0].time_ns)
+                    for queue in range(first_ack, len(queues)):
+                        released += _release(nodes, queues, scalars, queue, now_ns, inflight)
                 # Growing is better than combing all queues again soon.
                 if released <= len(nodes) >> 3:
                     scalars[NEXT_PACKET] = packet
+                    scalars[CLOCK_NS] = clock_ns
                     return POOL_IS_FULL
 
-            # The next event: what links deliver comes before what the trace sends (Order of events).
+            # The next event (Order of events).
             due_ns = send_ns[packet] if packet < stop else until_ns
-            if scalars[HEAP_SIZE] > 0 and heap[0].time_ns <= due_ns:
+            expiring = int64(-1)
+            expires_ns = int64(NEVER_NS)
+            if ack == SCHEDULED:
+                entry = scalars[EXPIRY]
+                if entry < len(releases.time_ns) and releases.packet[entry] < packet:
+                    expiring = releases.packet[entry]
+                    expires_ns = max(releases.time_ns[entry], clock_ns)
+            elif scalars[LOST] > 0:
+                entry = scalars[EXPIRY]
+                while fate_state[entry] & (DROPPED | RELEASED) != DROPPED:
+                    entry += 1
+                scalars[EXPIRY] = entry
+                expiring = entry
+                expires_ns = max(send_ns[entry] + rules.loss_timeout_ns, clock_ns)
+            before_ns = min(due_ns, expires_ns)
+
+            if scalars[HEAP_SIZE] > 0 and heap[0].time_ns <= before_ns:
                 now_ns = heap[0].time_ns
-                left = heap[0].link
-                queue = link_count + left
-                node = int64(queues[queue].head)
+                clock_ns = now_ns
+                source = int64(heap[0].link)
+                node = int64(queues[link_count + source].head)
                 subject = nodes[node].index
                 frame_bytes = int64(nodes[node].bytes)
-                following = int64(nodes[node].next)
-                nodes[node].next = scalars[FREE_NODE]
-                scalars[FREE_NODE] = node
-                queues[queue].head = following
-                if following != END:
-                    heap_replace_top(heap, scalars[HEAP_SIZE], nodes[following].time_ns, left)
-                else:
-                    scalars[HEAP_SIZE] -= 1
-                    last = scalars[HEAP_SIZE]
-                    if last > 0:
-                        heap_replace_top(heap, last, heap[last].time_ns, heap[last].link)
-                path = int64(fate_path[subject])
+                _pop(nodes, queues, heap, scalars, source, link_count)
                 flow = int64(packet_flow[subject])
+                path = int64(fate_path[subject])
+                if source >= link_count:  # an acknowledgement returns
+                    slot = path - flows[flow].first_path
+                    counter = flows[flow].first_counter + slot
+                    inflight[counter] -= frame_bytes
+                    fate_state[subject] |= RELEASED
+                    counters[counter].silent = 0
+                    if rules.learns:
+                        feedback = Feedback(
+                            now_ns,
+                            flow,
+                            int64(flows[flow].first_counter),
+                            int64(flows[flow].first_path),
+                            int64(flows[flow].path_count),
+                            slot,
+                            frame_bytes,
+                            fate_state[subject] & MARKED != 0,
+                            False,
+                            receive_ns[subject] - send_ns[subject],
+                            now_ns - send_ns[subject],
+                            int64(fates.congestion[subject]),
+                        )
+                        learn(policy_state, feedback)
+                        observe(detector_state, feedback)
+                    continue
                 hop = int64(fate_hop[subject]) + 1
                 fate_hop[subject] = hop
+                last_hop = int64(paths[path].hops) + (1 if rules.host_links else -1)
+            elif expires_ns <= due_ns:  # bytes leave the in-flight count by a timeout, or as the trace says
+                now_ns = expires_ns
+                clock_ns = now_ns
+                flow = int64(packet_flow[expiring])
+                slot = int64(fate_path[expiring]) - flows[flow].first_path
+                counter = flows[flow].first_counter + slot
+                frame_bytes = int64(ip_bytes[expiring]) + ETHERNET_HEADER_BYTES
+                if rules.steered:
+                    frame_bytes += paths[int64(fate_path[expiring])].srv6_bytes
+                frame_bytes = max(frame_bytes, minimum_bytes)
+                inflight[counter] -= frame_bytes
+                fate_state[expiring] |= RELEASED
+                scalars[EXPIRY] += 1
+                if ack == SCHEDULED:
+                    continue
+                scalars[LOST] -= 1
+                if rules.suspect_after > 0 and counters[counter].suspect_until_ns <= now_ns:
+                    counters[counter].silent += 1
+                    if counters[counter].silent >= rules.suspect_after:
+                        counters[counter].silent = 0
+                        counters[counter].suspect_until_ns = now_ns + rules.suspect_for_ns
+                        scalars[SUSPECTS] = max(scalars[SUSPECTS], now_ns + rules.suspect_for_ns)
+                if rules.learns:
+                    feedback = Feedback(
+                        now_ns,
+                        flow,
+                        int64(flows[flow].first_counter),
+                        int64(flows[flow].first_path),
+                        int64(flows[flow].path_count),
+                        slot,
+                        frame_bytes,
+                        fate_state[expiring] & MARKED != 0,
+                        True,
+                        int64(-1),
+                        now_ns - send_ns[expiring],
+                        int64(0),
+                    )
+                    learn(policy_state, feedback)
+                    observe(detector_state, feedback)
+                continue
             elif packet < stop:
                 subject = packet
                 packet += 1
                 now_ns = due_ns
+                clock_ns = now_ns
                 flow = int64(packet_flow[subject])
                 slot = int64(flows[flow].slot)
                 first_path = int64(flows[flow].first_path)
-                if slot < 0 or now_ns - flows[flow].last_ns > timeout_ns:
-                    count = int64(flows[flow].path_count)
-                    if rules.counts_inflight:
+                count = int64(flows[flow].path_count)
+                first_counter = int64(flows[flow].first_counter)
+                gap_ns = int64(-1) if slot < 0 else now_ns - flows[flow].last_ns
+                asks = slot < 0 or granularity >= PER_PACKET
+                if slot >= 0:
+                    if granularity == PER_FLOWLET:
+                        travels = rules.tracks and (flows[flow].pending > 0 or flows[flow].clear_ns > now_ns)
+                        asks = starts(detector_state, Gap(now_ns, gap_ns, flow, first_counter, count, slot, travels))
+                    elif granularity == PER_FLOW:
+                        asks = not rules.steered and flows[flow].routing != scalars[ROUTING]
+                if asks:
+                    if ack == LAZY:
                         for candidate in range(first_path, first_path + count):
                             _release(nodes, queues, scalars, first_ack + candidate, now_ns, inflight)
-                            if scalars[LOST] > 0:
-                                start = first_loss + paths[candidate].first_hop
-                                for queue in range(start, start + paths[candidate].hops):
-                                    scalars[LOST] -= _release(nodes, queues, scalars, queue, now_ns, inflight)
-                    slot = choose(policy_state, Decision(now_ns, flow, flows[flow].first_counter, count), inflight)
-                    if slot < 0 or slot >= count:
+                    # Slots that may be chosen.
+                    usable = count
+                    narrowed = scalars[SUSPECTS] > now_ns if rules.steered else scalars[ROUTING] > 0
+                    if narrowed:
+                        usable = int64(0)
+                        for candidate in range(count):
+                            if rules.steered:
+                                barred = counters[first_counter + candidate].suspect_until_ns > now_ns
+                            else:
+                                barred = paths[first_path + candidate].down > 0
+                            usable += not barred
+                            if barred and rules.by_counter:
+                                inflight[first_counter + candidate] += PENALTY_BYTES
+                    all_or_none = usable == 0 or usable == count
+                    choices = count if all_or_none or rules.by_counter else usable
+                    decision = Decision(
+                        now_ns, flow, first_counter, first_path, choices, slot, flows[flow].sent_bytes, gap_ns
+                    )
+                    chosen = int64(choose(policy_state, decision, inflight, fabric))
+                    if chosen < 0 or chosen >= choices:
                         return BAD_SLOT
-                    flows[flow].slot = slot
-                    flows[flow].flowlet = scalars[NEXT_FLOWLET]
-                    scalars[NEXT_FLOWLET] += 1
+                    if narrowed:
+                        nth = chosen
+                        for candidate in range(count):
+                            if rules.steered:
+                                barred = counters[first_counter + candidate].suspect_until_ns > now_ns
+                            else:
+                                barred = paths[first_path + candidate].down > 0
+                            if barred and rules.by_counter:
+                                inflight[first_counter + candidate] -= PENALTY_BYTES
+                            if not barred and not rules.by_counter and not all_or_none:
+                                if nth == 0:
+                                    chosen = int64(candidate)
+                                nth -= 1
+                    if granularity != ASKED or chosen != slot:
+                        flows[flow].slot = chosen
+                        flows[flow].flowlet = scalars[NEXT_FLOWLET]
+                        scalars[NEXT_FLOWLET] += 1
+                        slot = chosen
+                    flows[flow].routing = scalars[ROUTING]
                 flows[flow].last_ns = now_ns
+                flows[flow].sent_bytes += int64(ip_bytes[subject])
                 path = first_path + slot
                 hop = 0
                 frame_bytes = int64(ip_bytes[subject]) + ETHERNET_HEADER_BYTES
@@ -278,81 +498,113 @@ def specialise(policy: Policy) -> Run:
                 fate_path[subject] = path
                 fate_flowlet[subject] = flows[flow].flowlet
                 fate_hop[subject] = 0
-                fate_state[subject] = 0
                 queue_ns[subject] = 0
-                if rules.counts_inflight:
-                    inflight[flows[flow].first_counter + slot] += frame_bytes
+                fates.congestion[subject] = 0
+                if ack == UNCOUNTED:
+                    fate_state[subject] = RELEASED
+                else:
+                    fate_state[subject] = 0
+                    inflight[first_counter + slot] += frame_bytes
+                if rules.tracks:
+                    flows[flow].pending += 1
+                last_hop = int64(paths[path].hops) + (1 if rules.host_links else -1)
             else:
                 scalars[NEXT_PACKET] = packet
+                scalars[CLOCK_NS] = clock_ns
                 return DONE
 
-            # The frame meets the queue of its next link (Links).
-            link = int64(hops[paths[path].first_hop + hop])
-            backlog = int64(0)
-            if links[link].bounded:
-                backlog = links[link].backlog_bytes
-                node = int64(queues[link].head)
-                while node != END and nodes[node].time_ns <= now_ns:
-                    backlog -= nodes[node].bytes
-                    following = int64(nodes[node].next)
-                    nodes[node].next = scalars[FREE_NODE]
-                    scalars[FREE_NODE] = node
-                    node = following
-                queues[link].head = node
-                if backlog + frame_bytes > links[link].buffer_bytes:
+            # The frame meets the queue of its next link (Links), unless it has crossed its last.
+            arrives_ns = now_ns
+            if hop <= last_hop:
+                if not rules.host_links:
+                    link = int64(hops[paths[path].first_hop + hop])
+                elif hop == 0:
+                    link = int64(flows[flow].uplink)
+                elif hop == last_hop:
+                    link = int64(flows[flow].downlink)
+                else:
+                    link = int64(hops[paths[path].first_hop + hop - 1])
+                rate = links[link].rate_bps
+                backlog = int64(0)
+                fits = rate > 0
+                if links[link].bounded:
+                    backlog = links[link].backlog_bytes
+                    node = int64(queues[link].head)
+                    while node != END and nodes[node].time_ns <= now_ns:
+                        backlog -= nodes[node].bytes
+                        following = int64(nodes[node].next)
+                        nodes[node].next = scalars[FREE_NODE]
+                        scalars[FREE_NODE] = node
+                        node = following
+                    queues[link].head = node
                     links[link].backlog_bytes = backlog
+                    fits = fits and backlog + frame_bytes <= links[link].buffer_bytes
+                if not fits:
                     fate_state[subject] |= DROPPED
                     receive_ns[subject] = -1
-                    if rules.counts_inflight:
-                        counter = flows[flow].first_counter + path - flows[flow].first_path
-                        lost_ns = max(now_ns, send_ns[subject] + rules.loss_timeout_ns)
-                        queue = first_loss + paths[path].first_hop + hop
-                        _push(nodes, queues, scalars, queue, lost_ns, counter, frame_bytes)
+                    if rules.tracks:
+                        flows[flow].pending -= 1
+                    if ack == LAZY or ack == ORDERED:
+                        scalars[EXPIRY] = subject if scalars[LOST] == 0 else min(scalars[EXPIRY], subject)
                         scalars[LOST] += 1
                     continue
-                if backlog >= links[link].ecn_bytes:
-                    fate_state[subject] |= MARKED
-                links[link].backlog_bytes = backlog + frame_bytes
-            rate = links[link].rate_bps
-            free_ns = links[link].free_ns
-            rest = links[link].free_rest
-            if now_ns > free_ns:
-                free_ns = now_ns
-                rest = int64(0)
-            else:
-                queue_ns[subject] += free_ns + (rest > 0) - now_ns
-            # The fraction of a nanosecond is carried as `rest` / rate, so that a busy link keeps its exact rate.
-            size = frame_bytes + links[link].overhead_bytes
-            bits = size * NANOSECOND_BITS + rest
-            whole = int64(np.float64(bits) * links[link].per_bit)
-            rest = bits - whole * rate
-            if rest < 0:
-                whole -= 1
-                rest += rate
-            elif rest >= rate:
-                whole += 1
-                rest -= rate
-            links[link].free_ns = free_ns + whole
-            links[link].free_rest = rest
-            links[link].carried_bytes += size
-            departs_ns = free_ns + whole + (rest > 0)
-            if links[link].bounded:
-                _push(nodes, queues, scalars, link, departs_ns, 0, frame_bytes)
+                if links[link].bounded:
+                    if backlog >= links[link].ecn_bytes:
+                        fate_state[subject] |= MARKED
+                    links[link].backlog_bytes = backlog + frame_bytes
+                free_ns = links[link].free_ns
+                rest = links[link].free_rest
+                if now_ns > free_ns:
+                    free_ns = now_ns
+                    rest = int64(0)
+                else:
+                    queue_ns[subject] += free_ns + (rest > 0) - now_ns
+                # The fraction of a nanosecond is carried as `rest` / rate, so that a busy link keeps its exact rate.
+                size = frame_bytes + links[link].overhead_bytes
+                bits = size * NANOSECOND_BITS + rest
+                whole = int64(np.float64(bits) * links[link].per_bit)
+                rest = bits - whole * rate
+                if rest < 0:
+                    whole -= 1
+                    rest += rate
+                elif rest >= rate:
+                    whole += 1
+                    rest -= rate
+                links[link].free_ns = free_ns + whole
+                links[link].free_rest = rest
+                links[link].carried_bytes += size
+                departs_ns = free_ns + whole + (rest > 0)
+                if links[link].bounded:
+                    _push(nodes, queues, scalars, link, departs_ns, 0, frame_bytes)
+                if rules.measures:
+                    level = _congestion(links, link, now_ns, size)
+                    fates.congestion[subject] = max(int64(fates.congestion[subject]), level)
 
-            # It goes on to another link, or is received.
-            arrives_ns = departs_ns + links[link].delay_ns
-            if hop + 1 < paths[path].hops:
-                queue = link_count + link
-                if queues[queue].head == END:
-                    heap_place(heap, scalars[HEAP_SIZE], arrives_ns, link)
-                    scalars[HEAP_SIZE] += 1
-                _push(nodes, queues, scalars, queue, arrives_ns, subject, frame_bytes)
-            else:
-                receive_ns[subject] = arrives_ns
-                fate_state[subject] |= RECEIVED
-                if rules.counts_inflight:
+                # It goes on to another link, or is received.
+                arrives_ns = departs_ns + links[link].delay_ns
+                if hop < last_hop or rules.defers:
+                    queue = link_count + link
+                    if queues[queue].head == END:
+                        heap_place(heap, scalars[HEAP_SIZE], arrives_ns, link)
+                        scalars[HEAP_SIZE] += 1
+                    _push(nodes, queues, scalars, queue, arrives_ns, subject, frame_bytes)
+                    continue
+            receive_ns[subject] = arrives_ns
+            fate_state[subject] |= RECEIVED
+            if rules.tracks:
+                flows[flow].pending -= 1
+                flows[flow].clear_ns = max(flows[flow].clear_ns, arrives_ns)
+            if ack == LAZY or ack == ORDERED:
+                acked_ns = arrives_ns + paths[path].ack_delay_ns + flows[flow].ack_delay_ns
+                entry = paths[path].ack_queue + flows[flow].ack_queue
+                if ack == LAZY:
+                    fate_state[subject] |= RELEASED  # the node knows all that is needed
                     counter = flows[flow].first_counter + path - flows[flow].first_path
-                    acked_ns = arrives_ns + paths[path].ack_delay_ns
-                    _push(nodes, queues, scalars, first_ack + path, acked_ns, counter, frame_bytes)
+                    _push(nodes, queues, scalars, first_ack + entry, acked_ns, counter, frame_bytes)
+                else:
+                    if queues[first_ack + entry].head == END:
+                        heap_place(heap, scalars[HEAP_SIZE], acked_ns, link_count + entry)
+                        scalars[HEAP_SIZE] += 1
+                    _push(nodes, queues, scalars, first_ack + entry, acked_ns, subject, frame_bytes)
 
     return run

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from analyzer import metrics
 from analyzer.compare import answer, compare
-from analyzer.engine import Cell, simulate
+from analyzer.engine import Cell, Steering, simulate
 from analyzer.events import DROPPED, MARKED, RECEIVED, Fates
 from analyzer.flowlets import profile, split_flowlets
 from analyzer.network import Network
@@ -167,9 +167,9 @@ class CellRunner:
             self._network,
             plan.policy,
             self._traffic.plan,
+            Steering(self._scenario.steering.loss_timeout),
             timeout_ns=plan.timeout_ns,
             seed=plan.seed,
-            loss_timeout_ns=self._scenario.steering.loss_timeout,
         )
         fates = simulate(cell, packets)
         flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, FlowPlan, simulate
+from analyzer.engine import Cell, FlowPlan, Steering, simulate
 from analyzer.events import Packets
 from analyzer.network import Link, parallel_network
 from analyzer.policies.registry import find_policy
@@ -70,7 +70,7 @@ def cell(policy: str, plan: FlowPlan) -> Cell:
     """A fresh cell."""
     chains = [[Link(f"p{n}", 10**10, 5000, 512 * 1024)] for n in range(4)]
     network = parallel_network(chains, [()] * 4, mode="encaps")
-    return Cell(network, find_policy(policy), plan, timeout_ns=TIMEOUT_NS, seed=1, loss_timeout_ns=10_000_000)
+    return Cell(network, find_policy(policy), plan, Steering(10_000_000), timeout_ns=TIMEOUT_NS, seed=1)
 
 
 def first_call(policy: str) -> float:

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, FlowPlan, empty_fates, simulate
+from analyzer.engine import Cell, FlowPlan, Steering, empty_fates, simulate
 from analyzer.events import DROPPED, MARKED, RECEIVED, Fates, Packets
 from analyzer.network import Link, Network, Path, parallel_network
-from analyzer.policies.registry import Decision, Draws, Policy, find_policy, register
+from analyzer.policies.registry import Decision, Fabric, Policy, Setting, find_policy, register
 from tests.strategies import Seeded, make_scenario, scenarios
 from tests.twins import engine as twin
 from tests.twins.accounts import assert_conserved
@@ -66,9 +66,9 @@ def run_engine(scenario: Scenario, policy: Policy | None = None, batch_packets: 
         network,
         policy or find_policy(scenario.policy),
         plan,
+        Steering(scenario.loss_timeout_ns),
         timeout_ns=scenario.timeout_ns,
         seed=scenario.seed,
-        loss_timeout_ns=scenario.loss_timeout_ns,
     )
     return simulate(cell, packets, batch_packets), cell
 
@@ -123,7 +123,7 @@ def test_every_packet_is_delivered_queued_or_dropped_at_any_moment() -> None:
     network, _ = network_of(scenario)
     packets, plan = traffic_of(scenario)
     for policy in ("ecmp", "random", "inflight"):
-        cell = Cell(network, find_policy(policy), plan, timeout_ns=1000, seed=1, loss_timeout_ns=1000)
+        cell = Cell(network, find_policy(policy), plan, Steering(1000), timeout_ns=1000, seed=1)
         fates = empty_fates(len(packets.send_ns))
         for stop in range(100, len(packets.send_ns), 100):
             cell.run(packets, fates, stop)
@@ -154,7 +154,7 @@ def test_mean_wait_of_an_md1_queue(load: float) -> None:
     """Pollaczek-Khinchine for deterministic service: W = s * rho / (2 (1 - rho))."""
     packets, plan = poisson(load, 4_000_000, seed=7)
     network = Network((Link("l", 10**9, 0),), (Path(0, (0,), 0, 0),))
-    cell = Cell(network, find_policy("ecmp"), plan, timeout_ns=None, seed=1, loss_timeout_ns=0)
+    cell = Cell(network, find_policy("ecmp"), plan, Steering(0), timeout_ns=None, seed=1)
     fates = simulate(cell, packets)
     expected_ns = 10_000 * load / (2 * (1 - load))
     assert float(fates.queue_ns.mean()) == pytest.approx(expected_ns, rel=0.01)
@@ -166,7 +166,7 @@ def test_a_saturated_link_keeps_its_exact_rate() -> None:
     packets = Packets(np.zeros(count, np.int64), np.zeros(count, np.uint32), np.full(count, 1250 - 14, np.uint32))
     plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
     network = Network((Link("l", 7 * 10**9, 0, overhead_bytes=0),), (Path(0, (0,), 0, 0),))
-    fates = simulate(Cell(network, find_policy("ecmp"), plan, timeout_ns=None, seed=1, loss_timeout_ns=0), packets)
+    fates = simulate(Cell(network, find_policy("ecmp"), plan, Steering(0), timeout_ns=None, seed=1), packets)
     assert int(fates.receive_ns[-1]) == count * 10_000 // 7
     assert fates.receive_ns.tolist() == [math.ceil((n + 1) * 10_000 / 7) for n in range(count)]
 
@@ -177,14 +177,14 @@ class RoundRobinState(NamedTuple):
     following: NDArray[np.int64]
 
 
-def choose_next(state: RoundRobinState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+def choose_next(state: RoundRobinState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
     slot = state.following[0] % decision.path_count
     state.following[0] += 1
     return slot
 
 
-def make_round_robin(draws: Draws) -> RoundRobinState:
-    return RoundRobinState(np.array([draws.seed % 1000], np.int64))
+def make_round_robin(setting: Setting) -> RoundRobinState:
+    return RoundRobinState(np.array([setting.seed % 1000], np.int64))
 
 
 def test_a_policy_registered_from_outside_runs() -> None:
@@ -216,7 +216,7 @@ def test_a_policy_registered_from_outside_runs() -> None:
 OUTSIDE = """
 from typing import NamedTuple
 import numpy as np
-from analyzer.engine import Cell, FlowPlan, simulate
+from analyzer.engine import Cell, FlowPlan, Steering, simulate
 from analyzer.events import Packets
 from analyzer.network import Link, parallel_network
 from analyzer.policies.registry import register
@@ -235,7 +235,7 @@ policy = register(name="outside", summary="", source="", granularity="flow", ste
 network = parallel_network([[Link("a", 10**9, 0)], [Link("b", 10**9, 0)]], [(), ()], mode="encaps")
 plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
 packets = Packets(np.zeros(1, np.int64), np.zeros(1, np.uint32), np.full(1, 100, np.uint32))
-print(simulate(Cell(network, policy, plan, timeout_ns=None, seed=1, loss_timeout_ns=0), packets).path[0])
+print(simulate(Cell(network, policy, plan, Steering(0), timeout_ns=None, seed=1), packets).path[0])
 """
 
 
@@ -278,7 +278,7 @@ def test_one_long_flowlet_does_not_fill_memory() -> None:
     plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
     chain = [[Link(f"p{n}", 10**10, 1000, 100_000)] for n in range(4)]
     network = parallel_network(chain, [()] * 4, mode="encaps")
-    cell = Cell(network, find_policy("inflight"), plan, timeout_ns=10_000, seed=1, loss_timeout_ns=1)
+    cell = Cell(network, find_policy("inflight"), plan, Steering(1), timeout_ns=10_000, seed=1)
     simulate(cell, packets)
     assert len(cell.state.nodes) == 4096
     waiting = 0
@@ -296,11 +296,11 @@ class OutsideState(NamedTuple):
     unused: NDArray[np.int64]
 
 
-def choose_outside(state: OutsideState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+def choose_outside(state: OutsideState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
     return decision.path_count
 
 
-def register_outside(choose: Callable[[OutsideState, Decision, NDArray[np.int64]], int]) -> Policy:
+def register_outside(choose: Callable[[OutsideState, Decision, NDArray[np.int64], Fabric], int]) -> Policy:
     return register(
         name="test-outside",
         summary="a slot that is not there",
@@ -340,7 +340,7 @@ def test_what_would_leave_64_bits_is_refused(send_ns: list[int], ip_bytes: int, 
     packets = Packets(np.array(send_ns, np.int64), np.zeros(count, np.uint32), np.full(count, ip_bytes, np.uint32))
     plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
     network = Network((Link("l", rate_bps, 0),), (Path(0, (0,), 0, 0),))
-    cell = Cell(network, find_policy("ecmp"), plan, timeout_ns=None, seed=1, loss_timeout_ns=0)
+    cell = Cell(network, find_policy("ecmp"), plan, Steering(0), timeout_ns=None, seed=1)
     with pytest.raises(InputError, match=words):
         simulate(cell, packets)
 
@@ -349,7 +349,7 @@ def test_packets_out_of_order_are_refused() -> None:
     packets = Packets(np.array([1, 0], np.int64), np.zeros(2, np.uint32), np.full(2, 100, np.uint32))
     plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
     network = Network((Link("l", 10**9, 0),), (Path(0, (0,), 0, 0),))
-    cell = Cell(network, find_policy("ecmp"), plan, timeout_ns=None, seed=1, loss_timeout_ns=0)
+    cell = Cell(network, find_policy("ecmp"), plan, Steering(0), timeout_ns=None, seed=1)
     with pytest.raises(InputError, match="not in send order"):
         simulate(cell, packets)
 
@@ -364,4 +364,4 @@ def test_a_flowlet_policy_needs_a_timeout(timeout_ns: int | None) -> None:
     plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
     network = Network((Link("l", 10**9, 0),), (Path(0, (0,), 0, 0),))
     with pytest.raises(InputError, match="'random' needs a flowlet timeout"):
-        Cell(network, find_policy("random"), plan, timeout_ns=timeout_ns, seed=1, loss_timeout_ns=0)
+        Cell(network, find_policy("random"), plan, Steering(0), timeout_ns=timeout_ns, seed=1)

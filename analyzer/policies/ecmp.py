@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.hashing import mix, mix_each, reduce_to
-from analyzer.policies.registry import Decision, Draws, register
+from analyzer.policies.registry import Decision, Fabric, Setting, register
 
 
 class EcmpState(NamedTuple):
@@ -17,12 +17,12 @@ class EcmpState(NamedTuple):
     flow_hash: NDArray[np.uint64]
 
 
-def make_state(draws: Draws) -> EcmpState:
+def make_state(setting: Setting) -> EcmpState:
     """Hash every flow: mix(flow_key ^ mix(seed))."""
-    return EcmpState(mix_each(draws.flow_keys ^ mix(np.uint64(draws.seed))))
+    return EcmpState(mix_each(setting.flow_keys ^ mix(np.uint64(setting.seed))))
 
 
-def choose(state: EcmpState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+def choose(state: EcmpState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
     """The slot the flow hashes to."""
     return reduce_to(state.flow_hash[decision.flow], decision.path_count)
 

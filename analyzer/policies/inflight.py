@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.hashing import draw, seeded_generator
-from analyzer.policies.registry import Decision, Draws, register
+from analyzer.policies.registry import Decision, Fabric, Setting, register
 
 
 class InflightState(NamedTuple):
@@ -17,12 +17,12 @@ class InflightState(NamedTuple):
     generator: NDArray[np.uint64]
 
 
-def make_state(draws: Draws) -> InflightState:
+def make_state(setting: Setting) -> InflightState:
     """Seed the generator."""
-    return InflightState(seeded_generator(draws.seed))
+    return InflightState(seeded_generator(setting.seed))
 
 
-def choose(state: InflightState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+def choose(state: InflightState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
     """The slot with the lowest counter; among equals, one drawn at random."""
     first = decision.first_counter
     least = inflight[first]
@@ -54,6 +54,7 @@ register(
     granularity="flowlet",
     steered=True,
     counts_inflight=True,
+    by="counter",
     state=InflightState,
     make_state=make_state,
     choose=choose,
