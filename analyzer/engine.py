@@ -109,13 +109,18 @@ class Cell:
         self._steps = changes.steps(network.changes, network.detection_ns)
 
     @property
+    def loss_timeout_ns(self) -> int:
+        """After what time without acknowledgement a host takes a packet for lost."""
+        return self._steering.loss_timeout_ns
+
+    @property
     def schedules_releases(self) -> bool:
         """Whether `Releases` must be given with the packets."""
         return bool(self.rules.ack == events.SCHEDULED)
 
     def check(self, packets: Packets) -> None:
         """Raise InputError if the packets cannot be sent through this network; see `check_packets`."""
-        check_packets(self.network, packets, self._steering.loss_timeout_ns)
+        check_packets(self.network, packets, self.loss_timeout_ns)
 
     def run(self, packets: Packets, fates: Fates, stop: int, releases: Releases | None = None) -> None:
         """Send packets up to `stop` (exclusive) and let the network advance to the last of them."""

@@ -385,7 +385,9 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 hop = int64(fate_hop[subject]) + 1
                 fate_hop[subject] = hop
                 last_hop = int64(paths[path].hops) + (1 if rules.host_links else -1)
-            elif expiring >= 0 and expires_ns <= due_ns:  # bytes leave the in-flight count by a timeout, or as the trace says
+            elif (
+                expiring >= 0 and expires_ns <= due_ns
+            ):  # bytes leave the in-flight count by a timeout, or as the trace says
                 now_ns = expires_ns
                 clock_ns = now_ns
                 flow = int64(packet_flow[expiring])
