@@ -65,7 +65,9 @@ def _by_prefix(flows: pl.DataFrame, attachments: Sequence[Sequence[str]]) -> dic
     return places
 
 
-def _deal(packets: pl.DataFrame, flows: pl.DataFrame, places: dict[str, int], names: dict[str, str], count: int) -> None:
+def _deal(
+    packets: pl.DataFrame, flows: pl.DataFrame, places: dict[str, int], names: dict[str, str], count: int
+) -> None:
     """Give the hosts of addresses that have no place one in turn, in order of their first packet, its source first."""
     source, target = flows["src"].to_list(), flows["dst"].to_list()
     dealt: dict[str, int] = {}

@@ -49,7 +49,8 @@ class CellPlan:
 def plan_cells(scenario: Scenario) -> list[CellPlan]:
     """All cells in order: policy, timeout, load, seed, duplicates dropped.
 
-    Raises InputError if two would have one name, or a cell needs feedback that the scenario's acknowledgements do not give.
+    Raises InputError if two would have one name, or a cell needs feedback that the scenario's acknowledgements do not
+    give.
     """
     cells: list[CellPlan] = []
     for choice in scenario.policies:

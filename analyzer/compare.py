@@ -162,6 +162,10 @@ def _percent(ratio: float) -> str:
 def _loss(comparisons: Sequence[dict[str, Any]], best: dict[str, Any]) -> str:
     """What is lost, if anything is: delays are of received packets only, so they mislead alone."""
     for entry in comparisons:
-        if _variant(entry) == _variant(best) and entry["metric"] == "drop_ratio" and (entry["value"] or entry["baseline"]):
+        if (
+            _variant(entry) == _variant(best)
+            and entry["metric"] == "drop_ratio"
+            and (entry["value"] or entry["baseline"])
+        ):
             return f"; drops {100 * entry['value']:.2g} % against {100 * entry['baseline']:.2g} %"
     return ""

@@ -232,7 +232,8 @@ class _Segments:
             what = "uSID carriers" if assembly.mode == "usid" else "SIDs"
             raise InputError(
                 f"network: a path to {self._fabric.attachments[attachment].name} needs {count} {what}, but "
-                f"srv6.max_sids is {assembly.max_sids}" + ("" if assembly.mode == "usid" else '; mode = "usid" packs them')
+                f"srv6.max_sids is {assembly.max_sids}"
+                + ("" if assembly.mode == "usid" else '; mode = "usid" packs them')
             )
         return srv6_bytes(count, assembly.mode)
 
@@ -245,9 +246,7 @@ class Event(NamedTuple):
     rate_bps: int | None
 
 
-def with_events(
-    assembled: Assembled, events: Sequence[tuple[str, Event]], first_ns: int, detection_ns: int
-) -> Network:
+def with_events(assembled: Assembled, events: Sequence[tuple[str, Event]], first_ns: int, detection_ns: int) -> Network:
     """The network with what happens to its links; each event comes with its name in the scenario.
 
     Both directions of a link change. Raises InputError if an event fits no link.

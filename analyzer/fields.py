@@ -78,10 +78,12 @@ class LinkShape(Model):
     """What links of one kind have in common. Links are full duplex: each direction has a queue of its own."""
 
     rate: Rate = Field(description="bits per second of each direction")
-    delay: Duration = Field(5_000, description="propagation delay")
-    buffer: Size | None = Field(None, description="drop-tail buffer; none: no bound")
-    ecn: Size | None = Field(None, description="marking threshold; none: no marks")
-    overhead: Size = Field(ETHERNET_OVERHEAD_BYTES, description="bytes per frame on the wire besides the frame itself")
+    delay: Duration = Field(default=5_000, description="propagation delay")
+    buffer: Size | None = Field(default=None, description="drop-tail buffer; none: no bound")
+    ecn: Size | None = Field(default=None, description="marking threshold; none: no marks")
+    overhead: Size = Field(
+        default=ETHERNET_OVERHEAD_BYTES, description="bytes per frame on the wire besides the frame itself"
+    )
 
     def link(self, name: str) -> Link:
         """One direction of a link of this shape."""
@@ -98,11 +100,11 @@ class Override(Model):
     """What is different about the links whose name fits a pattern; of several that fit, later ones win."""
 
     link: str = Field(description="name or pattern (*, ?, [seq]) of links")
-    rate: Rate | None = Field(None, description="instead of the rate of its kind")
-    delay: Duration | None = Field(None, description="instead of the delay of its kind")
-    buffer: Size | None = Field(None, description="instead of the buffer of its kind")
-    ecn: Size | None = Field(None, description="instead of the threshold of its kind")
-    overhead: Size | None = Field(None, description="instead of the overhead of its kind")
+    rate: Rate | None = Field(default=None, description="instead of the rate of its kind")
+    delay: Duration | None = Field(default=None, description="instead of the delay of its kind")
+    buffer: Size | None = Field(default=None, description="instead of the buffer of its kind")
+    ecn: Size | None = Field(default=None, description="instead of the threshold of its kind")
+    overhead: Size | None = Field(default=None, description="instead of the overhead of its kind")
 
     def changes(self) -> dict[str, Any]:
         """The fields of `Link` that it sets."""

@@ -1,4 +1,4 @@
-"""Forecasts: every policy, timeout, load and seed of a scenario over one trace, on all cores, into one folder of tables."""
+"""Forecasts: all cells of a scenario over one trace, on all cores, into one folder of tables."""
 
 from __future__ import annotations
 

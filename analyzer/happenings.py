@@ -14,7 +14,7 @@ from analyzer.fields import Duration, Model, Rate
 class FlapSpec(Model):
     """A link that goes down and comes up again, several times."""
 
-    period: Duration = Field(description="from one failure to the next; the link is down for the first half of it", ge=2)
+    period: Duration = Field(description="from one failure to the next; down for the first half of it", ge=2)
     times: int = Field(description="how many failures", ge=1, le=10_000)
 
 
@@ -23,9 +23,9 @@ class EventSpec(Model):
 
     at: Duration = Field(description="when, from the first packet that enters the network")
     link: str = Field(description="name or pattern (*, ?, [seq]) of links")
-    state: Literal["down", "up"] | None = Field(None, description="it fails, or works again at its own rate")
-    rate: Rate | None = Field(None, description="it has this rate from then on")
-    flap: FlapSpec | None = Field(None, description="it fails and recovers several times")
+    state: Literal["down", "up"] | None = Field(default=None, description="it fails, or works again at its own rate")
+    rate: Rate | None = Field(default=None, description="it has this rate from then on")
+    flap: FlapSpec | None = Field(default=None, description="it fails and recovers several times")
 
     @model_validator(mode="after")
     def _one(self) -> EventSpec:

@@ -124,7 +124,7 @@ def empty_network_times(
     best_ns = np.full(len(group), -1, np.int64)
     for which, hops in _fastest_paths(network):
         chosen = group == which
-        took_ns = _alone(packets, fates, np.array(hops, np.int64), network.minimum_frame_bytes, chosen)
+        took_ns = _alone(packets, fates, np.array(hops, np.int64).reshape(-1, 3), network.minimum_frame_bytes, chosen)
         better = chosen & ((best_ns < 0) | (took_ns < best_ns))
         best_ns[better] = took_ns[better]
     return best_ns

@@ -1,4 +1,4 @@
-"""When bytes leave the in-flight count if the trace says so: recorded acknowledgements, timeouts (docs/model.md, In-flight bytes)."""
+"""When bytes leave the in-flight count by the trace alone: recorded acknowledgements, timeouts (docs/model.md)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Segments(NamedTuple):
 
 @kernel
 def _acknowledged_by(segments: _Segments, reverse: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The row that first acknowledges each row, int64[n], -1 if none does; `reverse` int64[flows], -1 if there is none."""
+    """The row that first acknowledges each, int64[n], -1 if none does; `reverse` int64[flows], -1 if there is none."""
     count = len(segments.flow)
     by = np.full(count, -1, np.int64)
     # What each flow has open, as a list by row.

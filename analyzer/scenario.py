@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 import tomllib
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, WithJsonSchema
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     NetworkSpec = Any
 else:
     NetworkSpec = Annotated[
-        Union[tuple(Annotated[spec, Tag(kind)] for kind, spec in _KINDS.items())],
+        functools.reduce(operator.or_, (Annotated[spec, Tag(kind)] for kind, spec in _KINDS.items())),
         Discriminator(
             _kind_of,
             custom_error_type="network_kind",
@@ -57,12 +59,18 @@ else:
 class SteeringSpec(Model):
     """The sending hosts, and how they know what is in flight (docs/model.md, In-flight bytes)."""
 
-    hosts: tuple[Prefix, ...] = Field((), description="prefixes whose addresses are one host; others are one each")
-    ack: Ack = Field("modelled", description="when bytes leave the in-flight count")
-    scope: Scope = Field("pair", description="who shares a counter")
-    suspect_after: int = Field(0, ge=0, le=1_000_000, description="timeouts in a row that make a path suspect; 0: never")
-    suspect_for: Duration = Field(10_000_000, description="for how long")
-    loss_timeout: Duration = Field(10_000_000, description="a packet without acknowledgement counts as lost then")
+    hosts: tuple[Prefix, ...] = Field(
+        default=(), description="prefixes whose addresses are one host; others are one each"
+    )
+    ack: Ack = Field(default="modelled", description="when bytes leave the in-flight count")
+    scope: Scope = Field(default="pair", description="who shares a counter")
+    suspect_after: int = Field(
+        default=0, ge=0, le=1_000_000, description="timeouts in a row that make a path suspect; 0: none do"
+    )
+    suspect_for: Duration = Field(default=10_000_000, description="for how long")
+    loss_timeout: Duration = Field(
+        default=10_000_000, description="a packet without acknowledgement counts as lost then"
+    )
 
     def steering(self) -> Steering:
         """The same for the engine."""
@@ -72,14 +80,16 @@ class SteeringSpec(Model):
 class Srv6Spec(Model):
     """How steered packets are encapsulated; the outer source of a host is its number in `source_prefix`."""
 
-    mode: Literal["encaps", "reduced", "usid"] = Field("encaps", description="full list, first SID left out, or uSIDs")
-    block: Ipv6Prefix = Field("fd00::/32", description="32 bits that locators of nodes are allocated from")
+    mode: Literal["encaps", "reduced", "usid"] = Field(
+        default="encaps", description="full list, first SID left out, or uSIDs"
+    )
+    block: Ipv6Prefix = Field(default="fd00::/32", description="32 bits that locators of nodes are allocated from")
     locators: dict[str, Ipv6Prefix] = Field(default_factory=dict, description="the 48-bit locator of a node, if given")
-    max_sids: int | None = Field(None, ge=1, le=127, description="most SIDs (carriers) that hosts can write")
-    source_prefix: Ipv6Prefix = Field("fd00:0:100::/64", description="the hosts' own addresses")
-    hop_limit: Annotated[int, Field(ge=1, le=255)] = Field(64, description="of the outer header")
-    source_mac: Mac = Field("02:00:00:00:00:01", description="of rewritten frames")
-    destination_mac: Mac = Field("02:00:00:00:00:02", description="of rewritten frames")
+    max_sids: int | None = Field(default=None, ge=1, le=127, description="most SIDs (carriers) that hosts can write")
+    source_prefix: Ipv6Prefix = Field(default="fd00:0:100::/64", description="the hosts' own addresses")
+    hop_limit: Annotated[int, Field(ge=1, le=255)] = Field(default=64, description="of the outer header")
+    source_mac: Mac = Field(default="02:00:00:00:00:01", description="of rewritten frames")
+    destination_mac: Mac = Field(default="02:00:00:00:00:02", description="of rewritten frames")
 
     def assembly(self) -> Assembly:
         """The same for a fabric."""
@@ -117,15 +127,22 @@ class Scenario(Model):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=10_000)] = Field(
         tuple(range(1, 11)), description="a cell is run with each of them"
     )
-    interval: Annotated[Duration, Field(ge=1000)] = Field(10_000_000, description="of load over time and its balance")
-    packets: Literal["none", "first", "all"] = Field("first", description="seeds whose packets are kept")
-    network: NetworkSpec = Field(description="links and paths")
-    attachments: tuple[AttachmentSpec, ...] = Field((), description="who is behind which node")
-    unassigned: Literal["spread", "exclude"] = Field(
-        "spread", description="hosts in no prefix: dealt to the attachments in turn, by their first packet, or left out"
+    interval: Annotated[Duration, Field(ge=1000)] = Field(
+        default=10_000_000, description="of load over time and its balance"
     )
-    events: Annotated[tuple[EventSpec, ...], Field(max_length=10_000)] = Field((), description="what happens to links")
-    detection: Duration = Field(1_000_000, description="until the fabric's routing knows that a link is down or up")
+    packets: Literal["none", "first", "all"] = Field(default="first", description="seeds whose packets are kept")
+    network: NetworkSpec = Field(description="links and paths")
+    attachments: tuple[AttachmentSpec, ...] = Field(default=(), description="who is behind which node")
+    unassigned: Literal["spread", "exclude"] = Field(
+        default="spread",
+        description="hosts in no prefix: dealt to the attachments in turn, by their first packet, or left out",
+    )
+    events: Annotated[tuple[EventSpec, ...], Field(max_length=10_000)] = Field(
+        default=(), description="what happens to links"
+    )
+    detection: Duration = Field(
+        default=1_000_000, description="until the fabric's routing knows that a link is down or up"
+    )
     steering: SteeringSpec = SteeringSpec()
     srv6: Srv6Spec = Srv6Spec()
 

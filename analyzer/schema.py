@@ -122,7 +122,11 @@ SERIES: Final = Table(
     "an interval of one path, for the first seed of each policy, timeout and load",
     (
         *_CELL,
-        Column("group", pa.uint16(), "ordered pair of attachments, named in forecast.json: 0 forward, 1 back with parallel paths"),
+        Column(
+            "group",
+            pa.uint16(),
+            "pair of attachments, named in forecast.json: 0 forward, 1 back with parallel paths",
+        ),
         Column("path_id", pa.uint16(), "path"),
         Column("start_ns", pa.int64(), "start of the interval, from the first packet"),
         Column("interval_ns", pa.int64(), "length of the interval"),

@@ -1,4 +1,4 @@
-"""SRv6 identifiers of a fabric: given or allocated, and how a list of them goes on the wire (docs/model.md, Time and bytes).
+"""SRv6 identifiers of a fabric: given or allocated, and how a list of them goes on the wire (docs/model.md).
 
 Sources: RFC 8986 sections 3.1, 4.1, 4.2, 4.7 (locators, End, End.X, End.DT6, End.DT4); RFC 9800 sections 4.1 and 6
 (NEXT-C-SID: a block, then 16-bit identifiers, several to an address, which one calls a carrier).
@@ -30,7 +30,7 @@ _SID_BYTES: Final = 16
 
 
 def srv6_bytes(sids: int, mode: str) -> int:
-    """Bytes an encapsulation with `sids` SIDs (in mode usid: carriers) adds (RFC 8754 section 2; RFC 8986 section 5)."""
+    """Bytes that so many SIDs (in mode usid: carriers) add (RFC 8754 section 2; RFC 8986 section 5)."""
     listed = sids if mode == "encaps" else sids - 1
     if listed == 0:
         return _IPV6_HEADER_BYTES
@@ -129,6 +129,6 @@ def usids(sid: str, block: str) -> list[int]:
     count = found.index(0) if 0 in found else CARRIER_IDS
     if ipaddress.IPv6Address(sid) not in ipaddress.IPv6Network(block) or count == 0 or any(found[count:]):
         raise InputError(
-            f"{sid} is no uSID of {block}: with srv6.mode = \"usid\" give the block, then 16-bit identifiers, then zeros"
+            f'{sid} is no uSID of {block}: with srv6.mode = "usid" give the block, then 16-bit identifiers, then zeros'
         )
     return found[:count]

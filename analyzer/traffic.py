@@ -1,4 +1,4 @@
-"""From a trace's tables to what the engine sends: packets in order; each flow's host, ends and hash key; the network."""
+"""From a trace's tables to what the engine sends: packets in order; each flow's host, ends and hash; the network."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ _LATEST_NS: Final = 1 << 62
 class Traffic:
     """What enters the network, what does not, and the network as far as it is needed.
 
-    `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured, `row` int64[n]
-    where it is in PACKETS. `hosts`
-    names the steering hosts that `plan.host` numbers. `excluded` counts packets left out, by reason. `groups` names the
-    attachments between which the paths of each group lead.
+    `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured, `row`
+    int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `excluded` counts packets
+    left out, by reason. `groups` names the attachments between which the paths of each group lead.
     """
 
     packets: Packets
@@ -179,7 +178,8 @@ def scaled_ns(time_ns: NDArray[np.int64], first_ns: int, load: Fraction) -> NDAr
     """Times, int64[n], compressed by `load` about `first_ns`: first + (t - first) // load."""
     # In parts, so that no product exceeds 64 bits.
     whole, rest = np.divmod(time_ns - first_ns, load.numerator)
-    return first_ns + whole * load.denominator + rest * load.denominator // load.numerator
+    compressed: NDArray[np.int64] = first_ns + whole * load.denominator + rest * load.denominator // load.numerator
+    return compressed
 
 
 def steering_hosts(flows: pa.Table, prefixes: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:

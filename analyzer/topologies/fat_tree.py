@@ -1,4 +1,4 @@
-"""fat-tree: k pods of k/2 edge and k/2 aggregation switches below (k/2)² cores (Al-Fares et al., SIGCOMM 2008, section 3)."""
+"""fat-tree: k pods of k/2 edge and k/2 aggregation switches below k²/4 cores (Al-Fares et al., SIGCOMM 2008)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, co
 
 
 class FatTreeSpec(NetworkBase):
-    """Three tiers of switches with k ports. Nodes are edge0.0 (pod, number), agg0.0 and core0; links edge0.0-agg0.0, …"""
+    """Three tiers of switches with k ports. Nodes are edge0.0 (pod, number), agg0.0, core0; links edge0.0-agg0.0, …"""
 
     kind: Literal["fat-tree"] = Field(description="three tiers of switches with k ports each")
     k: int = Field(ge=2, le=64, description="ports of a switch, an even number: k pods, k²/4 cores")
     links: LinkShape = Field(description="the links between edge and aggregation switches")
-    core_links: LinkShape | None = Field(None, description="the links to cores; none: as `links`")
+    core_links: LinkShape | None = Field(default=None, description="the links to cores; none: as `links`")
 
     @field_validator("k")
     @classmethod

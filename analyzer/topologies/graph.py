@@ -25,7 +25,9 @@ class GraphLinkSpec(LinkSpec):
     """A full-duplex link between two nodes."""
 
     ends: tuple[Name, Name] = Field(description="the nodes it joins")
-    cost: int = Field(1, ge=1, le=1_000_000, description="what routing counts it as; the shortest paths cost least")
+    cost: int = Field(
+        default=1, ge=1, le=1_000_000, description="what routing counts it as; the shortest paths cost least"
+    )
 
 
 class GraphSpec(NetworkBase):
@@ -33,17 +35,19 @@ class GraphSpec(NetworkBase):
 
     kind: Literal["graph"] = Field(description="any network, from links or from a file")
     file: str | None = Field(
-        None,
+        default=None,
         description="JSON (node-link data) or GraphML as networkx writes them, from the scenario's folder; edges carry "
         "rate, delay, buffer, ecn, overhead, cost and name, and nodes that hosts are attached to `attachment`",
     )
-    link: LinkShape | None = Field(None, description="what edges of the file do not say")
-    links: Annotated[tuple[GraphLinkSpec, ...], Field(max_length=100_000)] = Field((), description="instead of a file")
-    paths: Literal["shortest", "k-shortest"] = Field(
-        "shortest", description="of a pair: all of the least cost, or the `k` that cost least"
+    link: LinkShape | None = Field(default=None, description="what edges of the file do not say")
+    links: Annotated[tuple[GraphLinkSpec, ...], Field(max_length=100_000)] = Field(
+        default=(), description="instead of a file"
     )
-    k: int = Field(4, ge=1, le=1024, description="how many paths, if `k-shortest`")
-    max_paths: int = Field(64, ge=1, le=1024, description="refuse pairs with more paths")
+    paths: Literal["shortest", "k-shortest"] = Field(
+        default="shortest", description="of a pair: all of the least cost, or the `k` that cost least"
+    )
+    k: int = Field(default=4, ge=1, le=1024, description="how many paths, if `k-shortest`")
+    max_paths: int = Field(default=64, ge=1, le=1024, description="refuse pairs with more paths")
 
     @model_validator(mode="after")
     def _either(self) -> GraphSpec:
@@ -168,7 +172,9 @@ class _Graph:
                 return self._all_shortest(a, b)
             return list(itertools.islice(self._by_cost(a, b), spec.k))
         except nx.NetworkXNoPath:
-            raise InputError(f"network: no path leads from {a} to {b}, and the trace has packets between them") from None
+            raise InputError(
+                f"network: no path leads from {a} to {b}, and the trace has packets between them"
+            ) from None
 
     def _all_shortest(self, a: str, b: str) -> list[tuple[int, ...]]:
         most = self._spec.max_paths

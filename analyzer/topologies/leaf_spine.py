@@ -1,4 +1,4 @@
-"""leaf-spine: every leaf is linked to every spine; hosts are attached at leaves (a folded Clos network of two tiers)."""
+"""leaf-spine: every leaf is linked to every spine; hosts are attached at leaves (a folded Clos of two tiers)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, co
 
 
 class LeafSpineSpec(NetworkBase):
-    """Leaves and spines. Nodes are leaf0, leaf1, … and spine0, …; links leaf0-spine0, or leaf0-spine0.0, … if parallel."""
+    """Leaves and spines. Nodes are leaf0, … and spine0, …; links leaf0-spine0, … or, if parallel, leaf0-spine0.0, …"""
 
     kind: Literal["leaf-spine"] = Field(description="every leaf linked to every spine")
     leaves: int = Field(ge=2, le=4096, description="number of leaves")
     spines: int = Field(ge=1, le=1024, description="number of spines")
-    parallel: int = Field(1, ge=1, le=64, description="links between a leaf and a spine")
+    parallel: int = Field(default=1, ge=1, le=64, description="links between a leaf and a spine")
     links: LinkShape = Field(description="the links between leaves and spines")
 
 

@@ -17,14 +17,16 @@ from traces.errors import InputError
 class PathSpec(Model):
     """A path from left to right."""
 
-    segments: tuple[Sid, ...] = Field((), description="its transit SIDs, from left to right")
+    segments: tuple[Sid, ...] = Field(default=(), description="its transit SIDs, from left to right")
     links: Annotated[tuple[LinkSpec, ...], Field(min_length=1, max_length=250, description="from left to right")]
 
 
 class SideSpec(Model):
     """One end of the paths."""
 
-    prefixes: tuple[Prefix, ...] = Field((), description="addresses behind it; none on either side: by conversation")
+    prefixes: tuple[Prefix, ...] = Field(
+        default=(), description="addresses behind it; none on either side: by conversation"
+    )
     decapsulate_ipv4: Sid = Field(description="SID that unpacks IPv4 there")
     decapsulate_ipv6: Sid = Field(description="SID that unpacks IPv6 there")
 
@@ -32,7 +34,7 @@ class SideSpec(Model):
 class ParallelSpec(NetworkBase):
     """Parallel paths between two attachments."""
 
-    kind: Literal["parallel"] = Field("parallel", description="parallel paths; the default")
+    kind: Literal["parallel"] = Field(default="parallel", description="parallel paths; the default")
     left: SideSpec = SideSpec(decapsulate_ipv4="fd00:0:10::d4", decapsulate_ipv6="fd00:0:10::d6")
     right: SideSpec = SideSpec(decapsulate_ipv4="fd00:0:20::d4", decapsulate_ipv6="fd00:0:20::d6")
     paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=1024, description="in slot order")]
@@ -68,7 +70,8 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
         edges=tuple(edges),
         links=(*forward, *back),
         attachments=tuple(
-            Attachment(name, name, side.prefixes, (side.decapsulate_ipv4, side.decapsulate_ipv6)) for name, side in sides
+            Attachment(name, name, side.prefixes, (side.decapsulate_ipv4, side.decapsulate_ipv6))
+            for name, side in sides
         ),
         routes=routes,
         two_sided=True,

@@ -22,20 +22,24 @@ from traces.errors import InputError
 class NetworkBase(Model):
     """What every network has."""
 
-    minimum_frame: Size = Field(ETHERNET_MINIMUM_BYTES, description="frames are padded to it: 60B on Ethernet, or 0B")
-    mtu: Size | None = Field(None, description="largest IP packet, SRv6 included; none: not checked")
-    host_links: LinkShape | None = Field(None, description="the link of each host to its attachment; none: no queue there")
-    overrides: tuple[Override, ...] = Field((), description="links that differ from their kind")
+    minimum_frame: Size = Field(
+        default=ETHERNET_MINIMUM_BYTES, description="frames are padded to it: 60B on Ethernet, or 0B"
+    )
+    mtu: Size | None = Field(default=None, description="largest IP packet, SRv6 included; none: not checked")
+    host_links: LinkShape | None = Field(
+        default=None, description="the link of each host to its attachment; none: not modelled"
+    )
+    overrides: tuple[Override, ...] = Field(default=(), description="links that differ from their kind")
 
 
 class AttachmentSpec(Model):
     """A point where hosts are attached."""
 
     name: Name = Field(description="its name: that of its node, unless `node` says otherwise")
-    node: Name | None = Field(None, description="the node it is at")
-    prefixes: tuple[Prefix, ...] = Field((), description="addresses behind it; of all attachments the longest prefix wins")
-    decapsulate_ipv4: Sid | None = Field(None, description="SID that unpacks IPv4 there; none: allocated")
-    decapsulate_ipv6: Sid | None = Field(None, description="SID that unpacks IPv6 there; none: allocated")
+    node: Name | None = Field(default=None, description="the node it is at")
+    prefixes: tuple[Prefix, ...] = Field(default=(), description="addresses behind it; the longest prefix wins")
+    decapsulate_ipv4: Sid | None = Field(default=None, description="SID that unpacks IPv4 there; none: allocated")
+    decapsulate_ipv6: Sid | None = Field(default=None, description="SID that unpacks IPv6 there; none: allocated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,7 @@ class Topology:
 _TOPOLOGIES: dict[str, Topology] = {}
 
 
-def register(
-    *, kind: str, spec: type[NetworkBase], build: Callable[[Any, Sequence[AttachmentSpec]], Fabric]
-) -> None:
+def register(*, kind: str, spec: type[NetworkBase], build: Callable[[Any, Sequence[AttachmentSpec]], Fabric]) -> None:
     """Add a topology; `build` takes what the scenario says of the network, and of attachments."""
     _TOPOLOGIES[kind] = Topology(kind, spec, build)
 
