@@ -115,17 +115,17 @@ class Scenario(Model):
 
     policies: Annotated[tuple[PolicyField, ...], Field(min_length=1)] = Field(
         tuple(PolicyChoice(name=name, label=name) for name in ("ecmp", "random", "inflight")),
-        description="policies to compare: a name, or a table of name, label and parameters",
+        description="policies [ecmp, random, inflight]: a name, or a table of name, label and parameters",
     )
     timeouts: Annotated[tuple[TimeoutField, ...], Field(min_length=1, max_length=100)] = Field(
         (TimeoutChoice(name="fixed", label="100us", timeout_ns=100_000),),
-        description="flowlet timeouts: a duration, the name of a rule, or a table of name, label and parameters",
+        description="timeouts [100us]: a duration, a rule's name, or a table of name, label and parameters",
     )
     load: Annotated[tuple[Load, ...], BeforeValidator(_loads), Field(min_length=1, max_length=100), _LOADS] = Field(
-        (1.0,), description="factors of the offered rate: the trace's time is compressed by them; one or several"
+        (1.0,), description="factors of the offered rate [1]: the trace's time is compressed by them; one or several"
     )
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=10_000)] = Field(
-        tuple(range(1, 11)), description="a cell is run with each of them"
+        tuple(range(1, 11)), description="a cell is run with each of them [1 to 10]"
     )
     interval: Annotated[Duration, Field(ge=1000)] = Field(
         default=10_000_000, description="of load over time and its balance"
@@ -143,8 +143,8 @@ class Scenario(Model):
     detection: Duration = Field(
         default=1_000_000, description="until the fabric's routing knows that a link is down or up"
     )
-    steering: SteeringSpec = SteeringSpec()
-    srv6: Srv6Spec = Srv6Spec()
+    steering: SteeringSpec = Field(default=SteeringSpec(), description="the sending hosts")
+    srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
 
     @property
     def fixed_timeouts_ns(self) -> tuple[int, ...]:

@@ -33,8 +33,8 @@ class Traffic:
     """What enters the network, what does not, and the network as far as it is needed.
 
     `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured, `row`
-    int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `excluded` counts packets
-    left out, by reason. `groups` names the attachments between which the paths of each group lead.
+    int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `excluded` counts
+    packets left out, by reason. `groups` names the attachments between which the paths of each group lead.
     """
 
     packets: Packets
