@@ -122,6 +122,10 @@ class CellRunner:
         self._scenario = scenario
         self._folder = folder
         self._acknowledgements = acknowledgements
+        plan = traffic.plan
+        self._ends = None
+        if plan.uplink is not None and plan.downlink is not None:
+            self._ends = np.stack((plan.uplink, plan.downlink), axis=1)
         self._packets = {load: at_load(traffic.packets, load) for load in scenario.loads}
         self._flows = len(np.unique(traffic.packets.flow))
 
@@ -144,7 +148,7 @@ class CellRunner:
         if cell.schedules_releases and self._acknowledgements is not None:
             releases = self._acknowledgements.releases(plan.load)
         fates = simulate(cell, packets, releases=releases)
-        flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group)
+        flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group, self._ends)
         load = metrics.path_load(
             self._network,
             packets,
