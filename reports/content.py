@@ -216,8 +216,8 @@ class Content:
             totals = table.group_by("group", use_threads=False).aggregate([("bytes", "sum")]).to_pylist()
             for row in totals:
                 sent[row["group"]] = sent.get(row["group"], 0) + row["bytes_sum"]
-        busiest = sorted(sorted(sent, key=lambda g: -sent[g])[:_MOST_GROUPS])
         few = max(sent, default=0) <= 1
+        busiest = sorted(sent) if few else sorted(sent, key=lambda g: -sent[g])[:_MOST_GROUPS]
         between = {g["group"]: f"{g['from']} to {g['to']}" for g in self._groups()}
         loads.groups = [(g, ("forward", "back")[g] if few else between.get(g, f"group {g}")) for g in busiest]
         found: list[tuple[int, int, figures.Load]] = []
