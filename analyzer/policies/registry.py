@@ -212,8 +212,8 @@ def register(
 
     `state` is a NamedTuple class that no other policy uses; `choose` must compile in Numba's nopython mode and name its
     arguments `state, decision, inflight, fabric`, and `learn` `state, feedback`. `timed` says that a policy of
-    granularity `asked` looks at the cell's fixed timeout, and so runs once for each. Registering a name again replaces the
-    policy, if its state class is new. Raises InputError if the state class already belongs to another policy or
+    granularity `asked` looks at the cell's fixed timeout, and so runs once for each. Registering a name again replaces
+    the policy, if its state class is new. Raises InputError if the state class already belongs to another policy or
     function: the compiler has bound it.
     """
     owner = _BY_STATE.get(state)
