@@ -1,8 +1,7 @@
-"""Forecasts: every policy, timeout and seed of a scenario over one trace, on all cores, into one folder of tables."""
+"""Forecasts: all cells of a scenario over one trace, on all cores, into one folder of tables."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -16,13 +15,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analyzer import metrics
-from analyzer.compare import answer, compare
-from analyzer.engine import Cell, Steering, simulate
-from analyzer.events import DROPPED, MARKED, RECEIVED, Fates
+from analyzer.cells import CellPlan, plan_cells
+from analyzer.document import forecast_document
+from analyzer.engine import Cell, simulate
+from analyzer.events import DROPPED, MARKED, RECEIVED, Fates, Packets
 from analyzer.flowlets import profile, split_flowlets
-from analyzer.network import Network
 from analyzer.parallel import in_order
-from analyzer.policies.registry import Policy, find_policy
+from analyzer.releases import RELEASE_COLUMNS, Acknowledgements
 from analyzer.scenario import Scenario
 from analyzer.schema import (
     DISTRIBUTIONS,
@@ -33,61 +32,21 @@ from analyzer.schema import (
     SIZES,
     SUMMARY,
 )
-from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, prepare
+from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, at_load, prepare
 from traces.folders import new_folder
-from traces.quality import for_timeouts
 from traces.schema import Table
-from traces.trace import Trace, trace_name
-from traces.units import write_duration
-from traces.version import VERSION
+from traces.trace import Trace
 
 PROFILE_TIMEOUTS_NS: Final = tuple(
     step * 10**power for power in range(4, 9) for step in (1, 2, 5) if (step, power) <= (5, 8)
 )
 
+# Rows of SERIES of a cell: bins of time, times paths.
+_MOST_BINS: Final = 400
+_FEWEST_BINS: Final = 8
+_MOST_SERIES: Final = 400_000
+
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class CellPlan:
-    """One cell: which policy runs with which timeout (None if it has no use for one) and seed."""
-
-    policy: Policy
-    timeout_ns: int | None
-    seed: int
-    keep_packets: bool
-    keep_series: bool
-
-    @property
-    def name(self) -> str:
-        """Its name in the tables and in file names."""
-        parts = [self.policy.name]
-        if self.timeout_ns is not None:
-            parts.append(write_duration(self.timeout_ns))
-        return "-".join([*parts, f"s{self.seed}"])
-
-    def columns(self) -> dict[str, Any]:
-        """The columns every table of a forecast begins with."""
-        return {
-            "cell": self.name,
-            "policy": self.policy.name,
-            "timeout_ns": self.timeout_ns,
-            "seed": self.seed,
-        }
-
-
-def plan_cells(scenario: Scenario) -> list[CellPlan]:
-    """All cells in order: policy, timeout, seed, duplicates dropped. Raises InputError for an unknown policy."""
-    cells: list[CellPlan] = []
-    for name in dict.fromkeys(scenario.policies):
-        policy = find_policy(name)
-        timeouts: list[int | None] = [None]
-        if policy.granularity == "flowlet":
-            timeouts = list(dict.fromkeys(scenario.timeouts))
-        for timeout_ns, (place, seed) in itertools.product(timeouts, enumerate(dict.fromkeys(scenario.seeds))):
-            keep = scenario.packets == "all" or (scenario.packets == "first" and place == 0)
-            cells.append(CellPlan(policy, timeout_ns, seed, keep, place == 0))
-    return cells
 
 
 def forecast(
@@ -104,14 +63,16 @@ def forecast(
     The result does not depend on `threads` (all cores unless given). `finish` is called with the complete folder before
     it gets its name, so that what it adds is there from the start. `progress` is called several times a second with the
     cells done and all cells; what it raises ends the forecast.
-    Raises InputError for an unknown policy, a trace with nothing to send, or an `out` that is not a forecast.
+    Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
-    network = scenario.build_network()
+    scenario.fabric()  # refused before the trace is read, if it cannot be built
     inputs = [trace.folder, *(source.path for source in trace.sources)]
     with new_folder(out, marker="forecast.json", inputs=inputs) as folder:
-        traffic = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
-        runner = CellRunner(network, traffic, scenario, folder)
+        columns = RELEASE_COLUMNS if scenario.steering.ack == "recorded" else TRAFFIC_COLUMNS
+        packets = trace.packet_table(columns)
+        traffic = prepare(packets, trace.flow_table(), scenario)
+        runner = CellRunner(traffic, scenario, folder, Acknowledgements(packets, trace.flow_table(), traffic, scenario))
         results: list[CellRows] = []
         series: list[pa.Table] = []
         cores = threads or len(os.sched_getaffinity(0))
@@ -134,7 +95,7 @@ def forecast(
         _write_rows(folder, SIZES, [row for result in results for row in result.sizes])
         _write_rows(folder, DISTRIBUTIONS, [row for result in results for row in result.distributions])
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
-        document = _document(trace, scenario, network, traffic, summary)
+        document = forecast_document(trace, scenario, traffic, summary)
         (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         if finish is not None:
             finish(folder)
@@ -153,32 +114,48 @@ class CellRows:
 class CellRunner:
     """Runs cells over shared traffic; safe to call from several threads."""
 
-    def __init__(self, network: Network, traffic: Traffic, scenario: Scenario, folder: Path) -> None:
-        self._network = network
+    def __init__(
+        self, traffic: Traffic, scenario: Scenario, folder: Path, acknowledgements: Acknowledgements | None = None
+    ) -> None:
+        self._network = traffic.network
         self._traffic = traffic
         self._scenario = scenario
         self._folder = folder
+        self._acknowledgements = acknowledgements
+        plan = traffic.plan
+        self._ends = None
+        if plan.uplink is not None and plan.downlink is not None:
+            self._ends = np.stack((plan.uplink, plan.downlink), axis=1)
+        self._packets = {load: at_load(traffic.packets, load) for load in scenario.loads}
         self._flows = len(np.unique(traffic.packets.flow))
 
     def run(self, plan: CellPlan) -> tuple[CellRows, pa.Table, pa.Table]:
         """Rows of one cell, and its tables FLOW_FATES and SERIES; writes its packets if they are kept."""
-        packets = self._traffic.packets
+        packets = self._packets[plan.load]
+        policy, timeout = plan.policy.policy, plan.timeout
         cell = Cell(
             self._network,
-            plan.policy,
+            policy,
             self._traffic.plan,
-            Steering(self._scenario.steering.loss_timeout),
-            timeout_ns=plan.timeout_ns,
+            self._scenario.steering.steering(),
+            timeout_ns=None if timeout is None else timeout.timeout_ns,
             seed=plan.seed,
+            parameters=plan.policy.built(),
+            detector=None if timeout is None else timeout.detector,
+            detector_parameters=None if timeout is None else timeout.built(),
         )
-        fates = simulate(cell, packets)
-        flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group)
+        releases = None
+        if cell.schedules_releases and self._acknowledgements is not None:
+            releases = self._acknowledgements.releases(plan.load)
+        fates = simulate(cell, packets, releases=releases)
+        flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group, self._ends)
         load = metrics.path_load(
             self._network,
             packets,
             fates,
-            steered=plan.policy.steered,
+            steered=policy.steered,
             interval_ns=self._scenario.interval,
+            most_bins=max(_FEWEST_BINS, min(_MOST_BINS, _MOST_SERIES // len(self._network.paths))),
         )
         imbalance, jain = metrics.balance(load)
         columns = plan.columns()
@@ -188,10 +165,10 @@ class CellRunner:
             **metrics.flow_summary(flows, extents),
             "imbalance": imbalance,
             "jain": jain,
-            **self._utilisation(cell, fates),
+            **self._utilisation(cell, packets, fates),
         }
         if plan.keep_packets:
-            self._write_packets(plan, fates)
+            self._write_packets(plan, packets, fates)
         delay_ns, queue_ns = metrics.received_values(packets, fates)
         values = {
             "delay_ns": delay_ns,
@@ -208,16 +185,16 @@ class CellRunner:
         series = self._series(plan, load)
         return CellRows(summary, sizes, distributions), _flow_table(plan, flows), series
 
-    def _utilisation(self, cell: Cell, fates: Fates) -> dict[str, float | None]:
-        first_ns = int(self._traffic.packets.send_ns[0])
-        span_ns = int(fates.receive_ns.max()) - first_ns
+    def _utilisation(self, cell: Cell, packets: Packets, fates: Fates) -> dict[str, float | None]:
+        span_ns = int(fates.receive_ns.max()) - int(packets.send_ns[0])
         if span_ns <= 0:
             return {"utilisation_mean": None, "utilisation_max": None}
-        links = cell.state.links
-        share = links["carried_bytes"] * 8e9 / (links["rate_bps"].astype(np.float64) * span_ns)
+        # Over the rate that a link was built with, whatever happened to it.
+        rate_bps = np.array([link.rate_bps for link in self._network.links], np.float64)
+        share = cell.state.links["carried_bytes"] * 8e9 / (rate_bps * span_ns)
         return {"utilisation_mean": float(share.mean()), "utilisation_max": float(share.max())}
 
-    def _write_packets(self, plan: CellPlan, fates: Fates) -> None:
+    def _write_packets(self, plan: CellPlan, packets: Packets, fates: Fates) -> None:
         traffic = self._traffic
         received = (fates.state & RECEIVED) > 0
         columns = {
@@ -226,7 +203,7 @@ class CellRunner:
             "flow_id": traffic.packets.flow,
             "flowlet_id": fates.flowlet,
             "path_id": fates.path,
-            "send_ns": traffic.packets.send_ns,
+            "send_ns": packets.send_ns,
             "receive_ns": pa.array(fates.receive_ns, mask=~received),
             "queue_ns": fates.queue_ns,
             "ecn_marked": (fates.state & MARKED) > 0,
@@ -263,7 +240,7 @@ class CellRunner:
 
     def profile_timeouts(self) -> list[int]:
         """The timeouts of the flowlet profile: a ladder, and those of the scenario."""
-        return sorted({*PROFILE_TIMEOUTS_NS, *self._scenario.timeouts})
+        return sorted({*PROFILE_TIMEOUTS_NS, *self._scenario.fixed_timeouts_ns})
 
     def profile(self, timeout_ns: int) -> pa.Table:
         """The flowlets of the traffic at one timeout: a row of PROFILE."""
@@ -315,53 +292,3 @@ def _write(folder: Path, table: Table, content: pa.Table) -> None:
 
 def _write_rows(folder: Path, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     _write(folder, table, pa.Table.from_pylist(list(rows), schema=table.arrow_schema()))
-
-
-def _document(
-    trace: Trace, scenario: Scenario, network: Network, traffic: Traffic, summary: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    names = list(dict.fromkeys(row["policy"] for row in summary))
-    baseline = "ecmp" if "ecmp" in names else names[0]
-    baseline_row = next(row for row in summary if row["policy"] == baseline)
-    comparisons = compare(summary, baseline)
-    slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
-    send_ns = traffic.packets.send_ns
-    return {
-        "segcast": VERSION,
-        "schema_version": 1,
-        "answer": answer(comparisons),
-        "baseline": {"policy": baseline, "timeout_ns": baseline_row["timeout_ns"]},
-        "comparisons": comparisons,
-        "cells": len(summary),
-        "seeds": list(dict.fromkeys(scenario.seeds)),
-        "trace": {
-            "name": trace_name(trace),
-            "folder": str(trace.folder.resolve()),
-            "layer": trace.layer,
-            "packets": len(send_ns),
-            "flows": len(np.unique(traffic.packets.flow)),
-            "hosts": len(traffic.hosts),
-            "duration_ns": int(send_ns[-1] - send_ns[0]),
-            "findings": for_timeouts(trace.info, scenario.timeouts),
-            "sources": [
-                {"path": str(source.path), "bytes": source.bytes, "sha256": source.sha256} for source in trace.sources
-            ],
-        },
-        "excluded": traffic.excluded,
-        "network": {
-            "minimum_frame_bytes": network.minimum_frame_bytes,
-            "links": [{name: getattr(link, name) for name in link.__dataclass_fields__} for link in network.links],
-            "paths": [
-                {
-                    "path_id": path_id,
-                    "group": path.group,
-                    "slot": slots[path_id],
-                    "links": [network.links[link].name for link in path.links],
-                    "rate_bps": min(network.links[link].rate_bps for link in path.links),
-                    "delay_ns": sum(network.links[link].delay_ns for link in path.links),
-                    "srv6_bytes": path.srv6_bytes,
-                }
-                for path_id, path in enumerate(network.paths)
-            ],
-        },
-    }

@@ -115,18 +115,27 @@ def _fastest_paths(network: Network) -> list[tuple[int, _Hops]]:
 
 
 def empty_network_times(
-    network: Network, packets: Packets, fates: Fates, group: NDArray[np.int64]
+    network: Network, packets: Packets, fates: Fates, group: NDArray[np.int64], ends: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
     """Completion time, int64[flows] ns, of each flow's received packets alone in the network; -1 if there are none.
 
-    The same departures, without SRv6, on the fastest path of the flow's group (`group` int64[flows]).
+    The same departures, without SRv6, on the fastest path of the flow's group (`group` int64[flows]), between the links
+    of its hosts if they have any (`ends` int64[flows, 2], up and down).
     """
     best_ns = np.full(len(group), -1, np.int64)
+    links = np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes) for x in network.links], np.int64)
+    shapes, kind = np.zeros((1, 2, 0, 3), np.int64), np.zeros(len(group), np.int64)
+    if ends is not None:
+        found, kind = np.unique(links[ends].reshape(-1, 6), axis=0, return_inverse=True)
+        shapes = found.reshape(-1, 2, 1, 3)
     for which, hops in _fastest_paths(network):
-        chosen = group == which
-        took_ns = _alone(packets, fates, np.array(hops, np.int64), network.minimum_frame_bytes, chosen)
-        better = chosen & ((best_ns < 0) | (took_ns < best_ns))
-        best_ns[better] = took_ns[better]
+        middle = np.array(hops, np.int64).reshape(-1, 3)
+        for number in np.unique(kind[group == which]):
+            chosen = (group == which) & (kind == number)
+            way = np.concatenate((shapes[number, 0], middle, shapes[number, 1]))
+            took_ns = _alone(packets, fates, way, network.minimum_frame_bytes, chosen)
+            better = chosen & ((best_ns < 0) | (took_ns < best_ns))
+            best_ns[better] = took_ns[better]
     return best_ns
 
 
@@ -200,16 +209,16 @@ def _extents(
 
 
 def flow_fates(
-    network: Network, packets: Packets, fates: Fates, group: NDArray[np.int64]
+    network: Network, packets: Packets, fates: Fates, group: NDArray[np.int64], ends: NDArray[np.int64] | None = None
 ) -> tuple[FlowFates, NDArray[np.int64]]:
-    """Fates per flow, and the extents of all reordered packets (RFC 4737 section 4.2.1)."""
+    """Fates per flow, and the extents of all reordered packets (RFC 4737 section 4.2.1); see `empty_network_times`."""
     flows = len(group)
     out = FlowFates(
         bytes=np.zeros(flows, np.int64),
         packets=np.zeros(flows, np.int64),
         delivered=np.zeros(flows, np.int64),
         fct_ns=np.full(flows, -1, np.int64),
-        empty_ns=empty_network_times(network, packets, fates, group),
+        empty_ns=empty_network_times(network, packets, fates, group, ends),
         reordered=np.zeros(flows, np.int64),
         flowlets=np.zeros(flows, np.int64),
         path_changes=np.zeros(flows, np.int64),

@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from analyzer.sids import srv6_bytes
 from traces.errors import InputError
 
 ETHERNET_HEADER_BYTES: Final = 14
 ETHERNET_OVERHEAD_BYTES: Final = 24
 ETHERNET_MINIMUM_BYTES: Final = 60
 
-_IPV6_HEADER_BYTES: Final = 40
-_SRH_FIXED_BYTES: Final = 8
-_SID_BYTES: Final = 16
-
 MAX_FRAME_BYTES: Final = 65535
+MAX_PATHS: Final = 65535
 
 _MIN_RATE_BPS: Final = 1000
 _MAX_RATE_BPS: Final = 10**13
@@ -87,8 +85,8 @@ class Network:
             )
         if not self.paths:
             raise InputError("network: there are no paths")
-        if len(self.paths) > 0xFFFF:
-            raise InputError(f"network: {len(self.paths)} paths; at most 65535 are supported")
+        if len(self.paths) > MAX_PATHS:
+            raise InputError(f"network: {len(self.paths)} paths; at most {MAX_PATHS} are supported")
         groups = [path.group for path in self.paths]
         if groups != sorted(groups) or set(groups) != set(range(groups[-1] + 1)):
             raise InputError("network: paths must be ordered by group, and groups numbered 0, 1, 2, ...")
@@ -126,14 +124,6 @@ def _check_link(link: Link) -> None:
     for what, value in (("buffer", link.buffer_bytes), ("ECN threshold", link.ecn_bytes)):
         if value is not None and value < 0:
             raise InputError(f"link {link.name}: {what} {value} bytes is negative")
-
-
-def srv6_bytes(sids: int, mode: str) -> int:
-    """Bytes an encapsulation with `sids` SIDs adds (RFC 8754 section 2; RFC 8986 sections 5.1 and 5.2)."""
-    listed = sids - 1 if mode == "reduced" else sids
-    if listed == 0:
-        return _IPV6_HEADER_BYTES
-    return _IPV6_HEADER_BYTES + _SRH_FIXED_BYTES + _SID_BYTES * listed
 
 
 def parallel_network(

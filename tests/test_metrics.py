@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from analyzer import metrics
+from analyzer.cells import CellPlan
+from analyzer.choices import PolicyChoice, TimeoutChoice
 from analyzer.engine import empty_fates
 from analyzer.events import Fates, Packets
-from analyzer.forecast import CellPlan, CellRunner
+from analyzer.forecast import CellRunner
 from analyzer.network import Network
 from analyzer.policies.registry import find_policy
 from analyzer.scenario import short_scenario
@@ -117,11 +119,14 @@ def tables_of(scenario: Scenario) -> tuple[dict[str, Any], list[dict[str, Any]],
     network, _ = network_of(scenario)
     packets, plan = traffic_of(scenario)
     numbers = np.arange(len(packets.send_ns))
-    traffic = Traffic(packets, numbers.astype(np.uint16), numbers.astype(np.uint64), plan, ("a", "b", "c"), {})
+    frames = numbers.astype(np.uint64)
+    traffic = Traffic(packets, numbers.astype(np.uint16), frames, numbers, plan, ("a", "b", "c"), {}, network, ())
     steering = {"loss_timeout": f"{scenario.loss_timeout_ns}ns"}
     spec = short_scenario(paths="1Gbps", interval=f"{INTERVAL_NS}ns", steering=steering)
-    cell = CellPlan(find_policy(scenario.policy), scenario.timeout_ns, scenario.seed, False, True)
-    rows, flows, series = CellRunner(network, traffic, spec, Path("/nowhere")).run(cell)
+    timeout = TimeoutChoice(name="fixed", label="fixed", timeout_ns=scenario.timeout_ns)
+    policy = PolicyChoice(name=scenario.policy, label=scenario.policy)
+    cell = CellPlan(policy, timeout, Fraction(1), scenario.seed, False, True)
+    rows, flows, series = CellRunner(traffic, spec, Path("/nowhere")).run(cell)
     return rows.summary, rows.sizes, pl.DataFrame(pl.from_arrow(flows)), pl.DataFrame(pl.from_arrow(series))
 
 
@@ -180,7 +185,7 @@ def test_every_column_of_a_cell_is_the_twins(seed: int) -> None:
     scenario = make_scenario(Seeded(seed), 200)
     refs, ledger = twin_engine.simulate_and_note(*scenario.network(), **scenario.options())
     summary, sizes, flows, series = tables_of(scenario)
-    of_cell = {"cell", "policy", "timeout_ns", "seed"}
+    of_cell = {"cell", "policy", "timeout", "timeout_ns", "load", "seed"}
     comp = {name: value for name, value in summary.items() if name not in of_cell}
     assert set(comp) == set(SUMMARY.names()) - of_cell
     assert_close(comp, twin_summary(scenario, refs, ledger))

@@ -127,6 +127,7 @@ class Policy:
     counts_inflight: bool
     by: Literal["slot", "counter"]
     measures: bool
+    timed: bool
     state: type
     make_state: Callable[[Setting], Any]
     choose: Callable[..., int]
@@ -204,13 +205,15 @@ def register(
     learn: Callable[[Any, Feedback], None] | None = None,
     by: Literal["slot", "counter"] = "slot",
     measures: bool = False,
+    timed: bool = False,
     parameters: type[Parameters] = NoParameters,
 ) -> Policy:
     """Add a policy.
 
     `state` is a NamedTuple class that no other policy uses; `choose` must compile in Numba's nopython mode and name its
-    arguments `state, decision, inflight, fabric`, and `learn` `state, feedback`. Registering a name again replaces the
-    policy, if its state class is new. Raises InputError if the state class already belongs to another policy or
+    arguments `state, decision, inflight, fabric`, and `learn` `state, feedback`. `timed` says that a policy of
+    granularity `asked` looks at the cell's fixed timeout, and so runs once for each. Registering a name again replaces
+    the policy, if its state class is new. Raises InputError if the state class already belongs to another policy or
     function: the compiler has bound it.
     """
     owner = _BY_STATE.get(state)
@@ -227,6 +230,7 @@ def register(
         counts_inflight,
         by,
         measures,
+        timed,
         state,
         make_state,
         choose,
