@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.detectors.registry import Detector, Gap, observe, starts
+from analyzer.load import add_load
 from analyzer.network import ETHERNET_HEADER_BYTES
 from analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
 from analyzer.queues import END, heap_place, heap_replace_top
@@ -98,13 +99,6 @@ COUNTER: Final = np.dtype([("suspect_until_ns", np.int64), ("silent", np.int64)]
 # Places in `scalars`.
 FREE_NODE, HEAP_SIZE, NEXT_FLOWLET, LOST, NEXT_PACKET, EXPIRY, CLOCK_NS, ROUTING, SUSPECTS = range(9)
 SCALARS: Final = 9
-
-# CONGA's estimator of a link's load (Alizadeh et al., SIGCOMM 2014, section 3.2): a register that every frame raises by
-# its bytes and that loses an eighth each period; over its time constant (8 periods) that is the rate.
-ESTIMATE_PERIOD_NS: Final = 20_000
-ESTIMATE_SHIFT: Final = 3
-ESTIMATE_LEVELS: Final = 8
-_FORGOTTEN: Final = 400  # periods after which nothing is left of the register
 
 
 class Packets(NamedTuple):
@@ -257,24 +251,6 @@ def _pop(
             heap_replace_top(heap, last, heap[last].time_ns, heap[last].link)
 
 
-@kernel
-def _congestion(links: NDArray[np.void], link: int, now_ns: int, size: int) -> int:
-    """Add a frame to a link's load estimator; its level, 0 to 7."""
-    period = now_ns // ESTIMATE_PERIOD_NS
-    passed = period - links[link].estimate_period
-    register = int64(links[link].estimate_bytes)
-    if passed >= _FORGOTTEN:
-        register = int64(0)
-    else:
-        for _ in range(passed):
-            register -= register >> ESTIMATE_SHIFT
-    register += size
-    links[link].estimate_bytes = register
-    links[link].estimate_period = period
-    capacity_bits = links[link].rate_bps * (ESTIMATE_PERIOD_NS << ESTIMATE_SHIFT) // 1_000_000_000
-    return min(ESTIMATE_LEVELS - 1, register * 8 * ESTIMATE_LEVELS // max(capacity_bits, 1))
-
-
 def specialise(policy: Policy, detector: Detector) -> Run:
     """The event loop compiled for one policy and one detector.
 
@@ -385,7 +361,9 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 hop = int64(fate_hop[subject]) + 1
                 fate_hop[subject] = hop
                 last_hop = int64(paths[path].hops) + (1 if rules.host_links else -1)
-            elif expiring >= 0 and expires_ns <= due_ns:  # bytes leave the in-flight count by a timeout, or as the trace says
+            elif (
+                expiring >= 0 and expires_ns <= due_ns
+            ):  # bytes leave the in-flight count by a timeout, or as the trace says
                 now_ns = expires_ns
                 clock_ns = now_ns
                 flow = int64(packet_flow[expiring])
@@ -577,7 +555,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 if links[link].bounded:
                     _push(nodes, queues, scalars, link, departs_ns, 0, frame_bytes)
                 if rules.measures:
-                    level = _congestion(links, link, now_ns, size)
+                    level = add_load(links, link, now_ns, size)
                     fates.congestion[subject] = max(int64(fates.congestion[subject]), level)
 
                 # It goes on to another link, or is received.

@@ -24,7 +24,7 @@ def make_state(setting: Setting) -> FixedState:
 
 def starts(state: FixedState, gap: Gap) -> bool:
     """Whether the gap exceeds it."""
-    return gap.gap_ns > state.timeout_ns[0]
+    return bool(gap.gap_ns > state.timeout_ns[0])
 
 
 register(

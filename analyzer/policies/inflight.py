@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.hashing import draw, seeded_generator
+from analyzer.hashing import seeded_generator
+from analyzer.policies.choosing import lowest
 from analyzer.policies.registry import Decision, Fabric, Setting, register
 
 
@@ -24,27 +25,7 @@ def make_state(setting: Setting) -> InflightState:
 
 def choose(state: InflightState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
     """The slot with the lowest counter; among equals, one drawn at random."""
-    first = decision.first_counter
-    least = inflight[first]
-    equals = 1
-    best = 0
-    for slot in range(1, decision.path_count):
-        count = inflight[first + slot]
-        if count < least:
-            least = count
-            best = slot
-            equals = 1
-        elif count == least:
-            equals += 1
-    if equals == 1:
-        return best
-    skip = draw(state.generator, equals)
-    for slot in range(best, decision.path_count):
-        if inflight[first + slot] == least:
-            if skip == 0:
-                return slot
-            skip -= 1
-    return best
+    return lowest(inflight, decision.first_counter, decision.path_count, state.generator)
 
 
 register(
