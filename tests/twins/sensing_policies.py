@@ -15,6 +15,7 @@ class Conga(Balancer):
     """The lower of what was heard of a path's load, and what its first link sees now."""
 
     steered = False
+    by = "counter"
     learns = True
 
     def __init__(self, setup: Setup, **parameters: Any) -> None:
@@ -31,11 +32,10 @@ class Conga(Balancer):
         return max(remote, choice.live[links[0]].level(choice.send_ns) if links else 0)
 
     def choose(self, choice: Choice) -> int:
-        metrics = [self.metric(choice, slot) for slot in choice.usable]
-        equals = [place for place, metric in enumerate(metrics) if metric == min(metrics)]
-        for place in equals:
-            if choice.usable[place] == choice.previous_slot:
-                return place
+        metrics = {slot: self.metric(choice, slot) for slot in choice.usable}
+        equals = [slot for slot in choice.usable if metrics[slot] == min(metrics.values())]
+        if choice.previous_slot in equals:
+            return choice.previous_slot
         return one_of(equals, choice.draw)
 
     def learn(self, feedback: Feedback) -> None:
@@ -47,6 +47,7 @@ class CloveEcn(Balancer):
     """A weighted round robin, of which marks move the weights."""
 
     OPTIONS: ClassVar = {"relay": (50_000, 0, 1, 1000)}
+    by = "counter"
     learns = True
 
     def __init__(self, setup: Setup, **parameters: Any) -> None:
@@ -60,9 +61,9 @@ class CloveEcn(Balancer):
         for counter in counters:
             self.credit[counter] += self.weight[counter]
         highest = max(self.credit[counter] for counter in counters)
-        place = next(place for place, counter in enumerate(counters) if self.credit[counter] == highest)
-        self.credit[counters[place]] -= sum(self.weight[counter] for counter in counters)
-        return place
+        winner = next(counter for counter in counters if self.credit[counter] == highest)
+        self.credit[winner] -= sum(self.weight[counter] for counter in counters)
+        return winner[1]
 
     def learn(self, feedback: Feedback) -> None:
         if not (feedback.marked or feedback.lost):
@@ -95,6 +96,7 @@ class Hermes(Balancer):
         "sent": (600_000, 0, 1500, 20_000),
     }
     granularity = "asked"
+    by = "counter"
     learns = True
 
     def __init__(self, setup: Setup, **parameters: Any) -> None:
@@ -128,10 +130,6 @@ class Hermes(Balancer):
         return "grey"
 
     def choose(self, choice: Choice) -> int:
-        return choice.usable.index(self.choose_slot(choice))
-
-    def choose_slot(self, choice: Choice) -> int:
-        """The slot itself."""
         mine = choice.previous_slot
         if mine is None or choice.gap_ns is None or choice.gap_ns > self.setup.timeout_ns:
             return self.anew(choice)
