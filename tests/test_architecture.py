@@ -79,11 +79,11 @@ def test_the_policy_in_the_docs_runs(tmp_path: Path) -> None:
     (tmp_path / "documented.py").write_text(code[1])
     module_of(tmp_path / "documented.py")
     from analyzer.policies.registry import find_policy
+    from tests.simulating import run_engine
     from tests.strategies import Seeded, make_scenario
-    from tests.test_engine import run_engine
 
     scenario = make_scenario(Seeded(5), 200)
-    fates, _ = run_engine(scenario, find_policy("round-robin"))
+    fates, _ = run_engine(scenario, find_policy("every-other"))
     assert len(set(fates.path.tolist())) > 1
 
 
