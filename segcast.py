@@ -136,19 +136,21 @@ def forecast(trace: Path, out: Path, layer: str | None, as_json: bool, scenario:
 @cli.command()
 @_json
 def policies(as_json: bool) -> None:
-    """List the policies and where they come from."""
-    from analyzer.policies.registry import policies as known
+    """Explain the policies and flowlet timeouts, their parameters, and where they come from."""
+    from analyzer.catalogue import catalogue
 
-    rows = [
-        {"policy": p.name, "granularity": p.granularity, "steered": p.steered, "summary": p.summary, "source": p.source}
-        for p in known().values()
-    ]
+    document = catalogue()
     if as_json:
-        _print_json(rows)
+        _print_json(document)
         return
     console = _console()
-    for row in rows:
-        _say(console, f"{row['policy']:10} {row['summary']}\n{'':10} per {row['granularity']}; {row['source']}")
+    asked = {"asked": "asked at each packet", "packet": "per packet", "flowlet": "per flowlet", "flow": "per flow"}
+    for row in document["policies"]:
+        who = "steered by SRv6" if row["steered"] else "not steered"
+        _say_entry(console, row["policy"], f"{asked[row['granularity']]}, {who}", row)
+    _say(console, "\nFlowlet timeouts:")
+    for row in document["timeouts"]:
+        _say_entry(console, row["timeout"], "follows what returns" if row["learns"] else "needs no feedback", row)
 
 
 @cli.command()
@@ -264,6 +266,14 @@ def _console() -> Console:
 
 def _say(console: Console, text: str) -> None:
     console.print(text, markup=False)
+
+
+def _say_entry(console: Console, name: str, how: str, row: dict[str, Any]) -> None:
+    """A policy or flowlet timeout with its parameters."""
+    _say(console, f"{name:12} {row['summary']}\n{'':12} {how}; {row['source']}")
+    for parameter in row["parameters"]:
+        among = f" ({', '.join(parameter['choices'])})" if "choices" in parameter else ""
+        _say(console, f"{'':12}   {parameter['name']} = {parameter['default']}{among}: {parameter['description']}")
 
 
 def _print_json(document: Any) -> None:

@@ -64,7 +64,8 @@ def observe(state: RttState, feedback: Feedback) -> None:
 register(
     name="rtt",
     summary="a share of the flow's smoothed round trip",
-    source="Kandula et al., CCR 2007, section 3, where the timeout follows the round trip; smoothing of RFC 6298",
+    source="Sinha, Kandula and Katabi, Harnessing TCP's Burstiness with Flowlet Switching, HotNets 2004; "
+    "smoothing of RFC 6298",
     state=RttState,
     make_state=make_state,
     starts=starts,

@@ -65,7 +65,7 @@ def observe(state: SpreadState, feedback: Feedback) -> None:
 register(
     name="spread",
     summary="the present spread of the paths' delays: a move cannot overtake, as far as the host can know",
-    source="Kandula et al., CCR 2007, section 2: a gap above the difference of the paths' latencies; measured here",
+    source="the condition of Kandula et al., CCR 2007, a gap above the difference of the paths' delays; measured here",
     state=SpreadState,
     make_state=make_state,
     starts=starts,

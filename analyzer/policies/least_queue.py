@@ -45,7 +45,7 @@ def choose(state: LeastQueueState, decision: Decision, inflight: NDArray[np.int6
 register(
     name="least-queue",
     summary="each flowlet to the path whose queues are shortest at that instant: an oracle, no host can know them",
-    source="Ghorbani et al., DRILL, SIGCOMM 2017, taken to whole paths and perfect knowledge",
+    source="Ghorbani et al., DRILL: Micro Load Balancing, SIGCOMM 2017; taken to whole paths and perfect knowledge",
     granularity="flowlet",
     steered=True,
     counts_inflight=False,
