@@ -34,10 +34,11 @@ class Segments(NamedTuple):
 
 
 class _Outstanding(NamedTuple):
-    """Segments sent and neither acknowledged nor timed out, two lists per flow in send order, chained through `following`.
+    """Segments sent and neither acknowledged nor timed out: two lists per flow, in send order.
 
-    The first list of a flow, number `2 * flow`, holds segments whose ends ascend and span less than 2**31; whatever would
-    break that goes to the second (retransmissions). `following` int64[n]; `head` and `tail` int64[2 * flows].
+    The first list of a flow, number `2 * flow`, holds segments whose ends ascend and span less than 2**31; whatever
+    would break that goes to the second (retransmissions). `following` int64[n] chains the packets of a list; `head` and
+    `tail` are int64[2 * flows].
     """
 
     following: NDArray[np.int64]
@@ -53,8 +54,8 @@ def timeouts(packets: Packets, loss_timeout_ns: int) -> Releases:
 def recorded(packets: Packets, segments: Segments, reverse_flow: NDArray[np.int64], loss_timeout_ns: int) -> Releases:
     """Releases of `ack = "recorded"`: when the trace acknowledges a packet, at the latest when it times out.
 
-    `packets` are in send order and `segments` are theirs; `reverse_flow` int64[flows] is each flow's other direction, -1
-    if it has none. Raises InputError if the lengths differ or a reverse flow does not exist.
+    `packets` are in send order and `segments` are theirs; `reverse_flow` int64[flows] is each flow's other direction,
+    -1 if it has none. Raises InputError if the lengths differ or a reverse flow does not exist.
     """
     count, flows = len(packets.send_ns), len(reverse_flow)
     if any(len(column) != count for column in segments):

@@ -1,4 +1,4 @@
-"""Changes of links while frames are under way: failures, degradations and recoveries (docs/model.md, Changes of links)."""
+"""Changes of links while frames are under way: failures, slower rates, recoveries (docs/model.md, Changes of links)."""
 
 from __future__ import annotations
 

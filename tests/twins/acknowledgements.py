@@ -18,15 +18,14 @@ def acknowledged_ns(index: int, flows: Sequence[Flow], packets: Sequence[Packet]
     """When the first later packet of the reverse flow that acknowledges a packet is sent; None if there is none."""
     packet = packets[index]
     for later in packets[index + 1 :]:
-        if later.flow == flows[packet.flow].reverse and later.segment is not None and packet.segment is not None:
-            if acknowledges(later.segment, packet.segment):
-                return later.send_ns
+        if later.flow != flows[packet.flow].reverse or later.segment is None or packet.segment is None:
+            continue
+        if acknowledges(later.segment, packet.segment):
+            return later.send_ns
     return None
 
 
-def release_times(
-    flows: Sequence[Flow], packets: Sequence[Packet], loss_timeout_ns: int, recorded: bool
-) -> list[int]:
+def release_times(flows: Sequence[Flow], packets: Sequence[Packet], loss_timeout_ns: int, recorded: bool) -> list[int]:
     """The time at which each packet's bytes are no longer counted; without `recorded` that of its timeout."""
     times = []
     for index, packet in enumerate(packets):

@@ -55,9 +55,7 @@ def simulate_and_note(
     run = Run(links, paths, flows, packets, Options(**options))
     run.go()
     fates = [
-        Fate(
-            run.path_of[i], run.flowlet_of[i], run.receive_ns[i], run.queue_ns[i], run.marked[i], i in run.dropped_at
-        )
+        Fate(run.path_of[i], run.flowlet_of[i], run.receive_ns[i], run.queue_ns[i], run.marked[i], i in run.dropped_at)
         for i in range(len(packets))
     ]
     run.ledger.passages = [link.passages for link in run.links]

@@ -100,7 +100,7 @@ class LiveLink:
         return lost
 
     def turn_to(self, rate_bps: int, now_ns: int) -> list[tuple[Passage, int]]:
-        """The link, up or down, goes on at another rate; frames that depart at other times, by how much more they wait."""
+        """Up or down, go on at another rate; frames that then depart at other times, and how much longer they wait."""
         moved: list[tuple[Passage, int]] = []
         unfinished = [p for p in self.passages if p.leaves_ns > now_ns]
         self.rate_bps = rate_bps

@@ -29,7 +29,7 @@ PLAIN_CELLS = (("ecmp", "fixed"), ("random", "fixed"), ("inflight", "fixed"), ("
 
 @dataclass(frozen=True)
 class Scenario:
-    """Everything that an engine needs, in the twin's types; packets are in trace order, paths in order of their group."""
+    """Everything that an engine needs, in the twin's types; packets in trace order, paths in that of their group."""
 
     links: tuple[Link, ...]
     paths: tuple[Path, ...]
@@ -194,7 +194,7 @@ def make_packets(c: Chooser, flows: Sequence[Flow], timeout_ns: int, most_packet
 
 
 def with_segments(c: Chooser, flows: Sequence[Flow], packets: Sequence[Packet]) -> tuple[Packet, ...]:
-    """The same with TCP numbers: retransmissions, acknowledgements of all, of some, of too much; some flows have none."""
+    """The same with TCP numbers: retransmissions; acknowledgements of all, of some, of too much; some without."""
     following = [c.pick((0, 1000, 2**32 - 3000, 2**31 - 1)) for _ in flows]
     speaks_tcp = [bool(c.integer(0, 4)) for _ in flows]
     numbered: list[Packet] = []
