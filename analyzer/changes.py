@@ -1,4 +1,4 @@
-"""Changes of links while frames are under way: failures, degradations and recoveries (docs/model.md, Changes of links)."""
+"""Changes of links while frames are under way: failures, slower rates, recoveries (docs/model.md, Changes of links)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.events import (
+    CLOCK_NS,
     DROPPED,
     EXPIRY,
     FREE_NODE,
@@ -161,6 +162,9 @@ def apply(step: Step, state: State, rules: Rules, flow_of: NDArray[np.uint32], f
     if step.routing:
         _route(step, state)
         return
+    if step.rate_bps == links[step.link]["rate_bps"]:
+        return
+    state.scalars[CLOCK_NS] = step.time_ns  # no timeout of what is dropped now expires earlier
     if step.rate_bps == 0:
         take_down(state, rules, flow_of, fates, step.link, step.time_ns)
     elif links[step.link]["rate_bps"] == 0:

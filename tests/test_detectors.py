@@ -13,8 +13,8 @@ from analyzer.detectors.registry import Detector, Gap, detectors, find_detector
 from analyzer.engine import Cell, Steering, simulate
 from analyzer.events import RECEIVED, Fates, Packets
 from analyzer.policies.registry import find_policy
+from tests.simulating import network_of, traffic_of
 from tests.strategies import Seeded, make_scenario, scenarios
-from tests.test_engine import network_of, traffic_of
 from tests.test_policies import GBPS, MS, US, network, run, sent, setting, told
 from tests.twins.scenarios import Scenario
 from traces.errors import InputError
@@ -51,8 +51,8 @@ def reordered(packets: Packets, fates: Fates) -> int:
 
 
 def fates_of(scenario: Scenario, policy: str, detector: str, timeout_ns: int | None = None) -> tuple[Packets, Fates]:
-    built, _ = network_of(scenario)
-    packets, plan = traffic_of(scenario)
+    built = network_of(scenario)
+    packets, plan = traffic_of(scenario.packets, scenario.flows)
     cell = Cell(
         built,
         find_policy(policy),

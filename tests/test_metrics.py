@@ -22,8 +22,8 @@ from analyzer.policies.registry import find_policy
 from analyzer.scenario import short_scenario
 from analyzer.schema import FLOW_FATES, QUANTILES, SIZES, SUMMARY
 from analyzer.traffic import Traffic
+from tests.simulating import network_of, run_engine, traffic_of
 from tests.strategies import Seeded, make_scenario, scenarios
-from tests.test_engine import network_of, run_engine, traffic_of
 from tests.twins import engine as twin_engine
 from tests.twins import metrics as twin
 from tests.twins.scenarios import Scenario
@@ -34,8 +34,8 @@ INTERVAL_NS = 50_000
 def assert_same_metrics(scenario: Scenario) -> None:
     refs, ledger = twin_engine.simulate_and_note(*scenario.network(), **scenario.options())
     fates, _ = run_engine(scenario)
-    network, order = network_of(scenario)
-    packets, plan = traffic_of(scenario)
+    network = network_of(scenario)
+    packets, plan = traffic_of(scenario.packets, scenario.flows)
     flows, extents = metrics.flow_fates(network, packets, fates, plan.group)
     rows = twin.flow_rows(*scenario.network(), refs, scenario.minimum_frame_bytes)
     sent = np.flatnonzero(flows.packets)
@@ -74,18 +74,17 @@ def assert_same_metrics(scenario: Scenario) -> None:
     assert summary["displaced_3"] == sum(extent >= 3 for extent in ref_extents)
     assert summary["reorder_extent_max"] == max(ref_extents, default=None)
     frames = [ledger.frame_bytes[index] for index in range(len(refs))]
-    assert_same_balance(scenario, network, order, fates, refs, frames)
+    assert_same_balance(scenario, network, fates, refs, frames)
 
 
 def assert_same_balance(
     scenario: Scenario,
     network: Network,
-    order: list[int],
     fates: Fates,
     refs: list[twin_engine.Fate],
     frames: list[int],
 ) -> None:
-    packets, _ = traffic_of(scenario)
+    packets, _ = traffic_of(scenario.packets, scenario.flows)
     steered = find_policy(scenario.policy).steered
     interval_ns = 5000
     if len(packets.send_ns) and packets.send_ns[-1] - packets.send_ns[0] > 10**8:
@@ -97,10 +96,10 @@ def assert_same_balance(
         assert comp_balance == (None, None)
     else:
         assert comp_balance == pytest.approx([float(value) for value in ref_balance], rel=1e-9)
-    for path in range(len(order)):
+    for path in range(len(scenario.paths)):
         mine = fates.path == path
         assert load.bytes[:, path].sum() == sum(size for size, of in zip(frames, mine, strict=True) if of)
-        assert load.dropped[:, path].sum() == sum(ref.dropped and ref.path_id == order[path] for ref in refs)
+        assert load.dropped[:, path].sum() == sum(ref.dropped and ref.path_id == path for ref in refs)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -116,8 +115,8 @@ def test_same_metrics_as_the_twin_on_longer_traces(seed: int) -> None:
 
 def tables_of(scenario: Scenario) -> tuple[dict[str, Any], list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
     """What a forecast writes for this one cell: its row of SUMMARY, rows of SIZES, flows, series."""
-    network, _ = network_of(scenario)
-    packets, plan = traffic_of(scenario)
+    network = network_of(scenario)
+    packets, plan = traffic_of(scenario.packets, scenario.flows)
     numbers = np.arange(len(packets.send_ns))
     frames = numbers.astype(np.uint64)
     traffic = Traffic(packets, numbers.astype(np.uint16), frames, numbers, plan, ("a", "b", "c"), {}, network, ())
@@ -209,24 +208,23 @@ def test_every_column_of_a_cell_is_the_twins(seed: int) -> None:
     assert [found["min_bytes"] for found in sizes] == [0, 10_000, 100_000, 1_000_000, 10_000_000]
     assert sum(found["flows"] for found in sizes) == sum(row.fct_ns is not None for row in rows)
 
-    _, order = network_of(scenario)
     first_ns = scenario.packets[0].send_ns
-    assert series.select("path_id").n_unique() == len(order)
+    assert series.select("path_id").n_unique() == len(scenario.paths)
     for point in series.iter_rows(named=True):
         start, stop = point["start_ns"], point["start_ns"] + point["interval_ns"]
         inside = [
             index
             for index, packet in enumerate(scenario.packets)
-            if start <= packet.send_ns - first_ns < stop and refs[index].path_id == order[point["path_id"]]
+            if start <= packet.send_ns - first_ns < stop and refs[index].path_id == point["path_id"]
         ]
         assert point["bytes"] == sum(ledger.frame_bytes[index] for index in inside)
         assert point["dropped"] == sum(refs[index].dropped for index in inside)
-        assert point["group"] == scenario.paths[order[point["path_id"]]].group
+        assert point["group"] == scenario.paths[point["path_id"]].group
 
 
 def test_path_load_of_a_century_takes_no_more_room_than_of_a_second() -> None:
     scenario = make_scenario(Seeded(1), 50)
-    network, _ = network_of(scenario)
+    network = network_of(scenario)
     packets = Packets(np.array([0, 3 * 10**18], np.int64), np.zeros(2, np.uint32), np.full(2, 100, np.uint32))
     load = metrics.path_load(network, packets, empty_fates(2), steered=False, interval_ns=1000)
     assert load.bytes.shape[0] <= 400
