@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -107,6 +108,32 @@ class Cell:
             Setting(**setting, **chosen, parameters=detector_parameters or detector.parameters())
         )
         self._steps = changes.steps(network.changes, network.detection_ns)
+        self._flows = flows
+        chosen_parameters = (parameters or policy.parameters(), detector_parameters or detector.parameters())
+        self._made_of = (
+            network,
+            steering,
+            (policy.name, policy.digest, detector.name, detector.digest),
+            chosen,
+            chosen_parameters,
+        )
+
+    @property
+    def identity(self) -> str:
+        """What the cell is made of: a text that two cells share if and only if they compute the same."""
+        digest = hashlib.sha256()
+        for values in self._flows:
+            digest.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
+        return f"{self._made_of!r} {digest.hexdigest()}"
+
+    @property
+    def steps_left(self) -> int:
+        """How many changes of links and of what routing knows are still to come; may be set to fewer."""
+        return len(self._steps)
+
+    @steps_left.setter
+    def steps_left(self, count: int) -> None:
+        self._steps = self._steps[len(self._steps) - count :]
 
     @property
     def loss_timeout_ns(self) -> int:

@@ -57,6 +57,7 @@ LINK: Final = np.dtype(
         ("free_rest", np.int64),
         ("backlog_bytes", np.int64),
         ("carried_bytes", np.int64),
+        ("marked", np.int64),
         ("bounded", np.int64),
         ("estimate_bytes", np.int64),
         ("estimate_period", np.int64),
@@ -553,6 +554,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 if links[link].bounded:
                     if backlog >= links[link].ecn_bytes:
                         fate_state[subject] |= MARKED
+                        links[link].marked += 1
                     links[link].backlog_bytes = backlog + frame_bytes
                 free_ns = links[link].free_ns
                 rest = links[link].free_rest

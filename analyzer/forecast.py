@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyzer import metrics
+from analyzer import cell_rows, load
 from analyzer.compare import answer, compare
 from analyzer.engine import Cell, Steering, simulate
 from analyzer.events import DROPPED, MARKED, RECEIVED, Fates
 from analyzer.flowlets import profile, split_flowlets
+from analyzer.metrics import Accumulator, FlowFates, watched_hosts
 from analyzer.network import Network
 from analyzer.parallel import in_order
 from analyzer.policies.registry import Policy, find_policy
@@ -27,6 +28,8 @@ from analyzer.scenario import Scenario
 from analyzer.schema import (
     DISTRIBUTIONS,
     FLOW_FATES,
+    HOSTS,
+    LINKS,
     PACKET_FATES,
     PROFILE,
     SERIES,
@@ -133,6 +136,8 @@ def forecast(
         _write(folder, SERIES, pa.concat_tables(series))
         _write_rows(folder, SIZES, [row for result in results for row in result.sizes])
         _write_rows(folder, DISTRIBUTIONS, [row for result in results for row in result.distributions])
+        _write_rows(folder, LINKS, [row for result in results for row in result.links])
+        _write_rows(folder, HOSTS, [row for result in results for row in result.hosts])
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
         document = _document(trace, scenario, network, traffic, summary)
         (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -143,11 +148,13 @@ def forecast(
 
 @dataclass(frozen=True, slots=True)
 class CellRows:
-    """Rows of one cell for SUMMARY, SIZES and DISTRIBUTIONS."""
+    """Rows of one cell for SUMMARY, SIZES, DISTRIBUTIONS, LINKS and HOSTS."""
 
     summary: dict[str, Any]
     sizes: list[dict[str, Any]]
     distributions: list[dict[str, Any]]
+    links: list[dict[str, Any]]
+    hosts: list[dict[str, Any]]
 
 
 class CellRunner:
@@ -159,6 +166,8 @@ class CellRunner:
         self._scenario = scenario
         self._folder = folder
         self._flows = len(np.unique(traffic.packets.flow))
+        sends = np.bincount(traffic.packets.flow, traffic.packets.ip_bytes, len(traffic.plan.keys))
+        self._hosts = watched_hosts(traffic.plan, sends.astype(np.int64))
 
     def run(self, plan: CellPlan) -> tuple[CellRows, pa.Table, pa.Table]:
         """Rows of one cell, and its tables FLOW_FATES and SERIES; writes its packets if they are kept."""
@@ -172,50 +181,40 @@ class CellRunner:
             seed=plan.seed,
         )
         fates = simulate(cell, packets)
-        flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group)
-        load = metrics.path_load(
+        counted = Accumulator(
             self._network,
-            packets,
-            fates,
+            self._traffic.plan,
             steered=plan.policy.steered,
             interval_ns=self._scenario.interval,
+            hosts=self._hosts,
         )
-        imbalance, jain = metrics.balance(load)
-        columns = plan.columns()
-        summary = {
-            **columns,
-            **metrics.packet_summary(packets, fates),
-            **metrics.flow_summary(flows, extents),
-            "imbalance": imbalance,
-            "jain": jain,
-            **self._utilisation(cell, fates),
-        }
+        counted.add(packets, fates)
         if plan.keep_packets:
             self._write_packets(plan, fates)
-        delay_ns, queue_ns = metrics.received_values(packets, fates)
-        values = {
-            "delay_ns": delay_ns,
-            "queue_ns": queue_ns,
-            "fct_ns": flows.fct_ns[flows.fct_ns >= 0],
-            "slowdown": metrics.slowdowns(flows),
-        }
-        distributions = [
-            {**columns, "metric": metric, "quantile": quantile, "value": value}
-            for metric, of in values.items()
-            for quantile, value in metrics.distribution(of)
-        ]
-        sizes = [{**columns, **row} for row in metrics.size_rows(flows)]
-        series = self._series(plan, load)
-        return CellRows(summary, sizes, distributions), _flow_table(plan, flows), series
+        return self._rows(plan, counted, cell)
 
-    def _utilisation(self, cell: Cell, fates: Fates) -> dict[str, float | None]:
-        first_ns = int(self._traffic.packets.send_ns[0])
-        span_ns = int(fates.receive_ns.max()) - first_ns
-        if span_ns <= 0:
-            return {"utilisation_mean": None, "utilisation_max": None}
-        links = cell.state.links
-        share = links["carried_bytes"] * 8e9 / (links["rate_bps"].astype(np.float64) * span_ns)
-        return {"utilisation_mean": float(share.mean()), "utilisation_max": float(share.max())}
+    def _rows(self, plan: CellPlan, counted: Accumulator, cell: Cell) -> tuple[CellRows, pa.Table, pa.Table]:
+        flows = counted.finish()
+        columns = plan.columns()
+        links = cell_rows.link_rows(counted, cell.state.links)
+        summary = {
+            **columns,
+            **cell_rows.packet_summary(counted),
+            **cell_rows.flow_summary(counted, flows),
+            **cell_rows.utilisation(links),
+        }
+
+        def of_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [{**columns, **row} for row in rows]
+
+        rows = CellRows(
+            summary,
+            of_cell(cell_rows.size_rows(flows)),
+            of_cell(cell_rows.distribution_rows(counted, flows)),
+            of_cell(links),
+            of_cell(cell_rows.host_rows(counted, self._traffic.hosts)),
+        )
+        return rows, _flow_table(plan, flows), self._series(plan, counted.counts.load)
 
     def _write_packets(self, plan: CellPlan, fates: Fates) -> None:
         traffic = self._traffic
@@ -241,11 +240,12 @@ class CellRunner:
             compression="zstd",
         )
 
-    def _series(self, plan: CellPlan, load: metrics.PathLoad) -> pa.Table:
+    def _series(self, plan: CellPlan, over_time: load.Load) -> pa.Table:
         """Path load over time, for the first seed of each policy and timeout."""
         if not plan.keep_series:
             return SERIES.arrow_schema().empty_table()
-        bins, paths = load.bytes.shape
+        bins, paths = load.bins_used(over_time), len(self._network.paths)
+        bin_ns = load.bin_ns(over_time)
         group = np.array([path.group for path in self._network.paths], np.uint16)
         return _cell_table(
             plan,
@@ -254,10 +254,10 @@ class CellRunner:
             {
                 "group": np.tile(group, bins),
                 "path_id": np.tile(np.arange(paths, dtype=np.uint16), bins),
-                "start_ns": np.repeat(np.arange(bins) * load.bin_ns, paths),
-                "interval_ns": np.full(bins * paths, load.bin_ns),
-                "bytes": load.bytes.ravel(),
-                "dropped": load.dropped.ravel(),
+                "start_ns": np.repeat(np.arange(bins) * bin_ns, paths),
+                "interval_ns": np.full(bins * paths, bin_ns),
+                "bytes": over_time.bytes[:bins].ravel(),
+                "dropped": over_time.dropped[:bins].ravel(),
             },
         )
 
@@ -282,7 +282,7 @@ def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any
     return pa.table(arrays, schema=schema)
 
 
-def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
+def _flow_table(plan: CellPlan, flows: FlowFates) -> pa.Table:
     sent = np.flatnonzero(flows.packets > 0)
 
     def of(values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -290,7 +290,7 @@ def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
 
     done = of(flows.fct_ns) >= 0
     slowdown = np.zeros(len(sent))
-    slowdown[done] = metrics.slowdowns(flows)
+    slowdown[done] = cell_rows.slowdowns(flows)
     return _cell_table(
         plan,
         FLOW_FATES,

@@ -55,7 +55,6 @@ class Window:
         self._capacity = max(capacity, 1)
         self._packets, self._fates = _allocate(self._capacity)
         self._rows = 0
-        self._open = 0  # rows before it are finished
         self._last_ns: int | None = None
 
     @property
@@ -87,6 +86,24 @@ class Window:
         """Let everything in the network arrive; the packets that were open."""
         self.cell.drain(*self._views())
         return self._hand_out(everything=True)
+
+    def rows(self) -> tuple[Packets, Fates]:
+        """The packets held and their fates so far (views)."""
+        return self._views()
+
+    @property
+    def place(self) -> NDArray[np.int64]:
+        """Whether any packet came, and the time of the last: with `rows`, all that the window itself holds."""
+        return np.array([self._last_ns is not None, self._last_ns or 0], np.int64)
+
+    def restore(self, packets: Packets, fates: Fates, place: NDArray[np.int64]) -> None:
+        """Hold what another window of the same cell held."""
+        self._rows = 0
+        self._make_room(len(packets.flow))
+        self._rows = len(packets.flow)
+        for mine, given in zip((*self._packets, *self._fates), (*packets, *fates), strict=True):
+            mine[: self._rows] = given
+        self._last_ns = int(place[1]) if place[0] else None
 
     def _views(self) -> tuple[Packets, Fates]:
         return _cut(self._packets, 0, self._rows), _cut(self._fates, 0, self._rows)

@@ -1,4 +1,4 @@
-"""The engine against its slow twin, against theory, and against itself in other batches and threads."""
+"""The engine against its slow twin, and against itself in other batches and threads."""
 
 from __future__ import annotations
 
@@ -138,26 +138,6 @@ def test_every_packet_is_delivered_queued_or_dropped_at_any_moment() -> None:
             assert settled + under_way == stop
         cell.drain(packets, fates)
         assert (((fates.state & RECEIVED) > 0) ^ ((fates.state & DROPPED) > 0)).all()
-
-
-def poisson(load: float, count: int, seed: int) -> tuple[Packets, FlowPlan]:
-    """Constant-size packets at Poisson times for a 1 Gbit/s link: 1250 bytes with overhead, 10 us each."""
-    gaps = np.random.default_rng(seed).exponential(10_000 / load, count)
-    packets = Packets(
-        np.cumsum(gaps).astype(np.int64), np.zeros(count, np.uint32), np.full(count, 1250 - 38, np.uint32)
-    )
-    return packets, FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
-
-
-@pytest.mark.parametrize("load", [0.3, 0.7, 0.9])
-def test_mean_wait_of_an_md1_queue(load: float) -> None:
-    """Pollaczek-Khinchine for deterministic service: W = s * rho / (2 (1 - rho))."""
-    packets, plan = poisson(load, 4_000_000, seed=7)
-    network = Network((Link("l", 10**9, 0),), (Path(0, (0,), 0, 0),))
-    cell = Cell(network, find_policy("ecmp"), plan, Steering(0), timeout_ns=None, seed=1)
-    fates = simulate(cell, packets)
-    expected_ns = 10_000 * load / (2 * (1 - load))
-    assert float(fates.queue_ns.mean()) == pytest.approx(expected_ns, rel=0.01)
 
 
 def test_a_saturated_link_keeps_its_exact_rate() -> None:

@@ -243,6 +243,71 @@ def percentiles(values: Sequence[Number]) -> dict[str, Number | None]:
     return {name: nearest_rank(values, quantile) for name, quantile in QUANTILES.items()}
 
 
+def counted(value: int | None, digits: int = 12) -> int | None:
+    """A value as the histograms of docs/model.md report it: its leading `digits` binary digits, zeros after them."""
+    if value is None:
+        return None
+    text = f"{value:b}"
+    return int(text[:digits] + "0" * len(text[digits:]), 2)
+
+
+def counted_percentiles(values: Sequence[int]) -> dict[str, int | None]:
+    """Every quantile as a histogram reports it; the maximum is exact."""
+    return {name: value if name == "max" else counted(value) for name, value in percentiles(values).items()}
+
+
+@dataclass(frozen=True)
+class LinkRow:
+    """A row of the table `links` of a forecast."""
+
+    carried_bytes: int
+    utilisation: Fraction | None
+    dropped: int
+    marked: int
+
+
+def link_rows(
+    links: Sequence[Link], paths: Sequence[Path], packets: Sequence[Packet], fates: Sequence[Fate], ledger: Ledger
+) -> list[LinkRow]:
+    """One row per link."""
+    shares = utilisations(links, packets, fates, ledger)
+    fell = [paths[fates[packet].path_id].links[hop] for packet, hop in ledger.dropped_at_hop.items()]
+    rows = []
+    for number, link in enumerate(links):
+        passages = ledger.passages[number]
+        marked = 0
+        for place, passage in enumerate(passages):
+            backlog = sum(p.frame_bytes for p in passages[:place] if p.departs_ns > passage.enter_ns)
+            marked += link.ecn_bytes is not None and backlog >= link.ecn_bytes
+        carried = sum(passage.frame_bytes + link.overhead_bytes for passage in passages)
+        rows.append(LinkRow(carried, shares[number] if shares else None, fell.count(number), marked))
+    return rows
+
+
+@dataclass(frozen=True)
+class HostRow:
+    """A row of the table `hosts` of a forecast."""
+
+    host: int
+    packets: int
+    bytes: int
+    dropped: int
+    delay_p50_ns: int | None
+    delay_p99_ns: int | None
+
+
+def host_rows(flows: Sequence[Flow], packets: Sequence[Packet], fates: Sequence[Fate]) -> list[HostRow]:
+    """One row per steering host that sent a packet, by bytes (most first), then by number."""
+    rows = []
+    for host in {flows[packet.flow].host for packet in packets}:
+        own = [i for i, packet in enumerate(packets) if flows[packet.flow].host == host]
+        delays = delays_ns([packets[i] for i in own], [fates[i] for i in own])
+        p50, p99 = (counted(nearest_rank(delays, QUANTILES[name]), 8) for name in ("p50", "p99"))
+        size = sum(packets[i].ip_bytes for i in own)
+        rows.append(HostRow(host, len(own), size, sum(fates[i].dropped for i in own), p50, p99))
+    return sorted(rows, key=lambda row: (-row.bytes, row.host))
+
+
 def delays_ns(packets: Sequence[Packet], fates: Sequence[Fate]) -> list[int]:
     """One-way delays of the received packets."""
     return [f.receive_ns - p.send_ns for p, f in zip(packets, fates, strict=True) if f.receive_ns is not None]
