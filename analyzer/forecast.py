@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +19,7 @@ from numpy.typing import NDArray
 from analyzer import cell_rows, load
 from analyzer.compare import answer, compare
 from analyzer.engine import Cell, Steering, simulate
-from analyzer.events import DROPPED, MARKED, RECEIVED, Fates
-from analyzer.flowlets import profile, split_flowlets
+from analyzer.flowlets import StreamedProfile, profile, split_flowlets
 from analyzer.metrics import Accumulator, FlowFates, watched_hosts
 from analyzer.network import Network
 from analyzer.parallel import in_order
@@ -30,12 +30,12 @@ from analyzer.schema import (
     FLOW_FATES,
     HOSTS,
     LINKS,
-    PACKET_FATES,
     PROFILE,
     SERIES,
     SIZES,
     SUMMARY,
 )
+from analyzer.streaming import PACKETS_WRITTEN, Running, StreamedTraffic, packet_table, survey
 from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, prepare
 from traces.folders import new_folder
 from traces.quality import for_timeouts
@@ -47,6 +47,12 @@ from traces.version import VERSION
 PROFILE_TIMEOUTS_NS: Final = tuple(
     step * 10**power for power in range(4, 9) for step in (1, 2, 5) if (step, power) <= (5, 8)
 )
+
+# Memory: a packet in the traffic and while it is made, its fate in a cell; a cell, and a flow of it.
+_TRAFFIC_BYTES: Final = 80
+_FATE_BYTES: Final = 25
+_CELL_BYTES: Final = 1 << 26
+_FLOW_BYTES: Final = 400
 
 Progress = Callable[[int, int], None]
 
@@ -100,24 +106,35 @@ def forecast(
     progress: Progress | None = None,
     *,
     threads: int | None = None,
+    stream: bool | None = None,
     finish: Callable[[Path], object] | None = None,
 ) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
-    The result does not depend on `threads` (all cores unless given). `finish` is called with the complete folder before
-    it gets its name, so that what it adds is there from the start. `progress` is called several times a second with the
-    cells done and all cells; what it raises ends the forecast.
+    The result does not depend on `threads` (all cores unless given), nor on `stream`: whether the trace is read batch
+    by batch, once for each group of cells that advance together, or held in memory (by its size, unless given).
+    `finish` is called with the complete folder before it gets its name, so that what it adds is there from the start.
+    `progress` is called several times a second with the cells done and all cells; what it raises ends the forecast.
     Raises InputError for an unknown policy, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
     network = scenario.build_network()
     inputs = [trace.folder, *(source.path for source in trace.sources)]
     with new_folder(out, marker="forecast.json", inputs=inputs) as folder:
-        traffic = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
-        runner = CellRunner(network, traffic, scenario, folder)
+        cores = threads or len(os.sched_getaffinity(0))
+        streamed = None
+        if stream if stream is not None else _larger_than_memory(trace, min(len(cells), cores)):
+            streamed = survey(trace, scenario)
+            traffic, sends, extent = streamed.outline, streamed.flow_bytes, Extent(*streamed.extent)
+        else:
+            traffic = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
+            packets = traffic.packets
+            sends = np.bincount(packets.flow, packets.ip_bytes, len(traffic.plan.keys)).astype(np.int64)
+            used = len(np.unique(packets.flow))
+            extent = Extent(len(packets.flow), used, int(packets.send_ns[0]), int(packets.send_ns[-1]))
+        runner = CellRunner(network, traffic, scenario, folder, watched_hosts(traffic.plan, sends))
         results: list[CellRows] = []
         series: list[pa.Table] = []
-        cores = threads or len(os.sched_getaffinity(0))
 
         def tick() -> None:
             if progress is not None:
@@ -125,11 +142,19 @@ def forecast(
 
         flows = folder / f"{FLOW_FATES.name}.parquet"
         with pq.ParquetWriter(flows, FLOW_FATES.arrow_schema(), compression="zstd") as writer:
-            for result, flow_table, series_table in in_order(runner.run, cells, cores, tick):
+            done = (
+                in_order(runner.run, cells, cores, tick)
+                if streamed is None
+                else runner.run_together(cells, streamed, cores, tick)
+            )
+            for result, flow_table, series_table in done:
                 results.append(result)
                 series.append(series_table)
                 writer.write_table(flow_table)
-        profiles = list(in_order(runner.profile, runner.profile_timeouts(), cores, tick))
+        if streamed is None:
+            profiles = list(in_order(runner.profile, runner.profile_timeouts(), cores, tick))
+        else:
+            profiles = [runner.profile_together(streamed)]
         _write(folder, PROFILE, pa.concat_tables(profiles))
         summary = [result.summary for result in results]
         _write_rows(folder, SUMMARY, summary)
@@ -139,11 +164,26 @@ def forecast(
         _write_rows(folder, LINKS, [row for result in results for row in result.links])
         _write_rows(folder, HOSTS, [row for result in results for row in result.hosts])
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
-        document = _document(trace, scenario, network, traffic, summary)
+        document = _document(trace, scenario, network, traffic, extent, summary)
         (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         if finish is not None:
             finish(folder)
     return document
+
+
+class Extent(NamedTuple):
+    """What enters the network: how much, and from when to when."""
+
+    packets: int
+    flows: int
+    first_ns: int
+    last_ns: int
+
+
+def _larger_than_memory(trace: Trace, cells: int) -> bool:
+    """Whether a trace, with so many cells at a time, would take more than a quarter of this machine's memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return trace.packet_count * (_TRAFFIC_BYTES + cells * _FATE_BYTES) > memory // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +200,68 @@ class CellRows:
 class CellRunner:
     """Runs cells over shared traffic; safe to call from several threads."""
 
-    def __init__(self, network: Network, traffic: Traffic, scenario: Scenario, folder: Path) -> None:
+    def __init__(
+        self, network: Network, traffic: Traffic, scenario: Scenario, folder: Path, hosts: NDArray[np.int64]
+    ) -> None:
         self._network = network
         self._traffic = traffic
         self._scenario = scenario
         self._folder = folder
         self._flows = len(np.unique(traffic.packets.flow))
-        sends = np.bincount(traffic.packets.flow, traffic.packets.ip_bytes, len(traffic.plan.keys))
-        self._hosts = watched_hosts(traffic.plan, sends.astype(np.int64))
+        self._hosts = hosts
 
     def run(self, plan: CellPlan) -> tuple[CellRows, pa.Table, pa.Table]:
         """Rows of one cell, and its tables FLOW_FATES and SERIES; writes its packets if they are kept."""
-        packets = self._traffic.packets
-        cell = Cell(
+        packets, traffic = self._traffic.packets, self._traffic
+        cell, counted = self._cell(plan), self._metrics(plan)
+        fates = simulate(cell, packets)
+        counted.add(packets, fates)
+        if plan.keep_packets:
+            (self._folder / "packets").mkdir(exist_ok=True)
+            table = packet_table(packets, fates, traffic.file, traffic.frame_number)
+            pq.write_table(table, self._packets_file(plan), **PACKETS_WRITTEN)
+        return self._rows(plan, counted, cell)
+
+    def run_together(
+        self, plans: Sequence[CellPlan], traffic: StreamedTraffic, threads: int, tick: Callable[[], object]
+    ) -> Iterator[tuple[CellRows, pa.Table, pa.Table]]:
+        """As `run` for each of the cells, which advance batch by batch, as many together as memory allows."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+        together = max(threads, memory // (_CELL_BYTES + len(self._traffic.plan.keys) * _FLOW_BYTES))
+        (self._folder / "packets").mkdir(exist_ok=True)
+        for begin in range(0, len(plans), together):
+            group = [
+                Running(
+                    self._cell(plan),
+                    self._metrics(plan),
+                    self._packets_file(plan) if plan.keep_packets else None,
+                )
+                for plan in plans[begin : begin + together]
+            ]
+            for piece in traffic.pieces():
+                for _ in in_order(lambda running, piece=piece: running.feed(piece), group, threads, tick):
+                    pass
+            for _ in in_order(Running.drain, group, threads, tick):
+                pass
+            for plan, running in zip(plans[begin : begin + together], group, strict=True):
+                yield self._rows(plan, running.metrics, running.window.cell)
+        with contextlib.suppress(OSError):
+            (self._folder / "packets").rmdir()  # unless something was kept
+
+    def _packets_file(self, plan: CellPlan) -> Path:
+        return self._folder / "packets" / f"{plan.name}.parquet"
+
+    def _metrics(self, plan: CellPlan) -> Accumulator:
+        return Accumulator(
+            self._network,
+            self._traffic.plan,
+            steered=plan.policy.steered,
+            interval_ns=self._scenario.interval,
+            hosts=self._hosts,
+        )
+
+    def _cell(self, plan: CellPlan) -> Cell:
+        return Cell(
             self._network,
             plan.policy,
             self._traffic.plan,
@@ -180,18 +269,6 @@ class CellRunner:
             timeout_ns=plan.timeout_ns,
             seed=plan.seed,
         )
-        fates = simulate(cell, packets)
-        counted = Accumulator(
-            self._network,
-            self._traffic.plan,
-            steered=plan.policy.steered,
-            interval_ns=self._scenario.interval,
-            hosts=self._hosts,
-        )
-        counted.add(packets, fates)
-        if plan.keep_packets:
-            self._write_packets(plan, fates)
-        return self._rows(plan, counted, cell)
 
     def _rows(self, plan: CellPlan, counted: Accumulator, cell: Cell) -> tuple[CellRows, pa.Table, pa.Table]:
         flows = counted.finish()
@@ -215,30 +292,6 @@ class CellRunner:
             of_cell(cell_rows.host_rows(counted, self._traffic.hosts)),
         )
         return rows, _flow_table(plan, flows), self._series(plan, counted.counts.load)
-
-    def _write_packets(self, plan: CellPlan, fates: Fates) -> None:
-        traffic = self._traffic
-        received = (fates.state & RECEIVED) > 0
-        columns = {
-            "file": traffic.file,
-            "frame_number": traffic.frame_number,
-            "flow_id": traffic.packets.flow,
-            "flowlet_id": fates.flowlet,
-            "path_id": fates.path,
-            "send_ns": traffic.packets.send_ns,
-            "receive_ns": pa.array(fates.receive_ns, mask=~received),
-            "queue_ns": fates.queue_ns,
-            "ecn_marked": (fates.state & MARKED) > 0,
-            "dropped": (fates.state & DROPPED) > 0,
-        }
-        (self._folder / "packets").mkdir(exist_ok=True)
-        pq.write_table(
-            pa.table(columns, schema=PACKET_FATES.arrow_schema()),
-            self._folder / "packets" / f"{plan.name}.parquet",
-            use_dictionary=False,
-            column_encoding={"send_ns": "DELTA_BINARY_PACKED", "frame_number": "DELTA_BINARY_PACKED"},
-            compression="zstd",
-        )
 
     def _series(self, plan: CellPlan, over_time: load.Load) -> pa.Table:
         """Path load over time, for the first seed of each policy and timeout."""
@@ -264,6 +317,13 @@ class CellRunner:
     def profile_timeouts(self) -> list[int]:
         """The timeouts of the flowlet profile: a ladder, and those of the scenario."""
         return sorted({*PROFILE_TIMEOUTS_NS, *self._scenario.timeouts})
+
+    def profile_together(self, traffic: StreamedTraffic) -> pa.Table:
+        """All rows of PROFILE, in one pass."""
+        whole = StreamedProfile(len(self._traffic.plan.keys), self.profile_timeouts())
+        for piece in traffic.pieces():
+            whole.add(piece.packets.flow, piece.packets.send_ns, piece.packets.ip_bytes)
+        return whole.finish()
 
     def profile(self, timeout_ns: int) -> pa.Table:
         """The flowlets of the traffic at one timeout: a row of PROFILE."""
@@ -318,14 +378,18 @@ def _write_rows(folder: Path, table: Table, rows: Sequence[dict[str, Any]]) -> N
 
 
 def _document(
-    trace: Trace, scenario: Scenario, network: Network, traffic: Traffic, summary: Sequence[dict[str, Any]]
+    trace: Trace,
+    scenario: Scenario,
+    network: Network,
+    traffic: Traffic,
+    extent: Extent,
+    summary: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     names = list(dict.fromkeys(row["policy"] for row in summary))
     baseline = "ecmp" if "ecmp" in names else names[0]
     baseline_row = next(row for row in summary if row["policy"] == baseline)
     comparisons = compare(summary, baseline)
     slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
-    send_ns = traffic.packets.send_ns
     return {
         "segcast": VERSION,
         "schema_version": 1,
@@ -338,10 +402,10 @@ def _document(
             "name": trace_name(trace),
             "folder": str(trace.folder.resolve()),
             "layer": trace.layer,
-            "packets": len(send_ns),
-            "flows": len(np.unique(traffic.packets.flow)),
+            "packets": extent.packets,
+            "flows": extent.flows,
             "hosts": len(traffic.hosts),
-            "duration_ns": int(send_ns[-1] - send_ns[0]),
+            "duration_ns": extent.last_ns - extent.first_ns,
             "findings": for_timeouts(trace.info, scenario.timeouts),
             "sources": [
                 {"path": str(source.path), "bytes": source.bytes, "sha256": source.sha256} for source in trace.sources

@@ -47,7 +47,7 @@ def load(file: Path, window: Window, metrics: Accumulator | None = None) -> None
     """
     again = "start the run from the beginning"
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         about = json.loads(arrays.pop(_ABOUT).tobytes())
         kind, saved_digest = about["format"], about["sha256"]
