@@ -83,7 +83,7 @@ class StreamedTraffic:
             if len(held[0]) - ready > LOOK_AHEAD:
                 raise InputError(
                     f"{self.trace.folder}: times step back by {self.back_ns} ns, over more than {LOOK_AHEAD} packets: "
-                    "too far to sort a trace larger than memory; sort the capture first (reordercap) and ingest it again"
+                    "too far to sort a trace larger than memory; sort the capture (reordercap) and ingest it again"
                 )
             yield _piece([column[:ready] for column in held])
             held = [column[ready:] for column in held]

@@ -81,9 +81,9 @@ def best_seconds(call: Callable[[], Any]) -> float:
     return min(times)
 
 
-def four_paths(delay_ns: int = 5000) -> Network:
-    """4 disjoint paths of one link each."""
-    chains = [[Link(f"p{n}", 10**10, delay_ns, 512 * 1024)] for n in range(4)]
+def four_paths(hops: int = 1, delay_ns: int = 5000) -> Network:
+    """4 disjoint paths of so many links each."""
+    chains = [[Link(f"p{n}-{hop}", 10**10, delay_ns, 512 * 1024) for hop in range(hops)] for n in range(4)]
     return parallel_network(chains, [()] * 4, mode="encaps")
 
 
@@ -206,7 +206,7 @@ def memory_per_packet(count: int) -> None:
     print(f"\nbytes for each of {count:,} packets under way: ", end="")
     for policy in POLICIES:
         packets, plan = workload(count)
-        run = cell(policy, plan, four_paths(delay_ns=10**11))
+        run = cell(policy, plan, four_paths(hops=2, delay_ns=10**11))
         window = Window(run, 1)
         before = nested_bytes(run.state)
         window.feed(packets)
