@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.histogram import LARGEST, bucket_ranks, histogram_ranks, mean
-from analyzer.load import balance
 from analyzer.metrics import DELIVERED, HOST_BITS, LOST, MARKS, PACKETS, Accumulator, FlowFates
 from analyzer.network import Network
+from analyzer.path_load import balance
 from analyzer.quantiles import nearest_ranks
 from analyzer.reordering import DISPLACED
 from analyzer.schema import QUANTILES

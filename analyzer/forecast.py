@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyzer import cell_rows, load
+from analyzer import cell_rows, path_load
 from analyzer.compare import answer, compare
 from analyzer.engine import Cell, Steering, simulate
 from analyzer.flowlets import StreamedProfile, profile, split_flowlets
@@ -239,7 +240,7 @@ class CellRunner:
                 for plan in plans[begin : begin + together]
             ]
             for piece in traffic.pieces():
-                for _ in in_order(lambda running, piece=piece: running.feed(piece), group, threads, tick):
+                for _ in in_order(methodcaller("feed", piece), group, threads, tick):
                     pass
             for _ in in_order(Running.drain, group, threads, tick):
                 pass
@@ -293,12 +294,12 @@ class CellRunner:
         )
         return rows, _flow_table(plan, flows), self._series(plan, counted.counts.load)
 
-    def _series(self, plan: CellPlan, over_time: load.Load) -> pa.Table:
+    def _series(self, plan: CellPlan, over_time: path_load.Load) -> pa.Table:
         """Path load over time, for the first seed of each policy and timeout."""
         if not plan.keep_series:
             return SERIES.arrow_schema().empty_table()
-        bins, paths = load.bins_used(over_time), len(self._network.paths)
-        bin_ns = load.bin_ns(over_time)
+        bins, paths = path_load.bins_used(over_time), len(self._network.paths)
+        bin_ns = path_load.bin_ns(over_time)
         group = np.array([path.group for path in self._network.paths], np.uint16)
         return _cell_table(
             plan,

@@ -11,8 +11,8 @@ from analyzer.alone import Alone, add_alone, least_times, nobody, ways_of
 from analyzer.engine import FlowPlan
 from analyzer.events import DROPPED, MARKED, RECEIVED, Fates, Packets
 from analyzer.histogram import BITS, Histogram, bucket_count, bucket_of, empty_histogram, record
-from analyzer.load import INTERVAL_NS, Load, add_load, close_interval, no_load, path_facts
 from analyzer.network import Network
+from analyzer.path_load import INTERVAL_NS, Load, add_load, close_interval, no_load, path_facts
 from analyzer.reordering import Reordering, add_rows, last_rows, no_reordering
 from traces.jit import int64, kernel
 

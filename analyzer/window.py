@@ -76,7 +76,7 @@ class Window:
         self._last_ns = int(packets.send_ns[-1])
         self._make_room(count)
         here = slice(self._rows, self._rows + count)
-        for mine, given in zip(self._packets, packets, strict=True):
+        for mine, given in zip(_columns(self._packets), _columns(packets), strict=True):
             mine[here] = given
         self._rows = here.stop
         self.cell.run(*self._views(), self._rows)
@@ -101,7 +101,7 @@ class Window:
         self._rows = 0
         self._make_room(len(packets.flow))
         self._rows = len(packets.flow)
-        for mine, given in zip((*self._packets, *self._fates), (*packets, *fates), strict=True):
+        for mine, given in zip(_columns(self._packets, self._fates), _columns(packets, fates), strict=True):
             mine[: self._rows] = given
         self._last_ns = int(place[1]) if place[0] else None
 
@@ -129,7 +129,7 @@ class Window:
             return
         self._capacity = max(needed, 2 * self._capacity)
         packets, fates = _allocate(self._capacity)
-        for new, old in zip((*packets, *fates), (*self._packets, *self._fates), strict=True):
+        for new, old in zip(_columns(packets, fates), _columns(self._packets, self._fates), strict=True):
             new[: self._rows] = old[: self._rows]
         self._packets, self._fates = packets, fates
 
@@ -137,6 +137,10 @@ class Window:
 def _allocate(capacity: int) -> tuple[Packets, Fates]:
     packets = Packets(np.empty(capacity, np.int64), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32))
     return packets, empty_fates(capacity)
+
+
+def _columns(*parts: Packets | Fates) -> list[NDArray[Any]]:
+    return [column for part in parts for column in part]
 
 
 def _cut(columns: Any, begin: int, stop: int) -> Any:

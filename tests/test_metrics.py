@@ -32,9 +32,9 @@ from analyzer.histogram import (
     merge,
     record_all,
 )
-from analyzer.load import add_load, balance, bin_ns, bins_used, close_interval, no_load, path_facts
 from analyzer.metrics import HOST_BITS, Accumulator, watched_hosts
 from analyzer.network import Change, Link, Network, Path
+from analyzer.path_load import add_load, balance, bin_ns, bins_used, close_interval, no_load, path_facts
 from analyzer.policies.registry import find_policy
 from analyzer.reordering import add_rows, last_rows, no_reordering
 from analyzer.scenario import short_scenario
