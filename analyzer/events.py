@@ -16,7 +16,7 @@ from analyzer.detectors.registry import Detector, Gap, observe, starts
 from analyzer.network import ETHERNET_HEADER_BYTES
 from analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
 from analyzer.queues import END, heap_place, heap_replace_top
-from traces.jit import int64, kernel
+from traces.jit import at, int64, kernel
 
 NANOSECOND_BITS: Final = 8_000_000_000
 NEVER_NS: Final = np.iinfo(np.int64).max
@@ -197,16 +197,16 @@ def _push(
 ) -> None:
     """Append a node to a queue; the caller has made sure of a free one."""
     node = scalars[FREE_NODE]
-    scalars[FREE_NODE] = nodes[node].next
-    nodes[node].time_ns = time_ns
-    nodes[node].index = index
-    nodes[node].bytes = size
-    nodes[node].next = END
-    if queues[queue].head == END:
-        queues[queue].head = node
+    scalars[FREE_NODE] = nodes[at(node)].next
+    nodes[at(node)].time_ns = time_ns
+    nodes[at(node)].index = index
+    nodes[at(node)].bytes = size
+    nodes[at(node)].next = END
+    if queues[at(queue)].head == END:
+        queues[at(queue)].head = node
     else:
-        nodes[queues[queue].tail].next = node
-    queues[queue].tail = node
+        nodes[at(queues[at(queue)].tail)].next = node
+    queues[at(queue)].tail = node
 
 
 @kernel
@@ -219,17 +219,17 @@ def _release(
     inflight: NDArray[np.int64],
 ) -> int:
     """Take what is due at `time_ns` off an acknowledgement queue and off its counters; returns how many."""
-    node = int64(queues[queue].head)
+    node = int64(queues[at(queue)].head)
     released = 0
-    while node != END and nodes[node].time_ns <= time_ns:
-        inflight[nodes[node].index] -= nodes[node].bytes
-        following = int64(nodes[node].next)
-        nodes[node].next = scalars[FREE_NODE]
+    while node != END and nodes[at(node)].time_ns <= time_ns:
+        inflight[at(nodes[at(node)].index)] -= nodes[at(node)].bytes
+        following = int64(nodes[at(node)].next)
+        nodes[at(node)].next = scalars[FREE_NODE]
         scalars[FREE_NODE] = node
         node = following
         released += 1
     if released > 0:
-        queues[queue].head = node
+        queues[at(queue)].head = node
     return released
 
 
@@ -244,35 +244,35 @@ def _pop(
 ) -> None:
     """Take the head off the queue of the heap's first entry, and put the next in its place."""
     queue = links + source
-    node = int64(queues[queue].head)
-    following = int64(nodes[node].next)
-    nodes[node].next = scalars[FREE_NODE]
+    node = int64(queues[at(queue)].head)
+    following = int64(nodes[at(node)].next)
+    nodes[at(node)].next = scalars[FREE_NODE]
     scalars[FREE_NODE] = node
-    queues[queue].head = following
+    queues[at(queue)].head = following
     if following != END:
-        heap_replace_top(heap, scalars[HEAP_SIZE], nodes[following].time_ns, source)
+        heap_replace_top(heap, scalars[HEAP_SIZE], nodes[at(following)].time_ns, source)
     else:
         scalars[HEAP_SIZE] -= 1
         last = scalars[HEAP_SIZE]
         if last > 0:
-            heap_replace_top(heap, last, heap[last].time_ns, heap[last].link)
+            heap_replace_top(heap, last, heap[at(last)].time_ns, heap[at(last)].link)
 
 
 @kernel
 def _congestion(links: NDArray[np.void], link: int, now_ns: int, size: int) -> int:
     """Add a frame to a link's load estimator; its level, 0 to 7."""
     period = now_ns // ESTIMATE_PERIOD_NS
-    passed = period - links[link].estimate_period
-    register = int64(links[link].estimate_bytes)
+    passed = period - links[at(link)].estimate_period
+    register = int64(links[at(link)].estimate_bytes)
     if passed >= _FORGOTTEN:
         register = int64(0)
     else:
         for _ in range(passed):
             register -= register >> ESTIMATE_SHIFT
     register += size
-    links[link].estimate_bytes = register
-    links[link].estimate_period = period
-    capacity_bits = links[link].rate_bps * (ESTIMATE_PERIOD_NS << ESTIMATE_SHIFT) // 1_000_000_000
+    links[at(link)].estimate_bytes = register
+    links[at(link)].estimate_period = period
+    capacity_bits = links[at(link)].rate_bps * (ESTIMATE_PERIOD_NS << ESTIMATE_SHIFT) // 1_000_000_000
     return min(ESTIMATE_LEVELS - 1, register * 8 * ESTIMATE_LEVELS // max(capacity_bits, 1))
 
 
@@ -283,6 +283,9 @@ def specialise(policy: Policy, detector: Detector) -> Run:
     compiled anew, wherever its file lies.
     """
     digest = policy.digest ^ (detector.digest << 1)
+    # Constants of the loop too: what a policy has no use for is not compiled into it.
+    steered, by_counter, measures = policy.steered, policy.by == "counter", policy.measures
+    learns, tracks = policy.learns or detector.learns, detector.tracks
 
     @kernel
     def run(
@@ -317,10 +320,10 @@ def specialise(policy: Policy, detector: Detector) -> Run:
         while True:
             # Two free nodes serve any event: one for the backlog, one for what follows.
             node = scalars[FREE_NODE]
-            if node == END or nodes[node].next == END:
+            if node == END or nodes[at(node)].next == END:
                 released = 0
                 if ack == LAZY:
-                    now_ns = send_ns[packet] if packet < stop else until_ns
+                    now_ns = send_ns[at(packet)] if packet < stop else until_ns
                     if scalars[HEAP_SIZE] > 0:
                         now_ns = min(now_ns, heap[0].time_ns)
                     for queue in range(first_ack, len(queues)):
@@ -332,7 +335,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     return POOL_IS_FULL
 
             # The next event (Order of events).
-            due_ns = send_ns[packet] if packet < stop else until_ns
+            due_ns = send_ns[at(packet)] if packet < stop else until_ns
             expiring = int64(-1)
             expires_ns = int64(NEVER_NS)
             if ack == SCHEDULED:
@@ -342,87 +345,87 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     expires_ns = max(releases.time_ns[entry], clock_ns)
             elif scalars[LOST] > 0:
                 entry = scalars[EXPIRY]
-                while fate_state[entry] & (DROPPED | RELEASED) != DROPPED:
+                while fate_state[at(entry)] & (DROPPED | RELEASED) != DROPPED:
                     entry += 1
                 scalars[EXPIRY] = entry
                 expiring = entry
-                expires_ns = max(send_ns[entry] + rules.loss_timeout_ns, clock_ns)
+                expires_ns = max(send_ns[at(entry)] + rules.loss_timeout_ns, clock_ns)
             before_ns = min(due_ns, expires_ns)
 
             if scalars[HEAP_SIZE] > 0 and heap[0].time_ns <= before_ns:
                 now_ns = heap[0].time_ns
                 clock_ns = now_ns
                 source = int64(heap[0].link)
-                node = int64(queues[link_count + source].head)
-                subject = nodes[node].index
-                frame_bytes = int64(nodes[node].bytes)
+                node = int64(queues[at(link_count + source)].head)
+                subject = nodes[at(node)].index
+                frame_bytes = int64(nodes[at(node)].bytes)
                 _pop(nodes, queues, heap, scalars, source, link_count)
-                flow = int64(packet_flow[subject])
-                path = int64(fate_path[subject])
+                flow = int64(packet_flow[at(subject)])
+                path = int64(fate_path[at(subject)])
                 if source >= link_count:  # an acknowledgement returns
-                    slot = path - flows[flow].first_path
-                    counter = flows[flow].first_counter + slot
-                    inflight[counter] -= frame_bytes
-                    fate_state[subject] |= RELEASED
-                    counters[counter].silent = 0
-                    if rules.learns:
+                    slot = path - flows[at(flow)].first_path
+                    counter = flows[at(flow)].first_counter + slot
+                    inflight[at(counter)] -= frame_bytes
+                    fate_state[at(subject)] |= RELEASED
+                    counters[at(counter)].silent = 0
+                    if learns:
                         feedback = Feedback(
                             now_ns,
                             flow,
-                            int64(flows[flow].first_counter),
-                            int64(flows[flow].first_path),
-                            int64(flows[flow].path_count),
+                            int64(flows[at(flow)].first_counter),
+                            int64(flows[at(flow)].first_path),
+                            int64(flows[at(flow)].path_count),
                             slot,
                             frame_bytes,
-                            fate_state[subject] & MARKED != 0,
+                            fate_state[at(subject)] & MARKED != 0,
                             False,
-                            receive_ns[subject] - send_ns[subject],
-                            now_ns - send_ns[subject],
-                            int64(fates.congestion[subject]),
+                            receive_ns[at(subject)] - send_ns[at(subject)],
+                            now_ns - send_ns[at(subject)],
+                            int64(fates.congestion[at(subject)]),
                         )
                         learn(policy_state, feedback)
                         observe(detector_state, feedback)
                     continue
-                hop = int64(fate_hop[subject]) + 1
-                fate_hop[subject] = hop
-                last_hop = int64(paths[path].hops) + (1 if rules.host_links else -1)
+                hop = int64(fate_hop[at(subject)]) + 1
+                fate_hop[at(subject)] = hop
+                last_hop = int64(paths[at(path)].hops) + (1 if rules.host_links else -1)
             elif (
                 expiring >= 0 and expires_ns <= due_ns
             ):  # bytes leave the in-flight count by a timeout, or as the trace says
                 now_ns = expires_ns
                 clock_ns = now_ns
-                flow = int64(packet_flow[expiring])
-                slot = int64(fate_path[expiring]) - flows[flow].first_path
-                counter = flows[flow].first_counter + slot
-                frame_bytes = int64(ip_bytes[expiring]) + ETHERNET_HEADER_BYTES
-                if rules.steered:
-                    frame_bytes += paths[int64(fate_path[expiring])].srv6_bytes
+                flow = int64(packet_flow[at(expiring)])
+                slot = int64(fate_path[at(expiring)]) - flows[at(flow)].first_path
+                counter = flows[at(flow)].first_counter + slot
+                frame_bytes = int64(ip_bytes[at(expiring)]) + ETHERNET_HEADER_BYTES
+                if steered:
+                    frame_bytes += paths[at(int64(fate_path[at(expiring)]))].srv6_bytes
                 frame_bytes = max(frame_bytes, minimum_bytes)
-                inflight[counter] -= frame_bytes
-                fate_state[expiring] |= RELEASED
+                inflight[at(counter)] -= frame_bytes
+                fate_state[at(expiring)] |= RELEASED
                 scalars[EXPIRY] += 1
                 if ack == SCHEDULED:
                     continue
                 scalars[LOST] -= 1
-                if rules.suspect_after > 0 and counters[counter].suspect_until_ns <= now_ns:
-                    counters[counter].silent += 1
-                    if counters[counter].silent >= rules.suspect_after:
-                        counters[counter].silent = 0
-                        counters[counter].suspect_until_ns = now_ns + rules.suspect_for_ns
+                if rules.suspect_after > 0 and counters[at(counter)].suspect_until_ns <= now_ns:
+                    counters[at(counter)].silent += 1
+                    if counters[at(counter)].silent >= rules.suspect_after:
+                        counters[at(counter)].silent = 0
+                        counters[at(counter)].suspect_until_ns = now_ns + rules.suspect_for_ns
                         scalars[SUSPECTS] = max(scalars[SUSPECTS], now_ns + rules.suspect_for_ns)
-                if rules.learns:
+                if learns:
                     feedback = Feedback(
                         now_ns,
                         flow,
-                        int64(flows[flow].first_counter),
-                        int64(flows[flow].first_path),
-                        int64(flows[flow].path_count),
+                        int64(flows[at(flow)].first_counter),
+                        int64(flows[at(flow)].first_path),
+                        int64(flows[at(flow)].path_count),
                         slot,
                         frame_bytes,
-                        fate_state[expiring] & MARKED != 0,
+                        fate_state[at(expiring)] & MARKED != 0,
                         True,
                         int64(-1),
-                        now_ns - send_ns[expiring],
+                        now_ns - send_ns[at(expiring)],
                         int64(0),
                     )
                     learn(policy_state, feedback)
@@ -433,40 +436,40 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 packet += 1
                 now_ns = due_ns
                 clock_ns = now_ns
-                flow = int64(packet_flow[subject])
-                slot = int64(flows[flow].slot)
-                first_path = int64(flows[flow].first_path)
-                count = int64(flows[flow].path_count)
-                first_counter = int64(flows[flow].first_counter)
-                gap_ns = int64(-1) if slot < 0 else now_ns - flows[flow].last_ns
+                flow = int64(packet_flow[at(subject)])
+                slot = int64(flows[at(flow)].slot)
+                first_path = int64(flows[at(flow)].first_path)
+                count = int64(flows[at(flow)].path_count)
+                first_counter = int64(flows[at(flow)].first_counter)
+                gap_ns = int64(-1) if slot < 0 else now_ns - flows[at(flow)].last_ns
                 asks = slot < 0 or granularity >= PER_PACKET
                 if slot >= 0:
                     if granularity == PER_FLOWLET:
-                        travels = rules.tracks and (flows[flow].pending > 0 or flows[flow].clear_ns > now_ns)
+                        travels = tracks and (flows[at(flow)].pending > 0 or flows[at(flow)].clear_ns > now_ns)
                         asks = starts(detector_state, Gap(now_ns, gap_ns, flow, first_counter, count, slot, travels))
                     elif granularity == PER_FLOW:
-                        asks = not rules.steered and flows[flow].routing != scalars[ROUTING]
+                        asks = not steered and flows[at(flow)].routing != scalars[ROUTING]
                 if asks:
                     if ack == LAZY:
                         for candidate in range(first_path, first_path + count):
                             _release(nodes, queues, scalars, first_ack + candidate, now_ns, inflight)
                     # Slots that may be chosen.
                     usable = count
-                    narrowed = scalars[SUSPECTS] > now_ns if rules.steered else scalars[ROUTING] > 0
+                    narrowed = scalars[SUSPECTS] > now_ns if steered else scalars[ROUTING] > 0
                     if narrowed:
                         usable = int64(0)
                         for candidate in range(count):
-                            if rules.steered:
-                                barred = counters[first_counter + candidate].suspect_until_ns > now_ns
+                            if steered:
+                                barred = counters[at(first_counter + candidate)].suspect_until_ns > now_ns
                             else:
-                                barred = paths[first_path + candidate].down > 0
+                                barred = paths[at(first_path + candidate)].down > 0
                             usable += not barred
-                            if barred and rules.by_counter:
-                                inflight[first_counter + candidate] += PENALTY_BYTES
+                            if barred and by_counter:
+                                inflight[at(first_counter + candidate)] += PENALTY_BYTES
                     all_or_none = usable == 0 or usable == count
-                    choices = count if all_or_none or rules.by_counter else usable
+                    choices = count if all_or_none or by_counter else usable
                     decision = Decision(
-                        now_ns, flow, first_counter, first_path, choices, slot, flows[flow].sent_bytes, gap_ns
+                        now_ns, flow, first_counter, first_path, choices, slot, flows[at(flow)].sent_bytes, gap_ns
                     )
                     chosen = int64(choose(policy_state, decision, inflight, fabric))
                     if chosen < 0 or chosen >= choices:
@@ -474,43 +477,43 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     if narrowed:
                         nth = chosen
                         for candidate in range(count):
-                            if rules.steered:
-                                barred = counters[first_counter + candidate].suspect_until_ns > now_ns
+                            if steered:
+                                barred = counters[at(first_counter + candidate)].suspect_until_ns > now_ns
                             else:
-                                barred = paths[first_path + candidate].down > 0
-                            if barred and rules.by_counter:
-                                inflight[first_counter + candidate] -= PENALTY_BYTES
-                            if not barred and not rules.by_counter and not all_or_none:
+                                barred = paths[at(first_path + candidate)].down > 0
+                            if barred and by_counter:
+                                inflight[at(first_counter + candidate)] -= PENALTY_BYTES
+                            if not barred and not by_counter and not all_or_none:
                                 if nth == 0:
                                     chosen = int64(candidate)
                                 nth -= 1
                     if granularity != ASKED or chosen != slot:
-                        flows[flow].slot = chosen
-                        flows[flow].flowlet = scalars[NEXT_FLOWLET]
+                        flows[at(flow)].slot = chosen
+                        flows[at(flow)].flowlet = scalars[NEXT_FLOWLET]
                         scalars[NEXT_FLOWLET] += 1
                         slot = chosen
-                    flows[flow].routing = scalars[ROUTING]
-                flows[flow].last_ns = now_ns
-                flows[flow].sent_bytes += int64(ip_bytes[subject])
+                    flows[at(flow)].routing = scalars[ROUTING]
+                flows[at(flow)].last_ns = now_ns
+                flows[at(flow)].sent_bytes += int64(ip_bytes[at(subject)])
                 path = first_path + slot
                 hop = 0
-                frame_bytes = int64(ip_bytes[subject]) + ETHERNET_HEADER_BYTES
-                if rules.steered:
-                    frame_bytes += paths[path].srv6_bytes
+                frame_bytes = int64(ip_bytes[at(subject)]) + ETHERNET_HEADER_BYTES
+                if steered:
+                    frame_bytes += paths[at(path)].srv6_bytes
                 frame_bytes = max(frame_bytes, minimum_bytes)
-                fate_path[subject] = path
-                fate_flowlet[subject] = flows[flow].flowlet
-                fate_hop[subject] = 0
-                queue_ns[subject] = 0
-                fates.congestion[subject] = 0
+                fate_path[at(subject)] = path
+                fate_flowlet[at(subject)] = flows[at(flow)].flowlet
+                fate_hop[at(subject)] = 0
+                queue_ns[at(subject)] = 0
+                fates.congestion[at(subject)] = 0
                 if ack == UNCOUNTED:
-                    fate_state[subject] = RELEASED
+                    fate_state[at(subject)] = RELEASED
                 else:
-                    fate_state[subject] = 0
-                    inflight[first_counter + slot] += frame_bytes
-                if rules.tracks:
-                    flows[flow].pending += 1
-                last_hop = int64(paths[path].hops) + (1 if rules.host_links else -1)
+                    fate_state[at(subject)] = 0
+                    inflight[at(first_counter + slot)] += frame_bytes
+                if tracks:
+                    flows[at(flow)].pending += 1
+                last_hop = int64(paths[at(path)].hops) + (1 if rules.host_links else -1)
             else:
                 scalars[NEXT_PACKET] = packet
                 scalars[CLOCK_NS] = clock_ns
@@ -520,53 +523,53 @@ def specialise(policy: Policy, detector: Detector) -> Run:
             arrives_ns = now_ns
             if hop <= last_hop:
                 if not rules.host_links:
-                    link = int64(hops[paths[path].first_hop + hop])
+                    link = int64(hops[at(paths[at(path)].first_hop + hop)])
                 elif hop == 0:
-                    link = int64(flows[flow].uplink)
+                    link = int64(flows[at(flow)].uplink)
                 elif hop == last_hop:
-                    link = int64(flows[flow].downlink)
+                    link = int64(flows[at(flow)].downlink)
                 else:
-                    link = int64(hops[paths[path].first_hop + hop - 1])
-                rate = links[link].rate_bps
+                    link = int64(hops[at(paths[at(path)].first_hop + hop - 1)])
+                rate = links[at(link)].rate_bps
                 backlog = int64(0)
                 fits = rate > 0
-                if links[link].bounded:
-                    backlog = links[link].backlog_bytes
-                    node = int64(queues[link].head)
-                    while node != END and nodes[node].time_ns <= now_ns:
-                        backlog -= nodes[node].bytes
-                        following = int64(nodes[node].next)
-                        nodes[node].next = scalars[FREE_NODE]
+                if links[at(link)].bounded:
+                    backlog = links[at(link)].backlog_bytes
+                    node = int64(queues[at(link)].head)
+                    while node != END and nodes[at(node)].time_ns <= now_ns:
+                        backlog -= nodes[at(node)].bytes
+                        following = int64(nodes[at(node)].next)
+                        nodes[at(node)].next = scalars[FREE_NODE]
                         scalars[FREE_NODE] = node
                         node = following
-                    queues[link].head = node
-                    links[link].backlog_bytes = backlog
-                    fits = fits and backlog + frame_bytes <= links[link].buffer_bytes
+                    queues[at(link)].head = node
+                    links[at(link)].backlog_bytes = backlog
+                    fits = fits and backlog + frame_bytes <= links[at(link)].buffer_bytes
                 if not fits:
-                    fate_state[subject] |= DROPPED
-                    receive_ns[subject] = -1
-                    if rules.tracks:
-                        flows[flow].pending -= 1
+                    fate_state[at(subject)] |= DROPPED
+                    receive_ns[at(subject)] = -1
+                    if tracks:
+                        flows[at(flow)].pending -= 1
                     if ack == LAZY or ack == ORDERED:
                         scalars[EXPIRY] = subject if scalars[LOST] == 0 else min(scalars[EXPIRY], subject)
                         scalars[LOST] += 1
                     continue
-                if links[link].bounded:
-                    if backlog >= links[link].ecn_bytes:
-                        fate_state[subject] |= MARKED
-                        links[link].marked += 1
-                    links[link].backlog_bytes = backlog + frame_bytes
-                free_ns = links[link].free_ns
-                rest = links[link].free_rest
+                if links[at(link)].bounded:
+                    if backlog >= links[at(link)].ecn_bytes:
+                        fate_state[at(subject)] |= MARKED
+                        links[at(link)].marked += 1
+                    links[at(link)].backlog_bytes = backlog + frame_bytes
+                free_ns = links[at(link)].free_ns
+                rest = links[at(link)].free_rest
                 if now_ns > free_ns:
                     free_ns = now_ns
                     rest = int64(0)
                 else:
-                    queue_ns[subject] += free_ns + (rest > 0) - now_ns
+                    queue_ns[at(subject)] += free_ns + (rest > 0) - now_ns
                 # The fraction of a nanosecond is carried as `rest` / rate, so that a busy link keeps its exact rate.
-                size = frame_bytes + links[link].overhead_bytes
+                size = frame_bytes + links[at(link)].overhead_bytes
                 bits = size * NANOSECOND_BITS + rest
-                whole = int64(np.float64(bits) * links[link].per_bit)
+                whole = int64(np.float64(bits) * links[at(link)].per_bit)
                 rest = bits - whole * rate
                 if rest < 0:
                     whole -= 1
@@ -574,39 +577,39 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 elif rest >= rate:
                     whole += 1
                     rest -= rate
-                links[link].free_ns = free_ns + whole
-                links[link].free_rest = rest
-                links[link].carried_bytes += size
+                links[at(link)].free_ns = free_ns + whole
+                links[at(link)].free_rest = rest
+                links[at(link)].carried_bytes += size
                 departs_ns = free_ns + whole + (rest > 0)
-                if links[link].bounded:
+                if links[at(link)].bounded:
                     _push(nodes, queues, scalars, link, departs_ns, 0, frame_bytes)
-                if rules.measures:
+                if measures:
                     level = _congestion(links, link, now_ns, size)
-                    fates.congestion[subject] = max(int64(fates.congestion[subject]), level)
+                    fates.congestion[at(subject)] = max(int64(fates.congestion[at(subject)]), level)
 
                 # It goes on to another link, or is received.
-                arrives_ns = departs_ns + links[link].delay_ns
+                arrives_ns = departs_ns + links[at(link)].delay_ns
                 if hop < last_hop or rules.defers:
                     queue = link_count + link
-                    if queues[queue].head == END:
+                    if queues[at(queue)].head == END:
                         heap_place(heap, scalars[HEAP_SIZE], arrives_ns, link)
                         scalars[HEAP_SIZE] += 1
                     _push(nodes, queues, scalars, queue, arrives_ns, subject, frame_bytes)
                     continue
-            receive_ns[subject] = arrives_ns
-            fate_state[subject] |= RECEIVED
-            if rules.tracks:
-                flows[flow].pending -= 1
-                flows[flow].clear_ns = max(flows[flow].clear_ns, arrives_ns)
+            receive_ns[at(subject)] = arrives_ns
+            fate_state[at(subject)] |= RECEIVED
+            if tracks:
+                flows[at(flow)].pending -= 1
+                flows[at(flow)].clear_ns = max(flows[at(flow)].clear_ns, arrives_ns)
             if ack == LAZY or ack == ORDERED:
-                acked_ns = arrives_ns + paths[path].ack_delay_ns + flows[flow].ack_delay_ns
-                entry = paths[path].ack_queue + flows[flow].ack_queue
+                acked_ns = arrives_ns + paths[at(path)].ack_delay_ns + flows[at(flow)].ack_delay_ns
+                entry = paths[at(path)].ack_queue + flows[at(flow)].ack_queue
                 if ack == LAZY:
-                    fate_state[subject] |= RELEASED  # the node knows all that is needed
-                    counter = flows[flow].first_counter + path - flows[flow].first_path
+                    fate_state[at(subject)] |= RELEASED  # the node knows all that is needed
+                    counter = flows[at(flow)].first_counter + path - flows[at(flow)].first_path
                     _push(nodes, queues, scalars, first_ack + entry, acked_ns, counter, frame_bytes)
                 else:
-                    if queues[first_ack + entry].head == END:
+                    if queues[at(first_ack + entry)].head == END:
                         heap_place(heap, scalars[HEAP_SIZE], acked_ns, link_count + entry)
                         scalars[HEAP_SIZE] += 1
                     _push(nodes, queues, scalars, first_ack + entry, acked_ns, subject, frame_bytes)

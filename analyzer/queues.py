@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.jit import kernel
+from traces.jit import at, kernel
 
 NODE: Final = np.dtype(
     [("time_ns", np.int64), ("index", np.int64), ("bytes", np.int32), ("next", np.int32)], align=True
@@ -52,38 +52,38 @@ def empty_queues(count: int) -> NDArray[np.void]:
 @kernel
 def heap_place(heap: NDArray[np.void], size: int, time_ns: int, link: int) -> None:
     """Add an entry to a heap of `size` entries that has room; order: time, then link."""
-    at = size
-    while at > 0:
-        parent = (at - 1) >> 1
-        other_ns = heap[parent].time_ns
-        if other_ns < time_ns or (other_ns == time_ns and heap[parent].link < link):
+    place = size
+    while place > 0:
+        parent = (place - 1) >> 1
+        other_ns = heap[at(parent)].time_ns
+        if other_ns < time_ns or (other_ns == time_ns and heap[at(parent)].link < link):
             break
-        heap[at].time_ns = other_ns
-        heap[at].link = heap[parent].link
-        at = parent
-    heap[at].time_ns = time_ns
-    heap[at].link = link
+        heap[at(place)].time_ns = other_ns
+        heap[at(place)].link = heap[at(parent)].link
+        place = parent
+    heap[at(place)].time_ns = time_ns
+    heap[at(place)].link = link
 
 
 @kernel
 def heap_replace_top(heap: NDArray[np.void], size: int, time_ns: int, link: int) -> None:
     """Replace the first of `size` entries."""
-    at = 0
+    place = 0
     while True:
-        child = 2 * at + 1
+        child = 2 * place + 1
         if child >= size:
             break
         right = child + 1
         if right < size and (
-            heap[right].time_ns < heap[child].time_ns
-            or (heap[right].time_ns == heap[child].time_ns and heap[right].link < heap[child].link)
+            heap[at(right)].time_ns < heap[at(child)].time_ns
+            or (heap[at(right)].time_ns == heap[at(child)].time_ns and heap[at(right)].link < heap[at(child)].link)
         ):
             child = right
-        child_ns = heap[child].time_ns
-        if time_ns < child_ns or (time_ns == child_ns and link < heap[child].link):
+        child_ns = heap[at(child)].time_ns
+        if time_ns < child_ns or (time_ns == child_ns and link < heap[at(child)].link):
             break
-        heap[at].time_ns = child_ns
-        heap[at].link = heap[child].link
-        at = child
-    heap[at].time_ns = time_ns
-    heap[at].link = link
+        heap[at(place)].time_ns = child_ns
+        heap[at(place)].link = heap[at(child)].link
+        place = child
+    heap[at(place)].time_ns = time_ns
+    heap[at(place)].link = link
