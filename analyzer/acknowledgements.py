@@ -5,14 +5,23 @@ The rules are those of docs/model.md, In-flight bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analyzer.events import Packets, Releases
+from analyzer.scenario import Scenario
+from analyzer.state import Packets, Releases
+from analyzer.traffic import TRAFFIC_COLUMNS, Traffic
 from traces.errors import InputError
 from traces.jit import int64, kernel
+
+RELEASE_COLUMNS: Final = [*TRAFFIC_COLUMNS, "tcp_seq", "tcp_ack", "payload_bytes"]
+
+Schedule = Callable[[Packets], Releases]
 
 _ACK: Final = 0x10
 _NONE: Final = -1
@@ -44,6 +53,35 @@ class _Outstanding(NamedTuple):
     following: NDArray[np.int64]
     head: NDArray[np.int64]
     tail: NDArray[np.int64]
+
+
+def schedule(packets: pa.Table, flows: pa.Table, traffic: Traffic, scenario: Scenario) -> Schedule | None:
+    """How the releases of the traffic follow from when it is sent; None if acknowledgements are modelled.
+
+    `packets` are those of the trace: RELEASE_COLUMNS of PACKETS if acknowledgements are recorded.
+    """
+    steering = scenario.steering
+    if steering.ack == "modelled":
+        return None
+    if steering.ack == "timeout":
+        return lambda sent: timeouts(sent, steering.loss_timeout)
+    segments = segments_of(packets, traffic.row)
+    reverse_flow = flows.column("reverse_flow_id").cast(pa.int64()).fill_null(_NONE).to_numpy()
+    return lambda sent: recorded(sent, segments, reverse_flow, steering.loss_timeout)
+
+
+def segments_of(packets: pa.Table, rows: NDArray[np.int64]) -> Segments:
+    """What TCP says in these rows of PACKETS."""
+    of = packets.select(["tcp_seq", "tcp_ack", "tcp_flags", "payload_bytes"]).take(rows)
+
+    def column(name: str) -> NDArray[np.uint32]:
+        values: NDArray[np.uint32] = of.column(name).fill_null(0).to_numpy().astype(np.uint32)
+        return values
+
+    acknowledges = pc.is_valid(of.column("tcp_ack")).to_numpy()
+    flags = np.where(acknowledges, column("tcp_flags"), 0).astype(np.uint8)
+    known = pc.is_valid(of.column("tcp_seq")).to_numpy()
+    return Segments(column("tcp_seq"), column("tcp_ack"), flags, column("payload_bytes"), known)
 
 
 def timeouts(packets: Packets, loss_timeout_ns: int) -> Releases:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.events import (
+from analyzer.network import Change
+from analyzer.queues import END, heap_place
+from analyzer.state import (
     CLOCK_NS,
     DROPPED,
     EXPIRY,
@@ -23,8 +25,6 @@ from analyzer.events import (
     Rules,
     State,
 )
-from analyzer.network import Change
-from analyzer.queues import END, heap_place
 from traces.jit import int64, kernel
 
 

@@ -9,20 +9,19 @@ import numpy as np
 
 from analyzer.compare import answer, compare
 from analyzer.scenario import Scenario
-from analyzer.traffic import Traffic, srv6_overhead
+from analyzer.traffic import Extent, Traffic, srv6_overhead
 from traces.quality import for_timeouts
 from traces.trace import Trace, trace_name
 from traces.version import VERSION
 
 
 def forecast_document(
-    trace: Trace, scenario: Scenario, traffic: Traffic, summary: Sequence[dict[str, Any]]
+    trace: Trace, scenario: Scenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The content of forecast.json; `summary` are the rows of SUMMARY."""
+    """The content of forecast.json; `summary` are the rows of SUMMARY, `extent` what the trace sends."""
     baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
     baseline = baseline_row["policy"]
     comparisons = compare(summary, baseline)
-    send_ns = traffic.packets.send_ns
     findings = for_timeouts(trace.info, scenario.fixed_timeouts_ns)
     return {
         "segcast": VERSION,
@@ -37,17 +36,17 @@ def forecast_document(
             "name": trace_name(trace),
             "folder": str(trace.folder.resolve()),
             "layer": trace.layer,
-            "packets": len(send_ns),
-            "flows": len(np.unique(traffic.packets.flow)),
+            "packets": extent.packets,
+            "flows": extent.flows,
             "hosts": len(traffic.hosts),
-            "duration_ns": int(send_ns[-1] - send_ns[0]),
+            "duration_ns": extent.last_ns - extent.first_ns,
             "findings": [*findings, *_size_findings(traffic, scenario)],
             "sources": [
                 {"path": str(source.path), "bytes": source.bytes, "sha256": source.sha256} for source in trace.sources
             ],
         },
         "excluded": traffic.excluded,
-        "network": _network_document(traffic, scenario.network.kind),
+        "network": _network_document(traffic, scenario.network.kind, extent.first_ns),
     }
 
 
@@ -60,14 +59,14 @@ def _size_findings(traffic: Traffic, scenario: Scenario) -> list[dict[str, Any]]
         {
             "code": "mtu_unchecked",
             "severity": "info",
-            "count": int((traffic.packets.ip_bytes == largest).sum()),
-            "detail": f"packets of up to {largest} bytes become up to {steered} bytes with SRv6",
+            "count": len(np.unique(traffic.packets.flow[traffic.packets.ip_bytes == largest])),
+            "detail": f"flows have packets of {largest} bytes that become up to {steered} bytes with SRv6",
             "effect": f"links must carry an MTU of {steered} bytes; network.mtu has that checked",
         }
     ]
 
 
-def _network_document(traffic: Traffic, kind: str) -> dict[str, Any]:
+def _network_document(traffic: Traffic, kind: str, first_ns: int) -> dict[str, Any]:
     network = traffic.network
     slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
     links = network.links
@@ -79,7 +78,7 @@ def _network_document(traffic: Traffic, kind: str) -> dict[str, Any]:
         "links": [{name: getattr(link, name) for name in link.__dataclass_fields__} for link in links],
         "changes": [
             {
-                "at_ns": change.time_ns - int(traffic.packets.send_ns[0]),
+                "at_ns": change.time_ns - first_ns,
                 "link": links[change.link].name,
                 "rate_bps": change.rate_bps,
             }

@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer import changes, events
+from analyzer import changes
 from analyzer.detectors.registry import Detector, find_detector
-from analyzer.events import Fates, Packets, Releases, Rules, State
+from analyzer.events import Run, specialise
 from analyzer.network import Network
 from analyzer.policies.registry import Policy, Setting
 from analyzer.queues import ENTRY, empty_pool, empty_queues, grown_pool
+from analyzer.state import (
+    ASKED,
+    BAD_SLOT,
+    CLOCK_NS,
+    COUNTER,
+    DONE,
+    FLOW,
+    FREE_NODE,
+    LAZY,
+    LINK,
+    NANOSECOND_BITS,
+    NEVER_NS,
+    ORDERED,
+    PATH,
+    PER_FLOW,
+    PER_FLOWLET,
+    PER_PACKET,
+    SCALARS,
+    SCHEDULED,
+    SUSPECTS,
+    UNBOUNDED_BYTES,
+    UNCOUNTED,
+    Fates,
+    Packets,
+    Releases,
+    Rules,
+    State,
+)
 from traces.errors import InputError
 
 MAX_IP_BYTES = 1 << 24
@@ -26,18 +55,18 @@ _ALWAYS_NS = np.iinfo(np.int64).min
 Ack = Literal["modelled", "recorded", "timeout"]
 Scope = Literal["pair", "host", "fabric"]
 _GRANULARITIES: Final = {
-    "flow": events.PER_FLOW,
-    "flowlet": events.PER_FLOWLET,
-    "packet": events.PER_PACKET,
-    "asked": events.ASKED,
+    "flow": PER_FLOW,
+    "flowlet": PER_FLOWLET,
+    "packet": PER_PACKET,
+    "asked": ASKED,
 }
 
 
 class FlowPlan(NamedTuple):
     """Where each flow enters: `keys` uint64[flows], `host` int64[flows] (its steering host), `group` int64[flows].
 
-    `words` uint64[flows, 5] is its five-tuple, `attachment` int64[flows] where it enters (None: its group); `uplink` and
-    `downlink` int64[flows] are the links of its ends, in networks with host links.
+    `words` uint64[flows, 5] is its five-tuple, `attachment` int64[flows] where it enters (None: its group); `uplink`
+    and `downlink` int64[flows] are the links of its ends, in networks with host links.
     """
 
     keys: NDArray[np.uint64]
@@ -61,8 +90,8 @@ class Steering:
 
 
 @functools.cache
-def _loop(policy: Policy, detector: Detector) -> events.Run:
-    return events.specialise(policy, detector)
+def _loop(policy: Policy, detector: Detector) -> Run:
+    return specialise(policy, detector)
 
 
 class Cell:
@@ -85,7 +114,8 @@ class Cell:
         detector: Detector | None = None,
         detector_parameters: Any = None,
     ) -> None:
-        if policy.granularity == "flowlet" and detector is None and (timeout_ns is None or timeout_ns < 0):
+        needs_timeout = policy.timed or (policy.granularity == "flowlet" and detector is None)
+        if needs_timeout and (timeout_ns is None or timeout_ns < 0):
             raise InputError(f"policy {policy.name!r} needs a flowlet timeout of at least 0 ns")
         detector = detector or find_detector("fixed")
         if steering.ack != "modelled" and (policy.learns or detector.learns or steering.suspect_after):
@@ -99,7 +129,7 @@ class Cell:
         self._run = _loop(policy, detector)
         self.rules = _rules(network, policy, detector, steering)
         self.state, setting = _initial_state(network, flows, steering, self.rules)
-        chosen = {"seed": seed, "timeout_ns": -1 if timeout_ns is None else timeout_ns}
+        chosen: dict[str, Any] = {"seed": seed, "timeout_ns": -1 if timeout_ns is None else timeout_ns}
         self.policy_state = policy.make_state(
             Setting(**setting, **chosen, parameters=parameters or policy.parameters())
         )
@@ -107,6 +137,32 @@ class Cell:
             Setting(**setting, **chosen, parameters=detector_parameters or detector.parameters())
         )
         self._steps = changes.steps(network.changes, network.detection_ns)
+        self._flows = flows
+        chosen_parameters = (parameters or policy.parameters(), detector_parameters or detector.parameters())
+        self._made_of = (
+            network,
+            steering,
+            (policy.name, policy.digest, detector.name, detector.digest),
+            chosen,
+            chosen_parameters,
+        )
+
+    @property
+    def identity(self) -> str:
+        """What the cell is made of: a text that two cells share if and only if they compute the same."""
+        digest = hashlib.sha256()
+        for values in self._flows:
+            digest.update(b"-" if values is None else np.ascontiguousarray(values).tobytes())
+        return f"{self._made_of!r} {digest.hexdigest()}"
+
+    @property
+    def steps_left(self) -> int:
+        """How many changes of links and of what routing knows are still to come; may be set to fewer."""
+        return len(self._steps)
+
+    @steps_left.setter
+    def steps_left(self, count: int) -> None:
+        self._steps = self._steps[len(self._steps) - count :]
 
     @property
     def loss_timeout_ns(self) -> int:
@@ -116,7 +172,7 @@ class Cell:
     @property
     def schedules_releases(self) -> bool:
         """Whether `Releases` must be given with the packets."""
-        return bool(self.rules.ack == events.SCHEDULED)
+        return bool(self.rules.ack == SCHEDULED)
 
     def check(self, packets: Packets) -> None:
         """Raise InputError if the packets cannot be sent through this network; see `check_packets`."""
@@ -128,7 +184,7 @@ class Cell:
 
     def drain(self, packets: Packets, fates: Fates, releases: Releases | None = None) -> None:
         """Send what is left and let everything in the network arrive."""
-        self._advance(packets, fates, releases, len(packets.send_ns), events.NEVER_NS)
+        self._advance(packets, fates, releases, len(packets.send_ns), NEVER_NS)
 
     def _advance(self, packets: Packets, fates: Fates, releases: Releases | None, stop: int, until_ns: int) -> None:
         releases = no_releases() if releases is None else releases
@@ -153,12 +209,12 @@ class Cell:
                 stop,
                 until_ns,
             )
-            if status == events.DONE:
+            if status == DONE:
                 return
-            if status == events.BAD_SLOT:
+            if status == BAD_SLOT:
                 raise InputError(f"policy {self._policy.name!r} chose a slot that its flow's group does not have")
-            nodes, free = grown_pool(self.state.nodes, int(self.state.scalars[events.FREE_NODE]))
-            self.state.scalars[events.FREE_NODE] = free
+            nodes, free = grown_pool(self.state.nodes, int(self.state.scalars[FREE_NODE]))
+            self.state.scalars[FREE_NODE] = free
             self.state = self.state._replace(nodes=nodes)
 
 
@@ -195,7 +251,7 @@ def check_packets(network: Network, packets: Packets, loss_timeout_ns: int) -> N
     hops = max(len(path.links) for path in network.paths) + 2 * network.host_links
     rates = [link.rate_bps for link in network.links] + [change.rate_bps for change in network.changes]
     slowest_bps = min(rate for rate in rates if rate)
-    busy_ns = hops * (total_bytes * events.NANOSECOND_BITS // slowest_bps + count)
+    busy_ns = hops * (total_bytes * NANOSECOND_BITS // slowest_bps + count)
     delay_ns = 2 * hops * max(link.delay_ns for link in network.links)
     if max(abs(first_ns), abs(last_ns)) + busy_ns + delay_ns + loss_timeout_ns > _LATEST_NS:
         raise InputError(
@@ -218,23 +274,19 @@ def simulate(cell: Cell, packets: Packets, batch_packets: int = 1 << 20, release
 def _rules(network: Network, policy: Policy, detector: Detector, steering: Steering) -> Rules:
     learns = policy.learns or detector.learns
     suspects = policy.steered and steering.suspect_after > 0
-    ack = events.UNCOUNTED
+    ack = UNCOUNTED
     if steering.ack != "modelled" and policy.counts_inflight:
-        ack = events.SCHEDULED
+        ack = SCHEDULED
     elif learns or suspects or (policy.counts_inflight and (network.host_links or steering.scope == "host")):
-        ack = events.ORDERED
+        ack = ORDERED
     elif policy.counts_inflight:
-        ack = events.ORDERED if network.changes else events.LAZY
+        ack = ORDERED if network.changes else LAZY
     return Rules(
         granularity=_GRANULARITIES[policy.granularity],
         ack=ack,
         minimum_frame_bytes=network.minimum_frame_bytes,
         loss_timeout_ns=steering.loss_timeout_ns,
-        steered=policy.steered,
-        by_counter=policy.by == "counter",
-        learns=learns,
         tracks=detector.tracks,
-        measures=policy.measures,
         host_links=network.host_links,
         defers=bool(network.changes),
         suspect_after=steering.suspect_after if suspects else 0,
@@ -244,17 +296,17 @@ def _rules(network: Network, policy: Policy, detector: Detector, steering: Steer
 
 def _initial_state(network: Network, flows: FlowPlan, steering: Steering, rules: Rules) -> tuple[State, dict[str, Any]]:
     """The state of a cell in which nothing has happened, and what policies and detectors are told of it."""
-    links = np.zeros(len(network.links), events.LINK)
+    links = np.zeros(len(network.links), LINK)
     for row, link in zip(links, network.links, strict=True):
         row["rate_bps"] = link.rate_bps
         row["per_bit"] = 1.0 / link.rate_bps
         row["delay_ns"] = link.delay_ns
-        row["buffer_bytes"] = events.UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
-        row["ecn_bytes"] = events.UNBOUNDED_BYTES if link.ecn_bytes is None else link.ecn_bytes
+        row["buffer_bytes"] = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
+        row["ecn_bytes"] = UNBOUNDED_BYTES if link.ecn_bytes is None else link.ecn_bytes
         row["overhead_bytes"] = link.overhead_bytes
         row["free_ns"] = np.iinfo(np.int64).min
         row["bounded"] = link.buffer_bytes is not None or link.ecn_bytes is not None
-    paths = np.zeros(len(network.paths), events.PATH)
+    paths = np.zeros(len(network.paths), PATH)
     hops: list[int] = []
     for row, path in zip(paths, network.paths, strict=True):
         row["first_hop"] = len(hops)
@@ -271,22 +323,22 @@ def _initial_state(network: Network, flows: FlowPlan, steering: Steering, rules:
         hops=np.array(hops or [0], np.int32),
         flows=rows,
         inflight=np.zeros(counters, np.int64),
-        counters=np.zeros(counters, events.COUNTER),
+        counters=np.zeros(counters, COUNTER),
         nodes=empty_pool(_FIRST_POOL),
         queues=empty_queues(2 * len(links) + ack_queues),
-        heap=np.zeros(len(links) + (ack_queues if rules.ack == events.ORDERED else 0) + 1, ENTRY),
-        scalars=np.zeros(events.SCALARS, np.int64),
+        heap=np.zeros(len(links) + (ack_queues if rules.ack == ORDERED else 0) + 1, ENTRY),
+        scalars=np.zeros(SCALARS, np.int64),
         routes_down=np.zeros(len(links), np.bool_),
     )
     state.counters["suspect_until_ns"] = _ALWAYS_NS
-    state.scalars[events.CLOCK_NS] = _ALWAYS_NS
-    state.scalars[events.SUSPECTS] = _ALWAYS_NS
+    state.scalars[CLOCK_NS] = _ALWAYS_NS
+    state.scalars[SUSPECTS] = _ALWAYS_NS
     return state, _setting(network, flows, state)
 
 
 def _flow_rows(slots: list[range], flows: FlowPlan, scope: Scope) -> tuple[NDArray[np.void], int]:
     """FLOW rows and the number of in-flight counters: one per slot, and what shares them by the scope."""
-    rows = np.zeros(len(flows.keys), events.FLOW)
+    rows = np.zeros(len(flows.keys), FLOW)
     if len(rows) == 0:
         return rows, 0
     if int(flows.group.max()) >= len(slots) or int(flows.group.min()) < 0:

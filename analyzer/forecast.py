@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import call
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,24 +17,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyzer import metrics
+from analyzer import cell_rows, path_load
+from analyzer.acknowledgements import RELEASE_COLUMNS, Schedule, schedule
 from analyzer.cells import CellPlan, plan_cells
 from analyzer.document import forecast_document
 from analyzer.engine import Cell, simulate
-from analyzer.events import DROPPED, MARKED, RECEIVED, Fates, Packets
-from analyzer.flowlets import profile, split_flowlets
+from analyzer.flowlets import StreamedProfile, profile, split_flowlets
+from analyzer.metrics import Accumulator, FlowFates, watched_hosts
 from analyzer.parallel import in_order
-from analyzer.releases import RELEASE_COLUMNS, Acknowledgements
 from analyzer.scenario import Scenario
 from analyzer.schema import (
     DISTRIBUTIONS,
     FLOW_FATES,
-    PACKET_FATES,
+    HOSTS,
+    LINKS,
     PROFILE,
     SERIES,
     SIZES,
     SUMMARY,
 )
+from analyzer.streaming import PACKETS_WRITTEN, Running, StreamedTraffic, packet_table, survey
 from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, at_load, prepare
 from traces.folders import new_folder
 from traces.schema import Table
@@ -41,10 +46,12 @@ PROFILE_TIMEOUTS_NS: Final = tuple(
     step * 10**power for power in range(4, 9) for step in (1, 2, 5) if (step, power) <= (5, 8)
 )
 
-# Rows of SERIES of a cell: bins of time, times paths.
-_MOST_BINS: Final = 400
-_FEWEST_BINS: Final = 8
-_MOST_SERIES: Final = 400_000
+# Memory: a packet in the traffic and while it is made, its time at a load, its fate in a cell; a cell, and its flow.
+_TRAFFIC_BYTES: Final = 90
+_LOAD_BYTES: Final = 8
+_FATE_BYTES: Final = 25
+_CELL_BYTES: Final = 1 << 26
+_FLOW_BYTES: Final = 400
 
 Progress = Callable[[int, int], None]
 
@@ -56,26 +63,32 @@ def forecast(
     progress: Progress | None = None,
     *,
     threads: int | None = None,
+    stream: bool | None = None,
     finish: Callable[[Path], object] | None = None,
 ) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
-    The result does not depend on `threads` (all cores unless given). `finish` is called with the complete folder before
-    it gets its name, so that what it adds is there from the start. `progress` is called several times a second with the
-    cells done and all cells; what it raises ends the forecast.
+    The result does not depend on `threads` (all cores unless given), nor on `stream`: whether the trace is read batch
+    by batch, once for each group of cells that advance together, or held in memory (by its size, unless given).
+    `finish` is called with the complete folder before it gets its name, so that what it adds is there from the start.
+    `progress` is called several times a second with the cells done and all cells; what it raises ends the forecast.
     Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
     scenario.fabric()  # refused before the trace is read, if it cannot be built
     inputs = [trace.folder, *(source.path for source in trace.sources)]
     with new_folder(out, marker="forecast.json", inputs=inputs) as folder:
-        columns = RELEASE_COLUMNS if scenario.steering.ack == "recorded" else TRAFFIC_COLUMNS
-        packets = trace.packet_table(columns)
-        traffic = prepare(packets, trace.flow_table(), scenario)
-        runner = CellRunner(traffic, scenario, folder, Acknowledgements(packets, trace.flow_table(), traffic, scenario))
+        cores = threads or len(os.sched_getaffinity(0))
+        streamed = None
+        if stream if stream is not None else _larger_than_memory(trace, scenario, min(len(cells), cores)):
+            streamed = survey(trace, scenario)
+            runner = CellRunner(streamed.outline, scenario, folder, flow_bytes=streamed.flow_bytes)
+            extent = streamed.extent
+        else:
+            runner = _in_memory(trace, scenario, folder)
+            extent = runner.traffic.extent
         results: list[CellRows] = []
         series: list[pa.Table] = []
-        cores = threads or len(os.sched_getaffinity(0))
 
         def tick() -> None:
             if progress is not None:
@@ -83,60 +96,139 @@ def forecast(
 
         flows = folder / f"{FLOW_FATES.name}.parquet"
         with pq.ParquetWriter(flows, FLOW_FATES.arrow_schema(), compression="zstd") as writer:
-            for result, flow_table, series_table in in_order(runner.run, cells, cores, tick):
+            done = (
+                in_order(runner.run, cells, cores, tick)
+                if streamed is None
+                else runner.run_together(cells, streamed, cores, tick)
+            )
+            for result, flow_table, series_table in done:
                 results.append(result)
                 series.append(series_table)
                 writer.write_table(flow_table)
-        profiles = list(in_order(runner.profile, runner.profile_timeouts(), cores, tick))
+        if streamed is None:
+            profiles = list(in_order(runner.profile, runner.profile_timeouts(), cores, tick))
+        else:
+            profiles = [runner.profile_together(streamed)]
         _write(folder, PROFILE, pa.concat_tables(profiles))
         summary = [result.summary for result in results]
         _write_rows(folder, SUMMARY, summary)
         _write(folder, SERIES, pa.concat_tables(series))
         _write_rows(folder, SIZES, [row for result in results for row in result.sizes])
         _write_rows(folder, DISTRIBUTIONS, [row for result in results for row in result.distributions])
+        _write_rows(folder, LINKS, [row for result in results for row in result.links])
+        _write_rows(folder, HOSTS, [row for result in results for row in result.hosts])
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
-        document = forecast_document(trace, scenario, traffic, summary)
+        document = forecast_document(trace, scenario, runner.traffic, extent, summary)
         (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         if finish is not None:
             finish(folder)
     return document
 
 
+def _larger_than_memory(trace: Trace, scenario: Scenario, cells: int) -> bool:
+    """Whether a trace, with so many cells at a time, would take more than a quarter of this machine's memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    packet_bytes = _TRAFFIC_BYTES + len(scenario.loads) * _LOAD_BYTES + cells * _FATE_BYTES
+    return trace.packet_count * packet_bytes > memory // 4
+
+
+def _in_memory(trace: Trace, scenario: Scenario, folder: Path) -> CellRunner:
+    flows = trace.flow_table()
+    packets = trace.packet_table(RELEASE_COLUMNS if scenario.steering.ack == "recorded" else TRAFFIC_COLUMNS)
+    traffic = prepare(packets, flows, scenario)
+    return CellRunner(traffic, scenario, folder, releases=schedule(packets, flows, traffic, scenario))
+
+
 @dataclass(frozen=True, slots=True)
 class CellRows:
-    """Rows of one cell for SUMMARY, SIZES and DISTRIBUTIONS."""
+    """Rows of one cell for SUMMARY, SIZES, DISTRIBUTIONS, LINKS and HOSTS."""
 
     summary: dict[str, Any]
     sizes: list[dict[str, Any]]
     distributions: list[dict[str, Any]]
+    links: list[dict[str, Any]]
+    hosts: list[dict[str, Any]]
 
 
 class CellRunner:
     """Runs cells over shared traffic; safe to call from several threads."""
 
     def __init__(
-        self, traffic: Traffic, scenario: Scenario, folder: Path, acknowledgements: Acknowledgements | None = None
+        self,
+        traffic: Traffic,
+        scenario: Scenario,
+        folder: Path,
+        *,
+        releases: Schedule | None = None,
+        flow_bytes: NDArray[np.int64] | None = None,
     ) -> None:
+        """`releases` if acknowledgements are not modelled; `flow_bytes` int64[flows] if not all packets are there."""
+        self.traffic = traffic
         self._network = traffic.network
-        self._traffic = traffic
         self._scenario = scenario
         self._folder = folder
-        self._acknowledgements = acknowledgements
-        plan = traffic.plan
-        self._ends = None
-        if plan.uplink is not None and plan.downlink is not None:
-            self._ends = np.stack((plan.uplink, plan.downlink), axis=1)
-        self._packets = {load: at_load(traffic.packets, load) for load in scenario.loads}
-        self._flows = len(np.unique(traffic.packets.flow))
+        self._releases = releases
+        self._flows, self._first_ns = traffic.extent.flows, traffic.extent.first_ns
+        self._packets = {load: at_load(traffic.packets, load, self._first_ns) for load in scenario.loads}
+        self._hosts = watched_hosts(traffic.plan, traffic.flow_bytes if flow_bytes is None else flow_bytes)
 
     def run(self, plan: CellPlan) -> tuple[CellRows, pa.Table, pa.Table]:
         """Rows of one cell, and its tables FLOW_FATES and SERIES; writes its packets if they are kept."""
-        packets = self._packets[plan.load]
-        policy, timeout = plan.policy.policy, plan.timeout
-        cell = Cell(
+        packets, traffic = self._packets[plan.load], self.traffic
+        cell, counted = self._cell(plan), self._metrics(plan)
+        releases = None
+        if cell.schedules_releases and self._releases is not None:
+            releases = self._releases(packets)
+        fates = simulate(cell, packets, releases=releases)
+        counted.add(packets, fates)
+        if plan.keep_packets:
+            (self._folder / "packets").mkdir(exist_ok=True)
+            table = packet_table(packets, fates, traffic.file, traffic.frame_number)
+            pq.write_table(table, self._packets_file(plan), **PACKETS_WRITTEN)
+        return self._rows(plan, counted, cell)
+
+    def run_together(
+        self, plans: Sequence[CellPlan], traffic: StreamedTraffic, threads: int, tick: Callable[[], object]
+    ) -> Iterator[tuple[CellRows, pa.Table, pa.Table]]:
+        """As `run` for each of the cells, which advance batch by batch, as many together as memory allows."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+        together = max(threads, memory // (_CELL_BYTES + len(self.traffic.plan.keys) * _FLOW_BYTES))
+        (self._folder / "packets").mkdir(exist_ok=True)
+        for begin in range(0, len(plans), together):
+            group = []
+            for plan in plans[begin : begin + together]:
+                file = self._packets_file(plan) if plan.keep_packets else None
+                group.append((Running(self._cell(plan), self._metrics(plan), file), plan))
+            for piece in traffic.pieces():
+                pieces = {load: piece.at_load(load, self._first_ns) for load in self._scenario.loads}
+                feeds = [partial(running.feed, pieces[plan.load]) for running, plan in group]
+                for _ in in_order(call, feeds, threads, tick):
+                    pass
+            for _ in in_order(Running.drain, [running for running, _ in group], threads, tick):
+                pass
+            for running, plan in group:
+                yield self._rows(plan, running.metrics, running.window.cell)
+        with contextlib.suppress(OSError):
+            (self._folder / "packets").rmdir()  # unless something was kept
+
+    def _packets_file(self, plan: CellPlan) -> Path:
+        return self._folder / "packets" / f"{plan.name}.parquet"
+
+    def _metrics(self, plan: CellPlan) -> Accumulator:
+        return Accumulator(
             self._network,
-            policy,
-            self._traffic.plan,
+            self.traffic.plan,
+            steered=plan.policy.policy.steered,
+            interval_ns=self._scenario.interval,
+            hosts=self._hosts,
+        )
+
+    def _cell(self, plan: CellPlan) -> Cell:
+        timeout = plan.timeout
+        return Cell(
+            self._network,
+            plan.policy.policy,
+            self.traffic.plan,
             self._scenario.steering.steering(),
             timeout_ns=None if timeout is None else timeout.timeout_ns,
             seed=plan.seed,
@@ -144,85 +236,36 @@ class CellRunner:
             detector=None if timeout is None else timeout.detector,
             detector_parameters=None if timeout is None else timeout.built(),
         )
-        releases = None
-        if cell.schedules_releases and self._acknowledgements is not None:
-            releases = self._acknowledgements.releases(plan.load)
-        fates = simulate(cell, packets, releases=releases)
-        flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group, self._ends)
-        load = metrics.path_load(
-            self._network,
-            packets,
-            fates,
-            steered=policy.steered,
-            interval_ns=self._scenario.interval,
-            most_bins=max(_FEWEST_BINS, min(_MOST_BINS, _MOST_SERIES // len(self._network.paths))),
-        )
-        imbalance, jain = metrics.balance(load)
+
+    def _rows(self, plan: CellPlan, counted: Accumulator, cell: Cell) -> tuple[CellRows, pa.Table, pa.Table]:
+        flows = counted.finish()
         columns = plan.columns()
+        links = cell_rows.link_rows(counted, cell.state.links)
         summary = {
             **columns,
-            **metrics.packet_summary(packets, fates),
-            **metrics.flow_summary(flows, extents),
-            "imbalance": imbalance,
-            "jain": jain,
-            **self._utilisation(cell, packets, fates),
+            **cell_rows.packet_summary(counted),
+            **cell_rows.flow_summary(counted, flows),
+            **cell_rows.utilisation(links),
         }
-        if plan.keep_packets:
-            self._write_packets(plan, packets, fates)
-        delay_ns, queue_ns = metrics.received_values(packets, fates)
-        values = {
-            "delay_ns": delay_ns,
-            "queue_ns": queue_ns,
-            "fct_ns": flows.fct_ns[flows.fct_ns >= 0],
-            "slowdown": metrics.slowdowns(flows),
-        }
-        distributions = [
-            {**columns, "metric": metric, "quantile": quantile, "value": value}
-            for metric, of in values.items()
-            for quantile, value in metrics.distribution(of)
-        ]
-        sizes = [{**columns, **row} for row in metrics.size_rows(flows)]
-        series = self._series(plan, load)
-        return CellRows(summary, sizes, distributions), _flow_table(plan, flows), series
 
-    def _utilisation(self, cell: Cell, packets: Packets, fates: Fates) -> dict[str, float | None]:
-        span_ns = int(fates.receive_ns.max()) - int(packets.send_ns[0])
-        if span_ns <= 0:
-            return {"utilisation_mean": None, "utilisation_max": None}
-        # Over the rate that a link was built with, whatever happened to it.
-        rate_bps = np.array([link.rate_bps for link in self._network.links], np.float64)
-        share = cell.state.links["carried_bytes"] * 8e9 / (rate_bps * span_ns)
-        return {"utilisation_mean": float(share.mean()), "utilisation_max": float(share.max())}
+        def of_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [{**columns, **row} for row in rows]
 
-    def _write_packets(self, plan: CellPlan, packets: Packets, fates: Fates) -> None:
-        traffic = self._traffic
-        received = (fates.state & RECEIVED) > 0
-        columns = {
-            "file": traffic.file,
-            "frame_number": traffic.frame_number,
-            "flow_id": traffic.packets.flow,
-            "flowlet_id": fates.flowlet,
-            "path_id": fates.path,
-            "send_ns": packets.send_ns,
-            "receive_ns": pa.array(fates.receive_ns, mask=~received),
-            "queue_ns": fates.queue_ns,
-            "ecn_marked": (fates.state & MARKED) > 0,
-            "dropped": (fates.state & DROPPED) > 0,
-        }
-        (self._folder / "packets").mkdir(exist_ok=True)
-        pq.write_table(
-            pa.table(columns, schema=PACKET_FATES.arrow_schema()),
-            self._folder / "packets" / f"{plan.name}.parquet",
-            use_dictionary=False,
-            column_encoding={"send_ns": "DELTA_BINARY_PACKED", "frame_number": "DELTA_BINARY_PACKED"},
-            compression="zstd",
+        rows = CellRows(
+            summary,
+            of_cell(cell_rows.size_rows(flows)),
+            of_cell(cell_rows.distribution_rows(counted, flows)),
+            of_cell(links),
+            of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
         )
+        return rows, _flow_table(plan, flows), self._series(plan, counted.counts.load)
 
-    def _series(self, plan: CellPlan, load: metrics.PathLoad) -> pa.Table:
+    def _series(self, plan: CellPlan, over_time: path_load.Load) -> pa.Table:
         """Path load over time, for the first seed of each policy and timeout."""
         if not plan.keep_series:
             return SERIES.arrow_schema().empty_table()
-        bins, paths = load.bytes.shape
+        bins, paths = path_load.bins_used(over_time), len(self._network.paths)
+        bin_ns = path_load.bin_ns(over_time)
         group = np.array([path.group for path in self._network.paths], np.uint16)
         return _cell_table(
             plan,
@@ -231,10 +274,10 @@ class CellRunner:
             {
                 "group": np.tile(group, bins),
                 "path_id": np.tile(np.arange(paths, dtype=np.uint16), bins),
-                "start_ns": np.repeat(np.arange(bins) * load.bin_ns, paths),
-                "interval_ns": np.full(bins * paths, load.bin_ns),
-                "bytes": load.bytes.ravel(),
-                "dropped": load.dropped.ravel(),
+                "start_ns": np.repeat(np.arange(bins) * bin_ns, paths),
+                "interval_ns": np.full(bins * paths, bin_ns),
+                "bytes": over_time.bytes[:bins].ravel(),
+                "dropped": over_time.dropped[:bins].ravel(),
             },
         )
 
@@ -242,11 +285,18 @@ class CellRunner:
         """The timeouts of the flowlet profile: a ladder, and those of the scenario."""
         return sorted({*PROFILE_TIMEOUTS_NS, *self._scenario.fixed_timeouts_ns})
 
+    def profile_together(self, traffic: StreamedTraffic) -> pa.Table:
+        """All rows of PROFILE, in one pass."""
+        whole = StreamedProfile(len(self.traffic.plan.keys), self.profile_timeouts())
+        for piece in traffic.pieces():
+            whole.add(piece.packets.flow, piece.packets.send_ns, piece.packets.ip_bytes)
+        return whole.finish()
+
     def profile(self, timeout_ns: int) -> pa.Table:
         """The flowlets of the traffic at one timeout: a row of PROFILE."""
-        packets = self._traffic.packets
+        packets = self.traffic.packets
         closed = split_flowlets(
-            packets.flow, packets.send_ns, packets.ip_bytes, len(self._traffic.plan.keys), [timeout_ns]
+            packets.flow, packets.send_ns, packets.ip_bytes, len(self.traffic.plan.keys), [timeout_ns]
         )
         return profile(closed, [timeout_ns], self._flows)
 
@@ -259,7 +309,7 @@ def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any
     return pa.table(arrays, schema=schema)
 
 
-def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
+def _flow_table(plan: CellPlan, flows: FlowFates) -> pa.Table:
     sent = np.flatnonzero(flows.packets > 0)
 
     def of(values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -267,7 +317,7 @@ def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
 
     done = of(flows.fct_ns) >= 0
     slowdown = np.zeros(len(sent))
-    slowdown[done] = metrics.slowdowns(flows)
+    slowdown[done] = cell_rows.slowdowns(flows)
     return _cell_table(
         plan,
         FLOW_FATES,

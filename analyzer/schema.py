@@ -135,6 +135,39 @@ SERIES: Final = Table(
     ),
 )
 
+LINKS: Final = Table(
+    "links",
+    "a link of a cell's network",
+    (
+        *_CELL,
+        Column("link", pa.uint32(), "link, an index into the network's links"),
+        Column("name", pa.string(), "its name"),
+        Column("carried_bytes", pa.uint64(), "bytes carried, overhead included"),
+        Column(
+            "utilisation",
+            pa.float64(),
+            "their share of what the rate it was built with could have carried; null if nothing was received",
+            True,
+        ),
+        Column("dropped", pa.uint64(), "packets dropped at its queue"),
+        Column("marked", pa.uint64(), "packets that its queue marked"),
+    ),
+)
+
+HOSTS: Final = Table(
+    "hosts",
+    "a steering host of a cell, most bytes first; only the 1,000 hosts that send most",
+    (
+        *_CELL,
+        Column("host", pa.string(), "its address, or its prefix"),
+        Column("packets", pa.uint64(), "packets sent"),
+        Column("bytes", pa.uint64(), "IP bytes sent"),
+        Column("dropped", pa.uint64(), "packets dropped"),
+        Column("delay_p50_ns", pa.int64(), "p50 of one-way delay, within 0.8 %", True),
+        Column("delay_p99_ns", pa.int64(), "p99 of one-way delay, within 0.8 %", True),
+    ),
+)
+
 PROFILE: Final = Table(
     "profile",
     "the trace's flowlets at one timeout",
@@ -162,4 +195,4 @@ FLOWLETS: Final = Table(
     ),
 )
 
-FORECAST_TABLES: Final = (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, PROFILE, PACKET_FATES)
+FORECAST_TABLES: Final = (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, LINKS, HOSTS, PROFILE, PACKET_FATES)

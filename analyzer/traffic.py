@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from analyzer.attaching import NOWHERE, Ends, ends_of, host_names
 from analyzer.engine import MAX_IP_BYTES, FlowPlan
-from analyzer.events import Packets
 from analyzer.fabric import Fabric, Pair
 from analyzer.hashing import flow_keys
 from analyzer.network import Network
 from analyzer.scenario import Scenario
+from analyzer.state import Packets
 from traces.errors import InputError
 from traces.units import write_size
 
@@ -28,13 +28,23 @@ TRAFFIC_COLUMNS: Final = ["time_ns", "flow_id", "ip_bytes", "tcp_flags", "file",
 _LATEST_NS: Final = 1 << 62
 
 
+class Extent(NamedTuple):
+    """What enters the network: how much, and from when to when."""
+
+    packets: int
+    flows: int
+    first_ns: int
+    last_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """What enters the network, what does not, and the network as far as it is needed.
 
     `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured, `row`
-    int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `excluded` counts
-    packets left out, by reason. `groups` names the attachments between which the paths of each group lead.
+    int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `placed` bool[flows]:
+    whether both ends of a flow have an attachment. `excluded` counts packets left out, by reason. `groups` names the
+    attachments between which the paths of each group lead.
     """
 
     packets: Packets
@@ -43,9 +53,22 @@ class Traffic:
     row: NDArray[np.int64]
     plan: FlowPlan
     hosts: tuple[str, ...]
+    placed: NDArray[np.bool_]
     excluded: dict[str, int]
     network: Network
     groups: tuple[tuple[str, str], ...]
+
+    @property
+    def extent(self) -> Extent:
+        """What enters, and from when to when."""
+        send_ns = self.packets.send_ns
+        return Extent(len(send_ns), len(np.unique(self.packets.flow)), int(send_ns[0]), int(send_ns[-1]))
+
+    @property
+    def flow_bytes(self) -> NDArray[np.int64]:
+        """IP bytes that each flow sends, int64[flows]."""
+        counts = np.bincount(self.packets.flow, self.packets.ip_bytes, len(self.plan.keys))
+        return counts.astype(np.int64)
 
 
 def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
@@ -108,6 +131,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
         chosen["row"].cast(pl.Int64).to_numpy(),
         plan,
         hosts,
+        placed,
         excluded,
         network,
         tuple((fabric.attachments[a].name, fabric.attachments[b].name) for a, b in pairs),
@@ -164,12 +188,11 @@ def _check_mtu(traffic: Traffic, mtu: int) -> None:
         )
 
 
-def at_load(packets: Packets, load: Fraction) -> Packets:
-    """The packets at `load` times their rate: times scaled about the first. Raises InputError if they leave 64 bits."""
-    if load == 1:
+def at_load(packets: Packets, load: Fraction, first_ns: int) -> Packets:
+    """The packets at `load` times their rate: times scaled about `first_ns`. Raises InputError beyond 64 bits."""
+    if load == 1 or len(packets.send_ns) == 0:
         return packets
-    first_ns, last_ns = int(packets.send_ns[0]), int(packets.send_ns[-1])
-    if first_ns + (last_ns - first_ns) / load >= _LATEST_NS:
+    if first_ns + (int(packets.send_ns[-1]) - first_ns) / load >= _LATEST_NS:
         raise InputError(f"load {float(load):g} would stretch the trace beyond what 64 bits of nanoseconds hold")
     return packets._replace(send_ns=scaled_ns(packets.send_ns, first_ns, load))
 

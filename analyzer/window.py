@@ -13,10 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer import events
 from analyzer.engine import Cell, check_packets, empty_fates
-from analyzer.events import DROPPED, EXPIRY, NEXT_PACKET, RECEIVED, RELEASED, Fates, Packets, State
 from analyzer.queues import END
+from analyzer.state import DROPPED, EXPIRY, NEXT_PACKET, ORDERED, RECEIVED, RELEASED, Fates, Packets, State
 from traces.errors import InputError
 from traces.jit import int64, kernel
 
@@ -55,7 +54,6 @@ class Window:
         self._capacity = max(capacity, 1)
         self._packets, self._fates = _allocate(self._capacity)
         self._rows = 0
-        self._open = 0  # rows before it are finished
         self._last_ns: int | None = None
 
     @property
@@ -77,7 +75,7 @@ class Window:
         self._last_ns = int(packets.send_ns[-1])
         self._make_room(count)
         here = slice(self._rows, self._rows + count)
-        for mine, given in zip(self._packets, packets, strict=True):
+        for mine, given in zip(_columns(self._packets), _columns(packets), strict=True):
             mine[here] = given
         self._rows = here.stop
         self.cell.run(*self._views(), self._rows)
@@ -87,6 +85,24 @@ class Window:
         """Let everything in the network arrive; the packets that were open."""
         self.cell.drain(*self._views())
         return self._hand_out(everything=True)
+
+    def rows(self) -> tuple[Packets, Fates]:
+        """The packets held and their fates so far (views)."""
+        return self._views()
+
+    @property
+    def place(self) -> NDArray[np.int64]:
+        """Whether any packet came, and the time of the last: with `rows`, all that the window itself holds."""
+        return np.array([self._last_ns is not None, self._last_ns or 0], np.int64)
+
+    def restore(self, packets: Packets, fates: Fates, place: NDArray[np.int64]) -> None:
+        """Hold what another window of the same cell held."""
+        self._rows = 0
+        self._make_room(len(packets.flow))
+        self._rows = len(packets.flow)
+        for mine, given in zip(_columns(self._packets, self._fates), _columns(packets, fates), strict=True):
+            mine[: self._rows] = given
+        self._last_ns = int(place[1]) if place[0] else None
 
     def _views(self) -> tuple[Packets, Fates]:
         return _cut(self._packets, 0, self._rows), _cut(self._fates, 0, self._rows)
@@ -100,7 +116,7 @@ class Window:
             for column in (*self._packets, *self._fates):
                 column[:left] = column[done : self._rows]
             state = self.cell.state
-            renumber(state, self.cell.rules.ack == events.ORDERED, done)
+            renumber(state, self.cell.rules.ack == ORDERED, done)
             state.scalars[NEXT_PACKET] -= done
             state.scalars[EXPIRY] = max(int(state.scalars[EXPIRY]) - done, 0)
             self._rows = left
@@ -112,7 +128,7 @@ class Window:
             return
         self._capacity = max(needed, 2 * self._capacity)
         packets, fates = _allocate(self._capacity)
-        for new, old in zip((*packets, *fates), (*self._packets, *self._fates), strict=True):
+        for new, old in zip(_columns(packets, fates), _columns(self._packets, self._fates), strict=True):
             new[: self._rows] = old[: self._rows]
         self._packets, self._fates = packets, fates
 
@@ -120,6 +136,10 @@ class Window:
 def _allocate(capacity: int) -> tuple[Packets, Fates]:
     packets = Packets(np.empty(capacity, np.int64), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32))
     return packets, empty_fates(capacity)
+
+
+def _columns(*parts: Packets | Fates) -> list[NDArray[Any]]:
+    return [column for part in parts for column in part]
 
 
 def _cut(columns: Any, begin: int, stop: int) -> Any:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from analyzer.engine import Cell, FlowPlan, Steering, simulate
-from analyzer.events import RECEIVED, Packets
 from analyzer.hashing import flow_keys
 from analyzer.network import Link, Network, Path
 from analyzer.policies.registry import find_policy
+from analyzer.state import RECEIVED, Packets
 
 POLICIES = (
     "ecmp",

@@ -10,9 +10,9 @@ import numpy as np
 from analyzer.acknowledgements import Segments, recorded, timeouts
 from analyzer.detectors.registry import Detector, detectors, find_detector
 from analyzer.engine import Cell, FlowPlan, Steering, simulate
-from analyzer.events import DROPPED, MARKED, RECEIVED, Fates, Packets, Releases
 from analyzer.network import Change, Link, Network, Path
 from analyzer.policies.registry import Parameters, Policy, find_policy, policies
+from analyzer.state import DROPPED, MARKED, RECEIVED, Fates, Packets, Releases
 from tests.twins import engine as twin
 from tests.twins import network as given
 from tests.twins.scenarios import Scenario

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.acknowledgements import Segments, recorded, timeouts
-from analyzer.events import Packets
+from analyzer.state import Packets
 from tests.simulating import releases_of, segments_of, traffic_of
 from tests.strategies import Scenario, Seeded, fabrics, make_fabric
 from tests.twins.acknowledgements import release_times

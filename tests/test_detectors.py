@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from analyzer.detectors.registry import Detector, Gap, detectors, find_detector
 from analyzer.engine import Cell, Steering, simulate
-from analyzer.events import RECEIVED, Fates, Packets
 from analyzer.policies.registry import find_policy
+from analyzer.state import RECEIVED, Fates, Packets
 from tests.simulating import network_of, traffic_of
 from tests.strategies import Seeded, make_scenario, scenarios
 from tests.test_policies import GBPS, MS, US, network, run, sent, setting, told

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer.events import Fates
+from analyzer.state import Fates
 from tests.simulating import CELLS, DETECTORS, POLICIES, assert_same_fates, parameters_of, run_engine
 from tests.strategies import Scenario, Seeded, fabrics, make_fabric, make_scenario, scenarios
 from tests.twins import detectors as twin_detectors

@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from analyzer.engine import Cell, FlowPlan, Steering, empty_fates, simulate
-from analyzer.events import DROPPED, RECEIVED, Packets
 from analyzer.network import Link, Network, Path, parallel_network
 from analyzer.policies.registry import Decision, Fabric, Policy, Setting, find_policy, register
+from analyzer.state import DROPPED, RECEIVED, Packets
 from tests.simulating import assert_same_fates, network_of, run_engine, traffic_of
 from tests.strategies import Seeded, make_scenario
 from tests.twins import engine as twin
@@ -125,7 +125,7 @@ OUTSIDE = """
 from typing import NamedTuple
 import numpy as np
 from analyzer.engine import Cell, FlowPlan, Steering, simulate
-from analyzer.events import Packets
+from analyzer.state import Packets
 from analyzer.network import Link, parallel_network
 from analyzer.policies.registry import register
 

@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from analyzer.engine import Cell, FlowPlan, Steering, simulate
-from analyzer.events import DROPPED, Fates, Packets
 from analyzer.hashing import flow_keys, mix
 from analyzer.network import Change, Link, Network, Path
 from analyzer.policies import ecmp
 from analyzer.policies.registry import Decision, Feedback, Setting, find_policy, policies
+from analyzer.state import DROPPED, Fates, Packets
 from traces.errors import InputError
 
 GBPS = 10**9

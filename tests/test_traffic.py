@@ -13,10 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from analyzer.acknowledgements import RELEASE_COLUMNS, schedule
 from analyzer.forecast import forecast
-from analyzer.releases import RELEASE_COLUMNS, Acknowledgements
 from analyzer.scenario import Scenario, read_scenario, short_scenario
-from analyzer.traffic import Traffic, prepare, scaled_ns
+from analyzer.traffic import Traffic, at_load, prepare, scaled_ns
 from replay.plan import rewrite_forecast
 from reports.data import Forecast
 from reports.page import render
@@ -187,7 +187,9 @@ def test_recorded_acknowledgements_as_searched_row_by_row(seed: int) -> None:
     table = pa.Table.from_pylist(flows, schema=loose(FLOWS.arrow_schema()))
     scenario = short_scenario(paths="1Gbps", steering={"ack": "recorded", "loss_timeout": "400ns"})
     traffic = prepare(packets, table, scenario)
-    releases = Acknowledgements(packets, table, traffic, scenario).releases(Fraction(2))
+    releases_at = schedule(packets, table, traffic, scenario)
+    assert releases_at is not None
+    releases = releases_at(at_load(traffic.packets, Fraction(2), traffic.extent.first_ns))
     expected = [
         (min(at // 2, row["time_ns"] // 2 + 400) if at is not None else row["time_ns"] // 2 + 400, place)
         for place, (row, at) in enumerate(zip(rows, acknowledged(rows, reverse), strict=True))

@@ -8,29 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analyzer.engine import Cell, FlowPlan, Steering
-from analyzer.events import Packets
 from analyzer.network import Link, parallel_network
 from analyzer.policies.registry import find_policy
+from analyzer.state import Packets
 from analyzer.window import Window, stream
+from tests.simulating import cell_of, run_engine, traffic_of
 from tests.strategies import scenarios
-from tests.test_engine import network_of, run_engine, traffic_of
 from tests.twins.scenarios import Scenario
 from traces.errors import InputError
 
 RELAXED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def cell_of(scenario: Scenario) -> Cell:
-    network, _ = network_of(scenario)
-    _, plan = traffic_of(scenario)
-    return Cell(
-        network,
-        find_policy(scenario.policy),
-        plan,
-        Steering(scenario.loss_timeout_ns),
-        timeout_ns=scenario.timeout_ns,
-        seed=scenario.seed,
-    )
 
 
 def pieces(packets: Packets, size: int) -> list[Packets]:
@@ -41,7 +28,7 @@ def pieces(packets: Packets, size: int) -> list[Packets]:
 @given(scenarios(), st.integers(1, 12), st.integers(1, 8))
 def test_the_same_fates_as_at_once(scenario: Scenario, batch: int, capacity: int) -> None:
     whole, _ = run_engine(scenario)
-    packets, _ = traffic_of(scenario)
+    packets, _ = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
     window = Window(cell_of(scenario), capacity)
     out = [window.feed(piece) for piece in pieces(packets, batch)]
     out.append(window.drain())

@@ -166,5 +166,6 @@ register(
     make_state=make_state,
     choose=choose,
     learn=learn,
+    timed=True,
     parameters=HermesParameters,
 )

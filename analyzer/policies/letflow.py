@@ -72,5 +72,6 @@ register(
     state=LetflowState,
     make_state=make_state,
     choose=choose,
+    timed=True,
     parameters=LetflowParameters,
 )

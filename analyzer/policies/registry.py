@@ -1,7 +1,7 @@
 """The registry of policies, and the two functions by which the engine calls them.
 
-A policy is a NamedTuple of arrays (its state), a function `choose(state, decision, inflight, fabric) -> slot`, and, if it
-learns from what returns, `learn(state, feedback)`. Both are compiled into the engine by the state's type. `register`
+A policy is a NamedTuple of arrays (its state), a function `choose(state, decision, inflight, fabric) -> slot`, and, if
+it learns from what returns, `learn(state, feedback)`. Both are compiled into the engine by the state's type. `register`
 joins them; nothing else needs to know the policy.
 """
 
@@ -49,7 +49,7 @@ class Decision(NamedTuple):
 
 
 class Feedback(NamedTuple):
-    """What a sending host learns of a packet at `time_ns`: its acknowledgement returned, or (`lost`) its timeout expired.
+    """What a host learns of its packet at `time_ns`: the acknowledgement returned, or (`lost`) the timeout expired.
 
     `delay_ns` is its one-way delay and -1 if lost, `round_trip_ns` the time since it was sent, `congestion` the highest
     level (0 to 7) that the links on its way noted, if the policy measures.
@@ -70,7 +70,7 @@ class Feedback(NamedTuple):
 
 
 class Fabric(NamedTuple):
-    """The present state of the network, which only oracles and switches may look at; see `events.State`."""
+    """The present state of the network, which only oracles and switches may look at; see `state.State`."""
 
     links: NDArray[np.void]
     paths: NDArray[np.void]
@@ -78,7 +78,7 @@ class Fabric(NamedTuple):
 
 
 class Parameters(BaseModel):
-    """Base of the parameters of a policy or detector: their names, types, defaults and meaning (`Field(description=)`)."""
+    """Base of the parameters of a policy or detector: names, types, defaults and meaning (`Field(description=)`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
