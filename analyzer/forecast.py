@@ -202,7 +202,12 @@ class CellRunner:
     """Runs cells over shared traffic; safe to call from several threads."""
 
     def __init__(
-        self, network: Network, traffic: Traffic, scenario: Scenario, folder: Path, hosts: NDArray[np.int64]
+        self,
+        network: Network,
+        traffic: Traffic,
+        scenario: Scenario,
+        folder: Path,
+        hosts: NDArray[np.int64] | None = None,
     ) -> None:
         self._network = network
         self._traffic = traffic
