@@ -99,7 +99,7 @@ class Cell:
         self._run = _loop(policy, detector)
         self.rules = _rules(network, policy, detector, steering)
         self.state, setting = _initial_state(network, flows, steering, self.rules)
-        chosen = {"seed": seed, "timeout_ns": -1 if timeout_ns is None else timeout_ns}
+        chosen: dict[str, Any] = {"seed": seed, "timeout_ns": -1 if timeout_ns is None else timeout_ns}
         self.policy_state = policy.make_state(
             Setting(**setting, **chosen, parameters=parameters or policy.parameters())
         )
