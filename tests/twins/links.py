@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -44,7 +45,8 @@ class LiveLink:
 
     def backlog_bytes(self, now_ns: int) -> int:
         """Bytes of the frames accepted so far whose last bit has not left; what departs now is gone."""
-        return sum(p.frame_bytes for p in self.passages if p.departs_ns > now_ns)
+        waiting = itertools.takewhile(lambda p: p.departs_ns > now_ns, reversed(self.passages))
+        return sum(p.frame_bytes for p in waiting)
 
     def waiting_ns(self, now_ns: int) -> int:
         """How long a frame that came now would wait."""
