@@ -148,7 +148,7 @@ def test_same_metrics_as_the_twin_in_any_pieces(scenario: Scenario, sizes: list[
 @pytest.mark.parametrize("seed", range(12))
 def test_same_metrics_as_the_twin_on_longer_traces(seed: int) -> None:
     assert_same_metrics(make_scenario(Seeded(seed), 200), [[1000], [7], [1, 40]][seed % 3])
-    assert_same_metrics(make_fabric(Seeded(seed), 200, PLAIN_CELLS), [[1000], [7], [1, 40]][seed % 3])
+    assert_same_metrics(make_fabric(Seeded(seed), 100, PLAIN_CELLS), [[1000], [7], [1, 40]][seed % 3])
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

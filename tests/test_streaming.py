@@ -13,7 +13,7 @@ import pytest
 from analyzer import forecast as forecasting
 from analyzer import streaming
 from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, short_scenario
+from analyzer.scenario import Scenario, read_scenario, short_scenario
 from analyzer.streaming import survey
 from analyzer.traffic import TRAFFIC_COLUMNS, prepare
 from tests.test_forecast import SMALL
@@ -46,15 +46,53 @@ def disturbed(trace: Trace, folder: Path, by_ns: int) -> Trace:
     return load(folder)
 
 
+FABRIC = """
+policies = ["ecmp", "inflight"]
+timeouts = ["100us"]
+load = [1.5, 1.0]
+seeds = [1]
+unassigned = "exclude"
+[network]
+kind = "leaf-spine"
+leaves = 3
+spines = 2
+links = { rate = "300Mbps", buffer = "256KiB" }
+host_links = { rate = "1Gbps", delay = "1us" }
+[[attachments]]
+name = "leaf0"
+prefixes = ["10.20.1.0/30", "fd00:20::1:0/112"]
+[[attachments]]
+name = "leaf2"
+prefixes = ["10.20.2.0/24", "10.20.1.4/32", "fd00:20::2:0/112"]
+[[events]]
+at = "1s"
+link = "leaf0-spine0"
+state = "down"
+"""
+
+
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
     return short_scenario(**SMALL)
 
 
+@pytest.fixture
+def fabric(tmp_path: Path) -> Scenario:
+    (tmp_path / "s.toml").write_text(FABRIC, "utf-8")
+    return read_scenario(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize("name", ["scenario", "fabric"])
 def test_the_same_forecast_as_from_memory(
-    cluster: Trace, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Trace,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    forecast(cluster, scenario, tmp_path / "memory", stream=False)
+    scenario = request.getfixturevalue(name)
+    document = forecast(cluster, scenario, tmp_path / "memory", stream=False)
+    assert (document["excluded"]["unassigned"] > 0) == (name == "fabric")
     monkeypatch.setattr(streaming, "BATCH_ROWS", 5000)
     monkeypatch.setattr(forecasting, "_CELL_BYTES", 1 << 60)  # so that few advance together: several groups
     forecast(cluster, scenario, tmp_path / "streamed", stream=True, threads=3)
@@ -100,3 +138,11 @@ def test_times_that_step_back_too_far_are_refused(
     monkeypatch.setattr(streaming, "LOOK_AHEAD", 10)
     with pytest.raises(InputError, match=r"t: times step back by \d+ ns, over more than 10 packets: .*reordercap"):
         forecast(trace, scenario, tmp_path / "f", stream=True)
+
+
+@pytest.mark.parametrize("ack", ["recorded", "timeout"])
+def test_schedules_of_releases_need_the_whole_trace(cluster: Trace, tmp_path: Path, ack: str) -> None:
+    scenario = short_scenario(paths="4x400Mbps", policies=["inflight"], seeds=[1], steering={"ack": ack})
+    with pytest.raises(InputError, match='need the whole trace in memory; use ack = "modelled"'):
+        forecast(cluster, scenario, tmp_path / "f", stream=True)
+    assert not (tmp_path / "f").exists()
