@@ -152,6 +152,7 @@ def survey(trace: Trace, scenario: Scenario) -> StreamedTraffic:
     opened, with_header = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     flow_bytes, flow_packets = np.zeros(count, np.int64), np.zeros(count, np.int64)
     largest = np.full(count, -1)
+    first_row, packets_seen = np.zeros(count, np.int64), 0
     first_ns, last_ns = np.full(count, np.iinfo(np.int64).max), np.full(count, np.iinfo(np.int64).min)
     high_ns, back_ns, no_ip, with_ip = np.iinfo(np.int64).min, 0, 0, 0
     for batch in trace.packet_batches(TRAFFIC_COLUMNS, BATCH_ROWS):
@@ -167,14 +168,20 @@ def survey(trace: Trace, scenario: Scenario) -> StreamedTraffic:
         np.add.at(flow_bytes, flow, rows["ip_bytes"].to_numpy())
         np.maximum.at(largest, flow, rows["ip_bytes"].cast(pl.Int64).to_numpy())
         flow_packets += np.bincount(flow, minlength=count)
+        # Of the packets that are earlier than all before, a flow's first is noted last, and stays.
+        backwards = np.argsort(time_ns, kind="stable")[::-1]
+        backwards = backwards[time_ns[backwards] < first_ns[flow[backwards]]]
+        first_row[flow[backwards]] = packets_seen + backwards
+        packets_seen += len(rows)
         np.minimum.at(first_ns, flow, time_ns)
         np.maximum.at(last_ns, flow, time_ns)
         if len(rows):
             highest = np.maximum(np.maximum.accumulate(time_ns), high_ns)
             back_ns = max(back_ns, int((highest - time_ns).max()))
             high_ns = int(highest[-1])
-    # One packet stands for each flow: it has what decides where flows go.
+    # One packet stands for each flow: it has what decides where flows go, also among packets sent at one time.
     seen = np.flatnonzero(with_header)
+    seen = seen[np.argsort(first_row[seen], kind="stable")]
     stand_ins = {
         "time_ns": first_ns[seen],
         "flow_id": seen,

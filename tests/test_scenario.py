@@ -76,7 +76,7 @@ def read(folder: Path, text: str) -> Scenario:
             'ack = "guessed"',
             "28: steering.ack: Input should be 'modelled', 'recorded' or 'timeout'",
         ),
-        ('"inflight"]', '"wishful"]', "1: policies[1]: unknown policy 'wishful'; known: ecmp"),
+        ('"inflight"]', '"wishful"]', "1: policies[1]: unknown policy 'wishful'; known: "),
         ('"inflight"]', '\n{ name = "inflight", x = 1 }]', "2: policies[1].x: inflight has no such parameter"),
         ('["100us"]', '["100"]', "2: timeouts[0]: duration '100' is not a number with a unit"),
         ('["100us"]', '["later"]', "2: timeouts[0]: unknown flowlet timeout 'later'; known: a duration"),

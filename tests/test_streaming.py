@@ -35,12 +35,12 @@ def assert_same_folders(one: Path, other: Path) -> None:
 
 
 def disturbed(trace: Trace, folder: Path, by_ns: int) -> Trace:
-    """The trace with every packet's time later by up to so much, so that times step back; some times are equal."""
+    """The trace with times later by up to so much, in whole microseconds: they step back, and some are equal."""
     shutil.copytree(trace.folder, folder)
     rng = np.random.default_rng(1)
     for part in load(folder).part_paths:
         table = pq.read_table(part)
-        times = table["time_ns"].to_numpy() + rng.integers(0, by_ns, table.num_rows) // 1000 * 1000
+        times = (table["time_ns"].to_numpy() + rng.integers(0, by_ns, table.num_rows)) // 1000 * 1000
         at = table.schema.get_field_index("time_ns")
         pq.write_table(table.set_column(at, table.schema.field(at), pa.array(times)), part)
     return load(folder)
@@ -82,6 +82,13 @@ def fabric(tmp_path: Path) -> Scenario:
     return read_scenario(tmp_path / "s.toml")
 
 
+@pytest.fixture
+def dealt(tmp_path: Path) -> Scenario:
+    """Hosts go to leaves in turn, by their first packets."""
+    (tmp_path / "dealt.toml").write_text('[network]\nkind = "leaf-spine"\nleaves = 5\nspines = 2\n', "utf-8")
+    return read_scenario(tmp_path / "dealt.toml")
+
+
 @pytest.mark.parametrize("name", ["scenario", "fabric"])
 def test_the_same_forecast_as_from_memory(
     cluster: Trace,
@@ -111,10 +118,17 @@ def test_a_trace_too_large_for_memory_is_streamed(
         forecast(cluster, scenario, tmp_path / "f")
 
 
+@pytest.mark.parametrize("name", ["scenario", "fabric", "dealt"])
 @pytest.mark.parametrize("batch", [100, 7000, 1 << 17])
 def test_packets_come_as_a_stable_sort_would_have_them(
-    cluster: Trace, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+    cluster: Trace,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    request: pytest.FixtureRequest,
 ) -> None:
+    scenario = request.getfixturevalue(name)
     trace = disturbed(cluster, tmp_path / "t", 3_000_000)
     ref = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
     monkeypatch.setattr(streaming, "BATCH_ROWS", batch)
