@@ -112,7 +112,8 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
     group[used] = [number[int(ends.source[flow]), int(ends.target[flow])] for flow in used]
     links = _HostLinks(table, names, ends, used) if fabric.hosts is not None else None
     assembled = scenario.assembled(pairs, links.hosts if links else ())
-    send_ns = np.ascontiguousarray(chosen["time_ns"].to_numpy())
+    # Kernels are compiled anew for arrays that may not be written, so those of polars would cost seconds per policy.
+    send_ns, flow, ip_bytes = (chosen[name].to_numpy(writable=True) for name in ("time_ns", "flow_id", "ip_bytes"))
     network = scenario.changed(assembled, int(send_ns[0]))
     words = _words(table)
     hosts, host = steering_hosts(flows, scenario.steering.hosts)
@@ -121,11 +122,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
         first = len(fabric.links)
         plan = plan._replace(uplink=first + 2 * links.source, downlink=first + 2 * links.target + 1)
     traffic = Traffic(
-        Packets(
-            send_ns,
-            np.ascontiguousarray(chosen["flow_id"].to_numpy()),
-            np.ascontiguousarray(chosen["ip_bytes"].to_numpy()),
-        ),
+        Packets(send_ns, flow, ip_bytes),
         chosen["file"].to_numpy(),
         chosen["frame_number"].to_numpy(),
         chosen["row"].cast(pl.Int64).to_numpy(),

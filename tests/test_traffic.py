@@ -16,7 +16,7 @@ import pytest
 from analyzer.acknowledgements import RELEASE_COLUMNS, schedule
 from analyzer.forecast import forecast
 from analyzer.scenario import Scenario, read_scenario, short_scenario
-from analyzer.traffic import Traffic, at_load, prepare, scaled_ns
+from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, at_load, prepare, scaled_ns
 from replay.plan import rewrite_forecast
 from reports.data import Forecast
 from reports.page import render
@@ -129,6 +129,16 @@ def test_hosts_links_carry_what_stays_at_an_attachment(tmp_path: Path) -> None:
         ("host-10.0.0.4", "host-10.0.0.2-back"),
         ("host-10.0.0.1", "host-10.0.0.4-back"),
     ]
+
+
+def test_no_loop_is_compiled_twice_for_packets_that_may_not_be_written(cluster: Trace) -> None:
+    """The compiler has a type of its own for arrays that may not be written: every policy would compile again."""
+    packets = prepare(
+        cluster.packet_table(TRAFFIC_COLUMNS), cluster.flow_table(), short_scenario(paths="1Gbps")
+    ).packets
+    for load in (Fraction(1), Fraction(2)):
+        at = at_load(packets, load, int(packets.send_ns[0]))
+        assert all(column.flags.writeable and column.flags.c_contiguous for column in at)
 
 
 @pytest.mark.parametrize("load", ["1", "2", "0.5", "1.5", "0.333333", "999.999999"])
