@@ -1,4 +1,4 @@
-"""What the policies do with two unequal paths: `python -m tests.behaviour` prints the table of docs/behaviour.md."""
+"""What the policies do with two unequal paths: `python -m tests.behaviour` prints the tables of docs/behaviour.md."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ POLICIES = (
 SEEDS = range(1, 11)
 
 _FLOWS, _HOSTS = 64, 8
-_IP_BYTES, _PACKETS_PER_BURST = 1486, 20
+_IP_BYTES = 1486
 _SPACING_NS = 1200  # frames of 1500 bytes at 10 Gbit/s
 _DURATION_NS = 200_000_000
-_LOAD_BPS = 9 * 10**9
 _LEFT = [0, 7]
 
 
@@ -58,15 +57,15 @@ def unequal_paths() -> Network:
 
 
 @cache
-def bursts() -> tuple[Packets, FlowPlan]:
-    """64 flows of 8 hosts, each sending bursts (mean 30 kB, geometric) at Poisson times and line rate: 60 % load."""
+def bursts(packets_per_burst: int, load_bps: int) -> tuple[Packets, FlowPlan]:
+    """64 flows of 8 hosts, each sending bursts of 1500-byte frames (geometric) at Poisson times and line rate."""
     random = np.random.default_rng(2017)
-    gap_ns = _FLOWS * _PACKETS_PER_BURST * 1500 * 8 * 10**9 / _LOAD_BPS
+    gap_ns = _FLOWS * packets_per_burst * 1500 * 8 * 10**9 / load_bps
     times, flows = [], []
     for flow in range(_FLOWS):
         starts = np.cumsum(random.exponential(gap_ns, int(2 * _DURATION_NS / gap_ns))).astype(np.int64)
         starts = starts[starts < _DURATION_NS]
-        lengths = random.geometric(1 / _PACKETS_PER_BURST, len(starts))
+        lengths = random.geometric(1 / packets_per_burst, len(starts))
         places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         times.append(np.repeat(starts, lengths) + places * _SPACING_NS)
         flows.append(np.full(len(places), flow, np.uint32))
@@ -78,9 +77,9 @@ def bursts() -> tuple[Packets, FlowPlan]:
 
 
 @cache
-def behaviour(policy: str) -> Behaviour:
+def behaviour(policy: str, packets_per_burst: int = 20, load_bps: int = 9 * 10**9) -> Behaviour:
     """One policy with flowlets of 100 us under every seed."""
-    packets, plan = bursts()
+    packets, plan = bursts(packets_per_burst, load_bps)
     rows = []
     for seed in SEEDS:
         steering = Steering(10_000_000)
@@ -95,12 +94,12 @@ def behaviour(policy: str) -> Behaviour:
         share = float((fates.path == 0).mean())
         rows.append((share, np.quantile(delays_ns, 0.99) / 1000, 100 * late / received.sum(), 100 * (~received).mean()))
     table = np.array(rows)
-    fast, p99_us, late_percent, dropped = table.mean(axis=0)
-    return Behaviour(fast, table[:, 0].min(), table[:, 0].max(), p99_us, late_percent, dropped)
+    fast, p99_us, late_percent, dropped = table.mean(axis=0).tolist()
+    return Behaviour(fast, float(table[:, 0].min()), float(table[:, 0].max()), p99_us, late_percent, dropped)
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     print("| policy | on the fast path | of seeds | p99 delay | reordered | dropped |\n|---|---|---|---|---|---|")
     for policy in POLICIES:
         got = behaviour(policy)
@@ -109,6 +108,11 @@ def main() -> None:
             f"| `{policy}` | {100 * got.fast:.1f} % | {seeds} | {got.p99_us:.0f} us | "
             f"{got.reordered_percent:.2f} % | {got.dropped_percent:.2f} % |"
         )
+    print("\n| policy | packets per burst | 6 Gbit/s | 9 Gbit/s | 12 Gbit/s |\n|---|---|---|---|---|")
+    for policy in ("random", "inflight", "conga", "least-queue"):
+        for packets_per_burst in (20, 5, 1):
+            shares = [100 * behaviour(policy, packets_per_burst, load * 10**9).fast for load in (6, 9, 12)]
+            print(f"| `{policy}` | {packets_per_burst} | {' | '.join(f'{share:.1f} %' for share in shares)} |")
 
 
 if __name__ == "__main__":
