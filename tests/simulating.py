@@ -133,8 +133,10 @@ def uncompiled_fates(scenario: Scenario) -> Fates:
     """Fates under NUMBA_DISABLE_JIT: records must then be reachable by attribute, as they are in compiled code."""
     packets, _ = traffic_of(scenario.packets, scenario.flows)
     cell = cell_of(scenario)
-    tables = {name: column.view(np.recarray) for name, column in cell.state._asdict().items() if column.dtype.names}
-    cell.state = cell.state._replace(**tables)
+    for state in ("state", "policy_state", "detector_state"):
+        columns = getattr(cell, state)
+        records = {name: column.view(np.recarray) for name, column in columns._asdict().items() if column.dtype.names}
+        setattr(cell, state, columns._replace(**records))
     return simulate(cell, packets, 50, releases_of(scenario) if cell.schedules_releases else None)
 
 

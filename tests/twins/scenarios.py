@@ -110,7 +110,7 @@ def make_fabric(
         if c.integer(0, 1):  # hosts of one attachment
             tiers.append((1,))
             paths.append(Path(len(tiers) - 1, (), 0, 0))
-    flows = make_flows(c, c.integer(1, 6), len(tiers))
+    flows = make_flows(c, c.integer(1, 12), len(tiers))
     timeout_ns = c.pick(TIMEOUTS_NS)
     packets = make_packets(c, flows, timeout_ns, most_packets)
     steered_suspects = ack == "modelled" and c.integer(0, 1)
@@ -130,7 +130,7 @@ def make_fabric(
         tiers=tuple(tiers),
         hosts=tuple(hosts),
         changes=make_changes(c, links, packets),
-        detection_ns=c.pick((0, 1, 1000, 100_000, 10**9)),
+        detection_ns=c.pick((0, 0, 1, 1000, 100_000, 10**9)),
         ack=ack,
         scope=c.pick(("pair", "host", "fabric")),
         suspect_after=c.integer(1, 3) if steered_suspects else 0,
@@ -223,7 +223,7 @@ def make_changes(c: Chooser, links: Sequence[Link], packets: Sequence[Packet]) -
     if not packets or c.integer(0, 2) == 0:
         return ()
     for _ in range(c.integer(1, 8)):
-        number = c.integer(0, len(links) - 1)
+        number = c.integer(0, len(links) - 1) if c.integer(0, 2) else 0  # one link often, so that it also recovers
         link = links[number]
         packet = packets[c.integer(0, len(packets) - 1)]
         size = max(60, 14 + packet.ip_bytes + c.pick(SRV6_BYTES)) + link.overhead_bytes
