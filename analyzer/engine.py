@@ -114,8 +114,7 @@ class Cell:
         detector: Detector | None = None,
         detector_parameters: Any = None,
     ) -> None:
-        needs_timeout = policy.timed or (policy.granularity == "flowlet" and detector is None)
-        if needs_timeout and (timeout_ns is None or timeout_ns < 0):
+        if policy.granularity == "flowlet" and detector is None and (timeout_ns is None or timeout_ns < 0):
             raise InputError(f"policy {policy.name!r} needs a flowlet timeout of at least 0 ns")
         detector = detector or find_detector("fixed")
         if steering.ack != "modelled" and (policy.learns or detector.learns or steering.suspect_after):

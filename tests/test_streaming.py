@@ -85,7 +85,8 @@ def fabric(tmp_path: Path) -> Scenario:
 @pytest.fixture
 def dealt(tmp_path: Path) -> Scenario:
     """Hosts go to leaves in turn, by their first packets."""
-    (tmp_path / "dealt.toml").write_text('[network]\nkind = "leaf-spine"\nleaves = 5\nspines = 2\n', "utf-8")
+    text = '[network]\nkind = "leaf-spine"\nleaves = 5\nspines = 2\nlinks = { rate = "1Gbps" }\n'
+    (tmp_path / "dealt.toml").write_text(text, "utf-8")
     return read_scenario(tmp_path / "dealt.toml")
 
 
