@@ -121,7 +121,8 @@ def test_the_demo_says_where_everything_is(run: Run, tmp_path: Path) -> None:
 def test_policies_are_listed(run: Run) -> None:
     document = json.loads(run("policies", "--json").out)
     assert [row["policy"] for row in document["policies"]][:3] == ["clove-ecn", "conga", "ecmp"]
-    assert [row["timeout"] for row in document["timeouts"]] == ["fixed", "quantile", "rtt", "safe", "spread"]
+    timeouts = {row["timeout"] for row in document["timeouts"]}
+    assert timeouts >= {"fixed", "quantile", "rtt", "safe", "spread"}  # another test may have registered more
     for row in document["policies"] + document["timeouts"]:
         assert row["summary"] and row["source"]
         assert all(parameter["description"] for parameter in row["parameters"])
