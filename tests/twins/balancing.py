@@ -22,7 +22,7 @@ class Setup:
     links: Sequence[Link]
     paths: Sequence[Path]
     paths_of_group: Mapping[int, Sequence[int]]
-    tiers: Sequence[tuple[int, ...]]
+    tiers: Mapping[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)

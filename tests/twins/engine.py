@@ -83,7 +83,8 @@ class Run:
         self.paths_of_group: dict[int, list[int]] = defaultdict(list)
         for path_id, path in enumerate(paths):
             self.paths_of_group[path.group].append(path_id)
-        tiers = options.tiers or [(len(self.paths_of_group[group]),) for group in sorted(self.paths_of_group)]
+        tiers = {group: (len(path_ids),) for group, path_ids in self.paths_of_group.items()}
+        tiers.update(enumerate(options.tiers or ()))
         setup = Setup(options.seed, options.timeout_ns, links, paths, self.paths_of_group, tiers)
         self.policy = options.policy
         if isinstance(options.policy, str):
