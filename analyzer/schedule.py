@@ -65,7 +65,15 @@ class Group(Shape):
     b: str = Field(alias="to")
 
 
+class _ChangeShape(Shape):
+    at_ns: Whole
+    link: str
+    rate_bps: Count
+
+
 class _NetworkShape(Shape):
+    kind: str = ""
+    changes: list[_ChangeShape] = Field(default_factory=list)
     groups: list[Group] = Field(default_factory=list)
     links: list[_LinkShape] = Field(default_factory=list)
     paths: list[_PathShape] = Field(default_factory=list)
@@ -154,9 +162,12 @@ def read_summary(folder: Path) -> pa.Table:
 
 
 def groups_of(folder: Path) -> list[tuple[str, str]]:
-    """The attachments (from, to) of each group of a forecast. Raises InputError."""
+    """The attachments (from, to) of each group of a forecast. Raises InputError, also if it does not name them all."""
     shape = _DocumentShape.model_validate(read_document(folder))
-    return [(group.a, group.b) for group in sorted(shape.network.groups, key=lambda group: group.group)]
+    groups = {group.group: (group.a, group.b) for group in shape.network.groups}
+    if not groups or sorted(groups) != list(range(len(shape.network.groups))):
+        raise InputError(f"{folder / FORECAST.marker}: network.groups: must be numbered from 0 on; {_AGAIN}")
+    return [groups[number] for number in range(len(groups))]
 
 
 def find_cell(folder: Path, policy: str, timeout: str | None, seed: int | None) -> dict[str, Any]:
