@@ -116,7 +116,8 @@ def flowlets(trace: str, timeouts: str, out: Path | None, layer: str | None, as_
 @click.option("--buffer", help="Buffer of a path [512KiB].")
 @click.option("--ecn", help="ECN marking threshold of a path [none].")
 @click.option("--policy", help="Policies [ecmp,random,inflight].")
-@click.option("--timeout", help="Flowlet timeouts [100us].")
+@click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
+@click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2 [1].")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
 @click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
@@ -145,35 +146,35 @@ def forecast(trace: str, out: Path, layer: str | None, as_json: bool, scenario: 
 @cli.command()
 @_json
 def policies(as_json: bool) -> None:
-    """List the policies and where they come from."""
-    from analyzer.policies.registry import policies as known
+    """Explain the policies and flowlet timeouts, their parameters, and where they come from."""
+    from analyzer.catalogue import catalogue
 
-    rows = [
-        {"policy": p.name, "granularity": p.granularity, "steered": p.steered, "summary": p.summary, "source": p.source}
-        for p in known().values()
-    ]
+    document = catalogue()
     if as_json:
-        _print_json(rows)
+        _print_json(document)
         return
     console = _console()
-    for row in rows:
-        _say(console, f"{row['policy']:10} {row['summary']}\n{'':10} per {row['granularity']}; {row['source']}")
+    asked = {"asked": "asked at each packet", "packet": "per packet", "flowlet": "per flowlet", "flow": "per flow"}
+    for row in document["policies"]:
+        who = "steered by SRv6" if row["steered"] else "not steered"
+        _say_entry(console, row["policy"], f"{asked[row['granularity']]}, {who}", row)
+    _say(console, "\nFlowlet timeouts:")
+    for row in document["timeouts"]:
+        _say_entry(console, row["timeout"], "follows what returns" if row["learns"] else "needs no feedback", row)
 
 
 @cli.command()
 @click.argument("folder", metavar="F", type=click.Path(path_type=Path))
-@click.option("--policy", required=True, help="Policy whose schedule to write.")
-@click.option("--timeout", help="Flowlet timeout of the cell, if the forecast has several.")
+@click.option("--policy", required=True, help="Policy whose schedule to write, by its label.")
+@click.option("--timeout", help="Flowlet timeout of the cell, such as 100us or rtt, if the forecast has several.")
 @click.option("--seed", type=int, help="Seed of the cell, if several were kept.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the captures.")
 @_json
 def rewrite(folder: Path, policy: str, timeout: str | None, seed: int | None, out: Path, as_json: bool) -> None:
     """Write the schedule of one policy as SRv6-encapsulated captures, one per injecting host."""
     from replay.plan import rewrite_forecast
-    from traces.units import duration_ns
 
-    timeout_ns = None if timeout is None else duration_ns(timeout)
-    summary = rewrite_forecast(folder, out, policy=policy, timeout_ns=timeout_ns, seed=seed)
+    summary = rewrite_forecast(folder, out, policy=policy, timeout=_timeout_label(timeout), seed=seed)
     from reports.console import print_rewrite
 
     _show(summary.as_dict(), as_json, print_rewrite)
@@ -252,16 +253,34 @@ def _scenario(file: Path | None, flags: dict[str, Any]) -> Scenario:
         if given:
             raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
         return read_scenario(file)
-    lists = {"policy": "policies", "timeout": "timeouts"}
+    lists = {"policy": "policies", "timeout": "timeouts", "load": "load"}
     fields = {lists.get(name, name): value for name, value in given.items()}
     for name in lists.values():
         if name in fields:
             fields[name] = [part.strip() for part in fields[name].split(",")]
+    if "load" in fields:
+        fields["load"] = [_number("load", part) for part in fields["load"]]
     if "seeds" in fields:
         fields["seeds"] = list(range(1, fields["seeds"] + 1))
     if "paths" not in fields:
         raise InputError("give the network: --paths 4x10Gbps, or --scenario FILE")
     return short_scenario(**fields)
+
+
+def _number(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--{flag} {text!r} is not a number") from None
+
+
+def _timeout_label(text: str | None) -> str | None:
+    """How the tables of a forecast write a timeout: the shortest form of a duration; labels as they are."""
+    from traces.units import duration_ns, write_duration
+
+    if text is None or not text[:1].isdigit():
+        return text
+    return write_duration(duration_ns(text))
 
 
 def _console() -> Console:
@@ -278,6 +297,14 @@ def _console() -> Console:
 
 def _say(console: Console, text: str) -> None:
     console.print(text, markup=False)
+
+
+def _say_entry(console: Console, name: str, how: str, row: dict[str, Any]) -> None:
+    """A policy or flowlet timeout with its parameters."""
+    _say(console, f"{name:12} {row['summary']}\n{'':12} {how}; {row['source']}")
+    for parameter in row["parameters"]:
+        among = f" ({', '.join(parameter['choices'])})" if "choices" in parameter else ""
+        _say(console, f"{'':12}   {parameter['name']} = {parameter['default']}{among}: {parameter['description']}")
 
 
 def _print_json(document: Any) -> None:

@@ -62,25 +62,24 @@ def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
 
 
 def compare(summary: Sequence[dict[str, Any]], baseline: str) -> list[dict[str, Any]]:
-    """Every policy and timeout against the baseline policy, metric by metric.
+    """Every policy, timeout and load against the baseline policy at that load, metric by metric.
 
     Where all values are positive the change is the geometric mean of the ratios seed by seed, and its interval the
     Student-t interval of their logarithms; elsewhere it is that of the means, without an interval. A baseline with
     several timeouts is compared timeout by timeout. All intervals of a metric hold together at 95 %.
     """
-    cells: dict[tuple[str, int | None], dict[int, dict[str, Any]]] = {}
+    cells: dict[_Variant, dict[int, dict[str, Any]]] = {}
     for row in summary:
-        cells.setdefault((row["policy"], row["timeout_ns"]), {})[row["seed"]] = row
-    against = {timeout: seeds for (policy, timeout), seeds in cells.items() if policy == baseline}
-    if not against:
-        return []
+        cells.setdefault(_variant(row), {})[row["seed"]] = row
+    against = {(v.load, v.timeout): v for v in cells if v.policy == baseline}
     found: list[dict[str, Any]] = []
-    others = sum(policy != baseline for policy, _ in cells)
-    for (policy, timeout_ns), seeds in cells.items():
-        if policy == baseline:
+    others = sum(variant.policy != baseline for variant in cells)
+    for variant, seeds in cells.items():
+        there = [v for (load, _), v in against.items() if load == variant.load]
+        if variant.policy == baseline or not there:
             continue
-        reference_timeout = timeout_ns if timeout_ns in against else next(iter(against))
-        reference = against[reference_timeout]
+        reference_variant = against.get((variant.load, variant.timeout), there[0])
+        reference = cells[reference_variant]
         for metric in COMPARED:
             pairs = [
                 (seeds[seed][metric], reference[seed][metric])
@@ -89,16 +88,29 @@ def compare(summary: Sequence[dict[str, Any]], baseline: str) -> list[dict[str, 
             ]
             found.append(
                 {
-                    "policy": policy,
-                    "timeout_ns": timeout_ns,
+                    **variant._asdict(),
                     "baseline_policy": baseline,
-                    "baseline_timeout_ns": reference_timeout,
+                    "baseline_timeout": reference_variant.timeout,
+                    "baseline_timeout_ns": reference_variant.timeout_ns,
                     "metric": metric,
                     "seeds": len(pairs),
                     **_change(pairs, others),
                 }
             )
     return found
+
+
+class _Variant(NamedTuple):
+    """Cells that differ only in their seed, by the columns that name them."""
+
+    policy: str
+    timeout: str | None
+    timeout_ns: int | None
+    load: float
+
+
+def _variant(row: dict[str, Any]) -> _Variant:
+    return _Variant(*(row[name] for name in _Variant._fields))
 
 
 def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str, float | None]:
@@ -117,14 +129,23 @@ def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str,
 
 
 def answer(comparisons: Sequence[dict[str, Any]]) -> str:
-    """The headline: the policy and timeout with the lowest p99 delay, against the baseline."""
+    """The headline: the policy and timeout with the lowest p99 delay, against the baseline.
+
+    At the trace's own load if that ran, else at the first.
+    """
     headlines = [c for c in comparisons if c["metric"] == HEADLINE and c["change"] is not None]
     if not headlines:
         return "no comparison: nothing was delivered, or there is only one policy"
-    best = min(headlines, key=lambda c: c["value"])
+    loads = [c["load"] for c in headlines]
+    load = 1.0 if 1.0 in loads else loads[0]
+    best = min((c for c in headlines if c["load"] == load), key=lambda c: c["value"])
     name = best["policy"]
     if best["timeout_ns"] is not None:
         name += ", " + re.sub(r"(?<=\d)(?=[a-z])", " ", write_duration(best["timeout_ns"]))
+    elif best["timeout"] is not None:
+        name += f", {best['timeout']}"
+    if load != 1:
+        name += f", load {load:g}"
     bounds = ""
     if best["low"] is not None:
         bounds = f" ({_percent(best['low'])} to {_percent(best['high'])})"
@@ -141,7 +162,10 @@ def _percent(ratio: float) -> str:
 def _loss(comparisons: Sequence[dict[str, Any]], best: dict[str, Any]) -> str:
     """What is lost, if anything is: delays are of received packets only, so they mislead alone."""
     for entry in comparisons:
-        same = (entry["policy"], entry["timeout_ns"]) == (best["policy"], best["timeout_ns"])
-        if same and entry["metric"] == "drop_ratio" and (entry["value"] or entry["baseline"]):
+        if (
+            _variant(entry) == _variant(best)
+            and entry["metric"] == "drop_ratio"
+            and (entry["value"] or entry["baseline"])
+        ):
             return f"; drops {100 * entry['value']:.2g} % against {100 * entry['baseline']:.2g} %"
     return ""

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyzer.quantiles import nearest_ranks
+from analyzer.quantiles import nearest_ranks, rank_of
 from analyzer.schema import PROFILE, QUANTILES
 from traces.errors import InputError
 from traces.jit import int64, kernel
@@ -129,6 +129,24 @@ def _room(count: int) -> Closed:
     )
 
 
+def _open(flows: int, timeouts_ns: Sequence[int]) -> FlowletState:
+    """Nothing was sent yet. Raises InputError for an empty list or a negative timeout."""
+    levels = sorted(set(timeouts_ns))
+    if not levels or levels[0] < 0:
+        raise InputError("give at least one flowlet timeout, none below 0 ns")
+    if len(levels) > 1000:
+        raise InputError(f"{len(levels)} flowlet timeouts; at most 1000 are supported")
+    shape = (flows, len(levels))
+    return FlowletState(
+        np.array(levels, np.int64),
+        np.zeros(flows, np.int64),
+        np.zeros(flows, np.bool_),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.int64),
+    )
+
+
 def _first(closed: Closed, count: int) -> Closed:
     """A copy of the first `count`."""
     return Closed._make(column[:count].copy() for column in closed)
@@ -147,20 +165,8 @@ def split_flowlets(
     `flow` uint32[n], `time_ns` int64[n] ascending per flow, `ip_bytes` uint32[n]. A gap strictly greater than the
     timeout starts a flowlet. Raises InputError for an empty list or a negative timeout.
     """
-    levels = sorted(set(timeouts_ns))
-    if not levels or levels[0] < 0:
-        raise InputError("give at least one flowlet timeout, none below 0 ns")
-    if len(levels) > 1000:
-        raise InputError(f"{len(levels)} flowlet timeouts; at most 1000 are supported")
-    shape = (flows, len(levels))
-    state = FlowletState(
-        np.array(levels, np.int64),
-        np.zeros(flows, np.int64),
-        np.zeros(flows, np.bool_),
-        np.zeros(shape, np.int64),
-        np.zeros(shape, np.int64),
-        np.zeros(shape, np.int64),
-    )
+    state = _open(flows, timeouts_ns)
+    levels = state.timeouts_ns
     pieces: list[Closed] = []
     for start in range(0, len(flow), batch_packets):
         stop = min(len(flow), start + batch_packets)
@@ -192,6 +198,61 @@ def profile(closed: Closed, timeouts_ns: Sequence[int], flows: int) -> pa.Table:
         for what, values in sizes.items():
             ranks = nearest_ranks(values, QUANTILES.values())
             row |= {f"{what}_{name}": rank for name, rank in zip(QUANTILES, ranks, strict=True)}
-            row[f"{what}_mean"] = float(values.mean()) if len(values) else None
+            row[f"{what}_mean"] = int(values.sum()) / len(values) if len(values) else None
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=PROFILE.arrow_schema())
+
+
+class StreamedProfile:
+    """PROFILE of packets that come batch by batch in send order; memory follows flows and the distinct sizes seen."""
+
+    def __init__(self, flows: int, timeouts_ns: Sequence[int]) -> None:
+        """Raises InputError for an empty list or a negative timeout."""
+        self._state = _open(flows, timeouts_ns)
+        levels = len(self._state.timeouts_ns)
+        self._per_flow = np.zeros((levels, flows), np.int64)
+        nothing = np.zeros((2, 0), np.int64)
+        self._sizes = {what: [nothing] * levels for what in ("packets", "bytes")}  # values, and how many of each
+
+    def add(self, flow: NDArray[np.uint32], time_ns: NDArray[np.int64], ip_bytes: NDArray[np.uint32]) -> None:
+        """Take packets, which follow those before."""
+        batch = 1 << 15
+        for start in range(0, len(flow), batch):
+            piece = slice(start, start + batch)
+            out = _room(len(flow[piece]) * len(self._state.timeouts_ns))
+            self._take(_first(out, _split(self._state, flow[piece], time_ns[piece], ip_bytes[piece], out)))
+
+    def finish(self) -> pa.Table:
+        """Nothing more comes: the table, as `profile` makes it."""
+        out = _room(self._per_flow.size)
+        self._take(_first(out, _close_all(self._state, out)))
+        rows: list[dict[str, object]] = []
+        for level, timeout_ns in enumerate(self._state.timeouts_ns.tolist()):
+            count = int(self._per_flow[level].sum())
+            row: dict[str, object] = {
+                "timeout_ns": timeout_ns,
+                "flowlets": count,
+                "flows": int(self._state.seen.sum()),
+                "never_split": int((self._per_flow[level] == 1).sum()),
+            }
+            for what, of_levels in self._sizes.items():
+                values, counts = of_levels[level]
+                up_to = np.cumsum(counts)
+                for name, quantile in QUANTILES.items():
+                    at = np.searchsorted(up_to, rank_of(quantile, count), side="right")
+                    row[f"{what}_{name}"] = int(values[at]) if count else None
+                row[f"{what}_mean"] = int((values * counts).sum()) / count if count else None
+            rows.append(row)
+        return pa.Table.from_pylist(rows, schema=PROFILE.arrow_schema())
+
+    def _take(self, closed: Closed) -> None:
+        for level in np.unique(closed.level).tolist():
+            mine = closed.level == level
+            self._per_flow[level] += np.bincount(closed.flow[mine], minlength=self._per_flow.shape[1])
+            for what, values in (("packets", closed.packets[mine]), ("bytes", closed.bytes[mine])):
+                came, counts = np.unique(values, return_counts=True)
+                known = self._sizes[what][level]
+                distinct, place = np.unique(np.concatenate((known[0], came)), return_inverse=True)
+                total = np.zeros(len(distinct), np.int64)
+                np.add.at(total, place, np.concatenate((known[1], counts)))
+                self._sizes[what][level] = np.stack((distinct, total))

@@ -1,12 +1,14 @@
-"""Forecasts: every policy, timeout and seed of a scenario over one trace, on all cores, into one folder of tables."""
+"""Forecasts: all cells of a scenario over one trace, on all cores, into one folder of tables."""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import call
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,79 +17,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyzer import metrics
-from analyzer.compare import answer, compare
+from analyzer import cell_rows, path_load
+from analyzer.acknowledgements import RELEASE_COLUMNS, Schedule, schedule
+from analyzer.cells import CellPlan, plan_cells
+from analyzer.document import forecast_document
 from analyzer.engine import Cell, simulate
-from analyzer.events import DROPPED, MARKED, RECEIVED, Fates
-from analyzer.flowlets import profile, split_flowlets
-from analyzer.network import Network
+from analyzer.flowlets import StreamedProfile, profile, split_flowlets
+from analyzer.metrics import Accumulator, FlowFates, watched_hosts
 from analyzer.parallel import in_order
-from analyzer.policies.registry import Policy, find_policy
 from analyzer.scenario import Scenario
 from analyzer.schema import (
     DISTRIBUTIONS,
     FLOW_FATES,
-    PACKET_FATES,
+    HOSTS,
+    LINKS,
     PROFILE,
     SERIES,
     SIZES,
     SUMMARY,
 )
-from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, prepare
+from analyzer.streaming import PACKETS_WRITTEN, Running, StreamedTraffic, packet_table, survey
+from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, at_load, prepare
 from traces.folders import new_folder
-from traces.quality import for_timeouts
 from traces.schema import Table
-from traces.trace import Trace, trace_name
-from traces.units import write_duration
-from traces.version import VERSION
+from traces.trace import Trace
 
 PROFILE_TIMEOUTS_NS: Final = tuple(
     step * 10**power for power in range(4, 9) for step in (1, 2, 5) if (step, power) <= (5, 8)
 )
 
+# Memory: a packet in the traffic and while it is made, its time at a load, its fate in a cell; a cell, and its flow.
+_TRAFFIC_BYTES: Final = 90
+_LOAD_BYTES: Final = 8
+_FATE_BYTES: Final = 25
+_CELL_BYTES: Final = 1 << 26
+_FLOW_BYTES: Final = 400
+
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class CellPlan:
-    """One cell: which policy runs with which timeout (None if it has no use for one) and seed."""
-
-    policy: Policy
-    timeout_ns: int | None
-    seed: int
-    keep_packets: bool
-    keep_series: bool
-
-    @property
-    def name(self) -> str:
-        """Its name in the tables and in file names."""
-        parts = [self.policy.name]
-        if self.timeout_ns is not None:
-            parts.append(write_duration(self.timeout_ns))
-        return "-".join([*parts, f"s{self.seed}"])
-
-    def columns(self) -> dict[str, Any]:
-        """The columns every table of a forecast begins with."""
-        return {
-            "cell": self.name,
-            "policy": self.policy.name,
-            "timeout_ns": self.timeout_ns,
-            "seed": self.seed,
-        }
-
-
-def plan_cells(scenario: Scenario) -> list[CellPlan]:
-    """All cells in order: policy, timeout, seed, duplicates dropped. Raises InputError for an unknown policy."""
-    cells: list[CellPlan] = []
-    for name in dict.fromkeys(scenario.policies):
-        policy = find_policy(name)
-        timeouts: list[int | None] = [None]
-        if policy.granularity == "flowlet":
-            timeouts = list(dict.fromkeys(scenario.timeouts))
-        for timeout_ns, (place, seed) in itertools.product(timeouts, enumerate(dict.fromkeys(scenario.seeds))):
-            keep = scenario.packets == "all" or (scenario.packets == "first" and place == 0)
-            cells.append(CellPlan(policy, timeout_ns, seed, keep, place == 0))
-    return cells
 
 
 def forecast(
@@ -97,24 +63,32 @@ def forecast(
     progress: Progress | None = None,
     *,
     threads: int | None = None,
+    stream: bool | None = None,
     finish: Callable[[Path], object] | None = None,
 ) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
-    The result does not depend on `threads` (all cores unless given). `finish` is called with the complete folder before
-    it gets its name, so that what it adds is there from the start. `progress` is called several times a second with the
-    cells done and all cells; what it raises ends the forecast.
-    Raises InputError for an unknown policy, a trace with nothing to send, or an `out` that is not a forecast.
+    The result does not depend on `threads` (all cores unless given), nor on `stream`: whether the trace is read batch
+    by batch, once for each group of cells that advance together, or held in memory (by its size, unless given).
+    `finish` is called with the complete folder before it gets its name, so that what it adds is there from the start.
+    `progress` is called several times a second with the cells done and all cells; what it raises ends the forecast.
+    Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
-    network = scenario.build_network()
+    scenario.fabric()  # refused before the trace is read, if it cannot be built
     inputs = [trace.folder, *(source.path for source in trace.sources)]
     with new_folder(out, marker="forecast.json", inputs=inputs) as folder:
-        traffic = prepare(trace.packet_table(TRAFFIC_COLUMNS), trace.flow_table(), scenario)
-        runner = CellRunner(network, traffic, scenario, folder)
+        cores = threads or len(os.sched_getaffinity(0))
+        streamed = None
+        if stream if stream is not None else _larger_than_memory(trace, scenario, min(len(cells), cores)):
+            streamed = survey(trace, scenario)
+            runner = CellRunner(streamed.outline, scenario, folder, flow_bytes=streamed.flow_bytes)
+            extent = streamed.extent
+        else:
+            runner = _in_memory(trace, scenario, folder)
+            extent = runner.traffic.extent
         results: list[CellRows] = []
         series: list[pa.Table] = []
-        cores = threads or len(os.sched_getaffinity(0))
 
         def tick() -> None:
             if progress is not None:
@@ -122,130 +96,176 @@ def forecast(
 
         flows = folder / f"{FLOW_FATES.name}.parquet"
         with pq.ParquetWriter(flows, FLOW_FATES.arrow_schema(), compression="zstd") as writer:
-            for result, flow_table, series_table in in_order(runner.run, cells, cores, tick):
+            done = (
+                in_order(runner.run, cells, cores, tick)
+                if streamed is None
+                else runner.run_together(cells, streamed, cores, tick)
+            )
+            for result, flow_table, series_table in done:
                 results.append(result)
                 series.append(series_table)
                 writer.write_table(flow_table)
-        profiles = list(in_order(runner.profile, runner.profile_timeouts(), cores, tick))
+        if streamed is None:
+            profiles = list(in_order(runner.profile, runner.profile_timeouts(), cores, tick))
+        else:
+            profiles = [runner.profile_together(streamed)]
         _write(folder, PROFILE, pa.concat_tables(profiles))
         summary = [result.summary for result in results]
         _write_rows(folder, SUMMARY, summary)
         _write(folder, SERIES, pa.concat_tables(series))
         _write_rows(folder, SIZES, [row for result in results for row in result.sizes])
         _write_rows(folder, DISTRIBUTIONS, [row for result in results for row in result.distributions])
+        _write_rows(folder, LINKS, [row for result in results for row in result.links])
+        _write_rows(folder, HOSTS, [row for result in results for row in result.hosts])
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
-        document = _document(trace, scenario, network, traffic, summary)
+        document = forecast_document(trace, scenario, runner.traffic, extent, summary)
         (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         if finish is not None:
             finish(folder)
     return document
 
 
+def _larger_than_memory(trace: Trace, scenario: Scenario, cells: int) -> bool:
+    """Whether a trace, with so many cells at a time, would take more than a quarter of this machine's memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    packet_bytes = _TRAFFIC_BYTES + len(scenario.loads) * _LOAD_BYTES + cells * _FATE_BYTES
+    return trace.packet_count * packet_bytes > memory // 4
+
+
+def _in_memory(trace: Trace, scenario: Scenario, folder: Path) -> CellRunner:
+    flows = trace.flow_table()
+    packets = trace.packet_table(RELEASE_COLUMNS if scenario.steering.ack == "recorded" else TRAFFIC_COLUMNS)
+    traffic = prepare(packets, flows, scenario)
+    return CellRunner(traffic, scenario, folder, releases=schedule(packets, flows, traffic, scenario))
+
+
 @dataclass(frozen=True, slots=True)
 class CellRows:
-    """Rows of one cell for SUMMARY, SIZES and DISTRIBUTIONS."""
+    """Rows of one cell for SUMMARY, SIZES, DISTRIBUTIONS, LINKS and HOSTS."""
 
     summary: dict[str, Any]
     sizes: list[dict[str, Any]]
     distributions: list[dict[str, Any]]
+    links: list[dict[str, Any]]
+    hosts: list[dict[str, Any]]
 
 
 class CellRunner:
     """Runs cells over shared traffic; safe to call from several threads."""
 
-    def __init__(self, network: Network, traffic: Traffic, scenario: Scenario, folder: Path) -> None:
-        self._network = network
-        self._traffic = traffic
+    def __init__(
+        self,
+        traffic: Traffic,
+        scenario: Scenario,
+        folder: Path,
+        *,
+        releases: Schedule | None = None,
+        flow_bytes: NDArray[np.int64] | None = None,
+    ) -> None:
+        """`releases` if acknowledgements are not modelled; `flow_bytes` int64[flows] if not all packets are there."""
+        self.traffic = traffic
+        self._network = traffic.network
         self._scenario = scenario
         self._folder = folder
-        self._flows = len(np.unique(traffic.packets.flow))
+        self._releases = releases
+        self._flows, self._first_ns = traffic.extent.flows, traffic.extent.first_ns
+        self._packets = {load: at_load(traffic.packets, load, self._first_ns) for load in scenario.loads}
+        self._hosts = watched_hosts(traffic.plan, traffic.flow_bytes if flow_bytes is None else flow_bytes)
 
     def run(self, plan: CellPlan) -> tuple[CellRows, pa.Table, pa.Table]:
         """Rows of one cell, and its tables FLOW_FATES and SERIES; writes its packets if they are kept."""
-        packets = self._traffic.packets
-        cell = Cell(
+        packets, traffic = self._packets[plan.load], self.traffic
+        cell, counted = self._cell(plan), self._metrics(plan)
+        releases = None
+        if cell.schedules_releases and self._releases is not None:
+            releases = self._releases(packets)
+        fates = simulate(cell, packets, releases=releases)
+        counted.add(packets, fates)
+        if plan.keep_packets:
+            (self._folder / "packets").mkdir(exist_ok=True)
+            table = packet_table(packets, fates, traffic.file, traffic.frame_number)
+            pq.write_table(table, self._packets_file(plan), **PACKETS_WRITTEN)
+        return self._rows(plan, counted, cell)
+
+    def run_together(
+        self, plans: Sequence[CellPlan], traffic: StreamedTraffic, threads: int, tick: Callable[[], object]
+    ) -> Iterator[tuple[CellRows, pa.Table, pa.Table]]:
+        """As `run` for each of the cells, which advance batch by batch, as many together as memory allows."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+        together = max(threads, memory // (_CELL_BYTES + len(self.traffic.plan.keys) * _FLOW_BYTES))
+        (self._folder / "packets").mkdir(exist_ok=True)
+        for begin in range(0, len(plans), together):
+            group = []
+            for plan in plans[begin : begin + together]:
+                file = self._packets_file(plan) if plan.keep_packets else None
+                group.append((Running(self._cell(plan), self._metrics(plan), file), plan))
+            for piece in traffic.pieces():
+                pieces = {load: piece.at_load(load, self._first_ns) for load in self._scenario.loads}
+                feeds = [partial(running.feed, pieces[plan.load]) for running, plan in group]
+                for _ in in_order(call, feeds, threads, tick):
+                    pass
+            for _ in in_order(Running.drain, [running for running, _ in group], threads, tick):
+                pass
+            for running, plan in group:
+                yield self._rows(plan, running.metrics, running.window.cell)
+        with contextlib.suppress(OSError):
+            (self._folder / "packets").rmdir()  # unless something was kept
+
+    def _packets_file(self, plan: CellPlan) -> Path:
+        return self._folder / "packets" / f"{plan.name}.parquet"
+
+    def _metrics(self, plan: CellPlan) -> Accumulator:
+        return Accumulator(
             self._network,
-            plan.policy,
-            self._traffic.plan,
-            timeout_ns=plan.timeout_ns,
-            seed=plan.seed,
-            loss_timeout_ns=self._scenario.steering.loss_timeout,
-        )
-        fates = simulate(cell, packets)
-        flows, extents = metrics.flow_fates(self._network, packets, fates, self._traffic.plan.group)
-        load = metrics.path_load(
-            self._network,
-            packets,
-            fates,
-            steered=plan.policy.steered,
+            self.traffic.plan,
+            steered=plan.policy.policy.steered,
             interval_ns=self._scenario.interval,
+            hosts=self._hosts,
         )
-        imbalance, jain = metrics.balance(load)
+
+    def _cell(self, plan: CellPlan) -> Cell:
+        timeout = plan.timeout
+        return Cell(
+            self._network,
+            plan.policy.policy,
+            self.traffic.plan,
+            self._scenario.steering.steering(),
+            timeout_ns=None if timeout is None else timeout.timeout_ns,
+            seed=plan.seed,
+            parameters=plan.policy.built(),
+            detector=None if timeout is None else timeout.detector,
+            detector_parameters=None if timeout is None else timeout.built(),
+        )
+
+    def _rows(self, plan: CellPlan, counted: Accumulator, cell: Cell) -> tuple[CellRows, pa.Table, pa.Table]:
+        flows = counted.finish()
         columns = plan.columns()
+        links = cell_rows.link_rows(counted, cell.state.links)
         summary = {
             **columns,
-            **metrics.packet_summary(packets, fates),
-            **metrics.flow_summary(flows, extents),
-            "imbalance": imbalance,
-            "jain": jain,
-            **self._utilisation(cell, fates),
+            **cell_rows.packet_summary(counted),
+            **cell_rows.flow_summary(counted, flows),
+            **cell_rows.utilisation(links),
         }
-        if plan.keep_packets:
-            self._write_packets(plan, fates)
-        delay_ns, queue_ns = metrics.received_values(packets, fates)
-        values = {
-            "delay_ns": delay_ns,
-            "queue_ns": queue_ns,
-            "fct_ns": flows.fct_ns[flows.fct_ns >= 0],
-            "slowdown": metrics.slowdowns(flows),
-        }
-        distributions = [
-            {**columns, "metric": metric, "quantile": quantile, "value": value}
-            for metric, of in values.items()
-            for quantile, value in metrics.distribution(of)
-        ]
-        sizes = [{**columns, **row} for row in metrics.size_rows(flows)]
-        series = self._series(plan, load)
-        return CellRows(summary, sizes, distributions), _flow_table(plan, flows), series
 
-    def _utilisation(self, cell: Cell, fates: Fates) -> dict[str, float | None]:
-        first_ns = int(self._traffic.packets.send_ns[0])
-        span_ns = int(fates.receive_ns.max()) - first_ns
-        if span_ns <= 0:
-            return {"utilisation_mean": None, "utilisation_max": None}
-        links = cell.state.links
-        share = links["carried_bytes"] * 8e9 / (links["rate_bps"].astype(np.float64) * span_ns)
-        return {"utilisation_mean": float(share.mean()), "utilisation_max": float(share.max())}
+        def of_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [{**columns, **row} for row in rows]
 
-    def _write_packets(self, plan: CellPlan, fates: Fates) -> None:
-        traffic = self._traffic
-        received = (fates.state & RECEIVED) > 0
-        columns = {
-            "file": traffic.file,
-            "frame_number": traffic.frame_number,
-            "flow_id": traffic.packets.flow,
-            "flowlet_id": fates.flowlet,
-            "path_id": fates.path,
-            "send_ns": traffic.packets.send_ns,
-            "receive_ns": pa.array(fates.receive_ns, mask=~received),
-            "queue_ns": fates.queue_ns,
-            "ecn_marked": (fates.state & MARKED) > 0,
-            "dropped": (fates.state & DROPPED) > 0,
-        }
-        (self._folder / "packets").mkdir(exist_ok=True)
-        pq.write_table(
-            pa.table(columns, schema=PACKET_FATES.arrow_schema()),
-            self._folder / "packets" / f"{plan.name}.parquet",
-            use_dictionary=False,
-            column_encoding={"send_ns": "DELTA_BINARY_PACKED", "frame_number": "DELTA_BINARY_PACKED"},
-            compression="zstd",
+        rows = CellRows(
+            summary,
+            of_cell(cell_rows.size_rows(flows)),
+            of_cell(cell_rows.distribution_rows(counted, flows)),
+            of_cell(links),
+            of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
         )
+        return rows, _flow_table(plan, flows), self._series(plan, counted.counts.load)
 
-    def _series(self, plan: CellPlan, load: metrics.PathLoad) -> pa.Table:
+    def _series(self, plan: CellPlan, over_time: path_load.Load) -> pa.Table:
         """Path load over time, for the first seed of each policy and timeout."""
         if not plan.keep_series:
             return SERIES.arrow_schema().empty_table()
-        bins, paths = load.bytes.shape
+        bins, paths = path_load.bins_used(over_time), len(self._network.paths)
+        bin_ns = path_load.bin_ns(over_time)
         group = np.array([path.group for path in self._network.paths], np.uint16)
         return _cell_table(
             plan,
@@ -254,22 +274,29 @@ class CellRunner:
             {
                 "group": np.tile(group, bins),
                 "path_id": np.tile(np.arange(paths, dtype=np.uint16), bins),
-                "start_ns": np.repeat(np.arange(bins) * load.bin_ns, paths),
-                "interval_ns": np.full(bins * paths, load.bin_ns),
-                "bytes": load.bytes.ravel(),
-                "dropped": load.dropped.ravel(),
+                "start_ns": np.repeat(np.arange(bins) * bin_ns, paths),
+                "interval_ns": np.full(bins * paths, bin_ns),
+                "bytes": over_time.bytes[:bins].ravel(),
+                "dropped": over_time.dropped[:bins].ravel(),
             },
         )
 
     def profile_timeouts(self) -> list[int]:
         """The timeouts of the flowlet profile: a ladder, and those of the scenario."""
-        return sorted({*PROFILE_TIMEOUTS_NS, *self._scenario.timeouts})
+        return sorted({*PROFILE_TIMEOUTS_NS, *self._scenario.fixed_timeouts_ns})
+
+    def profile_together(self, traffic: StreamedTraffic) -> pa.Table:
+        """All rows of PROFILE, in one pass."""
+        whole = StreamedProfile(len(self.traffic.plan.keys), self.profile_timeouts())
+        for piece in traffic.pieces():
+            whole.add(piece.packets.flow, piece.packets.send_ns, piece.packets.ip_bytes)
+        return whole.finish()
 
     def profile(self, timeout_ns: int) -> pa.Table:
         """The flowlets of the traffic at one timeout: a row of PROFILE."""
-        packets = self._traffic.packets
+        packets = self.traffic.packets
         closed = split_flowlets(
-            packets.flow, packets.send_ns, packets.ip_bytes, len(self._traffic.plan.keys), [timeout_ns]
+            packets.flow, packets.send_ns, packets.ip_bytes, len(self.traffic.plan.keys), [timeout_ns]
         )
         return profile(closed, [timeout_ns], self._flows)
 
@@ -282,7 +309,7 @@ def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any
     return pa.table(arrays, schema=schema)
 
 
-def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
+def _flow_table(plan: CellPlan, flows: FlowFates) -> pa.Table:
     sent = np.flatnonzero(flows.packets > 0)
 
     def of(values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -290,7 +317,7 @@ def _flow_table(plan: CellPlan, flows: metrics.FlowFates) -> pa.Table:
 
     done = of(flows.fct_ns) >= 0
     slowdown = np.zeros(len(sent))
-    slowdown[done] = metrics.slowdowns(flows)
+    slowdown[done] = cell_rows.slowdowns(flows)
     return _cell_table(
         plan,
         FLOW_FATES,
@@ -315,53 +342,3 @@ def _write(folder: Path, table: Table, content: pa.Table) -> None:
 
 def _write_rows(folder: Path, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     _write(folder, table, pa.Table.from_pylist(list(rows), schema=table.arrow_schema()))
-
-
-def _document(
-    trace: Trace, scenario: Scenario, network: Network, traffic: Traffic, summary: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    names = list(dict.fromkeys(row["policy"] for row in summary))
-    baseline = "ecmp" if "ecmp" in names else names[0]
-    baseline_row = next(row for row in summary if row["policy"] == baseline)
-    comparisons = compare(summary, baseline)
-    slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
-    send_ns = traffic.packets.send_ns
-    return {
-        "segcast": VERSION,
-        "schema_version": 1,
-        "answer": answer(comparisons),
-        "baseline": {"policy": baseline, "timeout_ns": baseline_row["timeout_ns"]},
-        "comparisons": comparisons,
-        "cells": len(summary),
-        "seeds": list(dict.fromkeys(scenario.seeds)),
-        "trace": {
-            "name": trace_name(trace),
-            "folder": str(trace.folder.resolve()),
-            "layer": trace.layer,
-            "packets": len(send_ns),
-            "flows": len(np.unique(traffic.packets.flow)),
-            "hosts": len(traffic.hosts),
-            "duration_ns": int(send_ns[-1] - send_ns[0]),
-            "findings": for_timeouts(trace.info, scenario.timeouts),
-            "sources": [
-                {"path": str(source.path), "bytes": source.bytes, "xxh128": source.xxh128} for source in trace.sources
-            ],
-        },
-        "excluded": traffic.excluded,
-        "network": {
-            "minimum_frame_bytes": network.minimum_frame_bytes,
-            "links": [{name: getattr(link, name) for name in link.__dataclass_fields__} for link in network.links],
-            "paths": [
-                {
-                    "path_id": path_id,
-                    "group": path.group,
-                    "slot": slots[path_id],
-                    "links": [network.links[link].name for link in path.links],
-                    "rate_bps": min(network.links[link].rate_bps for link in path.links),
-                    "delay_ns": sum(network.links[link].delay_ns for link in path.links),
-                    "srv6_bytes": path.srv6_bytes,
-                }
-                for path_id, path in enumerate(network.paths)
-            ],
-        },
-    }

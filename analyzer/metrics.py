@@ -1,26 +1,85 @@
-"""Metrics of one cell from the fates of its packets; every definition is in docs/model.md (Metrics)."""
+"""Metrics of one cell from the fates of its packets, as they come; every definition is in docs/model.md (Metrics)."""
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.events import DROPPED, MARKED, NANOSECOND_BITS, RECEIVED, Fates, Packets
-from analyzer.network import ETHERNET_HEADER_BYTES, Network
-from analyzer.quantiles import nearest_ranks, rank_of
-from analyzer.schema import QUANTILES
+from analyzer.alone import Alone, add_alone, least_times, nobody, ways_of
+from analyzer.engine import FlowPlan
+from analyzer.histogram import BITS, Histogram, bucket_count, bucket_of, empty_histogram, record
+from analyzer.network import Network
+from analyzer.path_load import INTERVAL_NS, Load, add_load, close_interval, no_load, path_facts
+from analyzer.reordering import Reordering, add_rows, last_rows, no_reordering
+from analyzer.state import DROPPED, MARKED, RECEIVED, Fates, Packets
 from traces.jit import int64, kernel
 
-SIZE_BINS: Final = (0, 10_000, 100_000, 1_000_000, 10_000_000)
-DISTRIBUTION_QUANTILES: Final = tuple(
-    [round(q / 100, 2) for q in range(99)]
-    + [round(0.99 + q / 1000, 3) for q in range(9)]
-    + [round(0.999 + q / 10000, 4) for q in range(10)]
-    + [0.99999, 1.0]
+MOST_HOSTS: Final = 1000
+HOST_BITS: Final = 7  # delays of a host are within 1 / 128
+_PIECE: Final = 1 << 18
+
+FLOW_TALLY: Final = np.dtype(
+    [
+        ("bytes", np.int64),
+        ("packets", np.int64),
+        ("delivered", np.int64),
+        ("first_ns", np.int64),
+        ("fct_ns", np.int64),
+        ("flowlets", np.int64),
+        ("path_changes", np.int64),
+        ("last_flowlet", np.int64),
+        ("last_path", np.int64),
+    ],
+    align=True,
 )
-_DISPLACED: Final = 3
+HOST_TALLY: Final = np.dtype(
+    [("packets", np.int64), ("bytes", np.int64), ("delivered", np.int64), ("dropped", np.int64)], align=True
+)
+
+# Places in `Tally.scalars`.
+PACKETS, DELIVERED, LOST, MARKS, FIRST_NS, LAST_RECEIVE_NS = range(6)
+
+
+class Tally(NamedTuple):
+    """What is counted packet by packet.
+
+    `scalars` int64: packets, those received, dropped, and received with a mark; first send and last receive.
+    `flows` FLOW_TALLY; `hosts` HOST_TALLY and `host_delays` int64[hosts, buckets] of the hosts watched; `link_drops`
+    int64[links]; `delays`, `delay_sums`, `queues` and `queue_sums` as in `Histogram`, of received packets.
+    """
+
+    scalars: NDArray[np.int64]
+    flows: NDArray[np.void]
+    hosts: NDArray[np.void]
+    host_delays: NDArray[np.int64]
+    link_drops: NDArray[np.int64]
+    delays: NDArray[np.int64]
+    delay_sums: NDArray[np.int64]
+    queues: NDArray[np.int64]
+    queue_sums: NDArray[np.int64]
+
+
+class Places(NamedTuple):
+    """Where packets belong: `host` int64[flows], its row among the hosts watched or -1; `uplink` and `downlink`
+    int64[flows], -1 without host links; `first_hop` int64[paths + 1] into `hops` int64, the links of paths.
+    """
+
+    host: NDArray[np.int64]
+    uplink: NDArray[np.int64]
+    downlink: NDArray[np.int64]
+    first_hop: NDArray[np.int64]
+    hops: NDArray[np.int64]
+
+
+class Counts(NamedTuple):
+    """All that an `Accumulator` holds: arrays only."""
+
+    tally: Tally
+    load: Load
+    alone: Alone
+    reordering: Reordering
 
 
 class FlowFates(NamedTuple):
@@ -36,342 +95,180 @@ class FlowFates(NamedTuple):
     path_changes: NDArray[np.int64]
 
 
-class PathLoad(NamedTuple):
-    """Per bin and path, int64[bins, paths]: frame bytes sent into the path, and packets of those dropped.
-
-    `bin_ns` int64, the length of a bin, a whole number of intervals. `uneven` and `fair` float64[1] and `weight`
-    int64[1]: imbalance and Jain's index summed over intervals and groups, weighted by bytes, and those bytes.
-    """
-
-    bytes: NDArray[np.int64]
-    dropped: NDArray[np.int64]
-    bin_ns: int
-    uneven: NDArray[np.float64]
-    fair: NDArray[np.float64]
-    weight: NDArray[np.int64]
-
-
-class PathFacts(NamedTuple):
-    """What a path adds to a packet: `srv6_bytes` int64[paths], 0 where the policy does not steer.
-
-    `group` int64[groups, 2]: the first path of each group, and the one after its last.
-    """
-
-    srv6_bytes: NDArray[np.int64]
-    group: NDArray[np.int64]
-    minimum_frame_bytes: int
-
-
 @kernel
-def _alone(
-    packets: Packets, fates: Fates, hops: NDArray[np.int64], minimum_frame_bytes: int, flow_on: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """First send to last receive of each flow's received packets, alone on one path; `hops` as in `_fastest_paths`."""
-    flows = len(flow_on)
-    free_ns = np.full((flows, len(hops)), np.iinfo(np.int64).min, np.int64)
-    rest = np.zeros((flows, len(hops)), np.int64)
-    first_ns = np.full(flows, -1, np.int64)
-    took_ns = np.full(flows, -1, np.int64)
+def _add(packets: Packets, fates: Fates, places: Places, tally: Tally) -> None:
+    scalars, flows = tally.scalars, tally.flows
+    delivered, marks, last_receive_ns = int64(0), int64(0), scalars[LAST_RECEIVE_NS]
     for row in range(len(packets.flow)):
-        flow = packets.flow[row]
-        if not flow_on[flow] or not fates.state[row] & RECEIVED:
-            continue
-        now_ns = packets.send_ns[row]
-        if took_ns[flow] < 0:
-            first_ns[flow] = now_ns
-        frame_bytes = max(int64(packets.ip_bytes[row]) + ETHERNET_HEADER_BYTES, minimum_frame_bytes)
-        for hop in range(len(hops)):
-            rate = hops[hop, 0]
-            if now_ns > free_ns[flow, hop]:
-                free_ns[flow, hop] = now_ns
-                rest[flow, hop] = 0
-            bits = (frame_bytes + hops[hop, 2]) * NANOSECOND_BITS + rest[flow, hop]
-            free_ns[flow, hop] += bits // rate
-            rest[flow, hop] = bits % rate
-            now_ns = free_ns[flow, hop] + (rest[flow, hop] > 0) + hops[hop, 1]
-        took_ns[flow] = now_ns - first_ns[flow]
-    return took_ns
-
-
-_Hops = tuple[tuple[int, int, int], ...]
-
-
-def _no_slower(hops: _Hops, others: _Hops) -> bool:
-    """Whether every hop is at least as fast as the one in its place."""
-    return len(hops) == len(others) and all(
-        a[0] >= b[0] and a[1] <= b[1] and a[2] <= b[2] for a, b in zip(hops, others, strict=True)
-    )
-
-
-def _fastest_paths(network: Network) -> list[tuple[int, _Hops]]:
-    """Of each group the paths that can be fastest, as (group, (rate, delay, overhead) of each hop)."""
-    fastest: list[tuple[int, _Hops]] = []
-    for path in network.paths:
-        links = [network.links[index] for index in path.links]
-        mine = (path.group, tuple((x.rate_bps, x.delay_ns, x.overhead_bytes) for x in links))
-        if not any(group == mine[0] and _no_slower(hops, mine[1]) for group, hops in fastest):
-            fastest = [x for x in fastest if not (x[0] == mine[0] and _no_slower(mine[1], x[1]))] + [mine]
-    return fastest
-
-
-def empty_network_times(
-    network: Network, packets: Packets, fates: Fates, group: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Completion time, int64[flows] ns, of each flow's received packets alone in the network; -1 if there are none.
-
-    The same departures, without SRv6, on the fastest path of the flow's group (`group` int64[flows]).
-    """
-    best_ns = np.full(len(group), -1, np.int64)
-    for which, hops in _fastest_paths(network):
-        chosen = group == which
-        took_ns = _alone(packets, fates, np.array(hops, np.int64), network.minimum_frame_bytes, chosen)
-        better = chosen & ((best_ns < 0) | (took_ns < best_ns))
-        best_ns[better] = took_ns[better]
-    return best_ns
-
-
-@kernel
-def _flow_fates(packets: Packets, fates: Fates, out: FlowFates, flows: int) -> NDArray[np.bool_]:
-    """Fill `out`; returns bool[n]: whether a packet was reordered."""
-    count = len(packets.flow)
-    first_ns = np.zeros(flows, np.int64)
-    last_path = np.full(flows, -1, np.int64)
-    last_flowlet = np.zeros(flows, np.int64)
-    for row in range(count):
-        flow = packets.flow[row]
-        out.bytes[flow] += packets.ip_bytes[row]
-        out.packets[flow] += 1
+        flow = int64(packets.flow[row])
+        size = int64(packets.ip_bytes[row])
+        state = fates.state[row]
         path = int64(fates.path[row])
         flowlet = int64(fates.flowlet[row])
-        if last_path[flow] < 0 or flowlet != last_flowlet[flow]:
-            out.flowlets[flow] += 1
-            if last_path[flow] >= 0 and path != last_path[flow]:
-                out.path_changes[flow] += 1
-            last_flowlet[flow] = flowlet
-            last_path[flow] = path
-        if not fates.state[row] & RECEIVED:
-            continue
-        if out.delivered[flow] == 0:
-            first_ns[flow] = packets.send_ns[row]
-        out.delivered[flow] += 1
-        out.fct_ns[flow] = max(out.fct_ns[flow], fates.receive_ns[row] - first_ns[flow])
-    # Backwards, the earliest reception of any later packet of the flow decides (RFC 4737 section 3.3).
-    earliest_ns = np.full(flows, np.iinfo(np.int64).max, np.int64)
-    reordered = np.zeros(count, np.bool_)
-    for row in range(count - 1, -1, -1):
-        if fates.state[row] & RECEIVED:
-            flow = packets.flow[row]
+        host = places.host[flow]
+        flows[flow].bytes += size
+        flows[flow].packets += 1
+        if flows[flow].last_path < 0 or flowlet != flows[flow].last_flowlet:
+            flows[flow].flowlets += 1
+            if flows[flow].last_path >= 0 and path != flows[flow].last_path:
+                flows[flow].path_changes += 1
+            flows[flow].last_flowlet = flowlet
+            flows[flow].last_path = path
+        if host >= 0:
+            tally.hosts[host].packets += 1
+            tally.hosts[host].bytes += size
+        if state & RECEIVED:
             receive_ns = fates.receive_ns[row]
-            if receive_ns > earliest_ns[flow]:
-                reordered[row] = True
-                out.reordered[flow] += 1
+            delay_ns = receive_ns - packets.send_ns[row]
+            if flows[flow].delivered == 0:
+                flows[flow].first_ns = packets.send_ns[row]
+            flows[flow].delivered += 1
+            flows[flow].fct_ns = max(int64(flows[flow].fct_ns), receive_ns - int64(flows[flow].first_ns))
+            delivered += 1
+            marks += state & MARKED != 0
+            last_receive_ns = max(last_receive_ns, receive_ns)
+            record(tally.delays, tally.delay_sums, delay_ns, BITS)
+            record(tally.queues, tally.queue_sums, fates.queue_ns[row], BITS)
+            if host >= 0:
+                tally.hosts[host].delivered += 1
+                tally.host_delays[host, bucket_of(delay_ns, HOST_BITS)] += 1
+        elif state & DROPPED:
+            scalars[LOST] += 1
+            if host >= 0:
+                tally.hosts[host].dropped += 1
+            # Where it was lost: hop 0 of a flow with an uplink is that, the one after its path's last its downlink.
+            hop = int64(fates.hop[row]) - (places.uplink[flow] >= 0)
+            first = places.first_hop[path]
+            if hop < 0:
+                link = places.uplink[flow]
+            elif first + hop >= places.first_hop[path + 1]:
+                link = places.downlink[flow]
             else:
-                earliest_ns[flow] = receive_ns
-    return reordered
+                link = places.hops[first + hop]
+            tally.link_drops[link] += 1
+    scalars[PACKETS] += len(packets.flow)
+    scalars[DELIVERED] += delivered
+    scalars[MARKS] += marks
+    scalars[LAST_RECEIVE_NS] = last_receive_ns
 
 
-@kernel
-def _extents(
-    flow: NDArray[np.int64], sent: NDArray[np.int64], late: NDArray[np.bool_], extents: NDArray[np.int64]
-) -> int:
-    """Extents of reordered packets; rows by flow, then order of reception; `sent` is the place in send order."""
-    found = 0
-    start = 0
-    count = len(flow)
-    highest = np.empty(count, np.int64)
-    for row in range(count):
-        if row == 0 or flow[row] != flow[row - 1]:
-            start = row
-            highest[row] = sent[row]
-        else:
-            highest[row] = max(highest[row - 1], sent[row])
-        if late[row]:
-            low = start
-            high = row
-            while low < high:
-                middle = (low + high) >> 1
-                if highest[middle] > sent[row]:
-                    high = middle
-                else:
-                    low = middle + 1
-            extents[found] = row - low
-            found += 1
-    return found
+def watched_hosts(plan: FlowPlan, flow_bytes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The hosts whose delays are kept, at most MOST_HOSTS: those that send most bytes, in that order.
 
-
-def flow_fates(
-    network: Network, packets: Packets, fates: Fates, group: NDArray[np.int64]
-) -> tuple[FlowFates, NDArray[np.int64]]:
-    """Fates per flow, and the extents of all reordered packets (RFC 4737 section 4.2.1)."""
-    flows = len(group)
-    out = FlowFates(
-        bytes=np.zeros(flows, np.int64),
-        packets=np.zeros(flows, np.int64),
-        delivered=np.zeros(flows, np.int64),
-        fct_ns=np.full(flows, -1, np.int64),
-        empty_ns=empty_network_times(network, packets, fates, group),
-        reordered=np.zeros(flows, np.int64),
-        flowlets=np.zeros(flows, np.int64),
-        path_changes=np.zeros(flows, np.int64),
-    )
-    reordered = _flow_fates(packets, fates, out, flows)
-    touched = np.flatnonzero((out.reordered > 0)[packets.flow] & ((fates.state & RECEIVED) > 0))
-    order = touched[np.lexsort((touched, fates.receive_ns[touched], packets.flow[touched]))]
-    extents = np.empty(int(reordered.sum()), np.int64)
-    _extents(packets.flow[order].astype(np.int64), order, reordered[order], extents)
-    return out, extents
-
-
-@kernel
-def _path_load(packets: Packets, fates: Fates, facts: PathFacts, interval_ns: int, out: PathLoad) -> None:
-    count = len(packets.flow)
-    start_ns = packets.send_ns[0]
-    merge = out.bin_ns // interval_ns
-    sent = np.zeros(len(facts.srv6_bytes), np.int64)
-    now = int64(0)
-    for row in range(count + 1):
-        interval = (packets.send_ns[row] - start_ns) // interval_ns if row < count else int64(-1)
-        if interval != now:
-            # The interval is over: (max - min) / mean, weighted by the total, is the spread times the number of paths.
-            for group in range(len(facts.group)):
-                first, stop = facts.group[group, 0], facts.group[group, 1]
-                total, squares, least, most = int64(0), 0.0, sent[first], int64(0)
-                for path in range(first, stop):
-                    total += sent[path]
-                    squares += float(sent[path]) ** 2
-                    least = min(least, sent[path])
-                    most = max(most, sent[path])
-                    out.bytes[now // merge, path] += sent[path]
-                    sent[path] = 0
-                if total > 0:
-                    out.uneven[0] += float((most - least) * (stop - first))
-                    out.fair[0] += float(total) ** 3 / ((stop - first) * squares)
-                    out.weight[0] += total
-            now = interval
-        if row < count:
-            path = int64(fates.path[row])
-            size = int64(packets.ip_bytes[row]) + ETHERNET_HEADER_BYTES + facts.srv6_bytes[path]
-            sent[path] += max(size, facts.minimum_frame_bytes)
-            if fates.state[row] & DROPPED:
-                out.dropped[interval // merge, path] += 1
-
-
-def path_load(
-    network: Network, packets: Packets, fates: Fates, *, steered: bool, interval_ns: int, most_bins: int = 400
-) -> PathLoad:
-    """Bytes into each path over time, from the first packet, in at most `most_bins` bins; balance per interval.
-
-    Memory follows bins and paths, not the time the packets span.
+    `flow_bytes` int64[flows] is what each flow will send; without it, hosts in order of number. Equals likewise.
     """
-    paths = len(network.paths)
-    span_ns = int(packets.send_ns[-1] - packets.send_ns[0]) if len(packets.send_ns) else -1
-    intervals = span_ns // interval_ns + 1 if span_ns >= 0 else 0
-    merge = max(1, -(-intervals // most_bins))
-    shape = (-(-intervals // merge), paths)
-    load = PathLoad(
-        np.zeros(shape, np.int64),
-        np.zeros(shape, np.int64),
-        merge * interval_ns,
-        np.zeros(1, np.float64),
-        np.zeros(1, np.float64),
-        np.zeros(1, np.int64),
-    )
-    if intervals:
-        overhead = np.array([path.srv6_bytes if steered else 0 for path in network.paths], np.int64)
-        bounds = np.array([(group.start, group.stop) for group in network.group_slots()], np.int64)
-        _path_load(packets, fates, PathFacts(overhead, bounds, network.minimum_frame_bytes), interval_ns, load)
-    return load
+    hosts = int(plan.host.max()) + 1 if len(plan.host) else 0
+    sends = np.zeros(hosts, np.int64)
+    if flow_bytes is not None:
+        np.add.at(sends, plan.host, flow_bytes)
+    return np.argsort(-sends, kind="stable")[:MOST_HOSTS]
 
 
-def balance(load: PathLoad) -> tuple[float | None, float | None]:
-    """Imbalance and Jain's index of path bytes per interval, byte-weighted means; None without bytes."""
-    weight = float(load.weight[0])
-    if not weight:
-        return None, None
-    return float(load.uneven[0]) / weight, float(load.fair[0]) / weight
+class Accumulator:
+    """Metrics of a cell, from finished packets in send order, in pieces of any size; the result is the same.
 
+    `counts` is all that it holds. `hosts` are those to be watched (`watched_hosts`).
+    """
 
-def _quantile_columns(prefix: str, values: NDArray[Any], unit: str) -> dict[str, Any]:
-    suffix = f"_{unit}" if unit else ""
-    ranks = nearest_ranks(values, QUANTILES.values())
-    return {f"{prefix}_{name}{suffix}": rank for name, rank in zip(QUANTILES, ranks, strict=True)}
-
-
-def received_values(packets: Packets, fates: Fates) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One-way and queueing delays of received packets, int64 ns each."""
-    received = (fates.state & RECEIVED) > 0
-    return fates.receive_ns[received] - packets.send_ns[received], fates.queue_ns[received]
-
-
-def slowdowns(flows: FlowFates) -> NDArray[np.float64]:
-    """Slowdown of every flow of which something was received, in their order."""
-    done = flows.fct_ns >= 0
-    return flows.fct_ns[done] / flows.empty_ns[done]
-
-
-def packet_summary(packets: Packets, fates: Fates) -> dict[str, Any]:
-    """The columns of SUMMARY that come from packets alone."""
-    delay_ns, queue_ns = received_values(packets, fates)
-    dropped = int(((fates.state & DROPPED) > 0).sum())
-    received = fates.state & RECEIVED > 0
-    count = len(packets.send_ns)
-    return {
-        "packets": count,
-        "delivered": len(delay_ns),
-        "dropped": dropped,
-        "drop_ratio": dropped / count if count else 0.0,
-        "ecn_marked": int(((fates.state[received] & MARKED) > 0).sum()),
-        "retransmissions": None,
-        **_quantile_columns("delay", delay_ns, "ns"),
-        "delay_mean_ns": float(delay_ns.mean()) if len(delay_ns) else None,
-        **_quantile_columns("queue", queue_ns, "ns"),
-        "queue_mean_ns": float(queue_ns.mean()) if len(queue_ns) else None,
-    }
-
-
-def flow_summary(flows: FlowFates, extents: NDArray[np.int64]) -> dict[str, Any]:
-    """The columns of SUMMARY that come from flows."""
-    delivered = int(flows.delivered.sum())
-    reordered = int(flows.reordered.sum())
-    flowlets = int(flows.flowlets.sum())
-    sent = int(flows.packets.sum())
-    return {
-        **_quantile_columns("fct", flows.fct_ns[flows.fct_ns >= 0], "ns"),
-        **_quantile_columns("slowdown", slowdowns(flows), ""),
-        "reordered": reordered,
-        "reordered_ratio": reordered / delivered if delivered else None,
-        "reorder_extent_p99": nearest_ranks(extents, [0.99])[0],
-        "reorder_extent_max": int(extents.max()) if len(extents) else None,
-        "displaced_3": int((extents >= _DISPLACED).sum()),
-        "flowlets": flowlets,
-        "flowlet_packets_mean": sent / flowlets if flowlets else None,
-        "flowlet_bytes_mean": int(flows.bytes.sum()) / flowlets if flowlets else None,
-        "path_changes": int(flows.path_changes.sum()),
-    }
-
-
-def size_rows(flows: FlowFates) -> list[dict[str, Any]]:
-    """Rows of SIZES, without the cell's columns: flows by the IP bytes they sent."""
-    rows: list[dict[str, Any]] = []
-    done = flows.fct_ns >= 0
-    sizes, fct_ns, slowdown = flows.bytes[done], flows.fct_ns[done], slowdowns(flows)
-    for low, high in zip(SIZE_BINS, (*SIZE_BINS[1:], None), strict=True):
-        chosen = (sizes >= low) & (sizes < (np.iinfo(np.int64).max if high is None else high))
-        rows.append(
-            {
-                "min_bytes": low,
-                "below_bytes": high,
-                "flows": int(chosen.sum()),
-                **_quantile_columns("fct", fct_ns[chosen], "ns"),
-                **_quantile_columns("slowdown", slowdown[chosen], ""),
-            }
+    def __init__(
+        self,
+        network: Network,
+        plan: FlowPlan,
+        *,
+        steered: bool,
+        interval_ns: int,
+        hosts: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.network = network
+        self.hosts = watched_hosts(plan) if hosts is None else hosts
+        self._ways = ways_of(network, plan)
+        self._facts = path_facts(network, steered=steered)
+        host = np.full(int(plan.host.max()) + 1 if len(plan.host) else 0, -1, np.int64)
+        host[self.hosts] = np.arange(len(self.hosts))
+        self._places = Places(
+            host[plan.host],
+            self._ways.uplink,
+            self._ways.downlink,
+            np.cumsum([0, *(len(path.links) for path in network.paths)]).astype(np.int64),
+            np.array([link for path in network.paths for link in path.links], np.int64),
         )
-    return rows
+        flows = np.zeros(len(plan.keys), FLOW_TALLY)
+        flows["fct_ns"] = -1
+        flows["last_path"] = -1
+        delays, queues = empty_histogram(), empty_histogram()
+        least = np.iinfo(np.int64).min
+        self.counts = Counts(
+            Tally(
+                np.array([0, 0, 0, 0, 0, least], np.int64),
+                flows,
+                np.zeros(len(self.hosts), HOST_TALLY),
+                np.zeros((len(self.hosts), bucket_count(HOST_BITS)), np.int64),
+                np.zeros(len(network.links), np.int64),
+                delays.counts,
+                delays.sums,
+                queues.counts,
+                queues.sums,
+            ),
+            no_load(self._facts, interval_ns),
+            nobody(self._ways),
+            no_reordering(len(plan.keys)),
+        )
 
+    def add(self, packets: Packets, fates: Fates) -> None:
+        """Take finished packets, which follow those before in send order."""
+        for begin in range(0, len(packets.flow), _PIECE):
+            piece = slice(begin, begin + _PIECE)
+            self._add(Packets._make(c[piece] for c in packets), Fates._make(c[piece] for c in fates))
 
-def distribution(values: NDArray[Any]) -> list[tuple[float, float]]:
-    """(quantile, value) pairs over the fixed grid; empty without values."""
-    if len(values) == 0:
-        return []
-    ordered = np.sort(values)
-    return [(q, float(ordered[rank_of(q, len(ordered))])) for q in DISTRIBUTION_QUANTILES]
+    def _add(self, packets: Packets, fates: Fates) -> None:
+        tally, load, alone, reordering = self.counts
+        if tally.scalars[PACKETS] == 0:
+            tally.scalars[FIRST_NS] = packets.send_ns[0]
+        _add(packets, fates, self._places, tally)
+        add_load(packets, fates, self._facts, load)
+        add_alone(self._ways, alone, packets, fates, self.network.minimum_frame_bytes)
+        self.counts = self.counts._replace(reordering=add_rows(reordering, packets, fates))
+
+    def finish(self) -> FlowFates:
+        """Nothing more comes: settle what waited for later packets; fates per flow."""
+        close_interval(self.counts.load, self._facts.bounds)
+        self.counts = self.counts._replace(reordering=last_rows(self.counts.reordering))
+        flows = self.counts.tally.flows
+        return FlowFates(
+            bytes=flows["bytes"],
+            packets=flows["packets"],
+            delivered=flows["delivered"],
+            fct_ns=flows["fct_ns"],
+            empty_ns=least_times(self._ways, self.counts.alone),
+            reordered=self.counts.reordering.late,
+            flowlets=flows["flowlets"],
+            path_changes=flows["path_changes"],
+        )
+
+    @property
+    def identity(self) -> str:
+        """What tells these metrics from others of the same cell."""
+        interval_ns = int(self.counts.load.scalars[INTERVAL_NS])
+        return f"{interval_ns} {self._facts.srv6_bytes.tolist()} {self.hosts.tolist()}"
+
+    @property
+    def delays(self) -> Histogram:
+        """One-way delays of received packets, ns."""
+        return Histogram(self.counts.tally.delays, self.counts.tally.delay_sums)
+
+    @property
+    def queues(self) -> Histogram:
+        """Queueing delays of received packets, ns."""
+        return Histogram(self.counts.tally.queues, self.counts.tally.queue_sums)
+
+    @property
+    def extents(self) -> Histogram:
+        """Extents of reordered packets."""
+        return Histogram(self.counts.reordering.extents, self.counts.reordering.extent_sums)
+
+    @property
+    def window_ns(self) -> tuple[int, int]:
+        """When the first packet was sent and the last received; twice the former if none was."""
+        scalars = self.counts.tally.scalars
+        first_ns = int(scalars[FIRST_NS])
+        return first_ns, max(int(scalars[LAST_RECEIVE_NS]), first_ns)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from analyzer.sids import srv6_bytes
 from traces.errors import InputError
 
 ETHERNET_HEADER_BYTES: Final = 14
 ETHERNET_OVERHEAD_BYTES: Final = 24
 ETHERNET_MINIMUM_BYTES: Final = 60
 
-_IPV6_HEADER_BYTES: Final = 40
-_SRH_FIXED_BYTES: Final = 8
-_SID_BYTES: Final = 16
-
 MAX_FRAME_BYTES: Final = 65535
+MAX_PATHS: Final = 65535
 
 _MIN_RATE_BPS: Final = 1000
 _MAX_RATE_BPS: Final = 10**13
@@ -51,12 +51,30 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """From `time_ns` on, link `link` (an index) has the rate `rate_bps`; 0 means down."""
+
+    time_ns: int
+    link: int
+    rate_bps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
-    """A validated network. Paths of a group are adjacent, in slot order; groups are numbered from 0 without gaps."""
+    """A validated network. Paths of a group are adjacent, in slot order; groups are numbered from 0 without gaps.
+
+    `tiers` are the choices that switches make one after the other, by group (see `policies.registry.Setting`); empty:
+    one choice among all slots. `changes` are in order of time; routing learns of them `detection_ns` later. With
+    `host_links`, flows have an uplink and a downlink of their own, and paths may have no links.
+    """
 
     links: tuple[Link, ...]
     paths: tuple[Path, ...]
     minimum_frame_bytes: int = ETHERNET_MINIMUM_BYTES
+    tiers: tuple[tuple[int, ...], ...] = ()
+    changes: tuple[Change, ...] = ()
+    detection_ns: int = 0
+    host_links: bool = False
 
     def __post_init__(self) -> None:
         for link in self.links:
@@ -67,22 +85,33 @@ class Network:
             )
         if not self.paths:
             raise InputError("network: there are no paths")
-        if len(self.paths) > 0xFFFF:
-            raise InputError(f"network: {len(self.paths)} paths; at most 65535 are supported")
+        if len(self.paths) > MAX_PATHS:
+            raise InputError(f"network: {len(self.paths)} paths; at most {MAX_PATHS} are supported")
         groups = [path.group for path in self.paths]
         if groups != sorted(groups) or set(groups) != set(range(groups[-1] + 1)):
             raise InputError("network: paths must be ordered by group, and groups numbered 0, 1, 2, ...")
         for number, path in enumerate(self.paths):
-            if not path.links or not all(0 <= link < len(self.links) for link in path.links):
+            if not all(0 <= link < len(self.links) for link in path.links):
                 raise InputError(f"network: path {number} names a link that does not exist")
+            if not path.links and not self.host_links:
+                raise InputError(f"network: path {number} has no links")
+        if self.tiers and [math.prod(tiers) for tiers in self.tiers] != [len(slots) for slots in self.group_slots()]:
+            raise InputError("network: the choices of switches do not multiply to the paths of their group")
+        if list(self.changes) != sorted(self.changes, key=lambda change: change.time_ns):
+            raise InputError("network: changes of links must be in order of time")
+        for change in self.changes:
+            if not 0 <= change.link < len(self.links):
+                raise InputError(f"network: a change names link {change.link}, which does not exist")
+            if change.rate_bps and not _MIN_RATE_BPS <= change.rate_bps <= _MAX_RATE_BPS:
+                raise InputError(f"network: a change to {change.rate_bps} bit/s is not in 1 kbit/s to 10 Tbit/s")
 
     def group_slots(self) -> list[range]:
         """For each group, the range of its path ids."""
-        bounds: list[range] = []
-        for group in range(self.paths[-1].group + 1):
-            ids = [number for number, path in enumerate(self.paths) if path.group == group]
-            bounds.append(range(ids[0], ids[-1] + 1))
-        return bounds
+        first: dict[int, int] = {}
+        for number, path in enumerate(self.paths):
+            first.setdefault(path.group, number)
+        bounds = [*first.values(), len(self.paths)]
+        return [range(a, b) for a, b in itertools.pairwise(bounds)]
 
 
 def _check_link(link: Link) -> None:
@@ -95,14 +124,6 @@ def _check_link(link: Link) -> None:
     for what, value in (("buffer", link.buffer_bytes), ("ECN threshold", link.ecn_bytes)):
         if value is not None and value < 0:
             raise InputError(f"link {link.name}: {what} {value} bytes is negative")
-
-
-def srv6_bytes(sids: int, mode: str) -> int:
-    """Bytes an encapsulation with `sids` SIDs adds (RFC 8754 section 2; RFC 8986 sections 5.1 and 5.2)."""
-    listed = sids - 1 if mode == "reduced" else sids
-    if listed == 0:
-        return _IPV6_HEADER_BYTES
-    return _IPV6_HEADER_BYTES + _SRH_FIXED_BYTES + _SID_BYTES * listed
 
 
 def parallel_network(

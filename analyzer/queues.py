@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.jit import kernel
+from analyzer.state import FREE_NODE, HEAP_SIZE
+from traces.jit import at, int64, kernel
 
 NODE: Final = np.dtype(
     [("time_ns", np.int64), ("index", np.int64), ("bytes", np.int32), ("next", np.int32)], align=True
@@ -52,38 +53,111 @@ def empty_queues(count: int) -> NDArray[np.void]:
 @kernel
 def heap_place(heap: NDArray[np.void], size: int, time_ns: int, link: int) -> None:
     """Add an entry to a heap of `size` entries that has room; order: time, then link."""
-    at = size
-    while at > 0:
-        parent = (at - 1) >> 1
-        other_ns = heap[parent].time_ns
-        if other_ns < time_ns or (other_ns == time_ns and heap[parent].link < link):
+    place = size
+    while place > 0:
+        parent = (place - 1) >> 1
+        other_ns = heap[at(parent)].time_ns
+        if other_ns < time_ns or (other_ns == time_ns and heap[at(parent)].link < link):
             break
-        heap[at].time_ns = other_ns
-        heap[at].link = heap[parent].link
-        at = parent
-    heap[at].time_ns = time_ns
-    heap[at].link = link
+        heap[at(place)].time_ns = other_ns
+        heap[at(place)].link = heap[at(parent)].link
+        place = parent
+    heap[at(place)].time_ns = time_ns
+    heap[at(place)].link = link
 
 
 @kernel
 def heap_replace_top(heap: NDArray[np.void], size: int, time_ns: int, link: int) -> None:
     """Replace the first of `size` entries."""
-    at = 0
+    place = 0
     while True:
-        child = 2 * at + 1
+        child = 2 * place + 1
         if child >= size:
             break
         right = child + 1
         if right < size and (
-            heap[right].time_ns < heap[child].time_ns
-            or (heap[right].time_ns == heap[child].time_ns and heap[right].link < heap[child].link)
+            heap[at(right)].time_ns < heap[at(child)].time_ns
+            or (heap[at(right)].time_ns == heap[at(child)].time_ns and heap[at(right)].link < heap[at(child)].link)
         ):
             child = right
-        child_ns = heap[child].time_ns
-        if time_ns < child_ns or (time_ns == child_ns and link < heap[child].link):
+        child_ns = heap[at(child)].time_ns
+        if time_ns < child_ns or (time_ns == child_ns and link < heap[at(child)].link):
             break
-        heap[at].time_ns = child_ns
-        heap[at].link = heap[child].link
-        at = child
-    heap[at].time_ns = time_ns
-    heap[at].link = link
+        heap[at(place)].time_ns = child_ns
+        heap[at(place)].link = heap[at(child)].link
+        place = child
+    heap[at(place)].time_ns = time_ns
+    heap[at(place)].link = link
+
+
+@kernel
+def push(
+    nodes: NDArray[np.void],
+    queues: NDArray[np.void],
+    scalars: NDArray[np.int64],
+    queue: int,
+    time_ns: int,
+    index: int,
+    size: int,
+) -> None:
+    """Append a node to a queue; the caller has made sure of a free one."""
+    node = scalars[FREE_NODE]
+    scalars[FREE_NODE] = nodes[at(node)].next
+    nodes[at(node)].time_ns = time_ns
+    nodes[at(node)].index = index
+    nodes[at(node)].bytes = size
+    nodes[at(node)].next = END
+    if queues[at(queue)].head == END:
+        queues[at(queue)].head = node
+    else:
+        nodes[at(queues[at(queue)].tail)].next = node
+    queues[at(queue)].tail = node
+
+
+@kernel
+def release(
+    nodes: NDArray[np.void],
+    queues: NDArray[np.void],
+    scalars: NDArray[np.int64],
+    queue: int,
+    time_ns: int,
+    inflight: NDArray[np.int64],
+) -> int:
+    """Take what is due at `time_ns` off an acknowledgement queue and off its counters; returns how many."""
+    node = int64(queues[at(queue)].head)
+    released = 0
+    while node != END and nodes[at(node)].time_ns <= time_ns:
+        inflight[at(nodes[at(node)].index)] -= nodes[at(node)].bytes
+        following = int64(nodes[at(node)].next)
+        nodes[at(node)].next = scalars[FREE_NODE]
+        scalars[FREE_NODE] = node
+        node = following
+        released += 1
+    if released > 0:
+        queues[at(queue)].head = node
+    return released
+
+
+@kernel
+def pop(
+    nodes: NDArray[np.void],
+    queues: NDArray[np.void],
+    heap: NDArray[np.void],
+    scalars: NDArray[np.int64],
+    source: int,
+    links: int,
+) -> None:
+    """Take the head off the queue of the heap's first entry, and put the next in its place."""
+    queue = links + source
+    node = int64(queues[at(queue)].head)
+    following = int64(nodes[at(node)].next)
+    nodes[at(node)].next = scalars[FREE_NODE]
+    scalars[FREE_NODE] = node
+    queues[at(queue)].head = following
+    if following != END:
+        heap_replace_top(heap, scalars[HEAP_SIZE], nodes[at(following)].time_ns, source)
+    else:
+        scalars[HEAP_SIZE] -= 1
+        last = scalars[HEAP_SIZE]
+        if last > 0:
+            heap_replace_top(heap, last, heap[at(last)].time_ns, heap[at(last)].link)

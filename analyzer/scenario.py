@@ -2,179 +2,252 @@
 
 from __future__ import annotations
 
-import ipaddress
+import functools
+import operator
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tomli_w
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, WithJsonSchema
+
+from analyzer.choices import (
+    PolicyChoice,
+    PolicyField,
+    TimeoutChoice,
+    TimeoutField,
+    WrongChoice,
+    settled_policies,
+    settled_timeouts,
 )
-
-from analyzer.network import ETHERNET_MINIMUM_BYTES, ETHERNET_OVERHEAD_BYTES, Link, Network, parallel_network
+from analyzer.engine import Ack, Scope, Steering
+from analyzer.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_events
+from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Prefix, Seed
+from analyzer.happenings import EventSpec
+from analyzer.network import Network
+from analyzer.positions import Place, key_lines, line_of, written
+from analyzer.topologies.graph import read_graph
+from analyzer.topologies.registry import AttachmentSpec, NetworkBase, build_fabric, topologies
 from traces.errors import InputError
-from traces.units import duration_ns, rate_bps, size_bytes, write_duration, write_rate, write_size
+from traces.units import duration_ns, rate_bps, size_bytes
+
+_KINDS: Final = {kind: topology.spec for kind, topology in topologies().items()}
+_FIRST_KIND: Final = "parallel"
+_COMMAND_LINE: Final = "command line"
 
 
-def _quantity(parse: Callable[[str], int]) -> BeforeValidator:
-    def read(value: object) -> int:
-        if not isinstance(value, str):
-            raise ValueError(f"{value!r} needs quotes and a unit")
-        try:
-            return parse(value)
-        except InputError as error:
-            raise ValueError(str(error)) from None
-
-    return BeforeValidator(read)
+def _kind_of(value: Any) -> str | None:
+    return value.get("kind", _FIRST_KIND) if isinstance(value, dict) else getattr(value, "kind", None)
 
 
-def _ipv6(value: str) -> str:
-    return str(ipaddress.IPv6Address(value))
+if TYPE_CHECKING:
+    NetworkSpec = Any
+else:
+    NetworkSpec = Annotated[
+        functools.reduce(operator.or_, (Annotated[spec, Tag(kind)] for kind, spec in _KINDS.items())),
+        Discriminator(
+            _kind_of,
+            custom_error_type="network_kind",
+            custom_error_message=f"there are {', '.join(_KINDS)}",
+        ),
+    ]
 
 
-def _prefix(value: str) -> str:
-    return str(ipaddress.ip_network(value))
+class SteeringSpec(Model):
+    """The sending hosts, and how they know what is in flight (docs/model.md, In-flight bytes)."""
+
+    hosts: tuple[Prefix, ...] = Field(
+        default=(), description="prefixes whose addresses are one host; others are one each"
+    )
+    ack: Ack = Field(default="modelled", description="when bytes leave the in-flight count")
+    scope: Scope = Field(default="pair", description="who shares a counter")
+    suspect_after: int = Field(
+        default=0, ge=0, le=1_000_000, description="timeouts in a row that make a path suspect; 0: none do"
+    )
+    suspect_for: Duration = Field(default=10_000_000, description="for how long")
+    loss_timeout: Duration = Field(
+        default=10_000_000, description="a packet without acknowledgement counts as lost then"
+    )
+
+    def steering(self) -> Steering:
+        """The same for the engine."""
+        return Steering(self.loss_timeout, self.ack, self.scope, self.suspect_after, self.suspect_for)
 
 
-def _ipv6_prefix(value: str) -> str:
-    return str(ipaddress.IPv6Network(value))
-
-
-def _mac(value: str) -> str:
-    if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", value.lower()):
-        raise ValueError(f"{value!r} is not a MAC address such as 02:00:00:00:00:01")
-    return value.lower()
-
-
-Duration = Annotated[int, _quantity(duration_ns), PlainSerializer(write_duration)]
-Size = Annotated[int, _quantity(size_bytes), PlainSerializer(write_size)]
-Rate = Annotated[int, _quantity(rate_bps), PlainSerializer(write_rate)]
-Sid = Annotated[str, AfterValidator(_ipv6)]
-Prefix = Annotated[str, AfterValidator(_prefix)]
-Ipv6Prefix = Annotated[str, AfterValidator(_ipv6_prefix)]
-Mac = Annotated[str, AfterValidator(_mac)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
-
-
-class LinkSpec(_Model):
-    """A full-duplex link. Without `buffer` or `ecn` there is no bound."""
-
-    name: str
-    rate: Rate
-    delay: Duration = 5_000
-    buffer: Size | None = None
-    ecn: Size | None = None
-    overhead: Size = ETHERNET_OVERHEAD_BYTES
-
-
-class PathSpec(_Model):
-    """Links from left to right, and the transit SIDs in the same order."""
-
-    segments: tuple[Sid, ...] = ()
-    links: Annotated[tuple[LinkSpec, ...], Field(min_length=1, max_length=250)]
-
-
-class AttachmentSpec(_Model):
-    """One end of the paths: the addresses behind it, and the SIDs that decapsulate there."""
-
-    prefixes: tuple[Prefix, ...] = ()
-    decapsulate_ipv4: Sid
-    decapsulate_ipv6: Sid
-
-
-class NetworkSpec(_Model):
-    """Parallel paths between two attachments."""
-
-    minimum_frame: Size = ETHERNET_MINIMUM_BYTES
-    left: AttachmentSpec = AttachmentSpec(decapsulate_ipv4="fd00:0:10::d4", decapsulate_ipv6="fd00:0:10::d6")
-    right: AttachmentSpec = AttachmentSpec(decapsulate_ipv4="fd00:0:20::d4", decapsulate_ipv6="fd00:0:20::d6")
-    paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=1024)]
-
-
-class SteeringSpec(_Model):
-    """The sending hosts: one per source address, or per prefix of `hosts`."""
-
-    hosts: tuple[Prefix, ...] = ()
-    ack: Literal["modelled"] = "modelled"
-    loss_timeout: Duration = 10_000_000
-
-
-class Srv6Spec(_Model):
+class Srv6Spec(Model):
     """How steered packets are encapsulated; the outer source of a host is its number in `source_prefix`."""
 
-    mode: Literal["encaps", "reduced"] = "encaps"
-    source_prefix: Ipv6Prefix = "fd00:0:100::/64"
-    hop_limit: Annotated[int, Field(ge=1, le=255)] = 64
-    source_mac: Mac = "02:00:00:00:00:01"
-    destination_mac: Mac = "02:00:00:00:00:02"
+    mode: Literal["encaps", "reduced", "usid"] = Field(
+        default="encaps", description="full list, first SID left out, or uSIDs"
+    )
+    block: Ipv6Prefix = Field(default="fd00::/32", description="32 bits that locators of nodes are allocated from")
+    locators: dict[str, Ipv6Prefix] = Field(default_factory=dict, description="the 48-bit locator of a node, if given")
+    max_sids: int | None = Field(default=None, ge=1, le=127, description="most SIDs (carriers) that hosts can write")
+    source_prefix: Ipv6Prefix = Field(default="fd00:0:100::/64", description="the hosts' own addresses")
+    hop_limit: Annotated[int, Field(ge=1, le=255)] = Field(default=64, description="of the outer header")
+    source_mac: Mac = Field(default="02:00:00:00:00:01", description="of rewritten frames")
+    destination_mac: Mac = Field(default="02:00:00:00:00:02", description="of rewritten frames")
+
+    def assembly(self) -> Assembly:
+        """The same for a fabric."""
+        return Assembly(self.mode, self.block, self.source_prefix, self.locators, self.max_sids)
 
 
-class Scenario(_Model):
+def _loads(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _millionths(value: float) -> float:
+    if round(value, 6) != value:
+        raise ValueError(f"{value} has more than six decimals")
+    return value
+
+
+Load = Annotated[float, Field(ge=0.001, le=1000), AfterValidator(_millionths)]
+_LOADS: Final = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]})
+
+
+class Scenario(Model):
     """Everything a forecast depends on besides the trace."""
 
-    policies: Annotated[tuple[str, ...], Field(min_length=1)] = ("ecmp", "random", "inflight")
-    timeouts: Annotated[tuple[Duration, ...], Field(min_length=1, max_length=100)] = (100_000,)
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=10_000)] = tuple(range(1, 11))
-    interval: Annotated[Duration, Field(ge=1000)] = 10_000_000
-    packets: Literal["none", "first", "all"] = "first"
-    network: NetworkSpec
-    steering: SteeringSpec = SteeringSpec()
-    srv6: Srv6Spec = Srv6Spec()
+    policies: Annotated[tuple[PolicyField, ...], Field(min_length=1)] = Field(
+        tuple(PolicyChoice(name=name, label=name) for name in ("ecmp", "random", "inflight")),
+        description="policies [ecmp, random, inflight]: a name, or a table of name, label and parameters",
+    )
+    timeouts: Annotated[tuple[TimeoutField, ...], Field(min_length=1, max_length=100)] = Field(
+        (TimeoutChoice(name="fixed", label="100us", timeout_ns=100_000),),
+        description="timeouts [100us]: a duration, a rule's name, or a table of name, label and parameters",
+    )
+    load: Annotated[tuple[Load, ...], BeforeValidator(_loads), Field(min_length=1, max_length=100), _LOADS] = Field(
+        (1.0,), description="factors of the offered rate [1]: the trace's time is compressed by them; one or several"
+    )
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=10_000)] = Field(
+        tuple(range(1, 11)), description="a cell is run with each of them [1 to 10]"
+    )
+    interval: Annotated[Duration, Field(ge=1000)] = Field(
+        default=10_000_000, description="of load over time and its balance"
+    )
+    packets: Literal["none", "first", "all"] = Field(default="first", description="seeds whose packets are kept")
+    network: NetworkSpec = Field(description="links and paths")
+    attachments: tuple[AttachmentSpec, ...] = Field(default=(), description="who is behind which node")
+    unassigned: Literal["spread", "exclude"] = Field(
+        default="spread",
+        description="hosts in no prefix: dealt to the attachments in turn, by their first packet, or left out",
+    )
+    events: Annotated[tuple[EventSpec, ...], Field(max_length=10_000)] = Field(
+        default=(), description="what happens to links"
+    )
+    detection: Duration = Field(
+        default=1_000_000, description="until the fabric's routing knows that a link is down or up"
+    )
+    steering: SteeringSpec = Field(default=SteeringSpec(), description="the sending hosts")
+    srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
+
+    @property
+    def fixed_timeouts_ns(self) -> tuple[int, ...]:
+        """The fixed ones among the timeouts."""
+        return tuple(t.timeout_ns for t in self.timeouts if t.timeout_ns is not None)
+
+    @property
+    def loads(self) -> tuple[Fraction, ...]:
+        """The load factors, exactly as written."""
+        return tuple(Fraction(repr(load)) for load in dict.fromkeys(self.load))
+
+    def fabric(self) -> Fabric:
+        """The nodes, links and attachments. Raises InputError."""
+        assert isinstance(self.network, NetworkBase)
+        return build_fabric(self.network, self.attachments)
+
+    def assembled(self, pairs: Sequence[Pair], hosts: Sequence[tuple[str, int]] = ()) -> Assembled:
+        """The network for these pairs of attachments, before anything happens to it. Raises InputError."""
+        return assemble(self.fabric(), self.srv6.assembly(), pairs, hosts)
+
+    def changed(self, assembled: Assembled, first_ns: int) -> Network:
+        """The network with what happens to it, if its first packet is sent at `first_ns`. Raises InputError."""
+        events = [
+            (f"events[{number}].link", event) for number, spec in enumerate(self.events) for event in spec.events()
+        ]
+        return with_events(assembled, events, first_ns, self.detection)
 
     def build_network(self) -> Network:
-        """The network these paths make. Raises InputError."""
-        spec = self.network
-        return parallel_network(
-            [[_link(link) for link in path.links] for path in spec.paths],
-            [path.segments for path in spec.paths],
-            mode=self.srv6.mode,
-            minimum_frame_bytes=spec.minimum_frame,
-        )
+        """The network between the first two attachments: of parallel paths, the whole. Raises InputError."""
+        return self.assembled(((0, 1), (1, 0))).network
 
     def to_toml(self) -> str:
         """The whole scenario as text that `read_scenario` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True), multiline_strings=False)
 
 
-def _link(spec: LinkSpec) -> Link:
-    return Link(spec.name, spec.rate, spec.delay, spec.buffer, spec.ecn, spec.overhead)
+Where = Callable[[Place], str]
 
 
-def _validated(data: dict[str, Any], where: str) -> Scenario:
+def _validated(data: dict[str, Any], where: Where) -> Scenario:
+    """`where` puts a place of the scenario into words."""
     try:
-        return Scenario.model_validate(data)
+        scenario = Scenario.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        place, message = _place(first["loc"]), first["msg"].removeprefix("Value error, ")
+        if first["type"] == "network_kind":
+            place = ("network", "kind")
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise InputError(f"{where}: {place}: {message}{more}") from None
+        raise InputError(f"{where(place)}: {message}{more}") from None
+    try:
+        chosen = {"policies": settled_policies(scenario.policies), "timeouts": settled_timeouts(scenario.timeouts)}
+    except WrongChoice as error:
+        raise InputError(f"{where(error.place)}: {error}") from None
+    return scenario.model_copy(update=chosen)
+
+
+def _place(location: tuple[int | str, ...]) -> Place:
+    """Where an error is, without what only pydantic calls so: the kind of the network, parameters' own table."""
+    if location[0] == "network":
+        location = tuple(part for number, part in enumerate(location) if number != 1 or part not in _KINDS)
+    return tuple(part for part in location if part not in ("parameters", "[key]"))
 
 
 def read_scenario(file: FilePath) -> Scenario:
-    """The scenario in a TOML file. Raises InputError with the file and the place in it."""
+    """The scenario in a TOML file. Raises InputError with the file, the line and the place in it."""
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{file}: cannot read the scenario: {error.strerror}") from None
     except ValueError as error:
-        raise InputError(f"{file}: not TOML: {error}") from None
+        line = re.search(r"at line (\d+)", str(error))
+        raise InputError(f"{file}{f':{line[1]}' if line else ''}: not TOML: {error}") from None
     except RecursionError:
         raise InputError(f"{file}: not a scenario: it is nested too deeply") from None
-    return _validated(data, str(file))
+    lines = key_lines(text.replace("\r\n", "\n"))
+
+    def where(place: Place) -> str:
+        line = line_of(lines, place)
+        return f"{file}{'' if line is None else f':{line}'}: {written(place)}"
+
+    network = data.get("network")
+    if isinstance(network, dict) and network.get("kind") == "graph" and isinstance(network.get("file"), str):
+        data = _with_graph(data, file.parent / network["file"], where)
+    return _validated(data, where)
+
+
+def _with_graph(data: dict[str, Any], file: FilePath, where: Where) -> dict[str, Any]:
+    """The scenario with the links of its graph file in it, so that what is written of it needs no other file."""
+    network = dict(data["network"])
+    if "links" in network:
+        raise InputError(f"{where(('network', 'file'))}: give a file or links, not both")
+    shape = network.pop("link", {})
+    try:
+        links, attachments = read_graph(file, shape if isinstance(shape, dict) else {})
+    except InputError as error:
+        raise InputError(f"{where(('network', 'file'))}: {error}") from None
+    del network["file"]
+    whole = {**data, "network": {**network, "links": links}}
+    if "attachments" not in data and attachments:
+        whole["attachments"] = attachments
+    return whole
 
 
 def short_scenario(
@@ -205,9 +278,12 @@ def short_scenario(
     for name, size in (("buffer", buffer), ("ecn", ecn)):
         if size is not None:
             _check_flag(name, size_bytes, size)
-    for timeout in others.get("timeouts", ()):
-        _check_flag("timeout", duration_ns, timeout)
-    return _validated({"network": {"paths": specs}, **_without_none(others)}, "command line")
+    return _validated({"network": {"paths": specs}, **_without_none(others)}, _on_command_line)
+
+
+def _on_command_line(place: Place) -> str:
+    flags = {"policies": "--policy", "timeouts": "--timeout", "load": "--load"}
+    return flags.get(str(place[0]), f"{_COMMAND_LINE}: {written(place)}")
 
 
 def _check_flag(name: str, parse: Callable[[str], int], text: str) -> None:

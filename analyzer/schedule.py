@@ -14,7 +14,6 @@ from traces.errors import InputError
 from traces.folders import FORECAST, check_name
 from traces.parquet import read_table
 from traces.schema import Table
-from traces.units import write_duration
 
 _AGAIN: Final = "run segcast forecast again"
 
@@ -58,19 +57,39 @@ class _PathShape(Shape):
     srv6_bytes: Count = 0
 
 
+class Group(Shape):
+    """The attachments between which the paths of a group lead."""
+
+    group: Count
+    a: str = Field(alias="from")
+    b: str = Field(alias="to")
+
+
+class _ChangeShape(Shape):
+    at_ns: Whole
+    link: str
+    rate_bps: Count
+
+
 class _NetworkShape(Shape):
+    kind: str = ""
+    changes: list[_ChangeShape] = Field(default_factory=list)
+    groups: list[Group] = Field(default_factory=list)
     links: list[_LinkShape] = Field(default_factory=list)
     paths: list[_PathShape] = Field(default_factory=list)
 
 
 class _VariantShape(Shape):
     policy: str
+    timeout: str | None = None
     timeout_ns: Whole | None = None
+    load: float = 1.0
 
 
 class _ComparisonShape(_VariantShape):
     metric: str
     baseline_policy: str = ""
+    baseline_timeout: str | None = None
     baseline_timeout_ns: Whole | None = None
     value: float | None = None
     baseline: float | None = None
@@ -142,16 +161,28 @@ def read_summary(folder: Path) -> pa.Table:
     return table
 
 
-def find_cell(folder: Path, policy: str, timeout_ns: int | None, seed: int | None) -> dict[str, Any]:
-    """The first fitting cell whose packets were kept, as a row of `summary`. Raises InputError naming those kept."""
+def groups_of(folder: Path) -> list[tuple[str, str]]:
+    """The attachments (from, to) of each group of a forecast. Raises InputError, also if it does not name them all."""
+    shape = _DocumentShape.model_validate(read_document(folder))
+    groups = {group.group: (group.a, group.b) for group in shape.network.groups}
+    if not groups or sorted(groups) != list(range(len(shape.network.groups))):
+        raise InputError(f"{folder / FORECAST.marker}: network.groups: must be numbered from 0 on; {_AGAIN}")
+    return [groups[number] for number in range(len(groups))]
+
+
+def find_cell(folder: Path, policy: str, timeout: str | None, seed: int | None) -> dict[str, Any]:
+    """The first fitting cell whose packets were kept, as a row of `summary`; policy and timeout are labels.
+
+    Raises InputError naming those kept.
+    """
     rows: list[dict[str, Any]] = read_summary(folder).to_pylist()
     kept = [row for row in rows if (folder / "packets" / f"{row['cell']}.parquet").is_file()]
     for row in kept:
-        if row["policy"] == policy and timeout_ns in (None, row["timeout_ns"]) and seed in (None, row["seed"]):
+        if row["policy"] == policy and timeout in (None, row["timeout"]) and seed in (None, row["seed"]):
             return row
     wanted = policy
-    if timeout_ns is not None:
-        wanted += f", timeout {write_duration(timeout_ns)}"
+    if timeout is not None:
+        wanted += f", timeout {timeout}"
     if seed is not None:
         wanted += f", seed {seed}"
     there = ", ".join(row["cell"] for row in kept) or "none; run segcast forecast with --packets first"

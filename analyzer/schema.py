@@ -12,8 +12,10 @@ QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1
 
 _CELL = (
     Column("cell", pa.string(), "name of the cell, such as `inflight-100us-s1`"),
-    Column("policy", pa.string(), "policy name"),
-    Column("timeout_ns", pa.int64(), "flowlet timeout; null where the policy has no use for one", True),
+    Column("policy", pa.string(), "label of the policy: its name, unless the scenario says otherwise"),
+    Column("timeout", pa.string(), "label of the flowlet timeout; null where the policy has no use for one", True),
+    Column("timeout_ns", pa.int64(), "the same in ns; null where it is not fixed", True),
+    Column("load", pa.float64(), "factor of the trace's rate"),
     Column("seed", pa.uint64(), "seed of the cell's random draws"),
 )
 
@@ -26,7 +28,7 @@ def _quantiles(prefix: str, kind: pa.DataType, unit: str, meaning: str) -> tuple
 
 SUMMARY: Final = Table(
     "summary",
-    "a cell: one policy, timeout and seed",
+    "a cell: one policy, timeout, load and seed",
     (
         *_CELL,
         Column("packets", pa.uint64(), "packets sent into the network"),
@@ -117,15 +119,52 @@ DISTRIBUTIONS: Final = Table(
 
 SERIES: Final = Table(
     "series",
-    "an interval of one path, for the first seed of each policy and timeout",
+    "an interval of one path, for the first seed of each policy, timeout and load",
     (
         *_CELL,
-        Column("group", pa.uint16(), "ordered pair of attachments: 0 forward, 1 back with parallel paths"),
+        Column(
+            "group",
+            pa.uint16(),
+            "pair of attachments, named in forecast.json: 0 forward, 1 back with parallel paths",
+        ),
         Column("path_id", pa.uint16(), "path"),
         Column("start_ns", pa.int64(), "start of the interval, from the first packet"),
         Column("interval_ns", pa.int64(), "length of the interval"),
         Column("bytes", pa.uint64(), "frame bytes sent into the path"),
         Column("dropped", pa.uint64(), "packets sent into the path in the interval that were dropped"),
+    ),
+)
+
+LINKS: Final = Table(
+    "links",
+    "a link of a cell's network",
+    (
+        *_CELL,
+        Column("link", pa.uint32(), "link, an index into the network's links"),
+        Column("name", pa.string(), "its name"),
+        Column("carried_bytes", pa.uint64(), "bytes carried, overhead included"),
+        Column(
+            "utilisation",
+            pa.float64(),
+            "their share of what the rate it was built with could have carried; null if nothing was received",
+            True,
+        ),
+        Column("dropped", pa.uint64(), "packets dropped at its queue"),
+        Column("marked", pa.uint64(), "packets that its queue marked"),
+    ),
+)
+
+HOSTS: Final = Table(
+    "hosts",
+    "a steering host of a cell, most bytes first; only the 1,000 hosts that send most",
+    (
+        *_CELL,
+        Column("host", pa.string(), "its address, or its prefix"),
+        Column("packets", pa.uint64(), "packets sent"),
+        Column("bytes", pa.uint64(), "IP bytes sent"),
+        Column("dropped", pa.uint64(), "packets dropped"),
+        Column("delay_p50_ns", pa.int64(), "p50 of one-way delay, within 0.8 %", True),
+        Column("delay_p99_ns", pa.int64(), "p99 of one-way delay, within 0.8 %", True),
     ),
 )
 
@@ -156,4 +195,4 @@ FLOWLETS: Final = Table(
     ),
 )
 
-FORECAST_TABLES: Final = (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, PROFILE, PACKET_FATES)
+FORECAST_TABLES: Final = (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, LINKS, HOSTS, PROFILE, PACKET_FATES)

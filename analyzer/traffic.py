@@ -1,136 +1,214 @@
-"""From a trace's tables to what the engine sends: packets in order; each flow's host, direction and hash key."""
+"""From a trace's tables to what the engine sends: packets in order; each flow's host, ends and hash; the network."""
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from fractions import Fraction
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analyzer.attaching import NOWHERE, Ends, ends_of, host_names
 from analyzer.engine import MAX_IP_BYTES, FlowPlan
-from analyzer.events import Packets
+from analyzer.fabric import Fabric, Pair
 from analyzer.hashing import flow_keys
+from analyzer.network import Network
 from analyzer.scenario import Scenario
+from analyzer.state import Packets
 from traces.errors import InputError
+from traces.units import write_size
 
 TRAFFIC_COLUMNS: Final = ["time_ns", "flow_id", "ip_bytes", "tcp_flags", "file", "frame_number"]
 
-_SYN_ACK = 0x12
-_SYN = 0x02
-_EXCLUDED = -1
+_LATEST_NS: Final = 1 << 62
 
-FORWARD = 0
-BACK = 1
+
+class Extent(NamedTuple):
+    """What enters the network: how much, and from when to when."""
+
+    packets: int
+    flows: int
+    first_ns: int
+    last_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What enters the network, and what does not.
+    """What enters the network, what does not, and the network as far as it is needed.
 
-    `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured. `hosts`
-    names the steering hosts that `plan.host` numbers. `excluded` counts packets left out, by reason.
+    `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured, `row`
+    int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `placed` bool[flows]:
+    whether both ends of a flow have an attachment. `excluded` counts packets left out, by reason. `groups` names the
+    attachments between which the paths of each group lead.
     """
 
     packets: Packets
     file: NDArray[np.uint16]
     frame_number: NDArray[np.uint64]
+    row: NDArray[np.int64]
     plan: FlowPlan
     hosts: tuple[str, ...]
+    placed: NDArray[np.bool_]
     excluded: dict[str, int]
+    network: Network
+    groups: tuple[tuple[str, str], ...]
+
+    @property
+    def extent(self) -> Extent:
+        """What enters, and from when to when."""
+        send_ns = self.packets.send_ns
+        return Extent(len(send_ns), len(np.unique(self.packets.flow)), int(send_ns[0]), int(send_ns[-1]))
+
+    @property
+    def flow_bytes(self) -> NDArray[np.int64]:
+        """IP bytes that each flow sends, int64[flows]."""
+        counts = np.bincount(self.packets.flow, self.packets.ip_bytes, len(self.plan.keys))
+        return counts.astype(np.int64)
 
 
 def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
-    """Traffic of a trace (tables PACKETS and FLOWS) under a scenario. Raises InputError if nothing is left to send."""
+    """Traffic of a trace (tables PACKETS and FLOWS) under a scenario, at the rate of the trace.
+
+    Raises InputError if nothing is left to send, or the network cannot carry it.
+    """
     rows = pl.from_arrow(packets.select(TRAFFIC_COLUMNS))
     table = pl.from_arrow(flows)
     assert isinstance(rows, pl.DataFrame)
     assert isinstance(table, pl.DataFrame)
+    rows = rows.with_row_index("row")
     with_ip = rows.filter(pl.col("flow_id").is_not_null() & pl.col("ip_bytes").is_not_null())
+    if not with_ip["time_ns"].is_sorted():
+        with_ip = with_ip.sort("time_ns", maintain_order=True)
     fitting = with_ip.filter(pl.col("ip_bytes") <= MAX_IP_BYTES)
-    direction = _directions(with_ip, table, scenario)
-    crosses = direction[fitting["flow_id"].to_numpy()] != _EXCLUDED
-    chosen = fitting.filter(pl.Series(crosses))
+    fabric = scenario.fabric()
+    names = host_names(table, scenario.steering.hosts)
+    ends = ends_of(with_ip, table, fabric, names, spread=scenario.unassigned == "spread" and not fabric.two_sided)
+    placed = (ends.source != NOWHERE) & (ends.target != NOWHERE)
+    crosses = placed & ((ends.source != ends.target) | (fabric.hosts is not None))
+    of_packet = fitting["flow_id"].to_numpy()
+    chosen = fitting.filter(pl.Series(crosses[of_packet]))
+    unassigned = len(fitting) - int(placed[of_packet].sum())
     excluded = {
         "no_ip": len(rows) - len(with_ip),
         "too_large": len(with_ip) - len(fitting),
-        "same_attachment": len(fitting) - len(chosen),
+        "unassigned": unassigned,
+        "same_attachment": len(fitting) - len(chosen) - unassigned,
     }
     if len(chosen) == 0:
         raise InputError(
             f"no packet of the trace enters the network: {excluded['no_ip']} without IP, {excluded['too_large']} "
-            f"too large, {excluded['same_attachment']} that do not cross between the attachments"
+            f"too large, {unassigned} of addresses without attachment, {excluded['same_attachment']} that do not cross "
+            "between the attachments"
         )
-    if not chosen["time_ns"].is_sorted():
-        chosen = chosen.sort("time_ns", maintain_order=True)
+    used = np.unique(chosen["flow_id"].to_numpy())
+    pairs = _pairs(fabric, ends, used)
+    group = np.zeros(len(table), np.int64)
+    number = {pair: place for place, pair in enumerate(pairs)}
+    group[used] = [number[int(ends.source[flow]), int(ends.target[flow])] for flow in used]
+    links = _HostLinks(table, names, ends, used) if fabric.hosts is not None else None
+    assembled = scenario.assembled(pairs, links.hosts if links else ())
+    # Kernels are compiled anew for arrays that may not be written, so those of polars would cost seconds per policy.
+    send_ns, flow, ip_bytes = (chosen[name].to_numpy(writable=True) for name in ("time_ns", "flow_id", "ip_bytes"))
+    network = scenario.changed(assembled, int(send_ns[0]))
+    words = _words(table)
     hosts, host = steering_hosts(flows, scenario.steering.hosts)
-    return Traffic(
-        Packets(
-            np.ascontiguousarray(chosen["time_ns"].to_numpy()),
-            np.ascontiguousarray(chosen["flow_id"].to_numpy()),
-            np.ascontiguousarray(chosen["ip_bytes"].to_numpy()),
-        ),
+    plan = FlowPlan(flow_keys(words), host, group, words, np.maximum(ends.source, 0))
+    if links is not None:
+        first = len(fabric.links)
+        plan = plan._replace(uplink=first + 2 * links.source, downlink=first + 2 * links.target + 1)
+    traffic = Traffic(
+        Packets(send_ns, flow, ip_bytes),
         chosen["file"].to_numpy(),
         chosen["frame_number"].to_numpy(),
-        FlowPlan(flow_keys(_words(table)), host, np.maximum(direction, 0)),
+        chosen["row"].cast(pl.Int64).to_numpy(),
+        plan,
         hosts,
+        placed,
         excluded,
+        network,
+        tuple((fabric.attachments[a].name, fabric.attachments[b].name) for a, b in pairs),
     )
+    if scenario.network.mtu is not None:
+        _check_mtu(traffic, scenario.network.mtu)
+    return traffic
 
 
-def _directions(packets: pl.DataFrame, flows: pl.DataFrame, scenario: Scenario) -> NDArray[np.int64]:
-    """FORWARD, BACK or excluded for each flow (docs/model.md, Attachments and paths)."""
-    left, right = scenario.network.left.prefixes, scenario.network.right.prefixes
-    if left or right:
-        addresses = _places(flows, (left, right))
-        source = np.array([addresses[address] for address in flows["src"]], np.int64)
-        target = np.array([addresses[address] for address in flows["dst"]], np.int64)
-        crosses = (source != target) & (source != _EXCLUDED) & (target != _EXCLUDED)
-        return np.where(crosses, source, _EXCLUDED)
-    return np.where(_initiates(packets, flows), FORWARD, BACK).astype(np.int64)
+def _pairs(fabric: Fabric, ends: Ends, used: NDArray[np.int64]) -> list[Pair]:
+    """The pairs of attachments between which the trace has packets; of parallel paths always both directions."""
+    found = {(int(ends.source[flow]), int(ends.target[flow])) for flow in used}
+    if fabric.two_sided:
+        found |= {(0, 1), (1, 0)}
+    return sorted(found, key=lambda pair: (pair[0] == pair[1], pair))
 
 
-def _initiates(packets: pl.DataFrame, flows: pl.DataFrame) -> NDArray[np.bool_]:
-    """Whether a flow's sender began its conversation: by SYN, else by the higher port, else by being seen first."""
-    number = np.arange(len(flows), dtype=np.int64)
-    reverse = flows["reverse_flow_id"].cast(pl.Int64).fill_null(-1).to_numpy()
-    syn = np.zeros(len(flows) + 1, np.bool_)  # the last place stands for "no reverse flow"
-    openers = packets.filter((pl.col("tcp_flags").fill_null(0) & _SYN_ACK) == _SYN)["flow_id"]
-    syn[openers.unique().to_numpy()] = True
-    mine, theirs = syn[:-1], syn[reverse]
-    source = flows["src_port"].cast(pl.Int64).fill_null(0).to_numpy()
-    target = flows["dst_port"].cast(pl.Int64).fill_null(0).to_numpy()
-    seen_first = (reverse < 0) | (number < reverse)
-    by_port = np.where(source != target, source > target, seen_first)
-    return np.where(mine != theirs, mine, by_port)
+class _HostLinks:
+    """The hosts' links that are needed: `hosts` (name, attachment), and of each flow the place of its ends among them.
+
+    A host that sits at several attachments, by its addresses or by its conversations, has a link at each.
+    """
+
+    def __init__(self, flows: pl.DataFrame, names: dict[str, str], ends: Ends, used: NDArray[np.int64]) -> None:
+        numbers: dict[tuple[str, int], int] = {}
+        found: list[NDArray[np.int64]] = []
+        for side, places in (("src", ends.source), ("dst", ends.target)):
+            addresses = flows[side]
+            numbered = np.zeros(len(flows), np.int64)
+            for flow in used:
+                host = (names[addresses[int(flow)]], int(places[flow]))
+                numbered[flow] = numbers.setdefault(host, len(numbers))
+            found.append(numbered)
+        self.source, self.target = found
+        self.hosts = tuple(numbers)
 
 
-def _places(flows: pl.DataFrame, sides: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Which side each address is on, by its longest matching prefix; excluded if none matches."""
-    prefixes = [(ipaddress.ip_network(prefix), side) for side, group in enumerate(sides) for prefix in group]
-    prefixes.sort(key=lambda entry: -entry[0].prefixlen)
-    places: dict[str, int] = {}
-    for text in pl.concat([flows["src"], flows["dst"]]).unique():
-        address = ipaddress.ip_address(text)
-        places[text] = next((side for prefix, side in prefixes if address in prefix), _EXCLUDED)
-    return places
+def srv6_overhead(traffic: Traffic) -> tuple[int, int]:
+    """The largest packet of the traffic in IP bytes, without SRv6 and with it on the path that adds most."""
+    largest = int(traffic.packets.ip_bytes.max())
+    return largest, largest + max(path.srv6_bytes for path in traffic.network.paths)
+
+
+def _check_mtu(traffic: Traffic, mtu: int) -> None:
+    """Raise InputError if packets would be larger than the links carry, once they are steered."""
+    groups = traffic.network.group_slots()
+    extra = np.array([max(traffic.network.paths[path].srv6_bytes for path in slots) for slots in groups], np.int64)
+    sizes = traffic.packets.ip_bytes.astype(np.int64) + extra[traffic.plan.group[traffic.packets.flow]]
+    over = int((sizes > mtu).sum())
+    if over:
+        raise InputError(
+            f"network.mtu {write_size(mtu)}: {over} of {len(sizes)} packets are larger with SRv6 around them; "
+            f"{int(sizes.max())}B would do"
+        )
+
+
+def at_load(packets: Packets, load: Fraction, first_ns: int) -> Packets:
+    """The packets at `load` times their rate: times scaled about `first_ns`. Raises InputError beyond 64 bits."""
+    if load == 1 or len(packets.send_ns) == 0:
+        return packets
+    if first_ns + (int(packets.send_ns[-1]) - first_ns) / load >= _LATEST_NS:
+        raise InputError(f"load {float(load):g} would stretch the trace beyond what 64 bits of nanoseconds hold")
+    return packets._replace(send_ns=scaled_ns(packets.send_ns, first_ns, load))
+
+
+def scaled_ns(time_ns: NDArray[np.int64], first_ns: int, load: Fraction) -> NDArray[np.int64]:
+    """Times, int64[n], compressed by `load` about `first_ns`: first + (t - first) // load."""
+    # In parts, so that no product exceeds 64 bits.
+    whole, rest = np.divmod(time_ns - first_ns, load.numerator)
+    compressed: NDArray[np.int64] = first_ns + whole * load.denominator + rest * load.denominator // load.numerator
+    return compressed
 
 
 def steering_hosts(flows: pa.Table, prefixes: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Names of the steering hosts in order of their first flow, and the host of each flow."""
-    networks = sorted((ipaddress.ip_network(p) for p in prefixes), key=lambda network: -network.prefixlen)
-    sources = flows.column("src").to_pylist()
-    names: dict[str, str] = {}
-    for text in dict.fromkeys(sources):
-        address = ipaddress.ip_address(text)
-        names[text] = next((str(network) for network in networks if address in network), text)
+    table = pl.from_arrow(flows.select(["src", "dst"]))
+    assert isinstance(table, pl.DataFrame)
+    names = host_names(table, prefixes)
     numbers: dict[str, int] = {}
-    host = [numbers.setdefault(names[address], len(numbers)) for address in sources]
+    host = [numbers.setdefault(names[address], len(numbers)) for address in table["src"]]
     return tuple(numbers), np.array(host, np.int64)
 
 

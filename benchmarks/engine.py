@@ -1,27 +1,37 @@
-"""Engine packets/s per policy on 4 paths, beside an idealised loop over the same queues and a plain copy of the bytes.
+"""How fast the engine sends packets: `python -m benchmarks.engine [--packets N]`, or `--stream N` for one long run.
 
-Recorded packets at 70 % load on 4 x 10 Gbit/s, buffers of 512 KiB, one core. Cold is the first call with an empty
-kernel cache, warm the first call of a process with a full one, steady the best of the runs after it.
+Recorded packets on one core: 4 disjoint paths of 10 Gbit/s at 70 % load with buffers of 512 KiB, beside an idealised
+loop over the same queues and a plain copy of the bytes; a fabric of 16 leaves, 8 spines and 256 hosts with links of
+their own, 4 hops a packet, at 30 % load. Steady is the best of several runs; cold is a fresh process with an empty
+kernel cache, warm one with a full one, both from its start to the first result. Then a sweep on all cores, and memory.
+
+`--stream N` synthesises N packets as they go, through window, cell and metrics; nothing is written.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, FlowPlan, simulate
-from analyzer.events import Packets
-from analyzer.network import Link, parallel_network
+from analyzer.engine import Cell, FlowPlan, Steering, simulate
+from analyzer.hashing import draw, seeded_generator
+from analyzer.metrics import Accumulator
+from analyzer.network import Link, Network, Path, parallel_network
+from analyzer.parallel import in_order
 from analyzer.policies.registry import find_policy
-from traces.jit import kernel
+from analyzer.state import Packets
+from analyzer.window import BATCH_PACKETS, Window, stream
+from traces.jit import int64, kernel
 
 PACKETS = 4_000_000
 FLOWS = 2_000
@@ -30,6 +40,8 @@ BURST_PACKETS = 8
 TIMEOUT_NS = 100_000
 POLICIES = ("ecmp", "random", "inflight")
 RUNS = 3
+LEAVES, SPINES, LEAF_HOSTS = 16, 8, 16
+SWEEP_CELLS = 64
 
 
 def workload(count: int = PACKETS) -> tuple[Packets, FlowPlan]:
@@ -39,10 +51,13 @@ def workload(count: int = PACKETS) -> tuple[Packets, FlowPlan]:
     mean_ns = (float(sizes.mean()) + 14 + 24) * 8 / 40 / 0.7
     send_ns = np.cumsum(rng.exponential(mean_ns, count)).astype(np.int64)
     flows = np.repeat(rng.integers(0, FLOWS, count // BURST_PACKETS + 1), BURST_PACKETS)[:count].astype(np.uint32)
-    plan = FlowPlan(
-        rng.integers(0, 2**63, FLOWS).astype(np.uint64), np.arange(FLOWS) % HOSTS, np.zeros(FLOWS, np.int64)
-    )
-    return Packets(send_ns, flows, sizes), plan
+    return Packets(send_ns, flows, sizes), flow_plan()
+
+
+def flow_plan() -> FlowPlan:
+    """The flows of `workload`."""
+    keys = np.random.default_rng(1).integers(0, 2**63, FLOWS).astype(np.uint64)
+    return FlowPlan(keys, np.arange(FLOWS) % HOSTS, np.zeros(FLOWS, np.int64))
 
 
 @kernel
@@ -66,48 +81,208 @@ def best_seconds(call: Callable[[], Any]) -> float:
     return min(times)
 
 
-def cell(policy: str, plan: FlowPlan) -> Cell:
+def four_paths(hops: int = 1, delay_ns: int = 5000) -> Network:
+    """4 disjoint paths of so many links each."""
+    chains = [[Link(f"p{n}-{hop}", 10**10, delay_ns, 512 * 1024) for hop in range(hops)] for n in range(4)]
+    return parallel_network(chains, [()] * 4, mode="encaps")
+
+
+def cell(policy: str, plan: FlowPlan, network: Network | None = None, seed: int = 1) -> Cell:
     """A fresh cell."""
-    chains = [[Link(f"p{n}", 10**10, 5000, 512 * 1024)] for n in range(4)]
-    network = parallel_network(chains, [()] * 4, mode="encaps")
-    return Cell(network, find_policy(policy), plan, timeout_ns=TIMEOUT_NS, seed=1, loss_timeout_ns=10_000_000)
+    steering = Steering(10_000_000)
+    return Cell(network or four_paths(), find_policy(policy), plan, steering, timeout_ns=TIMEOUT_NS, seed=seed)
 
 
-def first_call(policy: str) -> float:
-    """Seconds of the first call in this process."""
+def fabric(count: int) -> tuple[Network, FlowPlan, Packets]:
+    """Leaf-spine with a link up and down for each host, and flows between hosts of different leaves."""
+    rng = np.random.default_rng(3)
+    hosts = LEAVES * LEAF_HOSTS
+    links = [Link(f"host{h}-{way}", 10**10, 500, 512 * 1024) for way in ("up", "down") for h in range(hosts)]
+    uplinks, downlinks = 2 * hosts, 2 * hosts + LEAVES * SPINES
+    for way in ("up", "down"):
+        links += [Link(f"{way}{leaf}-{s}", 4 * 10**10, 1000, 2**20) for leaf in range(LEAVES) for s in range(SPINES)]
+    pairs = [(a, b) for a in range(LEAVES) for b in range(LEAVES) if a != b]
+    paths = [
+        Path(group, (uplinks + a * SPINES + s, downlinks + b * SPINES + s), 40, 2000)
+        for group, (a, b) in enumerate(pairs)
+        for s in range(SPINES)
+    ]
+    number = {pair: group for group, pair in enumerate(pairs)}
+    source = rng.integers(0, hosts, FLOWS)
+    target = (source + LEAF_HOSTS * rng.integers(1, LEAVES, FLOWS)) % hosts
+    group = [number[a, b] for a, b in zip(source // LEAF_HOSTS, target // LEAF_HOSTS, strict=True)]
+    plan = FlowPlan(
+        rng.integers(0, 2**63, FLOWS).astype(np.uint64),
+        source,
+        np.array(group, np.int64),
+        uplink=source.astype(np.int64),
+        downlink=(hosts + target).astype(np.int64),
+    )
+    packets, _ = workload(count)
+    faster = hosts * 10 * 0.3 / (40 * 0.7)
+    packets = packets._replace(send_ns=(packets.send_ns / faster).astype(np.int64))
+    return Network(tuple(links), tuple(paths), host_links=True), plan, packets
+
+
+def first_call(policy: str) -> None:
+    """What a fresh process does until its first result."""
     packets, plan = workload(10)
-    start = time.perf_counter()
     simulate(cell(policy, plan), packets)
-    return time.perf_counter() - start
 
 
 def first_call_elsewhere(policy: str, cache: str) -> float:
-    """The same in a fresh process with that kernel cache."""
-    code = f"from benchmarks.engine import first_call; print(first_call({policy!r}))"
-    environment = os.environ | {"NUMBA_CACHE_DIR": cache}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return float(ran.stdout)
+    """Seconds of `first_call` in a process of its own with that kernel cache, its start included."""
+    code = f"from benchmarks.engine import first_call; first_call({policy!r})"
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"NUMBA_CACHE_DIR": cache}, check=True)
+    return time.perf_counter() - start
 
 
-def main() -> None:
-    """Print the table."""
-    packets, plan = workload()
-    path = np.random.default_rng(2).integers(0, 4, PACKETS).astype(np.uint8)
-    receive_ns = np.empty(PACKETS, np.int64)
-    limit = PACKETS / best_seconds(lambda: _ideal(packets, path, receive_ns, 0.8)) / 1e6
+def disjoint_paths(count: int) -> None:
+    """Packets/s on 4 paths, by policy."""
+    packets, plan = workload(count)
+    path = np.random.default_rng(2).integers(0, 4, count).astype(np.uint8)
+    receive_ns = np.empty(count, np.int64)
+    _ideal(packets, path, receive_ns, 0.8)
+    limit = count / best_seconds(lambda: _ideal(packets, path, receive_ns, 0.8)) / 1e6
     moved = [*packets, receive_ns, receive_ns.copy(), path]
-    copy = PACKETS / best_seconds(lambda: [column.copy() for column in moved]) / 1e6
-    print(f"idealised loop {limit:.1f} M packets/s, plain copy of the columns {copy:.1f} M packets/s")
+    copy = count / best_seconds(lambda: [column.copy() for column in moved]) / 1e6
+    print(f"4 disjoint paths: idealised loop {limit:.1f} M packets/s, plain copy of the columns {copy:.1f} M packets/s")
     print(f"{'policy':10}{'M packets/s':>12}{'of ideal':>10}{'flowlets':>10}{'dropped':>9}{'cold s':>8}{'warm s':>8}")
     for policy in POLICIES:
         with tempfile.TemporaryDirectory() as cache:
             cold, warm = (first_call_elsewhere(policy, cache) for _ in range(2))
         first_call(policy)
-        rate = PACKETS / best_seconds(lambda p=policy: simulate(cell(p, plan), packets)) / 1e6
+        rate = count / best_seconds(lambda p=policy: simulate(cell(p, plan), packets)) / 1e6
         fates = simulate(cell(policy, plan), packets)
-        share = len(np.unique(fates.flowlet)) / PACKETS
+        share = len(np.unique(fates.flowlet)) / count
         dropped = float((fates.receive_ns < 0).mean())
-        print(f"{policy:10}{rate:12.1f}{rate / limit:10.2f}{share:10.1%}{dropped:9.2%}{cold:8.2f}{warm:8.2f}")
+        print(
+            f"{policy:10}{rate:12.1f}{rate / limit:10.2f}{share:10.1%}{dropped:9.2%}{cold:8.2f}{warm:8.2f}", flush=True
+        )
+
+
+def leaf_spine(count: int) -> None:
+    """Packet-hops/s on the fabric, by policy."""
+    network, plan, packets = fabric(count)
+    print(f"\n{LEAVES} leaves, {SPINES} spines, {LEAVES * LEAF_HOSTS} hosts with links of their own, 4 hops")
+    print(f"{'policy':10}{'M packet-hops/s':>16}{'M packets/s':>12}{'dropped':>9}")
+    for policy in POLICIES:
+        rate = count / best_seconds(lambda p=policy: simulate(cell(p, plan, network), packets)) / 1e6
+        dropped = float((simulate(cell(policy, plan, network), packets).receive_ns < 0).mean())
+        print(f"{policy:10}{4 * rate:16.1f}{rate:12.1f}{dropped:9.2%}", flush=True)
+
+
+def sweep(count: int) -> None:
+    """A sweep of cells on one core and on all."""
+    packets, plan = workload(count // 16)
+    plans = [(POLICIES[n % len(POLICIES)], n) for n in range(SWEEP_CELLS)]
+
+    def run(threads: int) -> float:
+        start = time.perf_counter()
+        for _ in in_order(lambda p: simulate(cell(p[0], plan, seed=p[1]), packets).path[0], plans, threads, int):
+            pass
+        return time.perf_counter() - start
+
+    cores = len(os.sched_getaffinity(0))
+    one = min(run(1) for _ in range(2))
+    all_cores = min(run(cores) for _ in range(2))
+    sent = SWEEP_CELLS * len(packets.flow) / 1e6
+    print(
+        f"\nsweep of {SWEEP_CELLS} cells of {len(packets.flow):,} packets: {sent / one:.1f} M packets/s on one core, ",
+        end="",
+    )
+    print(f"{sent / all_cores:.1f} on {cores}: {one / all_cores:.2f} x", flush=True)
+
+
+def nested_bytes(part: Any) -> int:
+    """Bytes of the arrays of nested tuples."""
+    return sum(nested_bytes(inner) for inner in part) if isinstance(part, tuple) else int(part.nbytes)
+
+
+def memory_per_packet(count: int) -> None:
+    """Bytes that a cell and its window grow by for each packet under way."""
+    count = 1 << (count.bit_length() - 3)
+    print(f"\nbytes for each of {count:,} packets under way: ", end="")
+    for policy in POLICIES:
+        packets, plan = workload(count)
+        run = cell(policy, plan, four_paths(hops=2, delay_ns=10**11))
+        window = Window(run, 1)
+        before = nested_bytes(run.state)
+        window.feed(packets)
+        grown = nested_bytes(run.state) - before + nested_bytes(window.rows())
+        print(f"{policy} {grown / window.open_packets:.0f}", end="  ")
+    print(flush=True)
+
+
+@kernel
+def _synthesise(generator: NDArray[np.uint64], now_ns: float, mean_ns: float, packets: Packets) -> float:
+    """The traffic of `workload`, as it goes; returns the time of the last packet."""
+    flow = int64(0)
+    for row in range(len(packets.flow)):
+        if row % BURST_PACKETS == 0:
+            flow = draw(generator, FLOWS)
+        now_ns -= np.log((draw(generator, 1 << 31) + 1) / float(1 << 31)) * mean_ns
+        packets.send_ns[row] = int64(now_ns)
+        packets.flow[row] = flow
+        packets.ip_bytes[row] = 40 if draw(generator, 5) < 2 else 1500
+    return now_ns
+
+
+def synthesised(count: int) -> Iterator[Packets]:
+    """`count` packets in batches."""
+    generator, now_ns = seeded_generator(1), 0.0
+    mean_ns = (0.4 * 40 + 0.6 * 1500 + 14 + 24) * 8 / 40 / 0.7
+    for begin in range(0, count, BATCH_PACKETS):
+        size = min(BATCH_PACKETS, count - begin)
+        packets = Packets(np.empty(size, np.int64), np.empty(size, np.uint32), np.empty(size, np.uint32))
+        now_ns = _synthesise(generator, now_ns, mean_ns, packets)
+        yield packets
+
+
+def peak_mib() -> float:
+    """Most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def long_run(count: int, policy: str) -> None:
+    """Packets/s and memory of a run of any length."""
+    plan = flow_plan()
+
+    def run(packets: int) -> tuple[float, Accumulator]:
+        started, network = time.perf_counter(), four_paths()
+        counted = Accumulator(network, plan, steered=find_policy(policy).steered, interval_ns=10**6)
+        for sent, fates in stream(cell(policy, plan, network), synthesised(packets)):
+            counted.add(sent, fates)
+        counted.finish()
+        return time.perf_counter() - started, counted
+
+    run(2 * BATCH_PACKETS)  # compiles
+    start_mib = peak_mib()
+    seconds, counted = run(count)
+    start = time.perf_counter()
+    for _ in synthesised(count):
+        pass
+    making = time.perf_counter() - start
+    scalars = counted.counts.tally.scalars
+    print(f"{count:,} packets through {policy}, synthesised as they go, with all metrics, one core:")
+    print(f"{count / seconds / 1e6:.1f} M packets/s ({count / (seconds - making) / 1e6:.1f} without making them)")
+    print(f"peak memory {peak_mib():.0f} MiB, {start_mib:.0f} MiB of it after the first {2 * BATCH_PACKETS:,} packets")
+    print(f"{scalars[1]:,} received, {scalars[2]:,} dropped, {int(counted.counts.reordering.late.sum()):,} reordered")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packets", type=int, default=PACKETS)
+    parser.add_argument("--stream", type=int, metavar="N")
+    parser.add_argument("--policy", default="inflight", help="of --stream")
+    arguments = parser.parse_args()
+    if arguments.stream:
+        long_run(arguments.stream, arguments.policy)
+        return
+    for table in (disjoint_paths, leaf_spine, sweep, memory_per_packet):
+        table(arguments.packets)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,30 @@
-"""Writes the pages of docs/ that follow from the code, and the demo's output in the README. A test keeps them true."""
+"""Writes what of docs/ follows from the code, and the demo's output in the README. A test keeps them true."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 import segcast
+from analyzer.scenario import Scenario
 from analyzer.schema import FLOWLETS, FORECAST_TABLES
 from segcast import cli
 from traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
+from traces.units import write_duration, write_rate, write_size
 
 _FOLDER = Path(__file__).parent
 _WIDTH = 100
 _DEMO_BEGINS = "<!-- demo -->"
 _DEMO_ENDS = "<!-- /demo -->"
+_KEYS_BEGIN = "<!-- keys -->"
 
 
 def _table_lines(table: Table, where: str) -> Iterator[str]:
@@ -63,6 +68,99 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
+_WRITERS = {"100us": write_duration, "512KiB": write_size, "25Gbps": write_rate}
+
+
+def _scenario_schema() -> dict[str, Any]:
+    """The schema of scenarios, its defaults in the units that a file writes."""
+
+    def written(part: Any) -> Any:
+        if isinstance(part, list):
+            return [written(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        found = {key: written(value) for key, value in part.items() if key not in ("minimum", "maximum")}
+        if part.get("type") in ("integer", "number"):
+            found = part
+        example = (part.get("examples") or [None])[0]
+        if example in _WRITERS and isinstance(part.get("default"), int):
+            found["default"] = _WRITERS[example](part["default"])
+        if isinstance(part.get("default"), dict | list) and part["default"] and part.get("title") != "Seeds":
+            found.pop("default")
+        return found
+
+    schema = written(Scenario.model_json_schema())
+    assert isinstance(schema, dict)
+    return schema
+
+
+def schema_page() -> str:
+    """docs/scenario.schema.json"""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_scenario_schema()}
+    schema["title"] = "A Segcast scenario"
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+def scenario_page() -> str:
+    """docs/scenario.md: its head by hand, the keys from the models."""
+    text = (_FOLDER / "scenario.md").read_text(encoding="utf-8")
+    head, _, _ = text.partition(_KEYS_BEGIN)
+    schema = _scenario_schema()
+    tables = schema["$defs"]
+    lines = [head + _KEYS_BEGIN, "", "## Keys", "", "Generated from the models by `make docs`.", ""]
+    lines += _key_lines("At the top", schema)
+    names = {"FlapSpec": "events[].flap", "EventSpec": "events[]", "AttachmentSpec": "attachments[]"}
+    names |= {"SteeringSpec": "steering", "Srv6Spec": "srv6", "LinkShape": "links, core_links, host_links, link"}
+    names |= {"Override": "network.overrides[]", "PathSpec": "network.paths[]", "LinkSpec": "network.paths[].links[]"}
+    names |= {"SideSpec": "network.left, network.right", "GraphLinkSpec": "network.links[] of a graph"}
+    networks = [name for name in tables if "kind" in tables[name].get("properties", {})]
+    for name in sorted(networks):
+        lines += _key_lines(f"network: {tables[name]['properties']['kind']['const']}", tables[name])
+    for name, title in names.items():
+        lines += _key_lines(title, tables[name])
+    return "\n".join(lines)
+
+
+def _key_lines(title: str, table: dict[str, Any]) -> Iterator[str]:
+    yield f"### {title}\n"
+    yield f"{table['description'].splitlines()[0]}\n"
+    yield "| key | type | default | meaning |"
+    yield "|---|---|---|---|"
+    for key, value in table["properties"].items():
+        kind = _type_of(value).replace("|", "\\|")
+        default = "required" if key in table.get("required", ()) else _default_of(value.get("default"))
+        yield f"| `{key}` | {kind} | {default} | {value.get('description', '')} |"
+    yield ""
+
+
+def _type_of(value: dict[str, Any]) -> str:
+    if "enum" in value:
+        return ", ".join(f'`"{option}"`' for option in value["enum"])
+    if "const" in value:
+        return f'`"{value["const"]}"`'
+    if "$ref" in value:
+        return "table"
+    if "oneOf" in value:
+        return "table"
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(_type_of(part) for part in value["anyOf"] if part.get("type") != "null"))
+    if value.get("type") == "array":
+        item = value.get("items") or value.get("prefixItems", [{}])[0]
+        return f"list of {_type_of(item)}"
+    if value.get("type") == "object":
+        return "table"
+    if value.get("examples"):
+        return f'such as `"{value["examples"][0]}"`'
+    return str(value.get("type", "table"))
+
+
+def _default_of(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return ""
+    text = json.dumps(value)
+    return f"`{text}`"
+
+
 def demo_output() -> str:
     """What `make demo` prints, as a block for the README."""
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +182,12 @@ def readme(text: str, demo: str) -> str:
     return f"{head}{_DEMO_BEGINS}\n{demo}\n{_DEMO_ENDS}{tail}"
 
 
-PAGES = {"tables.md": tables_page, "commands.md": commands_page}
+PAGES = {
+    "tables.md": tables_page,
+    "commands.md": commands_page,
+    "scenario.md": scenario_page,
+    "scenario.schema.json": schema_page,
+}
 
 
 if __name__ == "__main__":

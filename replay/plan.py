@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
-from analyzer.policies.registry import find_policy
 from analyzer.scenario import Scenario, read_scenario
-from analyzer.schedule import Origin, find_cell, origin_of, read_schedule
+from analyzer.schedule import Origin, find_cell, groups_of, origin_of, read_schedule
+from analyzer.sids import on_the_wire
 from analyzer.traffic import steering_hosts
 from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
-from replay.srv6 import Encapsulation
+from replay.srv6 import Encapsulation, Mode
 from traces.bytesource import STDIN
 from traces.errors import InputError
 from traces.folders import KINDS, real_target, refuse_inputs
@@ -24,31 +25,32 @@ def rewrite_forecast(
     out: Path,
     *,
     policy: str,
-    timeout_ns: int | None = None,
+    timeout: str | None = None,
     seed: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
     """Write the schedule of one policy of a forecast as captures, one per steering host, into `out`.
 
-    Without a timeout or seed the first cell of the policy whose packets were kept is taken; the summary names it.
+    `policy` and `timeout` are labels. Without a timeout or seed the first cell of the policy whose packets were kept is
+    taken; the summary names it.
     Raises InputError if there is no such cell, the trace or its captures are gone or have changed since, or `out` is a
     forecast, a trace, or holds one of the captures.
     """
     _refuse_own_folders(out)
     origin = origin_of(folder)
     scenario = read_scenario(folder / "scenario.toml")
-    cell = find_cell(folder, policy, timeout_ns, seed)
+    cell = find_cell(folder, policy, timeout, seed)
     trace = _trace_of(origin, folder)
     sources = [source.path for source in trace.sources]
     refuse_inputs(out, sources)
     flows = trace.flow_table()
     hosts, of_flow = steering_hosts(flows, scenario.steering.hosts)
-    steered = find_policy(cell["policy"]).steered
+    steered = next(choice.policy.steered for choice in scenario.policies if choice.label == cell["policy"])
     return rewrite_schedule(
         read_schedule(folder, cell["cell"]),
         flows,
         sources,
-        encapsulation(scenario, len(hosts), steered=steered),
+        encapsulation(scenario, len(hosts), steered=steered, groups=groups_of(folder)),
         Hosts(hosts, of_flow),
         out,
         cell=cell["cell"],
@@ -88,24 +90,46 @@ def _trace_of(origin: Origin, folder: Path) -> Trace:
     return trace
 
 
-def encapsulation(scenario: Scenario, hosts: int, *, steered: bool) -> Encapsulation:
+_BOTH_WAYS: Final = (("left", "right"), ("right", "left"))
+
+
+def encapsulation(
+    scenario: Scenario, hosts: int, *, steered: bool, groups: Sequence[tuple[str, str]] = _BOTH_WAYS
+) -> Encapsulation:
     """The encapsulation a scenario asks for: host n sends from the n-th address of `source_prefix`.
 
-    Raises InputError if the prefix is too small for the hosts.
+    `groups` are the attachments between which paths lead, by name. Raises InputError if the prefix is too small for the
+    hosts, or a group has no path that SRv6 could name.
     """
     spec = scenario.srv6
     prefix = ipaddress.IPv6Network(spec.source_prefix)
     if hosts >= prefix.num_addresses:
         raise InputError(f"srv6.source_prefix {prefix} has no room for {hosts} hosts; give a shorter one")
     first = int(prefix.network_address) + 1
-    ends = (scenario.network.right, scenario.network.left)
-    paths = scenario.build_network().paths
+    numbers = {attachment.name: number for number, attachment in enumerate(scenario.fabric().attachments)}
+    if missing := [name for pair in groups for name in pair if name not in numbers]:
+        raise InputError(f"scenario.toml: has no attachment {missing[0]!r}, which the forecast names; forecast again")
+    if steered and any(a == b for a, b in groups):
+        raise InputError(
+            "packets between hosts of one attachment have no path with segments, so this forecast cannot be rewritten; "
+            "forecast again without network.host_links"
+        )
+    assembled = scenario.assembled([(numbers[a], numbers[b]) for a, b in groups])
+
+    def lists(family: int) -> tuple[tuple[bytes, ...], ...]:
+        return tuple(
+            _packed(on_the_wire((*path.segments, assembled.decapsulate[path.group][family]), spec.mode, spec.block))
+            for path in assembled.network.paths
+        )
+
+    # Carriers of uSIDs go on the wire as a reduced list does.
+    mode: Mode = "reduced" if spec.mode == "usid" else spec.mode
     return Encapsulation(
-        mode=spec.mode if steered else "none",
+        mode=mode if steered else "none",
         source=tuple((first + host).to_bytes(16, "big") for host in range(hosts)),
         hop_limit=spec.hop_limit,
-        segments4=tuple(_packed((*path.segments, ends[path.group].decapsulate_ipv4)) for path in paths),
-        segments6=tuple(_packed((*path.segments, ends[path.group].decapsulate_ipv6)) for path in paths),
+        segments4=lists(0),
+        segments6=lists(1),
         source_mac=_mac(spec.source_mac),
         destination_mac=_mac(spec.destination_mac),
     )

@@ -15,7 +15,7 @@ from reports.words import BY_COLUMN, METRICS, Metric, caveats, headline
 
 _TILES: Final = ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")
 _MOST_GROUPS: Final = 6
-_MOST_PATHS: Final = 24
+_MOST_ROWS: Final = 16
 _LONGEST_SCENARIO: Final = 20_000
 
 
@@ -116,7 +116,7 @@ class Content:
         rows: dict[str, list[Chip]] = {}
         for number, variant in enumerate(self.cast.variants):
             look = self.cast.looks[variant]
-            name = variant.policy if variant.timeout_ns is None else text.duration(variant.timeout_ns)
+            name = variant.beside or variant.policy
             chip = Chip(number, name, variant in self.cast.shown, look.colour, look.dash_array, look.marker_shape)
             rows.setdefault(variant.policy, []).append(chip)
         return list(rows.items())
@@ -216,9 +216,10 @@ class Content:
             totals = table.group_by("group", use_threads=False).aggregate([("bytes", "sum")]).to_pylist()
             for row in totals:
                 sent[row["group"]] = sent.get(row["group"], 0) + row["bytes_sum"]
-        busiest = sorted(sorted(sent, key=lambda g: -sent[g])[:_MOST_GROUPS])
         few = max(sent, default=0) <= 1
-        loads.groups = [(g, ("forward", "back")[g] if few else f"group {g}") for g in busiest]
+        busiest = sorted(sent) if few else sorted(sent, key=lambda g: -sent[g])[:_MOST_GROUPS]
+        between = {g["group"]: f"{g['from']} to {g['to']}" for g in self._groups()}
+        loads.groups = [(g, ("forward", "back")[g] if few else between.get(g, f"group {g}")) for g in busiest]
         found: list[tuple[int, int, figures.Load]] = []
         for number, variant in enumerate(forecast.variants):
             for group in busiest if variant in forecast.series else ():
@@ -257,25 +258,59 @@ class Content:
         busiest = f"busiest path {text.percent(share)} of bytes (even: {text.percent(even)})"
         return f"imbalance {overall}; {busiest}"
 
+    def _groups(self) -> list[dict[str, Any]]:
+        """The groups by name, if the network is no pair of sides."""
+        return [] if self.network.get("kind") in (None, "parallel") else self.network.get("groups") or []
+
     @property
     def paths(self) -> list[dict[str, Any]]:
-        """Rows of the table of paths, with the keys the template asks for."""
+        """Rows of the table of paths, with the keys the template asks for: the first, or of many the most loaded."""
         keys = ("path_id", "group", "slot", "links", "rate_bps", "delay_ns", "srv6_bytes")
         rows = self.network.get("paths") or []
-        return [{key: path.get(key) for key in keys} for path in rows[:_MOST_PATHS]]
+        between = {g["group"]: f"{g['from']} to {g['to']}" for g in self._groups()}
+        shown = _busiest(rows, [self._sent.get(path["path_id"], 0) / (path.get("rate_bps") or 1) for path in rows])
+        return [
+            {key: path.get(key) for key in keys} | {"group": between.get(path["group"], path["group"])}
+            for path in shown
+        ]
 
     @property
     def links(self) -> list[dict[str, Any]]:
-        """Rows of the table of links, with the keys the template asks for."""
+        """Rows of the table of links, with the keys the template asks for: the first, or of many the most loaded."""
         keys = ("name", "rate_bps", "delay_ns", "buffer_bytes", "ecn_bytes", "overhead_bytes")
         rows = self.network.get("links") or []
-        return [{key: link.get(key) for key in keys} for link in rows[:_MOST_PATHS]]
+        carried: dict[str, int] = {}
+        for path in self.network.get("paths") or []:
+            for name in path.get("links") or []:
+                carried[name] = carried.get(name, 0) + self._sent.get(path["path_id"], 0)
+        shown = _busiest(rows, [carried.get(link.get("name"), 0) / (link.get("rate_bps") or 1) for link in rows])
+        return [{key: link.get(key) for key in keys} for link in shown]
+
+    @cached_property
+    def _sent(self) -> dict[int, int]:
+        """Bytes sent into each path, over all variants that have a series."""
+        sent: dict[int, int] = {}
+        for table in self.forecast.series.values():
+            for row in table.group_by("path_id", use_threads=False).aggregate([("bytes", "sum")]).to_pylist():
+                sent[row["path_id"]] = sent.get(row["path_id"], 0) + row["bytes_sum"]
+        return sent
 
     @property
-    def hidden_paths(self) -> tuple[int, int]:
+    def hidden(self) -> tuple[int, int]:
         """How many paths and links the tables leave out."""
         paths, links = (len(self.network.get(name) or []) for name in ("paths", "links"))
-        return max(0, paths - _MOST_PATHS), max(0, links - _MOST_PATHS)
+        return max(0, paths - _MOST_ROWS), max(0, links - _MOST_ROWS)
+
+    @property
+    def changes_of_links(self) -> list[str]:
+        """What happens to links, in words; the first of many."""
+        found = [
+            f"{text.duration(change['at_ns'])}: {change['link']} "
+            + (f"has {text.rate(change['rate_bps'])}" if change["rate_bps"] else "fails")
+            for change in self.network.get("changes") or []
+        ]
+        more = [f"and {text.count(len(found) - _MOST_ROWS)} more"] if len(found) > _MOST_ROWS else []
+        return found[:_MOST_ROWS] + more
 
     @property
     def scenario(self) -> str:
@@ -283,6 +318,13 @@ class Content:
         path = self.forecast.folder / "scenario.toml"
         content = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         return content if len(content) <= _LONGEST_SCENARIO else ""
+
+
+def _busiest(rows: Sequence[dict[str, Any]], load: Sequence[float]) -> Sequence[dict[str, Any]]:
+    """All rows in their order if they are few, else those of the highest load, that first."""
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    return [rows[place] for place in sorted(range(len(rows)), key=lambda place: -load[place])[:_MOST_ROWS]]
 
 
 def _overlap(one: Estimate, other: Estimate) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow.compute as pc
@@ -17,18 +17,42 @@ from analyzer.schedule import read_document, read_forecast_table, read_summary
 from analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
 from reports import text
 
+_NAMED: Final = ["policy", "timeout", "timeout_ns", "load"]
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A policy with its flowlet timeout: the cells that differ only in their seed."""
+    """A policy with its flowlet timeout and load: the cells that differ only in their seed.
+
+    `rule` is the label of a timeout that is not fixed.
+    """
 
     policy: str
     timeout_ns: int | None
+    rule: str | None = None
+    load: float = 1.0
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], prefix: str = "") -> Variant:
+        """The variant that a row names, its columns beginning with a prefix (of the load there is but one)."""
+        timeout_ns = row.get(f"{prefix}timeout_ns")
+        rule = row.get(f"{prefix}timeout") if timeout_ns is None else None
+        return cls(str(row.get(f"{prefix}policy") or ""), timeout_ns, rule, row.get("load") or 1.0)
+
+    @property
+    def timeout(self) -> str:
+        """Its timeout in words."""
+        return text.timeout(self.timeout_ns, self.rule)
+
+    @property
+    def beside(self) -> str:
+        """What tells it from others of its policy, in words; empty if nothing does."""
+        return text.variant("", self.timeout_ns, self.rule, self.load).removeprefix(", ")
 
     @property
     def label(self) -> str:
         """The variant in words, such as `inflight, 100 us`."""
-        return text.variant(self.policy, self.timeout_ns)
+        return text.variant(self.policy, self.timeout_ns, self.rule, self.load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +117,8 @@ class Forecast:
         self.meta = read_document(folder)
         self._cells = read_summary(folder).to_pydict()
         self._rows: dict[Variant, list[int]] = {}
-        cells = zip(self._cells["policy"], self._cells["timeout_ns"], strict=True)
-        for row, (policy, timeout_ns) in enumerate(cells):
-            self._rows.setdefault(Variant(policy, timeout_ns), []).append(row)
+        for row, values in enumerate(zip(*(self._cells[name] for name in _NAMED), strict=True)):
+            self._rows.setdefault(Variant.of(dict(zip(_NAMED, values, strict=True))), []).append(row)
 
     def section(self, name: str) -> dict[str, Any]:
         """An object of `forecast.json`, empty if absent."""
@@ -104,18 +127,18 @@ class Forecast:
 
     @cached_property
     def variants(self) -> list[Variant]:
-        """The baseline first, then policy by policy as the summary has them, timeouts rising."""
+        """The baseline first, then policy by policy as the summary has them, timeouts rising, rules after them."""
         policies = list(dict.fromkeys(v.policy for v in self._rows))
         return sorted(
             self._rows,
-            key=lambda v: (v != self.baseline, policies.index(v.policy), v.timeout_ns or 0),
+            key=lambda v: (v != self.baseline, policies.index(v.policy), v.rule is not None, v.timeout_ns or 0, v.load),
         )
 
     @cached_property
     def baseline(self) -> Variant | None:
         """What the others are compared with: as `forecast.json` says, matched to the cells there are."""
         stated = self.section("baseline")
-        exact = Variant(stated.get("policy", ""), stated.get("timeout_ns"))
+        exact = Variant.of(stated)
         if exact in self._rows:
             return exact
         return next((v for v in self._rows if v.policy == exact.policy), None)
@@ -133,8 +156,8 @@ class Forecast:
         stated = self.baseline or Variant("", None)
         found = [
             Comparison(
-                Variant(row.get("policy", ""), row.get("timeout_ns")),
-                Variant(row.get("baseline_policy", stated.policy), row.get("baseline_timeout_ns", stated.timeout_ns)),
+                Variant.of(row),
+                Variant.of(row, "baseline_") if "baseline_policy" in row else stated,
                 str(row.get("metric", "")),
                 *(_number(row.get(key)) for key in ("value", "baseline", "change", "low", "high")),
             )
@@ -188,7 +211,7 @@ class Forecast:
         """The distribution of a metric per variant, over the seeds, quantiles rising."""
         table = self.distributions.filter(pc.equal(self.distributions["metric"], metric))
         table = table.filter(pc.is_finite(table["value"]))
-        keys = ["policy", "timeout_ns", "quantile"]
+        keys = [*_NAMED, "quantile"]
         grouped = table.group_by(keys, use_threads=False).aggregate(
             [("value", "mean"), ("value", "min"), ("value", "max")]
         )
@@ -211,7 +234,7 @@ class Forecast:
         """Rows of `sizes` per variant."""
         rows: dict[Variant, list[dict[str, Any]]] = {}
         for row in read_forecast_table(self.folder, SIZES).to_pylist():
-            rows.setdefault(Variant(row["policy"], row["timeout_ns"]), []).append(row)
+            rows.setdefault(Variant.of(row), []).append(row)
         return rows
 
     @cached_property
@@ -228,13 +251,13 @@ class Forecast:
 
 def _by_variant(table: Any) -> Iterator[tuple[Variant, Any]]:
     """The rows of each variant, in the table's order."""
-    keys = table.group_by(["policy", "timeout_ns"], use_threads=False).aggregate([]).to_pylist()
+    keys = table.group_by(_NAMED, use_threads=False).aggregate([]).to_pylist()
     for key in keys:
-        variant = Variant(key["policy"], key["timeout_ns"])
-        timeout = table["timeout_ns"]
-        same = pc.is_null(timeout) if variant.timeout_ns is None else pc.equal(timeout, variant.timeout_ns)
-        rows = pc.and_(pc.equal(table["policy"], variant.policy), pc.fill_null(same, False))
-        yield variant, table.filter(rows)
+        rows = None
+        for name, value in key.items():
+            same = pc.is_null(table[name]) if value is None else pc.fill_null(pc.equal(table[name], value), False)
+            rows = same if rows is None else pc.and_(rows, same)
+        yield Variant.of(key), table.filter(rows)
 
 
 def _number(value: Any) -> float | None:

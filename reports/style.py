@@ -55,12 +55,13 @@ class Look:
 def looks(variants: Sequence[Variant], baseline: Variant | None) -> dict[Variant, Look]:
     """A look per variant; the baseline is black, a timeout has the same dash under every policy."""
     policies = [p for p in dict.fromkeys(v.policy for v in variants) if baseline is None or p != baseline.policy]
-    timeouts = sorted({v.timeout_ns for v in variants if v.timeout_ns is not None})
+    timeouts = sorted({(v.rule or "", v.timeout_ns or 0, v.load) for v in variants if v.beside})
     found = {}
     for variant in variants:
         rank = policies.index(variant.policy) if variant.policy in policies else -1
         colour = COLOURS[rank % len(COLOURS)] if rank >= 0 else BASELINE_COLOUR
-        line = timeouts.index(variant.timeout_ns) % len(DASHES) if variant.timeout_ns is not None else 0
+        beside = (variant.rule or "", variant.timeout_ns or 0, variant.load)
+        line = timeouts.index(beside) % len(DASHES) if variant.beside else 0
         point = (rank + 1) % len(MARKERS)
         found[variant] = Look(colour, DASHES[line], DASH_ARRAYS[line], MARKERS[point], MARKER_SHAPES[point])
     return found

@@ -49,7 +49,8 @@ def _policy(forecast: Forecast, variant: Variant) -> str:
 
 _COLUMNS: Final = (
     _Column("policy", _policy),
-    _Column("timeout", lambda _, v: text.NO_VALUE if v.timeout_ns is None else text.duration(v.timeout_ns)),
+    _Column("timeout", lambda _, v: v.timeout),
+    _Column("load", lambda _, v: text.plain(v.load)),
     _Column("p50", _mean("delay_p50_ns", text.duration), 5),
     _Column("p99", _mean("delay_p99_ns", text.duration)),
     _Column("change of p99", _against),
@@ -89,7 +90,8 @@ def print_forecast(folder: Path, console: Console) -> None:
 def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, str]], bool]:
     """Aligned lines with their variants (None: the head), and whether columns had to go to fit `width`."""
     cells = {c: [c.title, *(c.words(forecast, v) for v in forecast.variants)] for c in _COLUMNS}
-    kept = list(_COLUMNS)
+    kept = [c for c in _COLUMNS if c.title != "load" or any(v.load != 1 for v in forecast.variants)]
+    there = len(kept)
     gap = 2
 
     def needed() -> int:
@@ -107,7 +109,7 @@ def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, st
             for size in (max(map(len, cells[c])),)
         ]
         lines.append((variant, (" " * gap).join(parts).rstrip()))
-    return lines, len(kept) < len(_COLUMNS)
+    return lines, len(kept) < there
 
 
 def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:

@@ -140,9 +140,19 @@ def span(low: str, high: str, join: str = " to ") -> str:
     return f"{low}{join}{high}"
 
 
-def variant(policy: str, timeout_ns: Number) -> str:
-    """A policy and its flowlet timeout: `inflight, 100 us`; the policy alone if it has no timeout."""
-    return policy if timeout_ns is None else f"{policy}, {duration(timeout_ns)}"
+def variant(policy: str, timeout_ns: Number, rule: str | None = None, load: float = 1.0) -> str:
+    """A policy, its flowlet timeout (fixed, or a rule by its label) and a load other than the trace's own."""
+    parts = [policy]
+    if timeout_ns is not None or rule:
+        parts.append(timeout(timeout_ns, rule))
+    if load != 1:
+        parts.append(f"load {plain(load)}")
+    return ", ".join(parts)
+
+
+def timeout(timeout_ns: Number, rule: str | None) -> str:
+    """A flowlet timeout: `100 us` if fixed, else the label of its rule; NO_VALUE without one."""
+    return rule if timeout_ns is None and rule else duration(timeout_ns)
 
 
 def typeset(text: str) -> str:

@@ -137,6 +137,7 @@ def caveats(forecast: Forecast) -> list[str]:
     reasons = {
         "no_ip": "have no readable IP header",
         "too_large": "are larger than 16 MiB, which no network carries",
+        "unassigned": "have an address that no attachment's prefix holds",
         "same_attachment": "have both ends on one side of the network, so they do not cross it",
     }
     for key, number in excluded.items():

@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 
 from tests.twins.choosing import Seeded
 from tests.twins.frames import Frame, make_capture, make_frame, make_mutated_capture, make_pcap, make_pcapng
-from tests.twins.scenarios import Scenario, make_scenario
+from tests.twins.scenarios import PLAIN_CELLS, Scenario, make_fabric, make_scenario
 
 __all__ = [
     "Frame",
     "Scenario",
     "Seeded",
     "captures",
+    "fabrics",
     "frames",
     "make_capture",
+    "make_fabric",
     "make_frame",
     "make_mutated_capture",
     "make_pcap",
@@ -50,6 +52,17 @@ class Drawn:
 def scenarios(draw: st.DrawFn, most_packets: int = 40) -> Scenario:
     """Engine scenarios."""
     return make_scenario(Drawn(draw), most_packets)
+
+
+@st.composite
+def fabrics(
+    draw: st.DrawFn,
+    most_packets: int = 40,
+    cells: Sequence[tuple[str, str]] = PLAIN_CELLS,
+    acks: Sequence[str] = ("modelled", "recorded", "timeout"),
+) -> Scenario:
+    """Engine scenarios with everything: tiers, host links, changes, suspicion, scopes, parameters."""
+    return make_fabric(Drawn(draw), most_packets, cells, acks)
 
 
 @st.composite

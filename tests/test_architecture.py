@@ -73,18 +73,24 @@ def test_generated_pages_are_fresh() -> None:
     assert generate.readme(text, generate.demo_output()) == text, "README.md is stale: run make docs"
 
 
-def test_the_policy_in_the_docs_runs(tmp_path: Path) -> None:
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "policies.md").read_text("utf-8"), re.DOTALL)
-    assert code is not None
-    (tmp_path / "documented.py").write_text(code[1])
-    module_of(tmp_path / "documented.py")
+def test_what_the_docs_register_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "policies.md").read_text("utf-8")
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
+        (tmp_path / f"documented{number}.py").write_text(code)
+        module_of(tmp_path / f"documented{number}.py")
+    from analyzer.detectors.registry import find_detector
     from analyzer.policies.registry import find_policy
-    from tests.strategies import Seeded, make_scenario
-    from tests.test_engine import run_engine
+    from tests.test_policies import GBPS, US, network, run, sent
 
-    scenario = make_scenario(Seeded(5), 200)
-    fates, _ = run_engine(scenario, find_policy("round-robin"))
-    assert len(set(fates.path.tolist())) > 1
+    packets, slower = (sent([n * gap_ns for n in range(100)]) for gap_ns in (20 * US, 20 * US + 1))
+    of = network(GBPS, GBPS, ecn=[0, 0])
+    moves = run("shy", of, packets, timeout_ns=0)
+    assert set(moves.path.tolist()) == {0, 1}
+    assert set(run("shy", of, packets, timeout_ns=0, shun_ns=0).path.tolist()) == {0}
+    last = {"detector": find_detector("last"), "timeout_ns": None}  # a round trip takes 20 us
+    assert int(run("random", network(GBPS, GBPS), packets, **last).flowlet.max()) == 0
+    assert int(run("random", network(GBPS, GBPS), slower, **last).flowlet.max()) == 99
+    assert find_policy("shy").learns
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:

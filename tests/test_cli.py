@@ -119,8 +119,19 @@ def test_the_demo_says_where_everything_is(run: Run, tmp_path: Path) -> None:
 
 
 def test_policies_are_listed(run: Run) -> None:
-    assert [row["policy"] for row in json.loads(run("policies", "--json").out)][:2] == ["ecmp", "inflight"]
-    assert "arXiv 2606.27697" in run("policies").out
+    document = json.loads(run("policies", "--json").out)
+    assert [row["policy"] for row in document["policies"]][:3] == ["clove-ecn", "conga", "ecmp"]
+    timeouts = {row["timeout"] for row in document["timeouts"]}
+    assert timeouts >= {"fixed", "quantile", "rtt", "safe", "spread"}  # another test may have registered more
+    for row in document["policies"] + document["timeouts"]:
+        assert row["summary"] and row["source"]
+        assert all(parameter["description"] for parameter in row["parameters"])
+    cell = next(row for row in document["policies"] if row["policy"] == "presto")["parameters"][0]
+    assert (cell["name"], cell["default"], cell["minimum"]) == ("cell_bytes", 65536, 1)
+    text = run("policies").out
+    assert "arXiv 2606.27697" in text
+    assert "cell_bytes = 65536: bytes of a flow that go on one path in a row" in text
+    assert "hash = splitmix (splitmix, crc32, xor)" in text
 
 
 def damaged(tmp_path: Path, name: str) -> Path:
@@ -188,7 +199,7 @@ def test_wrong_paths(run: Run, tmp_path: Path, cluster: Trace) -> None:
         (["--paths", "many"], "with a unit"),
         (["--paths", "0x1Gbps"], "at least 1"),
         (["--paths", "5000x1Gbps"], "at most 1024"),
-        ([*FAST, "--timeout", "fast"], "duration 'fast'"),
+        ([*FAST, "--timeout", "fast"], "unknown flowlet timeout 'fast'; known: a duration"),
         ([*FAST, "--policy", "ecmp,wishful"], "unknown policy 'wishful'"),
         ([*FAST, "--scenario", "s.toml"], "exclude each other"),
         (["--scenario", "missing.toml"], "missing.toml"),

@@ -71,7 +71,7 @@ def read_forecast(folder: Path) -> None:
     content = Content(Forecast(folder))
     content.drawings()
     names = ("tiles", "table", "changes", "changes_against", "sources", "title", "size_bins")
-    for name in (*names, "paths", "links", "hidden_paths", "scenario", "chips"):
+    for name in (*names, "paths", "links", "hidden", "changes_of_links", "scenario", "chips"):
         getattr(content, name)
     print_forecast(folder, Console(file=io.StringIO()))
 
@@ -334,8 +334,12 @@ def test_any_wrong_value_stops_a_rewrite_or_does_not_matter(home: Path) -> None:
 
     file = home / "f" / "forecast.json"
     document = json.loads(file.read_text())
-    file.write_text(json.dumps({"trace": document["trace"]}))
+    file.write_text(json.dumps({"trace": document["trace"], "network": {"groups": document["network"]["groups"]}}))
     read()
+    for groups in ([], document["network"]["groups"][1:]):
+        file.write_text(json.dumps({"trace": document["trace"], "network": {"groups": groups}}))
+        refused(read, "forecast.json: network.groups: must be numbered from 0 on", AGAIN)
+    file.write_text(json.dumps({"trace": document["trace"], "network": {"groups": document["network"]["groups"]}}))
     fine, wrong = sweep(file, read)
     assert wrong > 60
     assert fine > 0

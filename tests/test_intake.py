@@ -144,7 +144,7 @@ def test_findings_by_severity_and_in_forecasts(tmp_path: Path) -> None:
     assert "coarse_clock" not in {f["code"] for f in for_timeouts(trace.info, [10**9])}
     out = tmp_path / "f"
     document = forecast(trace, short_scenario(paths="2x1Gbps", seeds=[1]), out)
-    assert {f["code"] for f in document["trace"]["findings"]} == set(found)
+    assert {f["code"] for f in document["trace"]["findings"]} == {*found, "mtu_unchecked"}
     assert any("--split-offload auto" in words for words in caveats(Forecast(out)))
 
 

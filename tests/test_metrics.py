@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path as File
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from analyzer import metrics
-from analyzer.engine import empty_fates
-from analyzer.events import Fates, Packets
-from analyzer.forecast import CellPlan, CellRunner
-from analyzer.network import Network
+from analyzer import cell_rows
+from analyzer.cells import CellPlan
+from analyzer.choices import PolicyChoice, TimeoutChoice
+from analyzer.engine import FlowPlan, empty_fates
+from analyzer.forecast import CellRows, CellRunner
+from analyzer.histogram import (
+    BITS,
+    LARGEST,
+    bucket_count,
+    bucket_of,
+    empty_histogram,
+    histogram_ranks,
+    lower_bound,
+    mean,
+    merge,
+    record_all,
+)
+from analyzer.metrics import HOST_BITS, Accumulator, watched_hosts
+from analyzer.network import Change, Link, Network, Path
+from analyzer.path_load import add_load, balance, bin_ns, bins_used, close_interval, no_load, path_facts
 from analyzer.policies.registry import find_policy
+from analyzer.reordering import add_rows, last_rows, no_reordering
 from analyzer.scenario import short_scenario
-from analyzer.schema import FLOW_FATES, QUANTILES, SIZES, SUMMARY
+from analyzer.schema import FLOW_FATES, HOSTS, LINKS, QUANTILES, SIZES, SUMMARY
+from analyzer.state import LINK, RECEIVED, Fates, Packets
 from analyzer.traffic import Traffic
-from tests.strategies import Seeded, make_scenario, scenarios
-from tests.test_engine import network_of, run_engine, traffic_of
+from tests.simulating import network_of, run_engine, traffic_of
+from tests.strategies import Seeded, fabrics, make_fabric, make_scenario, scenarios
 from tests.twins import engine as twin_engine
 from tests.twins import metrics as twin
-from tests.twins.scenarios import Scenario
+from tests.twins.scenarios import PLAIN_CELLS, Scenario
 
 INTERVAL_NS = 50_000
 
 
-def assert_same_metrics(scenario: Scenario) -> None:
+def accumulated(scenario: Scenario, fates: Fates, sizes: Sequence[int], interval_ns: int = INTERVAL_NS) -> Accumulator:
+    """The metrics of these fates, taken in pieces of these sizes, over and over."""
+    network = network_of(scenario)
+    packets, plan = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
+    steered = find_policy(scenario.policy).steered
+    counted = Accumulator(network, plan, steered=steered, interval_ns=interval_ns)
+    begin = 0
+    for size in itertools.cycle(sizes):
+        if begin >= len(packets.flow):
+            return counted
+        piece = slice(begin, begin + size)
+        counted.add(Packets._make(c[piece] for c in packets), Fates._make(c[piece] for c in fates))
+        begin += size
+    return counted
+
+
+def assert_same_metrics(scenario: Scenario, sizes: Sequence[int]) -> None:
     refs, ledger = twin_engine.simulate_and_note(*scenario.network(), **scenario.options())
     fates, _ = run_engine(scenario)
-    network, order = network_of(scenario)
-    packets, plan = traffic_of(scenario)
-    flows, extents = metrics.flow_fates(network, packets, fates, plan.group)
-    rows = twin.flow_rows(*scenario.network(), refs, scenario.minimum_frame_bytes)
+    counted = accumulated(scenario, fates, sizes)
+    flows = counted.finish()
+    rows = twin.flow_rows(*scenario.network(), refs, scenario.minimum_frame_bytes, scenario.hosts)
     sent = np.flatnonzero(flows.packets)
-    slowdown = dict(zip(np.flatnonzero(flows.fct_ns >= 0).tolist(), metrics.slowdowns(flows).tolist(), strict=True))
+    slowdown = dict(zip(np.flatnonzero(flows.fct_ns >= 0).tolist(), cell_rows.slowdowns(flows).tolist(), strict=True))
     comp = [
         twin.FlowRow(
             flow_id=int(flow),
@@ -58,10 +95,11 @@ def assert_same_metrics(scenario: Scenario) -> None:
         if row.slowdown is not None:
             assert slowdown[row.flow_id] == pytest.approx(float(row.slowdown), rel=1e-12)
     ref_extents = [extent for extent in twin.extents_of_fates(scenario.packets, refs) if extent is not None]
-    assert sorted(extents.tolist()) == sorted(ref_extents)
-    summary = metrics.packet_summary(packets, fates) | metrics.flow_summary(flows, extents)
-    delays = twin.percentiles(twin.delays_ns(scenario.packets, refs))
-    queues = twin.percentiles(twin.queueing_ns(refs))
+    found = {lower_bound(b): int(counted.extents.counts[b]) for b in np.flatnonzero(counted.extents.counts).tolist()}
+    assert found == Counter(ref_extents)
+    summary = cell_rows.packet_summary(counted) | cell_rows.flow_summary(counted, flows)
+    delays = twin.counted_percentiles(twin.delays_ns(scenario.packets, refs))
+    queues = twin.counted_percentiles(twin.queueing_ns(refs))
     fcts = twin.percentiles([row.fct_ns for row in rows if row.fct_ns is not None])
     for name in QUANTILES:
         assert summary[f"delay_{name}_ns"] == delays[name]
@@ -72,63 +110,85 @@ def assert_same_metrics(scenario: Scenario) -> None:
     assert summary["displaced_3"] == sum(extent >= 3 for extent in ref_extents)
     assert summary["reorder_extent_max"] == max(ref_extents, default=None)
     frames = [ledger.frame_bytes[index] for index in range(len(refs))]
-    assert_same_balance(scenario, network, order, fates, refs, frames)
+    assert_same_balance(scenario, fates, refs, frames, sizes)
 
 
 def assert_same_balance(
     scenario: Scenario,
-    network: Network,
-    order: list[int],
     fates: Fates,
     refs: list[twin_engine.Fate],
     frames: list[int],
+    sizes: Sequence[int],
 ) -> None:
-    packets, _ = traffic_of(scenario)
-    steered = find_policy(scenario.policy).steered
+    packets, _ = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
     interval_ns = 5000
     if len(packets.send_ns) and packets.send_ns[-1] - packets.send_ns[0] > 10**8:
         interval_ns = 10**9
-    load = metrics.path_load(network, packets, fates, steered=steered, interval_ns=interval_ns)
+    counted = accumulated(scenario, fates, sizes, interval_ns)
+    counted.finish()
+    load = counted.counts.load
     ref_balance = twin.balance(twin.interval_bytes(scenario.paths, scenario.packets, refs, frames, interval_ns))
-    comp_balance = metrics.balance(load)
+    comp_balance = balance(load)
     if ref_balance is None:
         assert comp_balance == (None, None)
     else:
         assert comp_balance == pytest.approx([float(value) for value in ref_balance], rel=1e-9)
-    for path in range(len(order)):
+    for path in range(len(scenario.paths)):
         mine = fates.path == path
         assert load.bytes[:, path].sum() == sum(size for size, of in zip(frames, mine, strict=True) if of)
-        assert load.dropped[:, path].sum() == sum(ref.dropped and ref.path_id == order[path] for ref in refs)
+        assert load.dropped[:, path].sum() == sum(ref.dropped and ref.path_id == path for ref in refs)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(scenarios())
-def test_same_metrics_as_the_twin(scenario: Scenario) -> None:
-    assert_same_metrics(scenario)
+@given(scenarios(), st.lists(st.integers(1, 9), min_size=1, max_size=3))
+def test_same_metrics_as_the_twin_in_any_pieces(scenario: Scenario, sizes: list[int]) -> None:
+    assert_same_metrics(scenario, sizes)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_same_metrics_as_the_twin_on_longer_traces(seed: int) -> None:
-    assert_same_metrics(make_scenario(Seeded(seed), 200))
+    assert_same_metrics(make_scenario(Seeded(seed), 200), [[1000], [7], [1, 40]][seed % 3])
+    assert_same_metrics(make_fabric(Seeded(seed), 100, PLAIN_CELLS), [[1000], [7], [1, 40]][seed % 3])
 
 
-def tables_of(scenario: Scenario) -> tuple[dict[str, Any], list[dict[str, Any]], pl.DataFrame, pl.DataFrame]:
-    """What a forecast writes for this one cell: its row of SUMMARY, rows of SIZES, flows, series."""
-    network, _ = network_of(scenario)
-    packets, plan = traffic_of(scenario)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(fabrics(40, PLAIN_CELLS, ("modelled",)))
+def test_same_metrics_as_the_twin_on_any_fabric(scenario: Scenario) -> None:
+    """With links of hosts, links that change, and flows that stay at their attachment."""
+    assert_same_metrics(scenario, [5])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_drops_and_marks_of_every_link_are_the_twins(seed: int) -> None:
+    scenario = replace(make_fabric(Seeded(seed), 200, PLAIN_CELLS), changes=())
+    refs, ledger = twin_engine.simulate_and_note(*scenario.network(), **scenario.options())
+    fates, cell = run_engine(scenario)
+    comp = cell_rows.link_rows(accumulated(scenario, fates, [50]), cell.state.links)
+    for found, row in zip(comp, twin.link_rows(scenario.links, scenario.packets, refs, ledger), strict=True):
+        assert_close({name: found[name] for name in asdict(row)}, asdict(row))
+
+
+def tables_of(scenario: Scenario) -> tuple[CellRows, pl.DataFrame, pl.DataFrame]:
+    """What a forecast writes for this one cell: its rows of several tables, flows, series."""
+    network = network_of(scenario)
+    packets, plan = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
     numbers = np.arange(len(packets.send_ns))
-    traffic = Traffic(packets, numbers.astype(np.uint16), numbers.astype(np.uint64), plan, ("a", "b", "c"), {})
+    places = numbers.astype(np.uint16), numbers.astype(np.uint64), numbers
+    placed = np.ones(len(plan.keys), np.bool_)
+    traffic = Traffic(packets, *places, plan, ("a", "b", "c"), placed, {}, network, ())
     steering = {"loss_timeout": f"{scenario.loss_timeout_ns}ns"}
     spec = short_scenario(paths="1Gbps", interval=f"{INTERVAL_NS}ns", steering=steering)
-    cell = CellPlan(find_policy(scenario.policy), scenario.timeout_ns, scenario.seed, False, True)
-    rows, flows, series = CellRunner(network, traffic, spec, Path("/nowhere")).run(cell)
-    return rows.summary, rows.sizes, pl.DataFrame(pl.from_arrow(flows)), pl.DataFrame(pl.from_arrow(series))
+    timeout = TimeoutChoice(name="fixed", label="fixed", timeout_ns=scenario.timeout_ns)
+    policy = PolicyChoice(name=scenario.policy, label=scenario.policy)
+    cell = CellPlan(policy, timeout, Fraction(1), scenario.seed, False, True)
+    rows, flows, series = CellRunner(traffic, spec, File("/nowhere")).run(cell)
+    return rows, pl.DataFrame(pl.from_arrow(flows)), pl.DataFrame(pl.from_arrow(series))
 
 
 def twin_summary(scenario: Scenario, refs: list[twin_engine.Fate], ledger: twin_engine.Ledger) -> dict[str, Any]:
     """Every column of SUMMARY but those of the cell, from the twins alone."""
     sent = scenario.packets
-    rows = twin.flow_rows(*scenario.network(), refs, scenario.minimum_frame_bytes)
+    rows = twin.flow_rows(*scenario.network(), refs, scenario.minimum_frame_bytes, scenario.hosts)
     delays, queues = twin.delays_ns(sent, refs), twin.queueing_ns(refs)
     extents = [extent for extent in twin.extents_of_fates(sent, refs) if extent is not None]
     frames = [ledger.frame_bytes[index] for index in range(len(refs))]
@@ -160,15 +220,16 @@ def twin_summary(scenario: Scenario, refs: list[twin_engine.Fate], ledger: twin_
     }
     fcts = [row.fct_ns for row in rows if row.fct_ns is not None]
     slowdowns = [row.slowdown for row in rows if row.slowdown is not None]
-    for prefix, unit, data in (("delay", "_ns", delays), ("queue", "_ns", queues), ("fct", "_ns", fcts)):
-        values |= {f"{prefix}_{name}{unit}": value for name, value in twin.percentiles(data).items()}
+    for prefix, found in (("delay", twin.counted_percentiles(delays)), ("queue", twin.counted_percentiles(queues))):
+        values |= {f"{prefix}_{name}_ns": value for name, value in found.items()}
+    values |= {f"fct_{name}_ns": value for name, value in twin.percentiles(fcts).items()}
     return values | {f"slowdown_{name}": value for name, value in twin.percentiles(slowdowns).items()}
 
 
 def assert_close(comp: dict[str, Any], ref: dict[str, Any]) -> None:
     assert comp.keys() == ref.keys()
     for name, value in ref.items():
-        if value is None or isinstance(value, int):
+        if value is None or isinstance(value, int | str):
             assert comp[name] == value, name
         else:
             assert comp[name] == pytest.approx(float(value), rel=1e-9), name
@@ -179,20 +240,20 @@ def test_every_column_of_a_cell_is_the_twins(seed: int) -> None:
     """Driven by the schemas: a column that is added there must be computed here."""
     scenario = make_scenario(Seeded(seed), 200)
     refs, ledger = twin_engine.simulate_and_note(*scenario.network(), **scenario.options())
-    summary, sizes, flows, series = tables_of(scenario)
-    of_cell = {"cell", "policy", "timeout_ns", "seed"}
-    comp = {name: value for name, value in summary.items() if name not in of_cell}
+    tables, flows, series = tables_of(scenario)
+    of_cell = {"cell", "policy", "timeout", "timeout_ns", "load", "seed"}
+    comp = {name: value for name, value in tables.summary.items() if name not in of_cell}
     assert set(comp) == set(SUMMARY.names()) - of_cell
     assert_close(comp, twin_summary(scenario, refs, ledger))
 
-    rows = twin.flow_rows(*scenario.network(), refs, scenario.minimum_frame_bytes)
+    rows = twin.flow_rows(*scenario.network(), refs, scenario.minimum_frame_bytes, scenario.hosts)
     assert flows["flow_id"].to_list() == [row.flow_id for row in rows]
     for name in set(FLOW_FATES.names()) - of_cell:
         for value, row in zip(flows[name], rows, strict=True):
             expected = getattr(row, name)
             assert value == (expected if expected is None else pytest.approx(float(expected), rel=1e-12)), name
 
-    for found in sizes:
+    for found in tables.sizes:
         low, high = found["min_bytes"], found["below_bytes"]
         mine = [r for r in rows if r.fct_ns is not None and low <= r.bytes and (high is None or r.bytes < high)]
         ref: dict[str, Any] = {"min_bytes": low, "below_bytes": high, "flows": len(mine)}
@@ -201,38 +262,121 @@ def test_every_column_of_a_cell_is_the_twins(seed: int) -> None:
         ref |= {f"slowdown_{name}": value for name, value in slow.items()}
         assert_close({name: value for name, value in found.items() if name not in of_cell}, ref)
         assert set(found) == set(SIZES.names())
-    assert [found["min_bytes"] for found in sizes] == [0, 10_000, 100_000, 1_000_000, 10_000_000]
-    assert sum(found["flows"] for found in sizes) == sum(row.fct_ns is not None for row in rows)
+    assert [found["min_bytes"] for found in tables.sizes] == [0, 10_000, 100_000, 1_000_000, 10_000_000]
+    assert sum(found["flows"] for found in tables.sizes) == sum(row.fct_ns is not None for row in rows)
 
-    _, order = network_of(scenario)
+    links = twin.link_rows(scenario.links, scenario.packets, refs, ledger)
+    for number, (found, link) in enumerate(zip(tables.links, links, strict=True)):
+        assert set(found) == set(LINKS.names())
+        ref = {"link": number, "name": f"l{number}", **asdict(link)}
+        assert_close({name: value for name, value in found.items() if name not in of_cell}, ref)
+    hosts = [asdict(row) | {"host": "abc"[row.host]} for row in twin.host_rows(scenario.flows, scenario.packets, refs)]
+    assert [{name: v for name, v in found.items() if name not in of_cell} for found in tables.hosts] == hosts
+    assert set(tables.hosts[0]) == set(HOSTS.names())
+
     first_ns = scenario.packets[0].send_ns
-    assert series.select("path_id").n_unique() == len(order)
+    assert series.select("path_id").n_unique() == len(scenario.paths)
     for point in series.iter_rows(named=True):
         start, stop = point["start_ns"], point["start_ns"] + point["interval_ns"]
         inside = [
             index
             for index, packet in enumerate(scenario.packets)
-            if start <= packet.send_ns - first_ns < stop and refs[index].path_id == order[point["path_id"]]
+            if start <= packet.send_ns - first_ns < stop and refs[index].path_id == point["path_id"]
         ]
         assert point["bytes"] == sum(ledger.frame_bytes[index] for index in inside)
         assert point["dropped"] == sum(refs[index].dropped for index in inside)
-        assert point["group"] == scenario.paths[order[point["path_id"]]].group
+        assert point["group"] == scenario.paths[point["path_id"]].group
 
 
 def test_path_load_of_a_century_takes_no_more_room_than_of_a_second() -> None:
     scenario = make_scenario(Seeded(1), 50)
-    network, _ = network_of(scenario)
+    network = network_of(scenario)
     packets = Packets(np.array([0, 3 * 10**18], np.int64), np.zeros(2, np.uint32), np.full(2, 100, np.uint32))
-    load = metrics.path_load(network, packets, empty_fates(2), steered=False, interval_ns=1000)
-    assert load.bytes.shape[0] <= 400
-    assert load.bytes.sum() == 2 * 114
-    assert metrics.balance(load)[0] == len(network.group_slots()[0])
+    facts = path_facts(network, steered=False)
+    load = no_load(facts, 1000)
+    add_load(packets, empty_fates(2), facts, load)
+    close_interval(load, facts.bounds)
+    assert 200 < bins_used(load) <= 400
+    assert bin_ns(load) * 400 > 3 * 10**18
+    assert load.bytes[0].sum() == 114
+    assert load.bytes[bins_used(load) - 1].sum() == 114
+    assert balance(load)[0] == len(network.group_slots()[0])
 
 
-def test_distribution_is_an_ascending_grid_that_ends_at_the_maximum() -> None:
-    points = metrics.distribution(np.arange(10_000))
-    assert [q for q, _ in points] == sorted({q for q, _ in points})
-    assert points[0] == (0.0, 0.0)
-    assert points[-1] == (1.0, 9999.0)
-    assert dict(points)[0.999] == 9989.0
-    assert metrics.distribution(np.array([])) == []
+def test_many_paths_have_fewer_bins() -> None:
+    links = tuple(Link(f"l{n}", 10**9, 0) for n in range(9))
+    network = Network(links, tuple(Path(0, (n % 9,), 0, 0) for n in range(60_000)))
+    assert no_load(path_facts(network, steered=False), 1000).bytes.shape == (16, 60_000)
+
+
+@pytest.mark.parametrize("bits", [BITS, HOST_BITS])
+def test_a_bucket_holds_what_begins_with_the_same_digits(bits: int) -> None:
+    rng = np.random.default_rng(1)
+    values = [0, 1, 2**62, 2**63 - 1, *(int(v) >> int(s) for v, s in rng.integers([0, 0], [2**63 - 1, 62], (3000, 2)))]
+    values += [2**power + off for power in range(2, 63) for off in (-1, 0, 1)]
+    for value in values:
+        bucket = bucket_of(value, bits)
+        assert 0 <= bucket < bucket_count(bits)
+        assert lower_bound(bucket, bits) == twin.counted(value, bits + 1)
+        assert value - lower_bound(bucket, bits) <= value >> bits
+    assert bucket_of(2**63 - 1, bits) == bucket_count(bits) - 1
+
+
+def test_histograms_of_parts_add_up() -> None:
+    values = np.random.default_rng(2).integers(0, 2**62, 4000)
+    whole, one, other = empty_histogram(), empty_histogram(), empty_histogram()
+    record_all(*whole, values, BITS)
+    record_all(*one, values[:1000], BITS)
+    record_all(*other, values[1000:], BITS)
+    merge(one, other)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, one, strict=True))
+    assert mean(whole) == pytest.approx(sum(values.tolist()) / 4000, rel=1e-15)
+    assert histogram_ranks(whole, [1.0]) == [int(values.max())]
+    assert histogram_ranks(empty_histogram(), [0.5, 1.0]) == [None, None]
+
+
+def test_reordering_keeps_what_is_under_way_and_no_more() -> None:
+    """Every tenth packet takes 1 us longer: 33 of its flow are received from its first overtaker up to it."""
+    rows, flows = np.arange(900), np.arange(900, dtype=np.uint32) % 3
+    kept = no_reordering(3)
+    for piece in range(100):
+        send_ns = (piece * 900 + rows) * 10
+        packets = Packets(send_ns, flows, np.full(900, 100, np.uint32))
+        fates = empty_fates(900)
+        fates.state[:] = RECEIVED
+        fates.receive_ns[:] = send_ns + np.where(rows % 10, 500, 1500)
+        kept = add_rows(kept, packets, fates)
+        assert len(kept.flow) < 300
+    kept = last_rows(kept)
+    assert len(kept.flow) == 0
+    assert int(kept.late.sum()) == 9000
+    assert int(kept.extent_sums[LARGEST]) == 33
+
+
+def test_utilisation_is_over_the_rate_that_a_link_was_built_with() -> None:
+    """125 bytes a microsecond are 1 Gbit/s, whatever became of the link meanwhile."""
+    changes = (Change(100, 0, 0), Change(300, 0, 2 * 10**9))
+    network = Network((Link("a", 4 * 10**9, 0),), (Path(0, (0,), 0, 0),), changes=changes)
+    counted = Accumulator(network, FlowPlan(*(np.zeros(1, np.int64),) * 3), steered=False, interval_ns=1000)
+    fates = empty_fates(1)
+    fates.state[:], fates.receive_ns[:] = RECEIVED, 1000
+    counted.add(Packets(np.zeros(1, np.int64), np.zeros(1, np.uint32), np.full(1, 111, np.uint32)), fates)
+    links = np.zeros(1, LINK)
+    links["carried_bytes"] = 125
+    assert cell_rows.link_rows(counted, links)[0]["utilisation"] == 0.25
+
+
+def test_hosts_beyond_the_thousand_that_send_most_are_not_watched() -> None:
+    plan = FlowPlan(np.zeros(2000, np.uint64), np.arange(2000) % 1500, np.zeros(2000, np.int64))
+    sends = np.full(2000, 5)
+    sends[[7, 1400]] = 50, 60
+    assert watched_hosts(plan, sends)[:5].tolist() == [1400, 7, 0, 1, 2]
+    assert len(watched_hosts(plan, sends)) == 1000
+    assert watched_hosts(plan).tolist() == list(range(1000))
+
+
+def test_the_grid_of_distributions_ascends_and_ends_at_the_maximum() -> None:
+    grid = cell_rows.DISTRIBUTION_QUANTILES
+    assert list(grid) == sorted(set(grid))
+    assert (grid[0], grid[-1]) == (0.0, 1.0)
+    assert {0.5, 0.99, 0.999} <= set(grid)

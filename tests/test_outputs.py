@@ -110,8 +110,8 @@ def test_a_rewrite_never_replaces_the_capture_it_reads(folder: Path, tmp_path: P
 
 
 def test_a_rewrite_names_its_cell(folder: Path, tmp_path: Path) -> None:
-    for timeout_ns, cell in ((None, "inflight-50us-s1"), (1_000_000, "inflight-1ms-s1")):
-        done = rewrite_forecast(folder, tmp_path / cell, policy="inflight", timeout_ns=timeout_ns)
+    for timeout, cell in ((None, "inflight-50us-s1"), ("1ms", "inflight-1ms-s1")):
+        done = rewrite_forecast(folder, tmp_path / cell, policy="inflight", timeout=timeout)
         assert done.cell == cell
         assert json.loads((tmp_path / cell / "rewrite.json").read_text())["cell"] == cell
 

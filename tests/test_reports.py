@@ -63,7 +63,7 @@ def make_forecast(
         )
         p99 = []
         for seed in range(1, seeds + 1):
-            cell = {"cell": f"{place}-s{seed}", "policy": policy, "timeout_ns": timeout, "seed": seed}
+            cell = {"cell": f"{place}-s{seed}", "policy": policy, "timeout_ns": timeout, "load": 1.0, "seed": seed}
             factor = quality * float(rng.normal(1, 0.04))
             value = quantile_function(factor)
             p99.append(value(0.99))

@@ -7,15 +7,16 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
-from tests.strategies import Scenario, Seeded, make_scenario, scenarios
+from tests.strategies import Scenario, Seeded, fabrics, make_scenario, scenarios
 from tests.twins import metrics
 from tests.twins.accounts import assert_conserved
+from tests.twins.detectors import DETECTORS
 from tests.twins.engine import Fate, Flow, Link, Packet, Path, simulate, simulate_and_note
 from tests.twins.flowlets import Sighting, gaps_ns, profile, profiles
 from tests.twins.hashing import Draws, flow_key, mix
-from tests.twins.policies import Choice, Policy
+from tests.twins.policies import POLICIES, Choice, Policy
 
 GIGABIT = Link(rate_bps=10**9, delay_ns=1000, buffer_bytes=None, ecn_bytes=None, overhead_bytes=24)
 BYTE_A_NS = Link(rate_bps=8 * 10**9, delay_ns=0, buffer_bytes=None, ecn_bytes=None, overhead_bytes=0)
@@ -222,9 +223,19 @@ def test_seeded_scenarios_balance_their_books(seed: int) -> None:
     check_books(make_scenario(Seeded(seed)))
 
 
+ALL_CELLS = [(policy, "fixed") for policy in POLICIES] + [("inflight", detector) for detector in DETECTORS]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(fabrics(40, ALL_CELLS))
+def test_random_fabrics_balance_their_books(scenario: Scenario) -> None:
+    fates, ledger = simulate_and_note(*scenario.network(), **scenario.options())
+    assert_conserved(scenario.links, scenario.packets, fates, ledger, scenario.changes)
+
+
 def check_books(scenario: Scenario) -> None:
     fates, ledger = simulate_and_note(*scenario.network(), **scenario.options())
-    assert_conserved(scenario.links, scenario.paths, scenario.packets, fates, ledger)
+    assert_conserved(scenario.links, scenario.packets, fates, ledger, scenario.changes)
     assert fates == simulate(*scenario.network(), **scenario.options())
     if scenario.policy != "ecmp":
         seen = [Sighting(p.send_ns, p.flow, p.ip_bytes) for p in scenario.packets]

@@ -71,6 +71,8 @@ FORECAST: Final = Kind(
         "sizes.parquet",
         "distributions.parquet",
         "series.parquet",
+        "links.parquet",
+        "hosts.parquet",
         "profile.parquet",
         "packets/*-s[0-9]*.parquet",
         "scenario.toml",

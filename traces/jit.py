@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -23,6 +23,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # In a kernel: to a signed 64-bit integer. Mixing signed and unsigned would make a float of both.
 int64: Callable[[Any], int] = cast(Any, np.int64)
+
+# In a kernel: an index that is never below 0. Numba else tests every index for counting from the end, which costs the
+# engine a sixth of its time.
+at: Callable[[Any], int] = cast(Any, np.uint64)
 
 _PACKAGES: Final = ("traces", "analyzer", "replay")
 _STALE_SECONDS: Final = 30 * 24 * 3600
@@ -68,15 +72,16 @@ def kernel(function: F) -> F:
     return cast(F, numba.njit(cache=CACHED, nogil=True, error_model="numpy")(function))
 
 
-def kernel_of(kind: type, function: F) -> F:
-    """Compile a kernel that takes a `kind`; one of a kind defined outside these packages is cached in a folder apart.
+def kernel_of(kinds: Sequence[type], function: F) -> F:
+    """Compile a kernel that takes `kinds`; where one is defined outside these packages it is cached in a folder apart.
 
     The index of a cached kernel names every type it was compiled for, and a process that lacks one cannot read it.
     """
-    if not CACHED or kind.__module__.partition(".")[0] in _PACKAGES:
+    outside = sorted({kind.__module__ for kind in kinds if kind.__module__.partition(".")[0] not in _PACKAGES})
+    if not CACHED or not outside:
         return kernel(function)
     shared = numba.core.config.CACHE_DIR  # type: ignore[attr-defined]
-    numba.core.config.CACHE_DIR = str(Path(shared) / "outside" / kind.__module__)  # type: ignore[attr-defined]
+    numba.core.config.CACHE_DIR = str(Path(shared, "outside", *outside))  # type: ignore[attr-defined]
     try:
         return kernel(function)
     finally:

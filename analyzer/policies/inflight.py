@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.hashing import draw, seeded_generator
-from analyzer.policies.registry import Decision, Draws, register
+from analyzer.hashing import seeded_generator
+from analyzer.policies.choosing import lowest
+from analyzer.policies.registry import Decision, Fabric, Setting, register
 
 
 class InflightState(NamedTuple):
@@ -17,34 +18,14 @@ class InflightState(NamedTuple):
     generator: NDArray[np.uint64]
 
 
-def make_state(draws: Draws) -> InflightState:
+def make_state(setting: Setting) -> InflightState:
     """Seed the generator."""
-    return InflightState(seeded_generator(draws.seed))
+    return InflightState(seeded_generator(setting.seed))
 
 
-def choose(state: InflightState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+def choose(state: InflightState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
     """The slot with the lowest counter; among equals, one drawn at random."""
-    first = decision.first_counter
-    least = inflight[first]
-    equals = 1
-    best = 0
-    for slot in range(1, decision.path_count):
-        count = inflight[first + slot]
-        if count < least:
-            least = count
-            best = slot
-            equals = 1
-        elif count == least:
-            equals += 1
-    if equals == 1:
-        return best
-    skip = draw(state.generator, equals)
-    for slot in range(best, decision.path_count):
-        if inflight[first + slot] == least:
-            if skip == 0:
-                return slot
-            skip -= 1
-    return best
+    return lowest(inflight, decision.first_counter, decision.path_count, state.generator)
 
 
 register(
@@ -54,6 +35,7 @@ register(
     granularity="flowlet",
     steered=True,
     counts_inflight=True,
+    by="counter",
     state=InflightState,
     make_state=make_state,
     choose=choose,

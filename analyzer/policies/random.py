@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.hashing import draw, seeded_generator
-from analyzer.policies.registry import Decision, Draws, register
+from analyzer.policies.registry import Decision, Fabric, Setting, register
 
 
 class RandomState(NamedTuple):
@@ -17,12 +17,12 @@ class RandomState(NamedTuple):
     generator: NDArray[np.uint64]
 
 
-def make_state(draws: Draws) -> RandomState:
+def make_state(setting: Setting) -> RandomState:
     """Seed the generator."""
-    return RandomState(seeded_generator(draws.seed))
+    return RandomState(seeded_generator(setting.seed))
 
 
-def choose(state: RandomState, decision: Decision, inflight: NDArray[np.int64]) -> int:
+def choose(state: RandomState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
     """Any slot, with equal probability."""
     return draw(state.generator, decision.path_count)
 

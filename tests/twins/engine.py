@@ -3,258 +3,375 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
+from typing import Any
 
+from tests.twins import acknowledgements
+from tests.twins.detectors import DETECTORS, Gap
 from tests.twins.hashing import Draws
-from tests.twins.policies import POLICIES, Choice, Policy
+from tests.twins.links import LiveLink, Passage
+from tests.twins.network import Change, Fate, Flow, HostLinks, Link, Options, Packet, Path
+from tests.twins.policies import POLICIES, Choice, Feedback, Setup
 
-# What happens first at one instant: frames arrive, in-flight bytes are released, packets are sent.
-ARRIVE, RELEASE, SEND = 0, 1, 2
+__all__ = ["Change", "Fate", "Flow", "HostLinks", "Ledger", "Link", "Packet", "Path", "simulate", "simulate_and_note"]
 
+# What happens first at one instant.
+CHANGE, ROUTE, ARRIVE, ACKNOWLEDGE, EXPIRE, SEND = range(6)
 
-@dataclass(frozen=True)
-class Link:
-    """A FIFO queue and its transmitter; a `buffer_bytes` or `ecn_bytes` of None is no limit."""
-
-    rate_bps: int
-    delay_ns: int
-    buffer_bytes: int | None
-    ecn_bytes: int | None
-    overhead_bytes: int
-
-
-@dataclass(frozen=True)
-class Path:
-    """Links in order of travel; a group's paths have their slots in the order of the list of paths."""
-
-    group: int
-    links: tuple[int, ...]
-    srv6_bytes: int
-    ack_delay_ns: int
-
-
-@dataclass(frozen=True)
-class Flow:
-    """A flow as the engine knows it: its 64-bit key, its steering host and its group."""
-
-    key: int
-    host: int
-    group: int
-
-
-@dataclass(frozen=True)
-class Packet:
-    """A packet of the trace; `flow` is an index into the flows."""
-
-    send_ns: int
-    flow: int
-    ip_bytes: int
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What became of a packet; `path_id` is an index into the paths."""
-
-    path_id: int
-    flowlet_id: int
-    receive_ns: int | None
-    queue_ns: int
-    ecn_marked: bool
-    dropped: bool
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A frame that a link accepted: when it came, and the exact time at which its last bit leaves."""
-
-    packet: int
-    enter_ns: int
-    frame_bytes: int
-    departs_ns: Fraction
+UNUSABLE_BYTES = 2**50
 
 
 @dataclass
 class Ledger:
-    """What a run noted: per link the accepted frames in order, per packet its frame and where it fell.
+    """What a run noted: per link the frames it carried, in order; per packet its frame, its way, and where it fell.
 
-    `in_flight_bytes` is by host and path.
+    `in_flight_bytes` is by counter: who shares it, and the slot.
     """
 
     passages: list[list[Passage]]
     frame_bytes: dict[int, int] = field(default_factory=dict)
+    ways: dict[int, tuple[int, ...]] = field(default_factory=dict)
     dropped_at_hop: dict[int, int] = field(default_factory=dict)
-    in_flight_bytes: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
+    in_flight_bytes: dict[tuple[Hashable, int], int] = field(default_factory=lambda: defaultdict(int))
 
     def accepted_bytes(self, link: int) -> int:
-        """Frame bytes that a link accepted, overhead not included."""
+        """Frame bytes that a link carried, overhead not included."""
         return sum(passage.frame_bytes for passage in self.passages[link])
-
-    def backlog_bytes(self, link: int, now_ns: int) -> int:
-        """Bytes of the frames accepted so far whose last bit has not left; what departs now is gone."""
-        return sum(p.frame_bytes for p in self.passages[link] if p.departs_ns > now_ns)
-
-
-def frame_bytes(packet: Packet, path: Path, *, steered: bool, minimum_frame_bytes: int) -> int:
-    """Size of a packet's frame on a path, without the link's overhead."""
-    return max(minimum_frame_bytes, 14 + packet.ip_bytes + (path.srv6_bytes if steered else 0))
 
 
 def simulate(
-    links: Sequence[Link],
-    paths: Sequence[Path],
-    flows: Sequence[Flow],
-    packets: Sequence[Packet],
-    *,
-    policy: str | Policy,
-    timeout_ns: int,
-    seed: int,
-    minimum_frame_bytes: int = 60,
-    loss_timeout_ns: int,
+    links: Sequence[Link], paths: Sequence[Path], flows: Sequence[Flow], packets: Sequence[Packet], **options: Any
 ) -> list[Fate]:
-    """The fate of every packet, in the order of `packets`."""
-    fates, _ = simulate_and_note(
-        links,
-        paths,
-        flows,
-        packets,
-        policy=policy,
-        timeout_ns=timeout_ns,
-        seed=seed,
-        minimum_frame_bytes=minimum_frame_bytes,
-        loss_timeout_ns=loss_timeout_ns,
-    )
-    return fates
+    """The fate of every packet, in the order of `packets`; the options are those of `Options`."""
+    return simulate_and_note(links, paths, flows, packets, **options)[0]
 
 
 def simulate_and_note(
-    links: Sequence[Link],
-    paths: Sequence[Path],
-    flows: Sequence[Flow],
-    packets: Sequence[Packet],
-    *,
-    policy: str | Policy,
-    timeout_ns: int,
-    seed: int,
-    minimum_frame_bytes: int = 60,
-    loss_timeout_ns: int,
+    links: Sequence[Link], paths: Sequence[Path], flows: Sequence[Flow], packets: Sequence[Packet], **options: Any
 ) -> tuple[list[Fate], Ledger]:
     """As `simulate`, with the ledger that `assert_conserved` reads."""
-    chosen_policy = POLICIES[policy] if isinstance(policy, str) else policy
-    draws = Draws(seed)
-    ledger = Ledger(passages=[[] for _ in links])
-    paths_of_group: dict[int, list[int]] = defaultdict(list)
-    for path_id, path in enumerate(paths):
-        paths_of_group[path.group].append(path_id)
-
-    last_send_ns: dict[int, int] = {}  # by flow
-    slot_of_flow: dict[int, int] = {}  # of its newest flowlet
-    flowlet_of_flow: dict[int, int] = {}
-    flowlets = 0
-
-    # By packet:
-    path_of: dict[int, int] = {}
-    flowlet_of: dict[int, int] = {}
-    queue_ns = [0] * len(packets)
-    marked = [False] * len(packets)
-    receive_ns: list[int | None] = [None] * len(packets)
-
-    # An event: time, kind, link left (arrivals only), running number, packet, hop it enters (arrivals only).
-    events: list[tuple[int, int, int, int, int, int]] = []
-    number = 0
-
-    def happen(time_ns: int, kind: int, packet: int, link: int = 0, hop: int = 0) -> None:
-        nonlocal number
-        heapq.heappush(events, (time_ns, kind, link, number, packet, hop))
-        number += 1
-
-    def release_later(packet: int, time_ns: int) -> None:
-        happen(time_ns, RELEASE, packet)
-
-    def enter(packet: int, hop: int, now_ns: int) -> None:
-        """A frame reaches a link of its path, or the end of the path."""
-        path = paths[path_of[packet]]
-        if hop == len(path.links):
-            receive_ns[packet] = now_ns
-            release_later(packet, now_ns + path.ack_delay_ns)
-            return
-        number_of_link = path.links[hop]
-        link = links[number_of_link]
-        size = ledger.frame_bytes[packet]
-        backlog = ledger.backlog_bytes(number_of_link, now_ns)
-        if link.buffer_bytes is not None and backlog + size > link.buffer_bytes:
-            ledger.dropped_at_hop[packet] = hop
-            release_later(packet, max(now_ns, packets[packet].send_ns + loss_timeout_ns))
-            return
-        if link.ecn_bytes is not None and backlog >= link.ecn_bytes:
-            marked[packet] = True
-        passages = ledger.passages[number_of_link]
-        previous_departs_ns = passages[-1].departs_ns if passages else Fraction(now_ns)
-        serialisation_ns = Fraction((size + link.overhead_bytes) * 8 * 10**9, link.rate_bps)
-        departs_ns = max(Fraction(now_ns), previous_departs_ns) + serialisation_ns
-        passages.append(Passage(packet, now_ns, size, departs_ns))
-        queue_ns[packet] += max(0, math.ceil(previous_departs_ns) - now_ns)
-        happen(math.ceil(departs_ns) + link.delay_ns, ARRIVE, packet, number_of_link, hop + 1)
-
-    def starts_flowlet(packet: Packet) -> bool:
-        if packet.flow not in last_send_ns or chosen_policy.granularity == "packet":
-            return True
-        if chosen_policy.granularity == "flow":
-            return False
-        return packet.send_ns - last_send_ns[packet.flow] > timeout_ns
-
-    def send(index: int, now_ns: int) -> None:
-        """A packet of the trace is sent: flowlet, choice, in-flight count, first link."""
-        nonlocal flowlets
-        packet = packets[index]
-        flow = flows[packet.flow]
-        slots = paths_of_group[flow.group]
-        if starts_flowlet(packet):
-            choice = Choice(
-                flow=packet.flow,
-                flow_key=flow.key,
-                host=flow.host,
-                group=flow.group,
-                slots=len(slots),
-                in_flight_bytes=tuple(ledger.in_flight_bytes[flow.host, path_id] for path_id in slots),
-                previous_slot=slot_of_flow.get(packet.flow),
-                send_ns=now_ns,
-                ip_bytes=packet.ip_bytes,
-                seed=seed,
-                draw=draws.draw,
-            )
-            slot_of_flow[packet.flow] = chosen_policy.choose(choice)
-            flowlet_of_flow[packet.flow] = flowlets
-            flowlets += 1
-        last_send_ns[packet.flow] = now_ns
-        path_of[index] = slots[slot_of_flow[packet.flow]]
-        flowlet_of[index] = flowlet_of_flow[packet.flow]
-        ledger.frame_bytes[index] = frame_bytes(
-            packet,
-            paths[path_of[index]],
-            steered=chosen_policy.steered,
-            minimum_frame_bytes=minimum_frame_bytes,
-        )
-        ledger.in_flight_bytes[flow.host, path_of[index]] += ledger.frame_bytes[index]
-        enter(index, 0, now_ns)
-
-    for index, packet in enumerate(packets):  # the running number keeps table order within an instant
-        happen(packet.send_ns, SEND, index)
-    while events:
-        now_ns, kind, _, _, index, hop = heapq.heappop(events)
-        if kind == SEND:
-            send(index, now_ns)
-        elif kind == RELEASE:
-            host = flows[packets[index].flow].host
-            ledger.in_flight_bytes[host, path_of[index]] -= ledger.frame_bytes[index]
-        else:
-            enter(index, hop, now_ns)
-
+    run = Run(links, paths, flows, packets, Options(**options))
+    run.go()
     fates = [
-        Fate(path_of[i], flowlet_of[i], receive_ns[i], queue_ns[i], marked[i], i in ledger.dropped_at_hop)
+        Fate(run.path_of[i], run.flowlet_of[i], run.receive_ns[i], run.queue_ns[i], run.marked[i], i in run.dropped_at)
         for i in range(len(packets))
     ]
-    return fates, ledger
+    run.ledger.passages = [link.passages for link in run.links]
+    return fates, run.ledger
+
+
+class Run:
+    """One run; a method per kind of event."""
+
+    def __init__(
+        self,
+        links: Sequence[Link],
+        paths: Sequence[Path],
+        flows: Sequence[Flow],
+        packets: Sequence[Packet],
+        options: Options,
+    ) -> None:
+        self.links = [LiveLink(link) for link in links]
+        self.paths = paths
+        self.flows = flows
+        self.packets = packets
+        self.options = options
+        self.draws = Draws(options.seed)
+        self.ledger = Ledger([])
+        self.paths_of_group: dict[int, list[int]] = defaultdict(list)
+        for path_id, path in enumerate(paths):
+            self.paths_of_group[path.group].append(path_id)
+        tiers = {group: (len(path_ids),) for group, path_ids in self.paths_of_group.items()}
+        tiers.update(enumerate(options.tiers or ()))
+        setup = Setup(options.seed, options.timeout_ns, links, paths, self.paths_of_group, tiers)
+        self.policy = options.policy
+        if isinstance(options.policy, str):
+            self.policy = POLICIES[options.policy](setup, **options.parameters)
+        self.detector = DETECTORS[options.detector](options.timeout_ns, **options.detector_parameters)
+
+        # By flow, once it has sent:
+        self.last_send_ns: dict[int, int] = {}
+        self.slot_of: dict[int, int] = {}
+        self.flowlet_of_flow: dict[int, int] = {}
+        self.sent_bytes: dict[int, int] = defaultdict(int)
+        self.routing_when_chosen: dict[int, int] = {}
+        self.in_network: dict[int, set[int]] = defaultdict(set)
+        self.flowlets = 0
+
+        # By packet:
+        self.path_of: dict[int, int] = {}
+        self.flowlet_of: dict[int, int] = {}
+        self.level_of: dict[int, int] = defaultdict(int)
+        self.queue_ns = [0] * len(packets)
+        self.marked = [False] * len(packets)
+        self.receive_ns: list[int | None] = [None] * len(packets)
+        self.dropped_at = self.ledger.dropped_at_hop
+        self.release_ns: list[int] = []
+        if options.ack != "modelled":
+            recorded = options.ack == "recorded"
+            self.release_ns = acknowledgements.release_times(flows, packets, options.loss_timeout_ns, recorded)
+
+        # What routing knows, and how often it learned; what hosts suspect, by counter.
+        self.known_down: set[int] = set()
+        self.routing = 0
+        self.suspected_until_ns: dict[tuple[Hashable, int], int] = {}
+        self.silent: dict[tuple[Hashable, int], int] = defaultdict(int)
+
+        # An event: time, kind, its rank among those, running number, packet (or change), hop it enters (if it arrives).
+        self.events: list[tuple[int, int, tuple[int, ...], int, int, int]] = []
+        self.number = 0
+        self.arrival_of: dict[int, int] = {}  # the running number of a packet's next arrival
+
+    def happen(self, time_ns: int, kind: int, rank: tuple[int, ...], subject: int, hop: int = 0) -> None:
+        """Note an event to come."""
+        if kind == ARRIVE:
+            self.arrival_of[subject] = self.number
+        heapq.heappush(self.events, (time_ns, kind, rank, self.number, subject, hop))
+        self.number += 1
+
+    def go(self) -> None:
+        """Let everything happen."""
+        for index, packet in enumerate(self.packets):
+            self.happen(packet.send_ns, SEND, (index,), index)
+        for index, change in enumerate(self.options.changes):
+            self.happen(change.time_ns, CHANGE, (index,), index)
+            self.happen(change.time_ns + self.options.detection_ns, ROUTE, (index,), index)
+        while self.events:
+            now_ns, kind, _, number, subject, hop = heapq.heappop(self.events)
+            if kind == CHANGE:
+                self.change(self.options.changes[subject], now_ns)
+            elif kind == ROUTE:
+                self.route(self.options.changes[subject])
+            elif kind == ARRIVE:
+                if self.arrival_of[subject] == number:
+                    self.enter(subject, hop, now_ns)
+            elif kind == ACKNOWLEDGE:
+                self.acknowledge(subject, now_ns)
+            elif kind == EXPIRE:
+                self.expire(subject, now_ns)
+            else:
+                self.send(subject, now_ns)
+
+    # Changes of links.
+
+    def change(self, change: Change, now_ns: int) -> None:
+        """A link gets another rate."""
+        link = self.links[change.link]
+        if change.rate_bps == link.rate_bps:
+            return
+        if change.rate_bps == 0:
+            for passage in link.fail(now_ns):
+                self.arrival_of[passage.packet] = -1  # never
+                self.drop(passage.packet, passage.hop, now_ns)
+            return
+        for passage, longer_ns in link.turn_to(change.rate_bps, now_ns):
+            self.queue_ns[passage.packet] += longer_ns
+            self.travel(passage, change.link)
+
+    def route(self, change: Change) -> None:
+        """Routing learns of a change; only those between down and up are its concern."""
+        if (change.rate_bps == 0) == (change.link in self.known_down):
+            return
+        if change.rate_bps == 0:
+            self.known_down.add(change.link)
+        else:
+            self.known_down.remove(change.link)
+        self.routing += 1
+
+    # Frames.
+
+    def enter(self, packet: int, hop: int, now_ns: int) -> None:
+        """A frame reaches the next link of its way, or the end of it."""
+        way = self.ledger.ways[packet]
+        if hop == len(way):
+            self.receive(packet, now_ns)
+            return
+        link = self.links[way[hop]]
+        size = self.ledger.frame_bytes[packet]
+        if not link.fits(size, now_ns):
+            self.drop(packet, hop, now_ns)
+            return
+        if link.marks(now_ns):
+            self.marked[packet] = True
+        self.queue_ns[packet] += link.waiting_ns(now_ns)
+        passage = link.accept(packet, hop, size, now_ns)
+        self.level_of[packet] = max(self.level_of[packet], link.level(now_ns))
+        self.travel(passage, way[hop])
+
+    def travel(self, passage: Passage, link: int) -> None:
+        """A frame will reach the far end of a link."""
+        arrives_ns = passage.leaves_ns + self.links[link].link.delay_ns
+        self.happen(arrives_ns, ARRIVE, (link,), passage.packet, passage.hop + 1)
+
+    def drop(self, packet: int, hop: int, now_ns: int) -> None:
+        """A frame is lost; its sender knows by a timeout."""
+        self.dropped_at[packet] = hop
+        self.in_network[self.packets[packet].flow].remove(packet)
+        if self.options.ack == "modelled":
+            expires_ns = max(now_ns, self.packets[packet].send_ns + self.options.loss_timeout_ns)
+            self.happen(expires_ns, EXPIRE, (packet,), packet)
+
+    def receive(self, packet: int, now_ns: int) -> None:
+        """A frame is received; its acknowledgement travels back without queueing."""
+        self.receive_ns[packet] = now_ns
+        flow = self.flows[self.packets[packet].flow]
+        self.in_network[self.packets[packet].flow].remove(packet)
+        if self.options.ack != "modelled":
+            return
+        path_part_ns = self.paths[self.path_of[packet]].ack_delay_ns
+        host_part_ns = 0
+        rank: tuple[int, ...] = (self.path_of[packet],)
+        if self.options.hosts:
+            source, destination = self.options.hosts[flow.host], self.options.hosts[flow.destination]
+            host_part_ns = sum(self.links[n].link.delay_ns for n in (destination.uplink, source.downlink))
+            rank = (destination.downlink, path_part_ns, host_part_ns)
+        self.happen(now_ns + path_part_ns + host_part_ns, ACKNOWLEDGE, rank, packet)
+
+    # What hosts learn.
+
+    def sharers(self, flow: Flow) -> Hashable:
+        """Who shares the counters of a flow: the name of its first counter."""
+        return {"pair": (flow.host, flow.group), "host": flow.host, "fabric": flow.group}[self.options.scope]
+
+    def counter_of(self, packet: int) -> tuple[Hashable, int]:
+        """The in-flight counter that a packet is counted in."""
+        flow = self.flows[self.packets[packet].flow]
+        return self.sharers(flow), self.paths_of_group[flow.group].index(self.path_of[packet])
+
+    def acknowledge(self, packet: int, now_ns: int) -> None:
+        """A modelled acknowledgement returns."""
+        counter = self.counter_of(packet)
+        self.ledger.in_flight_bytes[counter] -= self.ledger.frame_bytes[packet]
+        self.silent[counter] = 0
+        self.tell(packet, now_ns)
+
+    def expire(self, packet: int, now_ns: int) -> None:
+        """A timeout ends, or the trace says that a packet's bytes are no longer in flight."""
+        counter = self.counter_of(packet)
+        self.ledger.in_flight_bytes[counter] -= self.ledger.frame_bytes[packet]
+        if self.options.ack != "modelled":
+            return
+        if self.options.suspect_after and not self.suspects(counter, now_ns):
+            self.silent[counter] += 1
+            if self.silent[counter] == self.options.suspect_after:
+                self.suspected_until_ns[counter] = now_ns + self.options.suspect_for_ns
+                self.silent[counter] = 0
+        self.tell(packet, now_ns)
+
+    def suspects(self, counter: tuple[Hashable, int], now_ns: int) -> bool:
+        """Whether the slot of a counter is suspected now."""
+        return counter in self.suspected_until_ns and now_ns < self.suspected_until_ns[counter]
+
+    def tell(self, packet: int, now_ns: int) -> None:
+        """Policy and detector hear of a packet."""
+        sent = self.packets[packet]
+        flow = self.flows[sent.flow]
+        sharers, slot = self.counter_of(packet)
+        received_ns = self.receive_ns[packet]
+        feedback = Feedback(
+            time_ns=now_ns,
+            flow=sent.flow,
+            sharers=sharers,
+            paths=tuple(self.paths_of_group[flow.group]),
+            slot=slot,
+            marked=self.marked[packet],
+            delay_ns=None if received_ns is None else received_ns - sent.send_ns,
+            round_trip_ns=now_ns - sent.send_ns,
+            level=self.level_of[packet],
+        )
+        if self.policy.learn is not None:
+            self.policy.learn(feedback)
+        self.detector.observe(feedback)
+
+    # Packets of the trace.
+
+    def usable_slots(self, flow: Flow, now_ns: int) -> list[int]:
+        """The slots that may be chosen now."""
+        slots = range(len(self.paths_of_group[flow.group]))
+        if self.policy.steered:
+            good = [slot for slot in slots if not self.suspects((self.sharers(flow), slot), now_ns)]
+        else:
+            links_of = [self.paths[path_id].links for path_id in self.paths_of_group[flow.group]]
+            good = [slot for slot in slots if not self.known_down & set(links_of[slot])]
+        return good or list(slots)
+
+    def asks(self, packet: Packet) -> bool:
+        """Whether the policy is asked at this packet."""
+        if packet.flow not in self.slot_of or self.policy.granularity in ("packet", "asked"):
+            return True
+        if self.policy.granularity == "flow":
+            return not self.policy.steered and self.routing_when_chosen[packet.flow] != self.routing
+        flow = self.flows[packet.flow]
+        gap = Gap(
+            gap_ns=packet.send_ns - self.last_send_ns[packet.flow],
+            flow=packet.flow,
+            sharers=self.sharers(flow),
+            slots=len(self.paths_of_group[flow.group]),
+            in_network=bool(self.in_network[packet.flow]),
+        )
+        return self.detector.starts(gap)
+
+    def choose(self, packet: Packet, now_ns: int) -> int:
+        """The slot that the policy answers."""
+        flow = self.flows[packet.flow]
+        path_ids = self.paths_of_group[flow.group]
+        usable = self.usable_slots(flow, now_ns)
+        by_counter = self.policy.by == "counter"
+        in_flight = [self.ledger.in_flight_bytes[self.sharers(flow), slot] for slot in range(len(path_ids))]
+        if by_counter:
+            in_flight = [n if slot in usable else n + UNUSABLE_BYTES for slot, n in enumerate(in_flight)]
+        choice = Choice(
+            flow=packet.flow,
+            flow_key=flow.key,
+            words=flow.words,
+            host=flow.host,
+            group=flow.group,
+            attachment=flow.attachment,
+            sharers=self.sharers(flow),
+            paths=tuple(path_ids),
+            usable=tuple(usable),
+            slots=len(path_ids) if by_counter else len(usable),
+            in_flight_bytes=tuple(in_flight),
+            previous_slot=self.slot_of.get(packet.flow),
+            send_ns=now_ns,
+            gap_ns=now_ns - self.last_send_ns[packet.flow] if packet.flow in self.last_send_ns else None,
+            sent_bytes=self.sent_bytes[packet.flow],
+            seed=self.options.seed,
+            draw=self.draws.draw,
+            live=self.links,
+        )
+        answer = self.policy.choose(choice)
+        assert 0 <= answer < choice.slots
+        return answer if by_counter else usable[answer]
+
+    def send(self, index: int, now_ns: int) -> None:
+        """A packet of the trace is sent: flowlet, choice, in-flight count, first link."""
+        packet = self.packets[index]
+        flow = self.flows[packet.flow]
+        if self.asks(packet):
+            slot = self.choose(packet, now_ns)
+            if self.policy.granularity != "asked" or self.slot_of.get(packet.flow) != slot:
+                self.slot_of[packet.flow] = slot
+                self.flowlet_of_flow[packet.flow] = self.flowlets
+                self.flowlets += 1
+            self.routing_when_chosen[packet.flow] = self.routing
+        self.last_send_ns[packet.flow] = now_ns
+        self.sent_bytes[packet.flow] += packet.ip_bytes
+        self.path_of[index] = self.paths_of_group[flow.group][self.slot_of[packet.flow]]
+        self.flowlet_of[index] = self.flowlet_of_flow[packet.flow]
+        path = self.paths[self.path_of[index]]
+        self.ledger.frame_bytes[index] = max(
+            self.options.minimum_frame_bytes, 14 + packet.ip_bytes + (path.srv6_bytes if self.policy.steered else 0)
+        )
+        way = path.links
+        if self.options.hosts:
+            hosts = self.options.hosts
+            way = (hosts[flow.host].uplink, *way, hosts[flow.destination].downlink)
+        self.ledger.ways[index] = way
+        self.ledger.in_flight_bytes[self.counter_of(index)] += self.ledger.frame_bytes[index]
+        self.in_network[packet.flow].add(index)
+        if self.options.ack != "modelled":
+            self.happen(self.release_ns[index], EXPIRE, (index,), index)
+        self.enter(index, 0, now_ns)

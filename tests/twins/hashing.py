@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 _64_BITS = 2**64
 
@@ -35,6 +36,11 @@ def flow_key(src: str, dst: str, protocol: int, src_port: int | None, dst_port: 
         destination % _64_BITS,
         (protocol << 32) | ((src_port or 0) << 16) | (dst_port or 0),
     ]
+    return fold(words)
+
+
+def fold(words: Sequence[int]) -> int:
+    """The flow key of the five words."""
     h = 0
     for word in words:
         h = mix(h ^ word)

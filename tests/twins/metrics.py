@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from tests.twins.engine import Fate, Flow, Ledger, Link, Packet, Path, simulate
+from tests.twins.network import HostLinks
 
 QUANTILES = {
     "p50": Fraction(1, 2),
@@ -82,28 +83,27 @@ def completion_ns(flow: int, packets: Sequence[Packet], fates: Sequence[Fate]) -
 
 
 def empty_completion_ns(
-    links: Sequence[Link], paths: Sequence[Path], group: int, sent: Sequence[Packet], minimum_frame_bytes: int
+    links: Sequence[Link], ways: Sequence[tuple[int, ...]], sent: Sequence[Packet], minimum_frame_bytes: int
 ) -> int:
-    """The least time over a group's paths that these packets alone need, unsteered and never dropped."""
+    """The least time over several ways that these packets alone need, unsteered and never dropped."""
     endless = [Link(link.rate_bps, link.delay_ns, None, None, link.overhead_bytes) for link in links]
     alone = [Packet(packet.send_ns, 0, packet.ip_bytes) for packet in sent]
     times: list[int] = []
-    for path in paths:
-        if path.group == group:
-            fates = simulate(
-                endless,
-                [path],
-                [Flow(0, 0, group)],
-                alone,
-                policy="ecmp",
-                timeout_ns=0,
-                seed=0,
-                minimum_frame_bytes=minimum_frame_bytes,
-                loss_timeout_ns=0,
-            )
-            time_ns = completion_ns(0, alone, fates)
-            assert time_ns is not None
-            times.append(time_ns)
+    for way in ways:
+        fates = simulate(
+            endless,
+            [Path(0, way, 0, 0)],
+            [Flow(0, 0, 0)],
+            alone,
+            policy="ecmp",
+            timeout_ns=0,
+            seed=0,
+            minimum_frame_bytes=minimum_frame_bytes,
+            loss_timeout_ns=0,
+        )
+        time_ns = completion_ns(0, alone, fates)
+        assert time_ns is not None
+        times.append(time_ns)
     return min(times)
 
 
@@ -115,13 +115,18 @@ def slowdown(
     packets: Sequence[Packet],
     fates: Sequence[Fate],
     minimum_frame_bytes: int,
+    hosts: Sequence[HostLinks] = (),
 ) -> Fraction | None:
     """A flow's completion time over that of the departures of its received packets in an empty network."""
     time_ns = completion_ns(flow, packets, fates)
     if time_ns is None:
         return None
     sent = [packets[i] for i in received_of(flow, packets, fates)]
-    return Fraction(time_ns, empty_completion_ns(links, paths, flows[flow].group, sent, minimum_frame_bytes))
+    ways = [path.links for path in paths if path.group == flows[flow].group]
+    if hosts:
+        ends = hosts[flows[flow].host].uplink, hosts[flows[flow].destination].downlink
+        ways = [(ends[0], *way, ends[1]) for way in ways]
+    return Fraction(time_ns, empty_completion_ns(links, ways, sent, minimum_frame_bytes))
 
 
 def path_changes(flow: int, packets: Sequence[Packet], fates: Sequence[Fate]) -> int:
@@ -211,6 +216,7 @@ def flow_rows(
     packets: Sequence[Packet],
     fates: Sequence[Fate],
     minimum_frame_bytes: int,
+    hosts: Sequence[HostLinks] = (),
 ) -> list[FlowRow]:
     """One row per flow that sent a packet, in the order of the flows."""
     extents = extents_of_fates(packets, fates)
@@ -224,7 +230,7 @@ def flow_rows(
                 packets=len(own),
                 delivered=sum(1 for i in own if not fates[i].dropped),
                 fct_ns=completion_ns(flow, packets, fates),
-                slowdown=slowdown(flow, links, paths, flows, packets, fates, minimum_frame_bytes),
+                slowdown=slowdown(flow, links, paths, flows, packets, fates, minimum_frame_bytes, hosts),
                 reordered=sum(1 for i in own if extents[i] is not None),
                 flowlets=len({fates[i].flowlet_id for i in own}),
                 path_changes=path_changes(flow, packets, fates),
@@ -241,6 +247,69 @@ def mean(values: Sequence[int]) -> Fraction | None:
 def percentiles(values: Sequence[Number]) -> dict[str, Number | None]:
     """Every quantile of the tables, by its short name."""
     return {name: nearest_rank(values, quantile) for name, quantile in QUANTILES.items()}
+
+
+def counted(value: int | None, digits: int = 12) -> int | None:
+    """A value as the histograms of docs/model.md report it: its leading `digits` binary digits, zeros after them."""
+    if value is None:
+        return None
+    text = f"{value:b}"
+    return int(text[:digits] + "0" * len(text[digits:]), 2)
+
+
+def counted_percentiles(values: Sequence[int]) -> dict[str, int | None]:
+    """Every quantile as a histogram reports it; the maximum is exact."""
+    return {name: value if name == "max" else counted(value) for name, value in percentiles(values).items()}
+
+
+@dataclass(frozen=True)
+class LinkRow:
+    """A row of the table `links` of a forecast."""
+
+    carried_bytes: int
+    utilisation: Fraction | None
+    dropped: int
+    marked: int
+
+
+def link_rows(links: Sequence[Link], packets: Sequence[Packet], fates: Sequence[Fate], ledger: Ledger) -> list[LinkRow]:
+    """One row per link; links must not change."""
+    shares = utilisations(links, packets, fates, ledger)
+    fell = [ledger.ways[packet][hop] for packet, hop in ledger.dropped_at_hop.items()]
+    rows = []
+    for number, link in enumerate(links):
+        passages = ledger.passages[number]
+        marked = 0
+        for place, passage in enumerate(passages):
+            backlog = sum(p.frame_bytes for p in passages[:place] if p.departs_ns > passage.enter_ns)
+            marked += link.ecn_bytes is not None and backlog >= link.ecn_bytes
+        carried = sum(passage.frame_bytes + link.overhead_bytes for passage in passages)
+        rows.append(LinkRow(carried, shares[number] if shares else None, fell.count(number), marked))
+    return rows
+
+
+@dataclass(frozen=True)
+class HostRow:
+    """A row of the table `hosts` of a forecast."""
+
+    host: int
+    packets: int
+    bytes: int
+    dropped: int
+    delay_p50_ns: int | None
+    delay_p99_ns: int | None
+
+
+def host_rows(flows: Sequence[Flow], packets: Sequence[Packet], fates: Sequence[Fate]) -> list[HostRow]:
+    """One row per steering host that sent a packet, by bytes (most first), then by number."""
+    rows = []
+    for host in {flows[packet.flow].host for packet in packets}:
+        own = [i for i, packet in enumerate(packets) if flows[packet.flow].host == host]
+        delays = delays_ns([packets[i] for i in own], [fates[i] for i in own])
+        p50, p99 = (counted(nearest_rank(delays, QUANTILES[name]), 8) for name in ("p50", "p99"))
+        size = sum(packets[i].ip_bytes for i in own)
+        rows.append(HostRow(host, len(own), size, sum(fates[i].dropped for i in own), p50, p99))
+    return sorted(rows, key=lambda row: (-row.bytes, row.host))
 
 
 def delays_ns(packets: Sequence[Packet], fates: Sequence[Fate]) -> list[int]:

@@ -1,59 +1,103 @@
-"""The policies of `docs/model.md` for the slow engine, and the form of one that a test brings."""
+"""The policies of `docs/model.md` for the slow engine: the plain ones, and the table of all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Hashable
+from typing import Any, ClassVar
 
-from tests.twins.hashing import mix, scale
+from tests.twins.balancing import Balancer, Choice, Feedback, Policy, Setup, one_of, smoothed
+from tests.twins.hashing_policies import Ecmp, FlowBender, LetFlow, Plb, Presto, Wcmp
+from tests.twins.sensing_policies import CloveEcn, Conga, Hermes
 
-
-@dataclass(frozen=True)
-class Choice:
-    """What a policy may look at when it chooses a slot for a flowlet that starts now."""
-
-    flow: int
-    flow_key: int
-    host: int
-    group: int
-    slots: int
-    in_flight_bytes: tuple[int, ...]  # of this host, by slot
-    previous_slot: int | None  # of the flow's flowlet before
-    send_ns: int
-    ip_bytes: int
-    seed: int
-    draw: Callable[[int], int]
+__all__ = ["POLICIES", "Choice", "Feedback", "Policy", "Setup", "smoothed"]
 
 
-@dataclass(frozen=True)
-class Policy:
-    """A policy: how often it chooses, whether its packets carry SRv6, and its choice of a slot."""
-
-    granularity: Literal["flow", "flowlet", "packet"]
-    steered: bool
-    choose: Callable[[Choice], int]
-
-
-def ecmp(choice: Choice) -> int:
-    """A hash of the five-tuple."""
-    return scale(mix(choice.flow_key ^ mix(choice.seed)), choice.slots)
-
-
-def at_random(choice: Choice) -> int:
+class AtRandom(Balancer):
     """Uniform over the slots."""
-    return choice.draw(choice.slots)
+
+    def choose(self, choice: Choice) -> int:
+        return choice.draw(choice.slots)
 
 
-def least_in_flight(choice: Choice) -> int:
-    """The slot with the fewest bytes in flight, equals by a draw (no draw if there is only one)."""
-    lowest = min(choice.in_flight_bytes)
-    equals = [slot for slot in range(choice.slots) if choice.in_flight_bytes[slot] == lowest]
-    return equals[choice.draw(len(equals))] if len(equals) > 1 else equals[0]
+class LeastInFlight(Balancer):
+    """The slot with the fewest bytes in flight."""
+
+    by = "counter"
+
+    def choose(self, choice: Choice) -> int:
+        lowest = min(choice.in_flight_bytes)
+        equals = [slot for slot in range(choice.slots) if choice.in_flight_bytes[slot] == lowest]
+        return one_of(equals, choice.draw)
 
 
-POLICIES = {
-    "ecmp": Policy("flow", False, ecmp),
-    "random": Policy("flowlet", True, at_random),
-    "inflight": Policy("flowlet", True, least_in_flight),
+class RoundRobin(Balancer):
+    """The slots in turn, for those who share counters."""
+
+    def __init__(self, setup: Setup, **parameters: Any) -> None:
+        super().__init__(setup, **parameters)
+        self.choices: dict[Hashable, int] = defaultdict(int)
+
+    def choose(self, choice: Choice) -> int:
+        n = self.choices[choice.sharers]
+        self.choices[choice.sharers] += 1
+        return n % choice.slots
+
+
+class TwoChoices(Balancer):
+    """The emptier of two slots."""
+
+    by = "counter"
+
+    def choose(self, choice: Choice) -> int:
+        if choice.slots == 1:
+            return 0
+        a = choice.draw(choice.slots)
+        b = choice.draw(choice.slots - 1)
+        if b >= a:
+            b += 1
+        return b if choice.in_flight_bytes[b] < choice.in_flight_bytes[a] else a
+
+
+class Spray(RoundRobin):
+    """A slot for every packet."""
+
+    OPTIONS: ClassVar = {"order": ("random", "round-robin")}
+    granularity = "packet"
+
+    def choose(self, choice: Choice) -> int:
+        if self.values["order"] == "random":
+            return choice.draw(choice.slots)
+        return super().choose(choice)
+
+
+class LeastQueue(Balancer):
+    """The path with the shortest queues, by an oracle."""
+
+    by = "counter"
+
+    def choose(self, choice: Choice) -> int:
+        waits = []
+        for slot, path_id in enumerate(choice.paths):
+            wait = sum(choice.live[link].waiting_ns(choice.send_ns) for link in self.setup.paths[path_id].links)
+            waits.append(wait if slot in choice.usable else wait + 2**50)
+        return one_of([slot for slot, wait in enumerate(waits) if wait == min(waits)], choice.draw)
+
+
+POLICIES: dict[str, type[Balancer]] = {
+    "ecmp": Ecmp,
+    "wcmp": Wcmp,
+    "random": AtRandom,
+    "inflight": LeastInFlight,
+    "round-robin": RoundRobin,
+    "two-choices": TwoChoices,
+    "presto": Presto,
+    "spray": Spray,
+    "least-queue": LeastQueue,
+    "letflow": LetFlow,
+    "conga": Conga,
+    "clove-ecn": CloveEcn,
+    "flowbender": FlowBender,
+    "plb": Plb,
+    "hermes": Hermes,
 }

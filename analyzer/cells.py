@@ -1,0 +1,88 @@
+"""The cells of a forecast: which policy runs with which flowlet timeout, load and seed."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from analyzer.choices import PolicyChoice, TimeoutChoice
+from analyzer.scenario import Scenario
+from traces.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class CellPlan:
+    """One cell: which policy runs with which timeout (None if it has no use for one), load and seed."""
+
+    policy: PolicyChoice
+    timeout: TimeoutChoice | None
+    load: Fraction
+    seed: int
+    keep_packets: bool
+    keep_series: bool
+
+    @property
+    def name(self) -> str:
+        """Its name in the tables and in file names."""
+        parts = [self.policy.label]
+        if self.timeout is not None:
+            parts.append(self.timeout.label)
+        if self.load != 1:
+            parts.append(f"x{float(self.load):g}")
+        return re.sub(r"[^A-Za-z0-9._+=-]", "_", "-".join([*parts, f"s{self.seed}"]))
+
+    def columns(self) -> dict[str, Any]:
+        """The columns every table of a forecast begins with."""
+        return {
+            "cell": self.name,
+            "policy": self.policy.label,
+            "timeout": None if self.timeout is None else self.timeout.label,
+            "timeout_ns": None if self.timeout is None else self.timeout.timeout_ns,
+            "load": float(self.load),
+            "seed": self.seed,
+        }
+
+
+def plan_cells(scenario: Scenario) -> list[CellPlan]:
+    """All cells in order: policy, timeout, load, seed, duplicates dropped.
+
+    Raises InputError if two would have one name, or a cell needs feedback that the scenario's acknowledgements do not
+    give.
+    """
+    cells: list[CellPlan] = []
+    for choice in scenario.policies:
+        timeouts: list[TimeoutChoice | None] = [None]
+        if choice.policy.granularity == "flowlet":
+            timeouts = list(scenario.timeouts)
+        elif choice.policy.timed:
+            timeouts = [timeout for timeout in scenario.timeouts if timeout.timeout_ns is not None]
+            if not timeouts:
+                raise InputError(f'{choice.label} needs a fixed flowlet timeout; add one, such as "100us", to timeouts')
+        seeds = enumerate(dict.fromkeys(scenario.seeds))
+        for timeout, load, (place, seed) in itertools.product(timeouts, scenario.loads, seeds):
+            keep = scenario.packets == "all" or (scenario.packets == "first" and place == 0)
+            cells.append(CellPlan(choice, timeout, load, seed, keep, place == 0))
+    names: dict[str, CellPlan] = {}
+    for cell in cells:
+        # Some file systems do not tell upper from lower case.
+        if (other := names.setdefault(cell.name.lower(), cell)) is not cell:
+            raise InputError(
+                f"the cells of {other.policy.label!r} and {cell.policy.label!r} would both be called {cell.name}; "
+                "give one another label"
+            )
+        _check_feedback(cell, scenario)
+    return cells
+
+
+def _check_feedback(cell: CellPlan, scenario: Scenario) -> None:
+    ack = scenario.steering.ack
+    learner = cell.policy.label if cell.policy.policy.learns else None
+    if cell.timeout is not None and cell.timeout.detector.learns:
+        learner = cell.timeout.label
+    if scenario.steering.suspect_after and cell.policy.policy.steered:
+        learner = "steering.suspect_after"
+    if ack != "modelled" and learner is not None:
+        raise InputError(f'{learner} needs steering.ack = "modelled": with "{ack}" no host learns what returned')

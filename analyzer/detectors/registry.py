@@ -1,0 +1,136 @@
+"""The registry of detectors, which say whether a packet starts a flowlet, and the functions by which the engine asks.
+
+A detector is a NamedTuple of arrays (its state), a function `starts(state, gap) -> bool`, and, if it learns from what
+returns, `observe(state, feedback)`; compiled into the engine by the state's type, as policies are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from numba import types
+from numba.extending import overload
+
+from analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, file_digest
+from traces.errors import InputError
+
+
+class Gap(NamedTuple):
+    """`flow` sends a packet at `time_ns`, `gap_ns` after its previous one; it has the counters from `first_counter` on.
+
+    `in_network` says whether any packet of the flow is still on its way: for an oracle.
+    """
+
+    time_ns: int
+    gap_ns: int
+    flow: int
+    first_counter: int
+    path_count: int
+    slot: int
+    in_network: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A detector as the registry knows it."""
+
+    name: str
+    summary: str
+    source: str
+    tracks: bool
+    state: type
+    make_state: Callable[[Setting], Any]
+    starts: Callable[[Any, Gap], bool]
+    observe: Callable[[Any, Feedback], None] | None
+    parameters: type[Parameters]
+    digest: int
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is told of what returns."""
+        return self.observe is not None
+
+
+_DETECTORS: dict[str, Detector] = {}
+_BY_STATE: dict[type, Detector] = {}
+
+
+def starts(state: Any, gap: Gap) -> bool:
+    """Whether the packet starts a flowlet: the registered function of the state's type."""
+    return _BY_STATE[type(state)].starts(state, gap)
+
+
+@overload(starts, strict=False)
+def _compiled_starts(state: Any, gap: Any) -> Any:
+    owner = _owner(state)
+    return None if owner is None else owner.starts
+
+
+def observe(state: Any, feedback: Feedback) -> None:
+    """Tell a detector what a host learned; nothing if it does not care."""
+    told = _BY_STATE[type(state)].observe
+    if told is not None:
+        told(state, feedback)
+
+
+def _blind(state: Any, feedback: Feedback) -> None:
+    """What `observe` is for detectors that do not learn."""
+
+
+@overload(observe, strict=False)
+def _compiled_observe(state: Any, feedback: Any) -> Any:
+    owner = _owner(state)
+    if owner is None:
+        return None
+    return _blind if owner.observe is None else owner.observe
+
+
+def _owner(state: Any) -> Detector | None:
+    if isinstance(state, types.NamedTuple | types.NamedUniTuple):
+        return _BY_STATE.get(state.instance_class)
+    return None
+
+
+def register(
+    *,
+    name: str,
+    summary: str,
+    source: str,
+    state: type,
+    make_state: Callable[[Setting], Any],
+    starts: Callable[[Any, Gap], bool],
+    observe: Callable[[Any, Feedback], None] | None = None,
+    tracks: bool = False,
+    parameters: type[Parameters] = NoParameters,
+) -> Detector:
+    """Add a detector; `tracks` if it looks at `in_network`. The rules are those of `policies.registry.register`."""
+    owner = _BY_STATE.get(state)
+    if owner is not None and (owner.name != name or owner.starts is not starts or owner.observe is not observe):
+        raise InputError(
+            f"detector {name!r}: the state class {state.__name__} already belongs to {owner.name!r}; define a new class"
+        )
+    digest = file_digest(starts)
+    detector = Detector(name, summary, source, tracks, state, make_state, starts, observe, parameters, digest)
+    _DETECTORS[name] = detector
+    _BY_STATE[state] = detector
+    return detector
+
+
+def detectors() -> dict[str, Detector]:
+    """All detectors by name, those of this package included."""
+    package = importlib.import_module("analyzer.detectors")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"analyzer.detectors.{module.name}")
+    return dict(sorted(_DETECTORS.items()))
+
+
+def find_detector(name: str) -> Detector:
+    """The detector of that name. Raises InputError naming those there are."""
+    known = detectors()
+    if name not in known:
+        raise InputError(f"unknown flowlet timeout {name!r}; known: {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,99 @@
+"""forecast.json: what was forecast, over which trace and network, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from analyzer.compare import answer, compare
+from analyzer.scenario import Scenario
+from analyzer.traffic import Extent, Traffic, srv6_overhead
+from traces.quality import for_timeouts
+from traces.trace import Trace, trace_name
+from traces.version import VERSION
+
+
+def forecast_document(
+    trace: Trace, scenario: Scenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """The content of forecast.json; `summary` are the rows of SUMMARY, `extent` what the trace sends."""
+    baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
+    baseline = baseline_row["policy"]
+    comparisons = compare(summary, baseline)
+    findings = for_timeouts(trace.info, scenario.fixed_timeouts_ns)
+    return {
+        "segcast": VERSION,
+        "schema_version": 2,
+        "answer": answer(comparisons),
+        "baseline": {"policy": baseline, "timeout": baseline_row["timeout"], "timeout_ns": baseline_row["timeout_ns"]},
+        "comparisons": comparisons,
+        "cells": len(summary),
+        "seeds": list(dict.fromkeys(scenario.seeds)),
+        "loads": [float(load) for load in scenario.loads],
+        "trace": {
+            "name": trace_name(trace),
+            "folder": str(trace.folder.resolve()),
+            "layer": trace.layer,
+            "packets": extent.packets,
+            "flows": extent.flows,
+            "hosts": len(traffic.hosts),
+            "duration_ns": extent.last_ns - extent.first_ns,
+            "findings": [*findings, *_size_findings(traffic, scenario)],
+            "sources": [
+                {"path": str(source.path), "bytes": source.bytes, "xxh128": source.xxh128} for source in trace.sources
+            ],
+        },
+        "excluded": traffic.excluded,
+        "network": _network_document(traffic, scenario.network.kind, extent.first_ns),
+    }
+
+
+def _size_findings(traffic: Traffic, scenario: Scenario) -> list[dict[str, Any]]:
+    """That nobody checked whether steered packets fit the links, if so."""
+    largest, steered = srv6_overhead(traffic)
+    if scenario.network.mtu is not None or steered == largest:
+        return []
+    return [
+        {
+            "code": "mtu_unchecked",
+            "severity": "info",
+            "count": len(np.unique(traffic.packets.flow[traffic.packets.ip_bytes == largest])),
+            "detail": f"flows have packets of {largest} bytes that become up to {steered} bytes with SRv6",
+            "effect": f"links must carry an MTU of {steered} bytes; network.mtu has that checked",
+        }
+    ]
+
+
+def _network_document(traffic: Traffic, kind: str, first_ns: int) -> dict[str, Any]:
+    network = traffic.network
+    slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
+    links = network.links
+    return {
+        "kind": kind,
+        "minimum_frame_bytes": network.minimum_frame_bytes,
+        "detection_ns": network.detection_ns,
+        "groups": [{"group": number, "from": a, "to": b} for number, (a, b) in enumerate(traffic.groups)],
+        "links": [{name: getattr(link, name) for name in link.__dataclass_fields__} for link in links],
+        "changes": [
+            {
+                "at_ns": change.time_ns - first_ns,
+                "link": links[change.link].name,
+                "rate_bps": change.rate_bps,
+            }
+            for change in network.changes
+        ],
+        "paths": [
+            {
+                "path_id": path_id,
+                "group": path.group,
+                "slot": slots[path_id],
+                "links": [links[link].name for link in path.links],
+                "rate_bps": min((links[link].rate_bps for link in path.links), default=None),
+                "delay_ns": sum(links[link].delay_ns for link in path.links),
+                "srv6_bytes": path.srv6_bytes,
+            }
+            for path_id, path in enumerate(network.paths)
+        ],
+    }

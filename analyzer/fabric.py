@@ -1,0 +1,263 @@
+"""A fabric: nodes, full-duplex links and attachments, and how the network of a forecast is assembled from it.
+
+A topology (analyzer/topologies) makes a `Fabric`; `assemble` builds of it the groups that the trace uses.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+from analyzer.fields import LinkShape, Override
+from analyzer.network import MAX_PATHS, Change, Link, Network, Path
+from analyzer.sids import Mode, Sids, on_the_wire, srv6_bytes
+from traces.errors import InputError
+
+BACK: Final = "-back"
+_MAX_HOPS: Final = 250
+
+Pair = tuple[int, int]
+"""Where a group's flows enter and leave: two attachments, by number."""
+
+
+class Edge(NamedTuple):
+    """A full-duplex link: `forward` and `back` are its directions' places in the fabric's links, `ends` its nodes."""
+
+    name: str
+    ends: tuple[str, str]
+    forward: int
+    back: int
+
+
+class Attachment(NamedTuple):
+    """A point where hosts are attached: its name, its node, and what the scenario says of it.
+
+    `decapsulate` are the SIDs that unpack IPv4 and IPv6 there, empty to have them allocated.
+    """
+
+    name: str
+    node: str
+    prefixes: tuple[str, ...] = ()
+    decapsulate: tuple[str, ...] = ()
+
+
+class Routes(NamedTuple):
+    """The paths of one group in slot order, each as links by number, and the choices that lead to a slot.
+
+    `segments` are the transit SIDs of each path if the scenario gives them.
+    """
+
+    paths: tuple[tuple[int, ...], ...]
+    tiers: tuple[int, ...]
+    segments: tuple[tuple[str, ...], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """What a topology makes. `routes(a, b)` are the paths from attachment a to b; slot s of (b, a) is its way back.
+
+    `explicit` are the links that a packet takes only if an End.X tells it to: the shortest way to the node behind is
+    another one, or as good. `hosts` is the shape of hosts' links, if they are modelled. With `two_sided` it
+    is seen as a left and a right side: both groups are always there, and no host is dealt to a side; and with
+    `by_conversation` the initiator of a conversation sits left.
+    """
+
+    edges: tuple[Edge, ...]
+    links: tuple[Link, ...]
+    attachments: tuple[Attachment, ...]
+    routes: Callable[[int, int], Routes]
+    explicit: frozenset[int] = frozenset()
+    hosts: LinkShape | None = None
+    minimum_frame_bytes: int = 60
+    overrides: tuple[Override, ...] = ()
+    two_sided: bool = False
+    by_conversation: bool = False
+
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes, in the order in which links name them."""
+        named = [node for edge in self.edges for node in edge.ends]
+        return tuple(dict.fromkeys([*named, *(attachment.node for attachment in self.attachments)]))
+
+
+def full_duplex(edges: Sequence[tuple[str, tuple[str, str], LinkShape]]) -> tuple[tuple[Edge, ...], tuple[Link, ...]]:
+    """Edges of (name, ends, shape), and their links: all forward ones, then all others in the same order."""
+    count = len(edges)
+    made = tuple(Edge(name, ends, place, count + place) for place, (name, ends, _) in enumerate(edges))
+    links = [shape.link(name) for name, _, shape in edges]
+    return made, (*links, *(shape.link(name + BACK) for name, _, shape in edges))
+
+
+def matching(names: Sequence[str], pattern: str, where: str) -> list[int]:
+    """The places of the names that fit a pattern. Raises InputError if there are none."""
+    found = [place for place, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise InputError(f"{where}: no link is called {pattern!r}; there are {some}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """How packets are to be steered over a fabric: `locators` by node; `max_sids` on the wire, None for no bound.
+
+    `source_prefix` holds the hosts' own addresses, so no locator may.
+    """
+
+    mode: Mode
+    block: str
+    source_prefix: str
+    locators: dict[str, str] = field(default_factory=dict)
+    max_sids: int | None = None
+
+
+class Assembled(NamedTuple):
+    """A network, its edges with those of hosts, and for each group the SIDs that decapsulate (IPv4, IPv6)."""
+
+    network: Network
+    edges: tuple[Edge, ...]
+    pairs: tuple[Pair, ...]
+    decapsulate: tuple[tuple[str, str], ...]
+
+
+def assemble(
+    fabric: Fabric, assembly: Assembly, pairs: Sequence[Pair], hosts: Sequence[tuple[str, int]] = ()
+) -> Assembled:
+    """The network of these groups, one per pair, with an edge for each of the `hosts` (name, attachment) behind them.
+
+    Raises InputError if it cannot be built: too many paths or SIDs, ends that are not connected.
+    """
+    edges, links = _with_hosts(fabric, hosts)
+    links = _overridden(edges, links, fabric.overrides)
+    steering = _Segments(fabric, assembly)
+    paths: list[Path] = []
+    tiers: list[tuple[int, ...]] = []
+    for group, (a, b) in enumerate(pairs):
+        if a == b:
+            paths.append(Path(group, (), 0, 0))
+            tiers.append((1,))
+            continue
+        routes, back = fabric.routes(a, b), fabric.routes(b, a)
+        if len(paths) + len(routes.paths) > MAX_PATHS:
+            raise InputError(
+                f"network: the trace uses {len(pairs)} pairs of attachments, and they have more than {MAX_PATHS} paths "
+                "in all; bound the paths of a pair (network.paths, network.max_paths), or give fewer attachments"
+            )
+        for slot, way in enumerate(routes.paths):
+            segments = steering.of(way) if routes.segments is None else routes.segments[slot]
+            delay_ns = sum(links[link].delay_ns for link in back.paths[slot])
+            paths.append(Path(group, way, steering.bytes(segments, b), delay_ns, segments))
+        tiers.append(routes.tiers)
+    network = Network(
+        links,
+        tuple(paths),
+        fabric.minimum_frame_bytes,
+        tiers=tuple(tiers),
+        host_links=fabric.hosts is not None,
+    )
+    return Assembled(network, edges, tuple(pairs), tuple(steering.decapsulate(b) for _, b in pairs))
+
+
+def _with_hosts(fabric: Fabric, hosts: Sequence[tuple[str, int]]) -> tuple[tuple[Edge, ...], tuple[Link, ...]]:
+    if fabric.hosts is None:
+        return fabric.edges, fabric.links
+    names = [name for name, _ in hosts]
+    edges, links = list(fabric.edges), list(fabric.links)
+    for name, attachment in hosts:
+        node = fabric.attachments[attachment].node
+        full = f"host-{name}" + (f"@{fabric.attachments[attachment].name}" if names.count(name) > 1 else "")
+        edges.append(Edge(full, (name, node), len(links), len(links) + 1))
+        links += [fabric.hosts.link(full), fabric.hosts.link(full + BACK)]
+    return tuple(edges), tuple(links)
+
+
+def _overridden(edges: Sequence[Edge], links: Sequence[Link], overrides: Sequence[Override]) -> tuple[Link, ...]:
+    changed = list(links)
+    names = [edge.name for edge in edges]
+    for number, override in enumerate(overrides):
+        for place in matching(names, override.link, f"network.overrides[{number}].link"):
+            for link in (edges[place].forward, edges[place].back):
+                changed[link] = replace(changed[link], **override.changes())
+    return tuple(changed)
+
+
+class _Segments:
+    """The SIDs of paths, and what they cost."""
+
+    def __init__(self, fabric: Fabric, assembly: Assembly) -> None:
+        self._fabric = fabric
+        self._assembly = assembly
+        self._sids = Sids(fabric.nodes(), assembly.mode, assembly.block, assembly.locators)
+        self._sources = ipaddress.IPv6Network(assembly.source_prefix)
+        self._ends: dict[int, tuple[str, str]] = {}
+        self._place: dict[int, int] = {}
+        ways: dict[str, int] = {}
+        for edge in fabric.edges:
+            for link, (a, b) in ((edge.forward, edge.ends), (edge.back, edge.ends[::-1])):
+                self._ends[link] = (a, b)
+                self._place[link] = ways.get(a, 0)
+                ways[a] = ways.get(a, 0) + 1
+
+    def of(self, links: Sequence[int]) -> tuple[str, ...]:
+        """The transit nodes in order; a node before a link that must be named gives its End.X instead of its End."""
+        if len(links) > _MAX_HOPS:
+            raise InputError(f"network: a path of {len(links)} links; at most {_MAX_HOPS} are supported")
+        found: list[str] = []
+        for hop, link in enumerate(links):
+            node, _ = self._ends[link]
+            if (locator := self._sids.locator(node)).overlaps(self._sources):
+                raise InputError(f"srv6.source_prefix {self._sources} lies in {locator} of {node}; give another")
+            if link in self._fabric.explicit:
+                found.append(self._sids.adjacency(node, self._place[link]))
+            elif hop:
+                found.append(self._sids.end(node))
+        return tuple(found)
+
+    def decapsulate(self, attachment: int) -> tuple[str, str]:
+        """The SIDs that unpack IPv4 and IPv6 at an attachment."""
+        place = self._fabric.attachments[attachment]
+        if place.decapsulate:
+            return place.decapsulate[0], place.decapsulate[1]
+        return self._sids.decapsulate(place.node, 4), self._sids.decapsulate(place.node, 6)
+
+    def bytes(self, segments: tuple[str, ...], attachment: int) -> int:
+        """What steering along these segments costs. Raises InputError if there are too many of them."""
+        assembly = self._assembly
+        count = max(
+            len(on_the_wire((*segments, last), assembly.mode, assembly.block)) for last in self.decapsulate(attachment)
+        )
+        if assembly.max_sids is not None and count > assembly.max_sids:
+            what = "uSID carriers" if assembly.mode == "usid" else "SIDs"
+            raise InputError(
+                f"network: a path to {self._fabric.attachments[attachment].name} needs {count} {what}, but "
+                f"srv6.max_sids is {assembly.max_sids}"
+                + ("" if assembly.mode == "usid" else '; mode = "usid" packs them')
+            )
+        return srv6_bytes(count, assembly.mode)
+
+
+class Event(NamedTuple):
+    """From `at_ns` after the first packet on, the links that fit have the rate; None: the one they were built with."""
+
+    at_ns: int
+    link: str
+    rate_bps: int | None
+
+
+def with_events(assembled: Assembled, events: Sequence[tuple[str, Event]], first_ns: int, detection_ns: int) -> Network:
+    """The network with what happens to its links; each event comes with its name in the scenario.
+
+    Both directions of a link change. Raises InputError if an event fits no link.
+    """
+    network, edges = assembled.network, assembled.edges
+    names = [edge.name for edge in edges]
+    changes: list[Change] = []
+    for where, event in events:
+        for place in matching(names, event.link, where):
+            for link in (edges[place].forward, edges[place].back):
+                rate_bps = network.links[link].rate_bps if event.rate_bps is None else event.rate_bps
+                changes.append(Change(first_ns + event.at_ns, link, rate_bps))
+    changes.sort(key=lambda change: change.time_ns)
+    return replace(network, changes=tuple(changes), detection_ns=detection_ns)

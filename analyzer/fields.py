@@ -1,0 +1,114 @@
+"""The types of a scenario's values: quantities with units, addresses, and the models they stand in."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from analyzer.network import ETHERNET_OVERHEAD_BYTES, Link
+from traces.errors import InputError
+from traces.units import duration_ns, rate_bps, size_bytes, write_duration, write_rate, write_size
+
+
+def _quantity(parse: Callable[[str], int]) -> BeforeValidator:
+    def read(value: object) -> int:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} needs quotes and a unit")
+        try:
+            return parse(value)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(read)
+
+
+def _ipv6(value: str) -> str:
+    return str(ipaddress.IPv6Address(value))
+
+
+def _prefix(value: str) -> str:
+    return str(ipaddress.ip_network(value))
+
+
+def _ipv6_prefix(value: str) -> str:
+    return str(ipaddress.IPv6Network(value))
+
+
+def _mac(value: str) -> str:
+    if not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", value.lower()):
+        raise ValueError(f"{value!r} is not a MAC address such as 02:00:00:00:00:01")
+    return value.lower()
+
+
+def _text(example: str, description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "description": description, "examples": [example]})
+
+
+DURATION_SCHEMA: Final = _text("100us", "a duration with its unit: ns, us, ms, s")
+Duration = Annotated[int, _quantity(duration_ns), PlainSerializer(write_duration), DURATION_SCHEMA]
+Size = Annotated[
+    int,
+    _quantity(size_bytes),
+    PlainSerializer(write_size),
+    _text("512KiB", "a size with its unit: B, kB, KiB, MB, MiB"),
+]
+Rate = Annotated[
+    int, _quantity(rate_bps), PlainSerializer(write_rate), _text("25Gbps", "a rate with its unit: bps, Mbps, Gbps")
+]
+Sid = Annotated[str, AfterValidator(_ipv6)]
+Prefix = Annotated[str, AfterValidator(_prefix)]
+Ipv6Prefix = Annotated[str, AfterValidator(_ipv6_prefix)]
+Mac = Annotated[str, AfterValidator(_mac)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^*?\[\]]+$")]
+"""The name of a node, a link or an attachment; patterns match it, so it holds none of their signs."""
+
+
+class Model(BaseModel):
+    """Base of everything in a scenario."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+class LinkShape(Model):
+    """What links of one kind have in common. Links are full duplex: each direction has a queue of its own."""
+
+    rate: Rate = Field(description="bits per second of each direction")
+    delay: Duration = Field(default=5_000, description="propagation delay")
+    buffer: Size | None = Field(default=None, description="drop-tail buffer; none: no bound")
+    ecn: Size | None = Field(default=None, description="marking threshold; none: no marks")
+    overhead: Size = Field(
+        default=ETHERNET_OVERHEAD_BYTES, description="bytes per frame on the wire besides the frame itself"
+    )
+
+    def link(self, name: str) -> Link:
+        """One direction of a link of this shape."""
+        return Link(name, self.rate, self.delay, self.buffer, self.ecn, self.overhead)
+
+
+class LinkSpec(LinkShape):
+    """A full-duplex link with its name."""
+
+    name: Name = Field(description="events and overrides name it so; its other direction is called NAME-back")
+
+
+class Override(Model):
+    """What is different about the links whose name fits a pattern; of several that fit, later ones win."""
+
+    link: str = Field(description="name or pattern (*, ?, [seq]) of links")
+    rate: Rate | None = Field(default=None, description="instead of the rate of its kind")
+    delay: Duration | None = Field(default=None, description="instead of the delay of its kind")
+    buffer: Size | None = Field(default=None, description="instead of the buffer of its kind")
+    ecn: Size | None = Field(default=None, description="instead of the threshold of its kind")
+    overhead: Size | None = Field(default=None, description="instead of the overhead of its kind")
+
+    def changes(self) -> dict[str, Any]:
+        """The fields of `Link` that it sets."""
+        names = {"rate": "rate_bps", "delay": "delay_ns", "buffer": "buffer_bytes", "ecn": "ecn_bytes"}
+        names["overhead"] = "overhead_bytes"
+        found = {field: getattr(self, key) for key, field in names.items()}
+        return {field: value for field, value in found.items() if value is not None}

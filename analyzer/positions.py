@@ -1,0 +1,137 @@
+"""Lines of the keys in a TOML file, so that an error can name one: `tomllib` gives values, but not where they stand."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Final
+
+Place = tuple[str | int, ...]
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+_BLANK: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_SCALAR: Final = re.compile(r"[^,\]}\n#]*")
+_STRINGS: Final = (
+    re.compile(r'"""(?:[^\\]|\\.)*?"""(?:"{0,2})', re.DOTALL),
+    re.compile(r"'''.*?'''(?:'{0,2})", re.DOTALL),
+    re.compile(r'"(?:[^"\\]|\\.)*"'),
+    re.compile(r"'[^']*'"),
+)
+
+
+def key_lines(text: str) -> dict[Place, int]:
+    """The line, from 1, of every key and array element of a text that `tomllib` has read; tables by their header."""
+    return _Scan(text).lines
+
+
+def line_of(lines: dict[Place, int], place: Place) -> int | None:
+    """The line of a place, or of the nearest thing that contains it."""
+    for length in range(len(place), 0, -1):
+        if place[:length] in lines:
+            return lines[place[:length]]
+    return None
+
+
+def written(place: Place) -> str:
+    """A place as text: `network.links[2].rate`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+class _Scan:
+    """One pass over the text. What is valid is known, so it only has to find where each part ends."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._arrays: dict[Place, int] = {}
+        self.lines: dict[Place, int] = {}
+        table: Place = ()
+        while self._blank() < len(text):
+            if text[self._at] == "[":
+                table = self._header()
+            else:
+                self._pair(table)
+
+    def _blank(self) -> int:
+        found = _BLANK.match(self._text, self._at)
+        self._at = found.end() if found else self._at
+        return self._at
+
+    def _next(self) -> str:
+        return self._text[self._blank() : self._at + 1]
+
+    def _mark(self, place: Place) -> None:
+        self.lines.setdefault(place, self._text.count("\n", 0, self._at) + 1)
+
+    def _string(self) -> str | None:
+        for form in _STRINGS:
+            if found := form.match(self._text, self._at):
+                self._at = found.end()
+                return found[0]
+        return None
+
+    def _keys(self) -> list[str]:
+        """A dotted key."""
+        keys: list[str] = []
+        while True:
+            self._blank()
+            if (quoted := self._string()) is not None:
+                keys.append(tomllib.loads(f"key = {quoted}")["key"])
+            elif found := _BARE.match(self._text, self._at):
+                self._at = found.end()
+                keys.append(found[0])
+            if self._next() != ".":
+                return keys
+            self._at += 1
+
+    def _within(self, place: Place) -> Place:
+        """The place itself or, if it is an array of tables, that of its last table."""
+        return (*place, self._arrays[place]) if place in self._arrays else place
+
+    def _header(self) -> Place:
+        array = self._text.startswith("[[", self._at)
+        place: Place = ()
+        start = self._at
+        self._at += 2 if array else 1
+        keys = self._keys()
+        end = self._at + (2 if array else 1)
+        self._at = start
+        for number, key in enumerate(keys, 1):
+            place = (*place, key)
+            if array and number == len(keys):
+                self._arrays[place] = self._arrays.get(place, -1) + 1
+            self._mark(place)
+            place = self._within(place)
+            self._mark(place)
+        self._at = end
+        return place
+
+    def _pair(self, table: Place) -> None:
+        self._blank()
+        start = self._at
+        keys = self._keys()
+        end, self._at = self._at, start
+        for key in keys:
+            table = (*table, key)
+            self._mark(table)
+        self._at = end + 1  # behind the equals sign
+        self._value(table)
+
+    def _value(self, place: Place) -> None:
+        opening = self._next()
+        self._mark(place)
+        if opening in "[{":
+            self._at += 1
+            element = 0
+            while self._next() not in "]}":
+                if opening == "{":
+                    self._pair(place)
+                else:
+                    self._value((*place, element))
+                element += 1
+                if self._next() == ",":
+                    self._at += 1
+            self._at += 1
+        elif self._string() is None:
+            found = _SCALAR.match(self._text, self._at)
+            self._at = found.end() if found else self._at

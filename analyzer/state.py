@@ -1,0 +1,160 @@
+"""What a cell of the engine holds: the tables of the network and of flows, packets and their fates, and constants."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NANOSECOND_BITS: Final = 8_000_000_000
+NEVER_NS: Final = np.iinfo(np.int64).max
+UNBOUNDED_BYTES: Final = np.iinfo(np.int64).max
+
+# State of a packet, a sum.
+MARKED: Final = 1
+DROPPED: Final = 2
+RECEIVED: Final = 4
+RELEASED: Final = 8  # its bytes have left the in-flight count, or were never in it
+
+# What `run` returns.
+DONE: Final = 0
+POOL_IS_FULL: Final = 1
+BAD_SLOT: Final = 2
+
+# Rules.granularity: when the policy is asked.
+PER_FLOW: Final = 0
+PER_FLOWLET: Final = 1
+PER_PACKET: Final = 2
+ASKED: Final = 3
+
+# Rules.ack: when bytes leave the in-flight count.
+UNCOUNTED: Final = 0
+LAZY: Final = 1  # modelled, released when a choice needs it: counters are sums, so the order does not matter
+ORDERED: Final = 2  # modelled, each at its time
+SCHEDULED: Final = 3  # at times given by the trace: recorded acknowledgements, or timeouts alone
+
+LINK: Final = np.dtype(
+    [
+        ("rate_bps", np.int64),
+        ("per_bit", np.float64),
+        ("delay_ns", np.int64),
+        ("buffer_bytes", np.int64),
+        ("ecn_bytes", np.int64),
+        ("overhead_bytes", np.int64),
+        ("free_ns", np.int64),
+        ("free_rest", np.int64),
+        ("backlog_bytes", np.int64),
+        ("carried_bytes", np.int64),
+        ("marked", np.int64),
+        ("bounded", np.int64),
+        ("estimate_bytes", np.int64),
+        ("estimate_period", np.int64),
+    ],
+    align=True,
+)
+PATH: Final = np.dtype(
+    [
+        ("first_hop", np.int32),
+        ("hops", np.int32),
+        ("srv6_bytes", np.int64),
+        ("ack_delay_ns", np.int64),
+        ("ack_queue", np.int32),
+        ("down", np.int32),
+    ],
+    align=True,
+)
+FLOW: Final = np.dtype(
+    [
+        ("last_ns", np.int64),
+        ("first_counter", np.int64),
+        ("first_path", np.int32),
+        ("path_count", np.int32),
+        ("slot", np.int32),
+        ("flowlet", np.uint32),
+        ("sent_bytes", np.int64),
+        ("clear_ns", np.int64),
+        ("ack_delay_ns", np.int64),
+        ("pending", np.int32),
+        ("routing", np.int32),
+        ("uplink", np.int32),
+        ("downlink", np.int32),
+        ("ack_queue", np.int64),
+    ],
+    align=True,
+)
+COUNTER: Final = np.dtype([("suspect_until_ns", np.int64), ("silent", np.int64)], align=True)
+
+# Places in `scalars`.
+FREE_NODE, HEAP_SIZE, NEXT_FLOWLET, LOST, NEXT_PACKET, EXPIRY, CLOCK_NS, ROUTING, SUSPECTS = range(9)
+SCALARS: Final = 9
+
+
+class Packets(NamedTuple):
+    """Packets in send order: `send_ns` int64[n], `flow` uint32[n], `ip_bytes` uint32[n]."""
+
+    send_ns: NDArray[np.int64]
+    flow: NDArray[np.uint32]
+    ip_bytes: NDArray[np.uint32]
+
+
+class Fates(NamedTuple):
+    """What became of each packet, and where it is until then; `state` is a sum of MARKED, DROPPED, RECEIVED, RELEASED.
+
+    `congestion` is the highest level that the links noted, if the policy measures.
+    """
+
+    path: NDArray[np.uint16]
+    flowlet: NDArray[np.uint32]
+    receive_ns: NDArray[np.int64]
+    queue_ns: NDArray[np.int64]
+    state: NDArray[np.uint8]
+    hop: NDArray[np.uint8]
+    congestion: NDArray[np.uint8]
+
+
+class Releases(NamedTuple):
+    """When bytes leave the in-flight count, if the trace says so: in order of time, then of packet; else empty.
+
+    `time_ns` int64[m], `packet` int64[m].
+    """
+
+    time_ns: NDArray[np.int64]
+    packet: NDArray[np.int64]
+
+
+class Rules(NamedTuple):
+    """Scalars of a cell that do not change while it runs."""
+
+    granularity: int
+    ack: int
+    minimum_frame_bytes: int
+    loss_timeout_ns: int
+    tracks: bool
+    host_links: bool
+    defers: bool
+    suspect_after: int
+    suspect_for_ns: int
+
+
+class State(NamedTuple):
+    """Everything a cell carries from one batch to the next.
+
+    `links` LINK, `paths` PATH, `hops` int32 (links of all paths, path after path), `flows` FLOW, `inflight` int64
+    (bytes, by counter), `counters` COUNTER, `nodes` NODE and `queues` QUEUE: first a backlog per link, then a transit
+    per link, then the acknowledgement queues; `heap` ENTRY: the heads of transits (source: the link's number) and, if
+    acknowledgements are ordered, of their queues (source: number of links + queue); `scalars` int64; `routes_down` says
+    which links routing knows to be down.
+    """
+
+    links: NDArray[np.void]
+    paths: NDArray[np.void]
+    hops: NDArray[np.int32]
+    flows: NDArray[np.void]
+    inflight: NDArray[np.int64]
+    counters: NDArray[np.void]
+    nodes: NDArray[np.void]
+    queues: NDArray[np.void]
+    heap: NDArray[np.void]
+    scalars: NDArray[np.int64]
+    routes_down: NDArray[np.bool_]

@@ -1,0 +1,232 @@
+"""Traffic of a trace larger than memory: surveyed in one pass, then read again in send order, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from analyzer.engine import MAX_IP_BYTES, Cell
+from analyzer.metrics import Accumulator
+from analyzer.scenario import Scenario
+from analyzer.schema import PACKET_FATES
+from analyzer.state import DROPPED, MARKED, RECEIVED, Fates, Packets
+from analyzer.traffic import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
+from analyzer.window import Window
+from traces.errors import InputError
+from traces.trace import Trace
+
+LOOK_AHEAD: Final = 1 << 20
+BATCH_ROWS: Final = 1 << 17
+_SYN_ACK = 0x12
+_SYN = 0x02
+
+
+class Piece(NamedTuple):
+    """Packets in send order, and where each was captured: `file` uint16[n], `frame_number` uint64[n]."""
+
+    packets: Packets
+    file: NDArray[np.uint16]
+    frame_number: NDArray[np.uint64]
+
+    def at_load(self, load: Fraction, first_ns: int) -> Piece:
+        """The same at another load; see `traffic.at_load`."""
+        return self._replace(packets=at_load(self.packets, load, first_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedTraffic:
+    """Traffic whose packets are still in the trace.
+
+    `outline` is traffic with one packet for each flow, which settles everything but the packets. `flow_bytes`
+    int64[flows] are the IP bytes each flow sends, `crosses` bool[flows] says which flows send at all, and `back_ns` how
+    far times step back at most.
+    """
+
+    trace: Trace
+    outline: Traffic
+    flow_bytes: NDArray[np.int64]
+    crosses: NDArray[np.bool_]
+    extent: Extent
+    back_ns: int
+
+    def pieces(self) -> Iterator[Piece]:
+        """All packets, sorted as a stable sort by time would.
+
+        Raises InputError if times step back over more than LOOK_AHEAD packets.
+        """
+        held: list[NDArray[np.generic]] = []
+        high_ns = np.iinfo(np.int64).min
+        for batch in self.trace.packet_batches(TRAFFIC_COLUMNS, BATCH_ROWS):
+            rows = _fitting(batch)
+            rows = rows.filter(pl.Series(self.crosses[rows["flow_id"].to_numpy()]))
+            if len(rows) == 0:
+                continue
+            came = [rows[name].to_numpy() for name in ("time_ns", "flow_id", "ip_bytes", "file", "frame_number")]
+            held = [np.concatenate(pair) for pair in zip(held, came, strict=True)] if held else came
+            high_ns = max(high_ns, int(came[0].max()))
+            if self.back_ns:
+                order = np.argsort(held[0], kind="stable")
+                held = [column[order] for column in held]
+            # What comes later is at most `back_ns` earlier than the latest so far, and stands behind its equals.
+            ready = int(np.searchsorted(held[0], high_ns - self.back_ns, side="right"))
+            if len(held[0]) - ready > LOOK_AHEAD:
+                raise InputError(
+                    f"{self.trace.folder}: times step back by {self.back_ns} ns, over more than {LOOK_AHEAD} packets: "
+                    "too far to sort a trace larger than memory; sort the capture (reordercap) and ingest it again"
+                )
+            yield _piece([column[:ready] for column in held])
+            held = [column[ready:] for column in held]
+        if held:
+            yield _piece(held)
+
+
+PACKETS_WRITTEN: Final[dict[str, Any]] = {
+    "use_dictionary": False,
+    "column_encoding": {"send_ns": "DELTA_BINARY_PACKED", "frame_number": "DELTA_BINARY_PACKED"},
+    "compression": "zstd",
+}
+
+
+def packet_table(
+    packets: Packets, fates: Fates, file: NDArray[np.uint16], frame_number: NDArray[np.uint64]
+) -> pa.Table:
+    """PACKET_FATES of finished packets."""
+    columns = {
+        "file": file,
+        "frame_number": frame_number,
+        "flow_id": packets.flow,
+        "flowlet_id": fates.flowlet,
+        "path_id": fates.path,
+        "send_ns": packets.send_ns,
+        "receive_ns": pa.array(fates.receive_ns, mask=(fates.state & RECEIVED) == 0),
+        "queue_ns": fates.queue_ns,
+        "ecn_marked": (fates.state & MARKED) > 0,
+        "dropped": (fates.state & DROPPED) > 0,
+    }
+    return pa.table(columns, schema=PACKET_FATES.arrow_schema())
+
+
+class Running:
+    """A cell that advances piece by piece: its window, its metrics, and its packets if they are kept in `file`."""
+
+    def __init__(self, cell: Cell, metrics: Accumulator, file: Path | None) -> None:
+        self.window = Window(cell)
+        self.metrics = metrics
+        schema = PACKET_FATES.arrow_schema()
+        self._writer = None if file is None else pq.ParquetWriter(file, schema, **PACKETS_WRITTEN)
+        self._file, self._frame_number = np.empty(0, np.uint16), np.empty(0, np.uint64)
+
+    def feed(self, piece: Piece) -> None:
+        """Send a piece."""
+        if self._writer is not None:
+            self._file = np.concatenate((self._file, piece.file))
+            self._frame_number = np.concatenate((self._frame_number, piece.frame_number))
+        self._take(*self.window.feed(piece.packets))
+
+    def drain(self) -> None:
+        """Nothing more comes."""
+        self._take(*self.window.drain())
+        if self._writer is not None:
+            self._writer.close()
+
+    def _take(self, packets: Packets, fates: Fates) -> None:
+        self.metrics.add(packets, fates)
+        count = len(packets.flow)
+        if self._writer is not None and count:
+            self._writer.write_table(packet_table(packets, fates, self._file[:count], self._frame_number[:count]))
+            self._file, self._frame_number = self._file[count:], self._frame_number[count:]
+
+
+def survey(trace: Trace, scenario: Scenario) -> StreamedTraffic:
+    """Where every flow goes and what it sends. Raises InputError if nothing is left to send."""
+    count = trace.flow_count
+    opened, with_header = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    flow_bytes, flow_packets = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    largest = np.full(count, -1)
+    first_row, packets_seen = np.zeros(count, np.int64), 0
+    first_ns, last_ns = np.full(count, np.iinfo(np.int64).max), np.full(count, np.iinfo(np.int64).min)
+    high_ns, back_ns, no_ip, with_ip = np.iinfo(np.int64).min, 0, 0, 0
+    for batch in trace.packet_batches(TRAFFIC_COLUMNS, BATCH_ROWS):
+        known = _with_ip(batch)
+        rows = _fitting(batch)
+        no_ip += batch.num_rows - len(known)
+        with_ip += len(known)
+        with_header[known["flow_id"].unique().to_numpy()] = True
+        opened[known.filter((pl.col("tcp_flags").fill_null(0) & _SYN_ACK) == _SYN)["flow_id"].unique().to_numpy()] = (
+            True
+        )
+        flow, time_ns = rows["flow_id"].to_numpy(), rows["time_ns"].to_numpy()
+        np.add.at(flow_bytes, flow, rows["ip_bytes"].to_numpy())
+        np.maximum.at(largest, flow, rows["ip_bytes"].cast(pl.Int64).to_numpy())
+        flow_packets += np.bincount(flow, minlength=count)
+        # Of the packets that are earlier than all before, a flow's first is noted last, and stays.
+        backwards = np.argsort(time_ns, kind="stable")[::-1]
+        backwards = backwards[time_ns[backwards] < first_ns[flow[backwards]]]
+        first_row[flow[backwards]] = packets_seen + backwards
+        packets_seen += len(rows)
+        np.minimum.at(first_ns, flow, time_ns)
+        np.maximum.at(last_ns, flow, time_ns)
+        if len(rows):
+            highest = np.maximum(np.maximum.accumulate(time_ns), high_ns)
+            back_ns = max(back_ns, int((highest - time_ns).max()))
+            high_ns = int(highest[-1])
+    # One packet stands for each flow: it has what decides where flows go, also among packets sent at one time.
+    seen = np.flatnonzero(with_header)
+    seen = seen[np.argsort(first_row[seen], kind="stable")]
+    stand_ins = {
+        "time_ns": first_ns[seen],
+        "flow_id": seen,
+        "ip_bytes": np.where(largest[seen] < 0, MAX_IP_BYTES + 1, largest[seen]),
+        "tcp_flags": np.where(opened[seen], _SYN, 0),
+        "file": np.zeros(len(seen)),
+        "frame_number": np.arange(1, len(seen) + 1),
+    }
+    types = {"time_ns": np.int64, "tcp_flags": np.uint8, "file": np.uint16, "frame_number": np.uint64}
+    table = pa.table({name: pa.array(v.astype(types.get(name, np.uint32))) for name, v in stand_ins.items()})
+    outline = prepare(table, trace.flow_table(), scenario)
+    crosses = np.zeros(count, np.bool_)
+    crosses[outline.packets.flow] = True
+    excluded = {
+        "no_ip": no_ip,
+        "too_large": with_ip - int(flow_packets.sum()),
+        "unassigned": int(flow_packets[~outline.placed].sum()),
+        "same_attachment": int(flow_packets[outline.placed & ~crosses].sum()),
+    }
+    flow_bytes[~crosses] = 0
+    return StreamedTraffic(
+        trace,
+        replace(outline, excluded=excluded),
+        flow_bytes,
+        crosses,
+        Extent(
+            int(flow_packets[crosses].sum()),
+            int(crosses.sum()),
+            int(first_ns[crosses].min()),
+            int(last_ns[crosses].max()),
+        ),
+        back_ns,
+    )
+
+
+def _with_ip(batch: pa.RecordBatch) -> pl.DataFrame:
+    rows = pl.from_arrow(batch)
+    assert isinstance(rows, pl.DataFrame)
+    return rows.filter(pl.col("flow_id").is_not_null() & pl.col("ip_bytes").is_not_null())
+
+
+def _fitting(batch: pa.RecordBatch) -> pl.DataFrame:
+    return _with_ip(batch).filter(pl.col("ip_bytes") <= MAX_IP_BYTES)
+
+
+def _piece(columns: list[NDArray[np.generic]]) -> Piece:
+    time_ns, flow, ip_bytes, file, frame_number = (np.ascontiguousarray(column) for column in columns)
+    return Piece(Packets(time_ns, flow, ip_bytes), file, frame_number)

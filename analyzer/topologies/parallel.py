@@ -1,0 +1,83 @@
+"""parallel: paths that share nothing, between a left and a right attachment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from analyzer.fabric import BACK, Attachment, Edge, Fabric, Routes
+from analyzer.fields import LinkSpec, Model, Prefix, Sid
+from analyzer.network import Link
+from analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
+from traces.errors import InputError
+
+
+class PathSpec(Model):
+    """A path from left to right."""
+
+    segments: tuple[Sid, ...] = Field(default=(), description="its transit SIDs, from left to right")
+    links: Annotated[tuple[LinkSpec, ...], Field(min_length=1, max_length=250, description="from left to right")]
+
+
+class SideSpec(Model):
+    """One end of the paths."""
+
+    prefixes: tuple[Prefix, ...] = Field(
+        default=(), description="addresses behind it; none on either side: by conversation"
+    )
+    decapsulate_ipv4: Sid = Field(description="SID that unpacks IPv4 there")
+    decapsulate_ipv6: Sid = Field(description="SID that unpacks IPv6 there")
+
+
+class ParallelSpec(NetworkBase):
+    """Parallel paths between two attachments."""
+
+    kind: Literal["parallel"] = Field(default="parallel", description="parallel paths; the default")
+    left: SideSpec = SideSpec(decapsulate_ipv4="fd00:0:10::d4", decapsulate_ipv6="fd00:0:10::d6")
+    right: SideSpec = SideSpec(decapsulate_ipv4="fd00:0:20::d4", decapsulate_ipv6="fd00:0:20::d6")
+    paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=1024, description="in slot order")]
+
+
+def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
+    """The links of all paths forward, then back in the order in which a packet meets them."""
+    if attachments:
+        raise InputError("attachments: parallel paths have network.left and network.right instead")
+    total = sum(len(path.links) for path in spec.paths)
+    forward: list[Link] = []
+    back: list[Link] = []
+    edges: list[Edge] = []
+    ways: list[tuple[int, ...]] = []
+    for path in spec.paths:
+        first, hops = len(forward), len(path.links)
+        forward += [link.link(link.name) for link in path.links]
+        back += [link.link(link.name + BACK) for link in reversed(path.links)]
+        edges += [
+            Edge(link.name, ("left", "right"), first + hop, total + first + hops - 1 - hop)
+            for hop, link in enumerate(path.links)
+        ]
+        ways.append(tuple(range(first, first + hops)))
+
+    def routes(a: int, b: int) -> Routes:
+        if a < b:
+            return Routes(tuple(ways), (len(ways),), tuple(path.segments for path in spec.paths))
+        backwards = tuple(tuple(total + link for link in way) for way in ways)
+        return Routes(backwards, (len(ways),), tuple(path.segments[::-1] for path in spec.paths))
+
+    sides = (("left", spec.left), ("right", spec.right))
+    return Fabric(
+        edges=tuple(edges),
+        links=(*forward, *back),
+        attachments=tuple(
+            Attachment(name, name, side.prefixes, (side.decapsulate_ipv4, side.decapsulate_ipv6))
+            for name, side in sides
+        ),
+        routes=routes,
+        two_sided=True,
+        by_conversation=not (spec.left.prefixes or spec.right.prefixes),
+        **common(spec),
+    )
+
+
+register(kind="parallel", spec=ParallelSpec, build=build)

@@ -1,0 +1,266 @@
+"""Scenario files: what they say, where they are wrong, and that flags, files and what is written mean the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pytest
+
+from analyzer.cells import plan_cells
+from analyzer.network import Change
+from analyzer.positions import key_lines, written
+from analyzer.scenario import Scenario, read_scenario, short_scenario
+from traces.errors import InputError
+
+DOCS = Path(__file__).parents[1] / "docs" / "scenario.md"
+EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+
+FABRIC = """\
+policies = ["ecmp", "inflight"]
+timeouts = ["100us"]
+load = [1.0, 2.0]
+
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 2
+links = { rate = "10Gbps", delay = "8us" }
+
+[[network.overrides]]
+link = "leaf0-*"
+rate = "1Gbps"
+
+[[attachments]]
+name = "leaf0"
+prefixes = ["10.0.0.0/8"]
+
+[[events]]
+at = "1s"
+link = "leaf0-spine0"
+state = "down"
+
+[srv6]
+hop_limit = 64
+
+[steering]
+ack = "modelled"
+"""
+
+
+def read(folder: Path, text: str) -> Scenario:
+    (folder / "s.toml").write_text(text, "utf-8")
+    return read_scenario(folder / "s.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('rate = "10Gbps"', 'rate = "10"', "9: network.links.rate: rate '10' is not a number with a unit"),
+        ("leaves = 2", "leaves = 1", "7: network.leaves: Input should be greater than or equal to 2"),
+        ("leaves = 2", "", "5: network.leaves: Field required"),
+        ('"leaf-spine"', '"torus"', "6: network.kind: there are fat-tree, graph, leaf-spine, parallel"),
+        ('rate = "1Gbps"', "rate = 1", "13: network.overrides[0].rate: 1 needs quotes and a unit"),
+        ('"10.0.0.0/8"', '"10.0.0.0/8", "10.1.2.3/8"', "17: attachments[0].prefixes[1]: 10.1.2.3/8 has host bits set"),
+        ('state = "down"', 'state = "off"', "22: events[0].state: Input should be 'down' or 'up'"),
+        ('state = "down"', "", "19: events[0]: give one of state, rate and flap"),
+        ('at = "1s"', 'at = "soon"', "20: events[0].at: duration 'soon'"),
+        ("hop_limit = 64", "hop_limit = 0", "25: srv6.hop_limit: Input should be greater than or equal to 1"),
+        ("hop_limit = 64", "hops = 64", "25: srv6.hops: Extra inputs are not permitted"),
+        (
+            'ack = "modelled"',
+            'ack = "guessed"',
+            "28: steering.ack: Input should be 'modelled', 'recorded' or 'timeout'",
+        ),
+        ('"inflight"]', '"wishful"]', "1: policies[1]: unknown policy 'wishful'; known: "),
+        ('"inflight"]', '\n{ name = "inflight", x = 1 }]', "2: policies[1].x: inflight has no such parameter"),
+        ('["100us"]', '["100"]', "2: timeouts[0]: duration '100' is not a number with a unit"),
+        ('["100us"]', '["later"]', "2: timeouts[0]: unknown flowlet timeout 'later'; known: a duration"),
+        ('["100us"]', "[100]", "2: timeouts[0]: 100 needs quotes and a unit"),
+        ("2.0]", "0.0]", "3: load[1]: Input should be greater than or equal to 0.001"),
+        ("[srv6]", "[srv6", "24: not TOML: "),
+    ],
+)
+def test_an_error_names_its_line_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    read(tmp_path, FABRIC)
+    assert old in FABRIC
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, FABRIC.replace(old, new))
+    assert str(caught.value).startswith(f"{tmp_path / 's.toml'}:{message}"), caught.value
+
+
+def test_an_event_or_override_must_fit_a_link(tmp_path: Path) -> None:
+    scenario = read(tmp_path, FABRIC.replace('link = "leaf0-spine0"', 'link = "leaf9-*"'))
+    with pytest.raises(InputError, match=r"events\[0\].link: no link is called 'leaf9-\*'; there are leaf0-spine0, "):
+        scenario.changed(scenario.assembled([(0, 1)]), 0)
+    scenario = read(tmp_path, FABRIC.replace('link = "leaf0-*"', 'link = "spine"'))
+    with pytest.raises(InputError, match=r"network.overrides\[0\].link: no link is called 'spine'"):
+        scenario.assembled([(0, 1)])
+
+
+def places_of(value: Any, place: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:
+    found = {place} if place else set()
+    if isinstance(value, dict):
+        return found.union(*(places_of(part, (*place, key)) for key, part in value.items()))
+    if isinstance(value, list):
+        return found.union(*(places_of(part, (*place, number)) for number, part in enumerate(value)))
+    return found
+
+
+TRICKY = '''\
+# [no.table]
+a."b.c" = """
+[[not]] = 1
+"""  # "
+'d"' = [ 1, # ]
+  "]", [2,
+  3], { x = 1, y.z = ']' } ]
+[[t]]
+[[t.u]]
+v = { }
+[[t.u]]
+"v" = 'a#b'
+[t.w.x]
+y = """a\\"""b""""
+z = 2020-01-01 00:00:00
+[[t]]
+u = [[], [{}]]
+'''
+
+
+def test_every_key_of_a_tricky_file_is_found() -> None:
+    """The scan finds the places that the parser has, no more and no less, each in a line where its key stands."""
+    lines = key_lines(TRICKY)
+    assert set(lines) == places_of(tomllib.loads(TRICKY))
+    assert lines["a", "b.c"] == 2
+    assert lines['d"', 2, 1] == 7
+    assert lines['d"', 3, "y", "z"] == 7
+    assert lines["t", 0, "u", 1, "v"] == 12
+    assert lines["t", 0, "w", "x", "z"] == 15
+    assert lines["t", 1, "u", 1, 0] == 17
+    assert written(("t", 0, "u", 1, "v")) == "t[0].u[1].v"
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_documented_scenarios_survive_writing(tmp_path: Path, number: int) -> None:
+    scenario = read(tmp_path, EXAMPLES[number])
+    again = read(tmp_path, scenario.to_toml())
+    assert again == scenario
+    assert plan_cells(scenario)
+    assert set(key_lines(scenario.to_toml())) == places_of(tomllib.loads(scenario.to_toml()))
+
+
+def test_short_flags_mean_the_file(tmp_path: Path) -> None:
+    links = "".join(
+        f'[[network.paths]]\nsegments = ["fd00:0:{0x1000 + n:x}::1"]\n'
+        f'links = [{{ name = "path{n}", rate = "{rate}", delay = "5us", buffer = "512KiB" }}]\n'
+        for n, rate in enumerate(("10Gbps", "10Gbps", "25Gbps"))
+    )
+    file = read(tmp_path, 'policies = ["ecmp", "inflight"]\ntimeouts = ["100us", "1ms"]\nload = 2\n' + links)
+    short = short_scenario(
+        paths="2x10Gbps,25Gbps", policies=["ecmp", "inflight"], timeouts=["100us", "1000us"], load=[2.0]
+    )
+    assert file == short
+    assert file.build_network() == short.build_network()
+
+
+def test_cells_multiply_by_timeouts_loads_and_seeds() -> None:
+    cells = plan_cells(short_scenario(paths="1Gbps", policies=["ecmp", "random"], load=[1.0, 2.5], seeds=[3]))
+    assert [cell.name for cell in cells] == ["ecmp-s3", "ecmp-x2.5-s3", "random-100us-s3", "random-100us-x2.5-s3"]
+    assert cells[-1].columns() == {
+        "cell": "random-100us-x2.5-s3",
+        "policy": "random",
+        "timeout": "100us",
+        "timeout_ns": 100_000,
+        "load": 2.5,
+        "seed": 3,
+    }
+
+
+def test_labels_tell_policies_apart() -> None:
+    both = ["random", {"name": "random", "label": "again/2"}]
+    names = [cell.name for cell in plan_cells(short_scenario(paths="1Gbps", policies=both, seeds=[1]))]
+    assert names == ["random-100us-s1", "again_2-100us-s1"]
+    with pytest.raises(InputError, match=r"--policy: a second policy is called 'x'; give it a label of its own"):
+        short_scenario(paths="1Gbps", policies=[{"name": "ecmp", "label": "x"}, {"name": "random", "label": "x"}])
+    clash = [{"name": "ecmp", "label": "x/"}, {"name": "ecmp", "label": "x_"}]
+    with pytest.raises(InputError, match="would both be called x_-s1; give one another label"):
+        plan_cells(short_scenario(paths="1Gbps", policies=clash, seeds=[1]))
+
+
+def test_suspicion_needs_modelled_acknowledgements() -> None:
+    scenario = short_scenario(paths="1Gbps", steering={"ack": "timeout", "suspect_after": 2})
+    with pytest.raises(InputError, match=r'steering.suspect_after needs steering.ack = "modelled"'):
+        plan_cells(scenario)
+
+
+def test_events_change_both_directions_in_order(tmp_path: Path) -> None:
+    events = """
+[[events]]
+at = "2ms"
+link = "leaf1-spine0"
+rate = "5Gbps"
+[[events]]
+at = "1500us"
+link = "leaf0-spine1"
+flap = { period = "10us", times = 2 }
+"""
+    scenario = read(tmp_path, FABRIC.replace("[srv6]", f"{events}\n[srv6]"))
+    network = scenario.changed(scenario.assembled([(0, 1)]), 7)
+    names = [link.name for link in network.links]
+    assert names[:4] == ["leaf0-spine0", "leaf0-spine1", "leaf1-spine0", "leaf1-spine1"]
+    assert names[4:] == [f"{name}-back" for name in names[:4]]
+    flaps = [
+        Change(1_500_007 + at, link, rate)
+        for at, rate in ((0, 0), (5_000, 10**9), (10_000, 0), (15_000, 10**9))
+        for link in (1, 5)
+    ]
+    slower = [Change(2_000_007, link, 5 * 10**9) for link in (2, 6)]
+    down = [Change(1_000_000_007, link, 0) for link in (0, 4)]
+    assert list(network.changes) == [*flaps, *slower, *down]
+    assert network.detection_ns == 1_000_000
+
+
+def graph_scenario(folder: Path, graph: Any, form: str, **network: Any) -> Scenario:
+    if form == "json":
+        (folder / "g.json").write_text(json.dumps(nx.node_link_data(graph, edges="edges")))
+    else:
+        nx.write_graphml(graph, folder / "g.graphml")
+    extra = "".join(f"{key} = {json.dumps(value)}\n" for key, value in network.items())
+    return read(folder, f'[network]\nkind = "graph"\nfile = "g.{form}"\nlink = {{ rate = "1Gbps" }}\n{extra}')
+
+
+@pytest.mark.parametrize("form", ["json", "graphml"])
+def test_a_graph_file_becomes_part_of_the_scenario(tmp_path: Path, form: str) -> None:
+    graph = nx.MultiGraph()
+    graph.add_node("a", attachment="west")
+    graph.add_node("b", attachment=True)
+    graph.add_edge("a", "b", rate="2Gbps", delay="1us")
+    graph.add_edge("a", "b")
+    scenario = graph_scenario(tmp_path, graph, form)
+    assert [link.name for link in scenario.network.links] == ["a-b.0", "a-b.1"]
+    assert [link.rate for link in scenario.network.links] == [2 * 10**9, 10**9]
+    assert [(a.name, a.node) for a in scenario.attachments] == [("west", "a"), ("b", "b")]
+    (tmp_path / "elsewhere").mkdir()
+    assert read(tmp_path / "elsewhere", scenario.to_toml()) == scenario
+
+
+def test_graph_files_say_what_is_wrong(tmp_path: Path) -> None:
+    graph = nx.Graph()
+    graph.add_edge("a", "b", speed=3)
+    with pytest.raises(
+        InputError, match=r"s.toml:3: network.file: .*g.json: edge a-b: unknown 'speed'; edges carry name"
+    ):
+        graph_scenario(tmp_path, graph, "json")
+    with pytest.raises(InputError, match="is a directed graph"):
+        graph_scenario(tmp_path, nx.DiGraph([("a", "b")]), "json")
+    (tmp_path / "g.json").write_text("{}")
+    text = '[network]\nkind = "graph"\nfile = "{}"\nlink = {{ rate = "1Gbps" }}\n'
+    with pytest.raises(InputError, match="neither node-link JSON nor GraphML"):
+        read(tmp_path, text.format("g.json"))
+    with pytest.raises(InputError, match=r"s.toml:3: network.file: .*no.json: cannot read the graph"):
+        read(tmp_path, text.format("no.json"))

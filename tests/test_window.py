@@ -1,0 +1,75 @@
+"""Streaming through a window: the fates are those of the whole trace at once, and memory follows what is open."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analyzer.engine import Cell, FlowPlan, Steering
+from analyzer.network import Link, parallel_network
+from analyzer.policies.registry import find_policy
+from analyzer.state import Packets
+from analyzer.window import Window, stream
+from tests.simulating import cell_of, run_engine, traffic_of
+from tests.strategies import scenarios
+from tests.twins.scenarios import Scenario
+from traces.errors import InputError
+
+RELAXED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def pieces(packets: Packets, size: int) -> list[Packets]:
+    return [Packets._make(c[i : i + size] for c in packets) for i in range(0, len(packets.flow), size)]
+
+
+@RELAXED
+@given(scenarios(), st.integers(1, 12), st.integers(1, 8))
+def test_the_same_fates_as_at_once(scenario: Scenario, batch: int, capacity: int) -> None:
+    whole, _ = run_engine(scenario)
+    packets, _ = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
+    window = Window(cell_of(scenario), capacity)
+    out = [window.feed(piece) for piece in pieces(packets, batch)]
+    out.append(window.drain())
+    for name, ref in whole._asdict().items():
+        comp = np.concatenate([getattr(fates, name) for _, fates in out])
+        assert np.array_equal(comp, ref), name
+    sent = np.concatenate([given.send_ns for given, _ in out])
+    assert np.array_equal(sent, packets.send_ns)
+
+
+def test_memory_follows_what_is_under_way() -> None:
+    chains = [[Link(f"p{n}", 10**9, 5000, 10**5)] for n in range(2)]
+    plan = FlowPlan(np.arange(8, dtype=np.uint64), np.zeros(8, np.int64), np.zeros(8, np.int64))
+    cell = Cell(
+        parallel_network(chains, [()] * 2, mode="encaps"),
+        find_policy("inflight"),
+        plan,
+        Steering(1_000_000),
+        timeout_ns=1000,
+        seed=1,
+    )
+    window = Window(cell, 100)
+    handed = 0
+    for batch in range(200):
+        rows = np.arange(batch * 1000, (batch + 1) * 1000)
+        packets = Packets(rows * 5000, (rows % 8).astype(np.uint32), np.full(1000, 1000, np.uint32))
+        handed += len(window.feed(packets)[0].flow)
+        assert window.open_packets < 500
+        assert len(cell.state.nodes) <= 1 << 12
+    handed += len(window.drain()[0].flow)
+    assert handed == 200_000
+
+
+def test_batches_that_do_not_follow_are_refused() -> None:
+    chains = [[Link("a", 10**9, 5000)]]
+    plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    network = parallel_network(chains, [()], mode="encaps")
+    cell = Cell(network, find_policy("ecmp"), plan, Steering(0), timeout_ns=None, seed=1)
+
+    def at(time_ns: int) -> Packets:
+        return Packets(np.array([time_ns]), np.zeros(1, np.uint32), np.full(1, 100, np.uint32))
+
+    with pytest.raises(InputError, match="not in send order between batches"):
+        list(stream(cell, [at(10), at(9)]))
