@@ -1,4 +1,4 @@
-"""When bytes leave the in-flight count if the trace itself says so: recorded acknowledgements, and timeouts alone.
+"""When bytes leave the in-flight count if the trace itself says so: recorded acknowledgements.
 
 The rules are those of docs/model.md, In-flight bytes.
 """
@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analyzer.scenario import Scenario
+from analyzer.estimator import SHARES, all_unseen, threshold
 from analyzer.state import Packets, Releases
+from analyzer.steering import SteeringSpec
 from analyzer.traffic import TRAFFIC_COLUMNS, Traffic
 from traces.errors import InputError
 from traces.jit import int64, kernel
 
 RELEASE_COLUMNS: Final = [*TRAFFIC_COLUMNS, "tcp_seq", "tcp_ack", "payload_bytes"]
 
-Schedule = Callable[[Packets], Releases]
+Schedule = Callable[[Packets, SteeringSpec, int], Releases]
 
 _ACK: Final = 0x10
 _NONE: Final = -1
@@ -55,19 +56,24 @@ class _Outstanding(NamedTuple):
     tail: NDArray[np.int64]
 
 
-def schedule(packets: pa.Table, flows: pa.Table, traffic: Traffic, scenario: Scenario) -> Schedule | None:
-    """How the releases of the traffic follow from when it is sent; None if acknowledgements are modelled.
+def schedule(packets: pa.Table, flows: pa.Table, traffic: Traffic) -> Schedule:
+    """How the releases of the traffic follow from when it is sent, what hosts see of it and the seed.
 
-    `packets` are those of the trace: RELEASE_COLUMNS of PACKETS if acknowledgements are recorded.
+    `packets` are those of the trace: RELEASE_COLUMNS of PACKETS.
     """
-    steering = scenario.steering
-    if steering.ack == "modelled":
-        return None
-    if steering.ack == "timeout":
-        return lambda sent: timeouts(sent, steering.loss_timeout)
     segments = segments_of(packets, traffic.row)
     reverse_flow = flows.column("reverse_flow_id").cast(pa.int64()).fill_null(_NONE).to_numpy()
-    return lambda sent: recorded(sent, segments, reverse_flow, steering.loss_timeout)
+
+    def releases(sent: Packets, steering: SteeringSpec, seed: int) -> Releases:
+        seen = segments
+        if steering.unseen:
+            # A packet keeps its time before any load, so that it is seen or not whatever the load.
+            limit = threshold(round(steering.unseen * SHARES))
+            hidden = all_unseen(limit, seed, traffic.packets.send_ns, traffic.packets.flow)
+            seen = segments._replace(known=segments.known & ~hidden)
+        return recorded(sent, seen, reverse_flow, steering.loss_timeout)
+
+    return releases
 
 
 def segments_of(packets: pa.Table, rows: NDArray[np.int64]) -> Segments:
@@ -82,11 +88,6 @@ def segments_of(packets: pa.Table, rows: NDArray[np.int64]) -> Segments:
     flags = np.where(acknowledges, column("tcp_flags"), 0).astype(np.uint8)
     known = pc.is_valid(of.column("tcp_seq")).to_numpy()
     return Segments(column("tcp_seq"), column("tcp_ack"), flags, column("payload_bytes"), known)
-
-
-def timeouts(packets: Packets, loss_timeout_ns: int) -> Releases:
-    """Releases of `ack = "timeout"`: each packet's `loss_timeout_ns` after it was sent."""
-    return Releases(packets.send_ns + loss_timeout_ns, np.arange(len(packets.send_ns), dtype=np.int64))
 
 
 def recorded(packets: Packets, segments: Segments, reverse_flow: NDArray[np.int64], loss_timeout_ns: int) -> Releases:

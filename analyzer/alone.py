@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.engine import FlowPlan
-from analyzer.network import ETHERNET_HEADER_BYTES, Network, Path
+from analyzer.network import ETHERNET_HEADER_BYTES, Link, Network, Path
 from analyzer.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
 from traces.jit import int64, kernel
 
@@ -18,9 +18,10 @@ _NEVER_NS: Final = np.iinfo(np.int64).max
 class Ways(NamedTuple):
     """The ways on which a flow can be fastest.
 
-    `links` int64[links, 3]: rate, delay, overhead. `first_way` int64[groups + 1] and `first_hop` int64[ways + 1] say
-    where the ways of a group and the links (`hops` int64) of a way begin. `group`, `uplink` and `downlink` int64[flows]
-    (-1 without host links), `place` and `result` int64[flows]: where its queues and its times begin in `Alone`.
+    `links` int64[links, 4]: rate, delay, overhead, time of the burst. `first_way` int64[groups + 1] and `first_hop`
+    int64[ways + 1] say where the ways of a group and the links (`hops` int64) of a way begin. `group`, `uplink` and
+    `downlink` int64[flows] (-1 without host links), `place` and `result` int64[flows]: where its queues and its times
+    begin in `Alone`.
     """
 
     links: NDArray[np.int64]
@@ -51,8 +52,16 @@ def _no_slower(network: Network, path: Path, other: Path) -> bool:
     """Whether every hop is at least as fast as the one in its place."""
     pairs = [(network.links[a], network.links[b]) for a, b in zip(path.links, other.links, strict=False)]
     return len(path.links) == len(other.links) and all(
-        a.rate_bps >= b.rate_bps and a.delay_ns <= b.delay_ns and a.overhead_bytes <= b.overhead_bytes for a, b in pairs
+        a.rate_bps >= b.rate_bps
+        and a.delay_ns <= b.delay_ns
+        and a.overhead_bytes <= b.overhead_bytes
+        and _burst_ns(a) >= _burst_ns(b)
+        for a, b in pairs
     )
+
+
+def _burst_ns(link: Link) -> int:
+    return link.burst_bytes * NANOSECOND_BITS // link.rate_bps
 
 
 def _fastest_paths(network: Network) -> list[list[Path]]:
@@ -78,7 +87,7 @@ def ways_of(network: Network, plan: FlowPlan) -> Ways:
     ways = np.diff(first_way)[plan.group]
     absent = np.full(len(plan.group), -1, np.int64)
     return Ways(
-        np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes) for x in network.links], np.int64),
+        np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes, _burst_ns(x)) for x in network.links], np.int64),
         first_way.astype(np.int64),
         first_hop.astype(np.int64),
         np.array([link for fastest in groups for path in fastest for link in path.links], np.int64),
@@ -122,13 +131,13 @@ def add_alone(ways: Ways, state: Alone, packets: Packets, fates: Fates, minimum_
             # The uplink stands before the first hop and the downlink after the last, where there are any.
             for hop in range(first - (uplink >= 0), stop + (downlink >= 0)):
                 link = uplink if hop < first else (downlink if hop >= stop else hops[hop])
-                if now_ns > free_ns[at]:
-                    free_ns[at] = now_ns
+                if now_ns - links[link, 3] > free_ns[at]:
+                    free_ns[at] = now_ns - links[link, 3]
                     rests[at] = 0
                 bits = (frame_bytes + links[link, 2]) * NANOSECOND_BITS + rests[at]
                 free_ns[at] += bits // links[link, 0]
                 rests[at] = bits % links[link, 0]
-                now_ns = free_ns[at] + (rests[at] > 0) + links[link, 1]
+                now_ns = max(free_ns[at] + (rests[at] > 0), now_ns) + links[link, 1]
                 at += 1
             state.took_ns[ways.result[flow] + way - begin] = now_ns - state.first_ns[flow]
 

@@ -78,11 +78,12 @@ def plan_cells(scenario: Scenario) -> list[CellPlan]:
 
 
 def _check_feedback(cell: CellPlan, scenario: Scenario) -> None:
-    ack = scenario.steering.ack
+    steering = scenario.steering_of(cell.policy)
+    ack = steering.ack
     learner = cell.policy.label if cell.policy.policy.learns else None
     if cell.timeout is not None and cell.timeout.detector.learns:
         learner = cell.timeout.label
-    if scenario.steering.suspect_after and cell.policy.policy.steered:
+    if steering.suspect_after and cell.policy.policy.steered:
         learner = "steering.suspect_after"
     if ack != "modelled" and learner is not None:
         raise InputError(f'{learner} needs steering.ack = "modelled": with "{ack}" no host learns what returned')

@@ -21,6 +21,7 @@ from analyzer.state import (
     NANOSECOND_BITS,
     ORDERED,
     ROUTING,
+    UNACKED,
     Fates,
     Rules,
     State,
@@ -92,7 +93,7 @@ def take_down(state: State, rules: Rules, flow_of: NDArray[np.uint32], fates: Fa
         links[link].carried_bytes -= int64(nodes[node].bytes) + links[link].overhead_bytes
         if rules.tracks:
             state.flows[flow_of[subject]].pending -= 1
-        if rules.ack == LAZY or rules.ack == ORDERED:
+        if (rules.ack == LAZY or rules.ack == ORDERED) and not fates.state[subject] & UNACKED:
             scalars[EXPIRY] = subject if scalars[LOST] == 0 else min(scalars[EXPIRY], subject)
             scalars[LOST] += 1
         following = int64(nodes[node].next)

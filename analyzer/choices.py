@@ -28,7 +28,9 @@ class Choice(Model):
 
 
 class PolicyChoice(Choice):
-    """A policy to run."""
+    """A policy to run; `steering` is what its hosts know otherwise than the scenario says."""
+
+    steering: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def policy(self) -> Policy:
@@ -55,14 +57,18 @@ class TimeoutChoice(Choice):
         return self.detector.parameters.model_validate(self.parameters)
 
 
-def _parted(value: object) -> object:
+def _parted(value: object, keys: Sequence[str] = ("name", "label")) -> object:
     """`{name, label, hash = "crc32"}` as the fields of Choice."""
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, dict):
-        known = {key: value[key] for key in ("name", "label") if key in value}
-        return known | {"parameters": {key: value[key] for key in value if key not in ("name", "label")}}
+        known = {key: value[key] for key in keys if key in value}
+        return known | {"parameters": {key: value[key] for key in value if key not in keys}}
     return value
+
+
+def _policy(value: object) -> object:
+    return _parted(value, ("name", "label", "steering"))
 
 
 def _timed(value: object) -> object:
@@ -84,17 +90,20 @@ def _joined(choice: Choice) -> Any:
     """A choice as a scenario writes it."""
     if choice.name == FIXED:
         return choice.label
-    if not choice.parameters and choice.label in ("", choice.name):
+    steering = getattr(choice, "steering", {})
+    if not choice.parameters and not steering and choice.label in ("", choice.name):
         return choice.name
-    return {"name": choice.name, **({"label": choice.label} if choice.label else {}), **choice.parameters}
+    label = {"label": choice.label} if choice.label else {}
+    return {"name": choice.name, **label, **({"steering": steering} if steering else {}), **choice.parameters}
 
 
-def _json_schema(kind: str, *others: dict[str, Any]) -> WithJsonSchema:
+def _json_schema(kind: str, *others: dict[str, Any], **keys: dict[str, Any]) -> WithJsonSchema:
     table = {
         "type": "object",
         "properties": {
             "name": {"type": "string", "description": f"name of the {kind}"},
             "label": {"type": "string", "pattern": f"^{LABEL}$", "description": "what tables and figures call it"},
+            **keys,
         },
         "required": ["name"],
         "description": f"a {kind} with a label or parameters of its own",
@@ -102,7 +111,10 @@ def _json_schema(kind: str, *others: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [*others, {"type": "string", "description": f"name of a {kind}"}, table]})
 
 
-PolicyField = Annotated[PolicyChoice, BeforeValidator(_parted), PlainSerializer(_joined), _json_schema("policy")]
+_STEERING: Final = {"type": "object", "description": "keys of steering that differ for this policy, hosts excepted"}
+PolicyField = Annotated[
+    PolicyChoice, BeforeValidator(_policy), PlainSerializer(_joined), _json_schema("policy", steering=_STEERING)
+]
 TimeoutField = Annotated[
     TimeoutChoice,
     BeforeValidator(_timed),

@@ -129,8 +129,9 @@ def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str,
 
 
 def answer(comparisons: Sequence[dict[str, Any]]) -> str:
-    """The headline: the policy and timeout with the lowest p99 delay, against the baseline.
+    """The headline: policy and timeout of lowest p99 delay, of those clearly better than the baseline or else of all.
 
+    Clearly better: the whole interval of the change is below 0. An interval that holds 0 is called no clear difference.
     At the trace's own load if that ran, else at the first.
     """
     headlines = [c for c in comparisons if c["metric"] == HEADLINE and c["change"] is not None]
@@ -138,7 +139,9 @@ def answer(comparisons: Sequence[dict[str, Any]]) -> str:
         return "no comparison: nothing was delivered, or there is only one policy"
     loads = [c["load"] for c in headlines]
     load = 1.0 if 1.0 in loads else loads[0]
-    best = min((c for c in headlines if c["load"] == load), key=lambda c: c["value"])
+    there = [c for c in headlines if c["load"] == load]
+    sure = [c for c in there if c["high"] is None or c["high"] < 0]
+    best = min(sure or there, key=lambda c: c["value"])
     name = best["policy"]
     if best["timeout_ns"] is not None:
         name += ", " + re.sub(r"(?<=\d)(?=[a-z])", " ", write_duration(best["timeout_ns"]))
@@ -150,7 +153,8 @@ def answer(comparisons: Sequence[dict[str, Any]]) -> str:
     if best["low"] is not None:
         bounds = f" ({_percent(best['low'])} to {_percent(best['high'])})"
     sentence = f"{name}: p99 delay {_percent(best['change'])} %{bounds} against {best['baseline_policy']}"
-    return sentence + _loss(comparisons, best)
+    unclear = "; no clear difference" if best["high"] is not None and best["low"] <= 0 <= best["high"] else ""
+    return sentence + unclear + _loss(comparisons, best)
 
 
 def _percent(ratio: float) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analyzer import changes
 from analyzer.detectors.registry import Detector, find_detector
+from analyzer.estimator import SHARES, threshold
 from analyzer.events import Run, specialise
 from analyzer.network import Network
 from analyzer.policies.registry import Policy, Setting
@@ -87,6 +88,8 @@ class Steering:
     scope: Scope = "pair"
     suspect_after: int = 0
     suspect_for_ns: int = 0
+    ack_loss_millionths: int = 0
+    ack_late_ns: int = 0
 
 
 @functools.cache
@@ -126,7 +129,7 @@ class Cell:
         self._policy = policy
         self._steering = steering
         self._run = _loop(policy, detector)
-        self.rules = _rules(network, policy, detector, steering)
+        self.rules = _rules(network, policy, detector, steering, seed)
         self.state, setting = _initial_state(network, flows, steering, self.rules)
         chosen: dict[str, Any] = {"seed": seed, "timeout_ns": -1 if timeout_ns is None else timeout_ns}
         self.policy_state = policy.make_state(
@@ -270,11 +273,11 @@ def simulate(cell: Cell, packets: Packets, batch_packets: int = 1 << 20, release
     return fates
 
 
-def _rules(network: Network, policy: Policy, detector: Detector, steering: Steering) -> Rules:
+def _rules(network: Network, policy: Policy, detector: Detector, steering: Steering, seed: int) -> Rules:
     learns = policy.learns or detector.learns
     suspects = policy.steered and steering.suspect_after > 0
     ack = UNCOUNTED
-    if steering.ack != "modelled" and policy.counts_inflight:
+    if steering.ack == "recorded" and policy.counts_inflight:
         ack = SCHEDULED
     elif learns or suspects or (policy.counts_inflight and (network.host_links or steering.scope == "host")):
         ack = ORDERED
@@ -290,6 +293,9 @@ def _rules(network: Network, policy: Policy, detector: Detector, steering: Steer
         defers=bool(network.changes),
         suspect_after=steering.suspect_after if suspects else 0,
         suspect_for_ns=steering.suspect_for_ns,
+        # Without acknowledgements timeouts alone tell: as if all of them were lost.
+        ack_loss=threshold(SHARES if steering.ack == "timeout" else steering.ack_loss_millionths),
+        seed=seed % (1 << 63),
     )
 
 
@@ -303,6 +309,7 @@ def _initial_state(network: Network, flows: FlowPlan, steering: Steering, rules:
         row["buffer_bytes"] = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
         row["ecn_bytes"] = UNBOUNDED_BYTES if link.ecn_bytes is None else link.ecn_bytes
         row["overhead_bytes"] = link.overhead_bytes
+        row["burst_ns"] = link.burst_bytes * NANOSECOND_BITS // link.rate_bps
         row["free_ns"] = np.iinfo(np.int64).min
         row["bounded"] = link.buffer_bytes is not None or link.ecn_bytes is not None
     paths = np.zeros(len(network.paths), PATH)
@@ -311,7 +318,7 @@ def _initial_state(network: Network, flows: FlowPlan, steering: Steering, rules:
         row["first_hop"] = len(hops)
         row["hops"] = len(path.links)
         row["srv6_bytes"] = path.srv6_bytes
-        row["ack_delay_ns"] = path.ack_delay_ns
+        row["ack_delay_ns"] = path.ack_delay_ns + steering.ack_late_ns
         hops += path.links
     slots = network.group_slots()
     rows, counters = _flow_rows(slots, flows, steering.scope)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.detectors.registry import Detector, Gap, observe, starts
+from analyzer.estimator import unseen
 from analyzer.load import add_load
 from analyzer.network import ETHERNET_HEADER_BYTES
 from analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
@@ -42,6 +43,7 @@ from analyzer.state import (
     ROUTING,
     SCHEDULED,
     SUSPECTS,
+    UNACKED,
     UNCOUNTED,
     Fates,
     Packets,
@@ -123,7 +125,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     expires_ns = max(releases.time_ns[entry], clock_ns)
             elif scalars[LOST] > 0:
                 entry = scalars[EXPIRY]
-                while fate_state[at(entry)] & (DROPPED | RELEASED) != DROPPED:
+                while fate_state[at(entry)] & RELEASED or not fate_state[at(entry)] & (DROPPED | UNACKED):
                     entry += 1
                 scalars[EXPIRY] = entry
                 expiring = entry
@@ -289,6 +291,10 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 else:
                     fate_state[at(subject)] = 0
                     inflight[at(first_counter + slot)] += frame_bytes
+                    if modelled and unseen(rules.ack_loss, rules.seed, now_ns, flow):
+                        fate_state[at(subject)] = UNACKED
+                        scalars[EXPIRY] = subject if scalars[LOST] == 0 else min(scalars[EXPIRY], subject)
+                        scalars[LOST] += 1
                 if tracks:
                     flows[at(flow)].pending += 1
                 last_hop = int64(paths[at(path)].hops) + (1 if rules.host_links else -1)
@@ -328,7 +334,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     receive_ns[at(subject)] = -1
                     if tracks:
                         flows[at(flow)].pending -= 1
-                    if modelled:
+                    if modelled and not fate_state[at(subject)] & UNACKED:
                         scalars[EXPIRY] = subject if scalars[LOST] == 0 else min(scalars[EXPIRY], subject)
                         scalars[LOST] += 1
                     continue
@@ -339,10 +345,11 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     links[at(link)].backlog_bytes = backlog + frame_bytes
                 free_ns = links[at(link)].free_ns
                 rest = links[at(link)].free_rest
-                if now_ns > free_ns:
-                    free_ns = now_ns
+                burst_ns = links[at(link)].burst_ns
+                if now_ns - burst_ns > free_ns:
+                    free_ns = now_ns - burst_ns
                     rest = int64(0)
-                else:
+                elif burst_ns == 0:
                     queue_ns[at(subject)] += free_ns + (rest > 0) - now_ns
                 # The fraction of a nanosecond is carried as `rest` / rate, so that a busy link keeps its exact rate.
                 size = frame_bytes + links[at(link)].overhead_bytes
@@ -359,6 +366,9 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 links[at(link)].free_rest = rest
                 links[at(link)].carried_bytes += size
                 departs_ns = free_ns + whole + (rest > 0)
+                if burst_ns > 0:
+                    departs_ns = max(departs_ns, now_ns)
+                    queue_ns[at(subject)] += departs_ns - now_ns
                 if links[at(link)].bounded:
                     push(nodes, queues, scalars, link, departs_ns, 0, frame_bytes)
                 if measures:
@@ -379,7 +389,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
             if tracks:
                 flows[at(flow)].pending -= 1
                 flows[at(flow)].clear_ns = max(flows[at(flow)].clear_ns, arrives_ns)
-            if modelled:
+            if modelled and not fate_state[at(subject)] & UNACKED:
                 acked_ns = arrives_ns + paths[at(path)].ack_delay_ns + flows[at(flow)].ack_delay_ns
                 entry = paths[at(path)].ack_queue + flows[at(flow)].ack_queue
                 if ack == LAZY:

@@ -84,10 +84,11 @@ class LinkShape(Model):
     overhead: Size = Field(
         default=ETHERNET_OVERHEAD_BYTES, description="bytes per frame on the wire besides the frame itself"
     )
+    burst: Size = Field(default=0, description="bytes that a token bucket lets through at once; 0: a line, no bucket")
 
     def link(self, name: str) -> Link:
         """One direction of a link of this shape."""
-        return Link(name, self.rate, self.delay, self.buffer, self.ecn, self.overhead)
+        return Link(name, self.rate, self.delay, self.buffer, self.ecn, self.overhead, self.burst)
 
 
 class LinkSpec(LinkShape):
@@ -105,10 +106,11 @@ class Override(Model):
     buffer: Size | None = Field(default=None, description="instead of the buffer of its kind")
     ecn: Size | None = Field(default=None, description="instead of the threshold of its kind")
     overhead: Size | None = Field(default=None, description="instead of the overhead of its kind")
+    burst: Size | None = Field(default=None, description="instead of the burst of its kind")
 
     def changes(self) -> dict[str, Any]:
         """The fields of `Link` that it sets."""
         names = {"rate": "rate_bps", "delay": "delay_ns", "buffer": "buffer_bytes", "ecn": "ecn_bytes"}
-        names["overhead"] = "overhead_bytes"
+        names |= {"overhead": "overhead_bytes", "burst": "burst_bytes"}
         found = {field: getattr(self, key) for key, field in names.items()}
         return {field: value for field, value in found.items() if value is not None}

@@ -134,9 +134,10 @@ def _larger_than_memory(trace: Trace, scenario: Scenario, cells: int) -> bool:
 
 def _in_memory(trace: Trace, scenario: Scenario, folder: Path) -> CellRunner:
     flows = trace.flow_table()
-    packets = trace.packet_table(RELEASE_COLUMNS if scenario.steering.ack == "recorded" else TRAFFIC_COLUMNS)
+    packets = trace.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
-    return CellRunner(traffic, scenario, folder, releases=schedule(packets, flows, traffic, scenario))
+    releases = schedule(packets, flows, traffic) if scenario.records else None
+    return CellRunner(traffic, scenario, folder, releases=releases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class CellRunner:
         releases: Schedule | None = None,
         flow_bytes: NDArray[np.int64] | None = None,
     ) -> None:
-        """`releases` if acknowledgements are not modelled; `flow_bytes` int64[flows] if not all packets are there."""
+        """`releases` if any acknowledgements are recorded; `flow_bytes` int64[flows] if not all packets are there."""
         self.traffic = traffic
         self._network = traffic.network
         self._scenario = scenario
@@ -178,7 +179,7 @@ class CellRunner:
         cell, counted = self._cell(plan), self._metrics(plan)
         releases = None
         if cell.schedules_releases and self._releases is not None:
-            releases = self._releases(packets)
+            releases = self._releases(packets, self._scenario.steering_of(plan.policy), plan.seed)
         fates = simulate(cell, packets, releases=releases)
         counted.add(packets, fates)
         if plan.keep_packets:
@@ -229,7 +230,7 @@ class CellRunner:
             self._network,
             plan.policy.policy,
             self.traffic.plan,
-            self._scenario.steering.steering(),
+            self._scenario.steering_of(plan.policy).steering(),
             timeout_ns=None if timeout is None else timeout.timeout_ns,
             seed=plan.seed,
             parameters=plan.policy.built(),

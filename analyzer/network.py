@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from analyzer.sids import srv6_bytes
@@ -21,11 +21,12 @@ MAX_PATHS: Final = 65535
 _MIN_RATE_BPS: Final = 1000
 _MAX_RATE_BPS: Final = 10**13
 _MAX_DELAY_NS: Final = 10**12
+_MAX_BURST_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One direction of a link: a FIFO queue and a transmitter. None means no bound."""
+    """One direction of a link: a FIFO queue and a transmitter, or with a burst a token bucket. None means no bound."""
 
     name: str
     rate_bps: int
@@ -33,6 +34,7 @@ class Link:
     buffer_bytes: int | None = None
     ecn_bytes: int | None = None
     overhead_bytes: int = ETHERNET_OVERHEAD_BYTES
+    burst_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Network:
         for change in self.changes:
             if not 0 <= change.link < len(self.links):
                 raise InputError(f"network: a change names link {change.link}, which does not exist")
+            if self.links[change.link].burst_bytes:
+                raise InputError(f"network: link {self.links[change.link].name} is a token bucket, which cannot change")
             if change.rate_bps and not _MIN_RATE_BPS <= change.rate_bps <= _MAX_RATE_BPS:
                 raise InputError(f"network: a change to {change.rate_bps} bit/s is not in 1 kbit/s to 10 Tbit/s")
 
@@ -121,6 +125,8 @@ def _check_link(link: Link) -> None:
         raise InputError(f"link {link.name}: delay {link.delay_ns} ns is not in 0 to 1000 s")
     if not 0 <= link.overhead_bytes <= 1000:
         raise InputError(f"link {link.name}: overhead {link.overhead_bytes} bytes is not in 0 to 1000")
+    if not 0 <= link.burst_bytes <= _MAX_BURST_BYTES:
+        raise InputError(f"link {link.name}: burst {link.burst_bytes} bytes is not in 0 to 1 GiB")
     for what, value in (("buffer", link.buffer_bytes), ("ECN threshold", link.ecn_bytes)):
         if value is not None and value < 0:
             raise InputError(f"link {link.name}: {what} {value} bytes is negative")
@@ -143,17 +149,7 @@ def parallel_network(
         for slot, chain in enumerate(hops):
             ordered = list(chain) if group == 0 else list(reversed(chain))
             indices = tuple(range(len(links), len(links) + len(ordered)))
-            links += [
-                Link(
-                    link.name + suffix,
-                    link.rate_bps,
-                    link.delay_ns,
-                    link.buffer_bytes,
-                    link.ecn_bytes,
-                    link.overhead_bytes,
-                )
-                for link in ordered
-            ]
+            links += [replace(link, name=link.name + suffix) for link in ordered]
             sids = segments[slot] if group == 0 else tuple(reversed(segments[slot]))
             delay_ns = sum(link.delay_ns for link in chain)
             paths.append(Path(group, indices, srv6_bytes(len(sids) + 1, mode), delay_ns, sids))

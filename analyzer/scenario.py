@@ -23,12 +23,12 @@ from analyzer.choices import (
     settled_policies,
     settled_timeouts,
 )
-from analyzer.engine import Ack, Scope, Steering
 from analyzer.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_events
-from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Prefix, Seed
+from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Seed
 from analyzer.happenings import EventSpec
 from analyzer.network import Network
 from analyzer.positions import Place, key_lines, line_of, written
+from analyzer.steering import SteeringSpec
 from analyzer.topologies.graph import read_graph
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, build_fabric, topologies
 from traces.errors import InputError
@@ -54,27 +54,6 @@ else:
             custom_error_message=f"there are {', '.join(_KINDS)}",
         ),
     ]
-
-
-class SteeringSpec(Model):
-    """The sending hosts, and how they know what is in flight (docs/model.md, In-flight bytes)."""
-
-    hosts: tuple[Prefix, ...] = Field(
-        default=(), description="prefixes whose addresses are one host; others are one each"
-    )
-    ack: Ack = Field(default="modelled", description="when bytes leave the in-flight count")
-    scope: Scope = Field(default="pair", description="who shares a counter")
-    suspect_after: int = Field(
-        default=0, ge=0, le=1_000_000, description="timeouts in a row that make a path suspect; 0: none do"
-    )
-    suspect_for: Duration = Field(default=10_000_000, description="for how long")
-    loss_timeout: Duration = Field(
-        default=10_000_000, description="a packet without acknowledgement counts as lost then"
-    )
-
-    def steering(self) -> Steering:
-        """The same for the engine."""
-        return Steering(self.loss_timeout, self.ack, self.scope, self.suspect_after, self.suspect_for)
 
 
 class Srv6Spec(Model):
@@ -156,6 +135,15 @@ class Scenario(Model):
         """The load factors, exactly as written."""
         return tuple(Fraction(repr(load)) for load in dict.fromkeys(self.load))
 
+    def steering_of(self, policy: PolicyChoice) -> SteeringSpec:
+        """What the hosts of a policy know."""
+        return self.steering.but(policy.steering) if policy.steering else self.steering
+
+    @property
+    def records(self) -> bool:
+        """Whether acknowledgements of the trace decide for any policy."""
+        return any(self.steering_of(choice).ack == "recorded" for choice in self.policies)
+
     def fabric(self) -> Fabric:
         """The nodes, links and attachments. Raises InputError."""
         assert isinstance(self.network, NetworkBase)
@@ -199,7 +187,19 @@ def _validated(data: dict[str, Any], where: Where) -> Scenario:
         chosen = {"policies": settled_policies(scenario.policies), "timeouts": settled_timeouts(scenario.timeouts)}
     except WrongChoice as error:
         raise InputError(f"{where(error.place)}: {error}") from None
+    for number, choice in enumerate(scenario.policies):
+        _check_steering(scenario, choice, lambda key, at=number: where(("policies", at, "steering", *key)))  # type: ignore[misc]
     return scenario.model_copy(update=chosen)
+
+
+def _check_steering(scenario: Scenario, choice: PolicyChoice, where: Where) -> None:
+    if "hosts" in choice.steering:
+        raise InputError(f"{where(('hosts',))}: the hosts are the same for all policies; say it in [steering]")
+    try:
+        scenario.steering_of(choice)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{where(first['loc'])}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _place(location: tuple[int | str, ...]) -> Place:

@@ -45,6 +45,7 @@ class _LinkShape(Shape):
     buffer_bytes: Count | None = None
     ecn_bytes: Count | None = None
     overhead_bytes: Count | None = None
+    burst_bytes: Count | None = None
 
 
 class _PathShape(Shape):

@@ -15,6 +15,7 @@ UNBOUNDED_BYTES: Final = np.iinfo(np.int64).max
 MARKED: Final = 1
 DROPPED: Final = 2
 RECEIVED: Final = 4
+UNACKED: Final = 16  # the host will not see its acknowledgement
 RELEASED: Final = 8  # its bytes have left the in-flight count, or were never in it
 
 # What `run` returns.
@@ -32,7 +33,7 @@ ASKED: Final = 3
 UNCOUNTED: Final = 0
 LAZY: Final = 1  # modelled, released when a choice needs it: counters are sums, so the order does not matter
 ORDERED: Final = 2  # modelled, each at its time
-SCHEDULED: Final = 3  # at times given by the trace: recorded acknowledgements, or timeouts alone
+SCHEDULED: Final = 3  # at times given by the trace: recorded acknowledgements
 
 LINK: Final = np.dtype(
     [
@@ -42,6 +43,7 @@ LINK: Final = np.dtype(
         ("buffer_bytes", np.int64),
         ("ecn_bytes", np.int64),
         ("overhead_bytes", np.int64),
+        ("burst_ns", np.int64),
         ("free_ns", np.int64),
         ("free_rest", np.int64),
         ("backlog_bytes", np.int64),
@@ -99,9 +101,10 @@ class Packets(NamedTuple):
 
 
 class Fates(NamedTuple):
-    """What became of each packet, and where it is until then; `state` is a sum of MARKED, DROPPED, RECEIVED, RELEASED.
+    """What became of each packet, and where it is until then.
 
-    `congestion` is the highest level that the links noted, if the policy measures.
+    `state` is a sum of MARKED, DROPPED, RECEIVED, RELEASED, UNACKED; `congestion` is the highest level that the links
+    noted, if the policy measures.
     """
 
     path: NDArray[np.uint16]
@@ -135,6 +138,8 @@ class Rules(NamedTuple):
     defers: bool
     suspect_after: int
     suspect_for_ns: int
+    ack_loss: int
+    seed: int
 
 
 class State(NamedTuple):

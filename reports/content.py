@@ -277,7 +277,7 @@ class Content:
     @property
     def links(self) -> list[dict[str, Any]]:
         """Rows of the table of links, with the keys the template asks for: the first, or of many the most loaded."""
-        keys = ("name", "rate_bps", "delay_ns", "buffer_bytes", "ecn_bytes", "overhead_bytes")
+        keys = ("name", "rate_bps", "delay_ns", "buffer_bytes", "ecn_bytes", "overhead_bytes", "burst_bytes")
         rows = self.network.get("links") or []
         carried: dict[str, int] = {}
         for path in self.network.get("paths") or []:

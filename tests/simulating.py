@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from analyzer.acknowledgements import Segments, recorded, timeouts
+from analyzer.acknowledgements import Segments, recorded
 from analyzer.detectors.registry import Detector, detectors, find_detector
 from analyzer.engine import Cell, FlowPlan, Steering, simulate
 from analyzer.network import Change, Link, Network, Path
@@ -31,7 +31,7 @@ CELLS = [(policy, "fixed") for policy in POLICIES] + [
 def network_of(scenario: Scenario) -> Network:
     """The scenario's network."""
     links = [
-        Link(f"l{n}", x.rate_bps, x.delay_ns, x.buffer_bytes, x.ecn_bytes, x.overhead_bytes)
+        Link(f"l{n}", x.rate_bps, x.delay_ns, x.buffer_bytes, x.ecn_bytes, x.overhead_bytes, x.burst_bytes)
         for n, x in enumerate(scenario.links)
     ]
     return Network(
@@ -85,7 +85,7 @@ def releases_of(scenario: Scenario) -> Releases | None:
     if scenario.ack == "recorded":
         reverse = np.array([-1 if f.reverse is None else f.reverse for f in scenario.flows], np.int64)
         return recorded(packets, segments_of(scenario.packets), reverse, scenario.loss_timeout_ns)
-    return timeouts(packets, scenario.loss_timeout_ns) if scenario.ack == "timeout" else None
+    return None
 
 
 def parameters_of(kind: type[Parameters], values: dict[str, Any]) -> Parameters:
@@ -112,6 +112,8 @@ def cell_of(scenario: Scenario, policy: Policy | None = None) -> Cell:
             cast(Literal["pair"], scenario.scope),
             scenario.suspect_after,
             scenario.suspect_for_ns,
+            scenario.ack_loss_millionths,
+            scenario.ack_late_ns,
         ),
         timeout_ns=scenario.timeout_ns,
         seed=scenario.seed,

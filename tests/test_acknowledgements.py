@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.acknowledgements import Segments, recorded, timeouts
+from analyzer.acknowledgements import Segments, recorded
 from analyzer.state import Packets
 from tests.simulating import releases_of, segments_of, traffic_of
 from tests.strategies import Scenario, Seeded, fabrics, make_fabric
@@ -127,12 +127,6 @@ def test_many_outstanding_segments_take_no_long_search() -> None:
     releases = recorded(packets, segments, np.array([1, 0], np.int64), 10**12)
     assert np.array_equal(releases.packet[:count], np.arange(count))
     assert np.array_equal(releases.time_ns[:count], send_ns[count:])
-
-
-def test_timeouts_alone() -> None:
-    packets, _ = traffic_of([Packet(5, 0, 40), Packet(9, 0, 40)], PAIR)
-    releases = timeouts(packets, 100)
-    assert (releases.time_ns.tolist(), releases.packet.tolist()) == ([105, 109], [0, 1])
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

@@ -264,3 +264,14 @@ def test_a_flowlet_policy_needs_a_timeout(timeout_ns: int | None) -> None:
     network = Network((Link("l", 10**9, 0),), (Path(0, (0,), 0, 0),))
     with pytest.raises(InputError, match="'random' needs a flowlet timeout"):
         Cell(network, find_policy("random"), plan, Steering(0), timeout_ns=timeout_ns, seed=1)
+
+
+def test_a_token_bucket_lets_a_burst_through_at_once_and_then_keeps_its_rate() -> None:
+    """8 Mbit/s, a byte a microsecond, and a burst of 3000 bytes: there are tokens for three frames of 1000."""
+    network = Network((Link("l", 8 * 10**6, 0, 2500, None, 0, 3000),), (Path(0, (0,), 0, 0),), 0)
+    sent = np.array([0, 0, 0, 0, 0, 0, 10_000_000], np.int64)
+    packets = Packets(sent, np.zeros(len(sent), np.uint32), np.full(len(sent), 986, np.uint32))
+    plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    fates = simulate(Cell(network, find_policy("ecmp"), plan, Steering(0), timeout_ns=None, seed=1), packets)
+    assert fates.receive_ns.tolist() == [0, 0, 0, 1_000_000, 2_000_000, -1, 10_000_000]
+    assert fates.queue_ns[:5].tolist() == [0, 0, 0, 1_000_000, 2_000_000]

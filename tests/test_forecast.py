@@ -188,6 +188,14 @@ def test_the_answer_names_the_best_with_its_interval() -> None:
     assert (drops["change"], drops["low"]) == (None, None)
 
 
+def test_the_answer_passes_over_a_lower_mean_that_may_be_chance() -> None:
+    noisy = [row("spray", None, 1, 1), row("spray", None, 2, 50)]
+    rows = [row("ecmp", None, 1, 100), row("ecmp", None, 2, 104), *noisy]
+    assert answer(compare(rows, "ecmp")).endswith("against ecmp; no clear difference")
+    better = [row("random", 1, 1, 60), row("random", 1, 2, 63)]
+    assert answer(compare([*rows, *better], "ecmp")).startswith("random, 1 ns: p99 delay -40 % (")
+
+
 def test_one_seed_has_no_interval_and_nothing_delivered_no_answer() -> None:
     found = compare([row("ecmp", None, 1, 1000.0), row("random", 1, 1, 500.0)], "ecmp")
     assert answer(found) == "random, 1 ns: p99 delay -50 % against ecmp"

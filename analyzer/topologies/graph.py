@@ -18,7 +18,7 @@ from analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, co
 from traces.errors import InputError
 
 _COST: Final = "cost"
-_LINK_KEYS: Final = ("name", "rate", "delay", "buffer", "ecn", "overhead", _COST)
+_LINK_KEYS: Final = ("name", "rate", "delay", "buffer", "ecn", "overhead", "burst", _COST)
 
 
 class GraphLinkSpec(LinkSpec):
@@ -37,7 +37,7 @@ class GraphSpec(NetworkBase):
     file: str | None = Field(
         default=None,
         description="JSON (node-link data) or GraphML as networkx writes them, from the scenario's folder; edges carry "
-        "rate, delay, buffer, ecn, overhead, cost and name, and nodes that hosts are attached to `attachment`",
+        "rate, delay, buffer, ecn, overhead, burst, cost and name, and nodes that hosts are attached to `attachment`",
     )
     link: LinkShape | None = Field(default=None, description="what edges of the file do not say")
     links: Annotated[tuple[GraphLinkSpec, ...], Field(max_length=100_000)] = Field(

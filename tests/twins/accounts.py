@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tests.twins.engine import Fate, Ledger, Link, Packet
+from tests.twins.links import Passage
 from tests.twins.network import Change
 
 
@@ -35,7 +36,9 @@ def assert_conserved(
         assert_link_obeyed(link, ledger, number, [change for change in changes if change.link == number])
         before_ns = None
         for passage in ledger.passages[number]:
-            if before_ns is not None:
+            if link.is_bucket:
+                waited[passage.packet] += passage.leaves_ns - passage.enter_ns
+            elif before_ns is not None:
                 waited[passage.packet] += max(0, before_ns - passage.enter_ns)
             before_ns = passage.leaves_ns
     for index, fate in enumerate(fates):
@@ -55,6 +58,9 @@ def rate_for(link: Link, changes: Sequence[Change], starts_ns: Fraction, enter_n
 def assert_link_obeyed(link: Link, ledger: Ledger, number: int, changes: Sequence[Change]) -> None:
     """A link's frames left in order, at its exact rate, and its backlog never passed its buffer."""
     passages = ledger.passages[number]
+    if link.is_bucket:
+        assert_shaped(link, passages)
+        return
     free_ns = Fraction(-(10**30))
     for place, passage in enumerate(passages):
         starts_ns = max(Fraction(passage.enter_ns), free_ns)
@@ -67,3 +73,26 @@ def assert_link_obeyed(link: Link, ledger: Ledger, number: int, changes: Sequenc
         if not changes and link.buffer_bytes is not None:
             waiting = sum(other.frame_bytes for other in passages[:place] if other.departs_ns > passage.enter_ns)
             assert waiting + passage.frame_bytes <= link.buffer_bytes, f"link {number} overran its buffer"
+
+
+def assert_shaped(link: Link, passages: Sequence[Passage]) -> None:
+    """Between any two departures a token bucket lets no more through than its burst and its rate allow, and in order.
+
+    A frame waits no longer than that asks: one that waited used up, with some frame before it, all there was.
+    """
+    burst = Fraction(link.burst_bytes * 8 * 10**9 // link.rate_bps * link.rate_bps, 8 * 10**9)
+    for last, passage in enumerate(passages):
+        room: list[Fraction] = []
+        size = Fraction(0)
+        for first in range(last, -1, -1):
+            size += passages[first].frame_bytes + link.overhead_bytes
+            since_ns = passage.departs_ns - passages[first].departs_ns
+            room.append(
+                max(burst, passages[first].frame_bytes + link.overhead_bytes)
+                + since_ns * link.rate_bps / (8 * 10**9)
+                - size
+            )
+        assert min(room) >= 0, "a token bucket let too much through"
+        assert passage.departs_ns >= (passages[last - 1].departs_ns if last else 0)
+        if passage.departs_ns > passage.enter_ns:
+            assert min(room) <= 0, "a token bucket held a frame back for which there were tokens"

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.twins import acknowledgements
 from tests.twins.detectors import DETECTORS, Gap
-from tests.twins.hashing import Draws
+from tests.twins.hashing import Draws, is_lost
 from tests.twins.links import LiveLink, Passage
 from tests.twins.network import Change, Fate, Flow, HostLinks, Link, Options, Packet, Path
 from tests.twins.policies import POLICIES, Choice, Feedback, Setup
@@ -109,6 +109,12 @@ class Run:
         self.receive_ns: list[int | None] = [None] * len(packets)
         self.dropped_at = self.ledger.dropped_at_hop
         self.release_ns: list[int] = []
+        self.unacknowledged = {
+            index
+            for index, packet in enumerate(packets)
+            if options.ack == "modelled"
+            and is_lost(packet.send_ns, packet.flow, options.seed, options.ack_loss_millionths)
+        }
         if options.ack != "modelled":
             recorded = options.ack == "recorded"
             self.release_ns = acknowledgements.release_times(flows, packets, options.loss_timeout_ns, recorded)
@@ -195,8 +201,9 @@ class Run:
             return
         if link.marks(now_ns):
             self.marked[packet] = True
-        self.queue_ns[packet] += link.waiting_ns(now_ns)
+        waits_ns = link.waiting_ns(now_ns)
         passage = link.accept(packet, hop, size, now_ns)
+        self.queue_ns[packet] += passage.leaves_ns - now_ns if link.link.is_bucket else waits_ns
         self.level_of[packet] = max(self.level_of[packet], link.level(now_ns))
         self.travel(passage, way[hop])
 
@@ -209,7 +216,7 @@ class Run:
         """A frame is lost; its sender knows by a timeout."""
         self.dropped_at[packet] = hop
         self.in_network[self.packets[packet].flow].remove(packet)
-        if self.options.ack == "modelled":
+        if self.options.ack == "modelled" and packet not in self.unacknowledged:
             expires_ns = max(now_ns, self.packets[packet].send_ns + self.options.loss_timeout_ns)
             self.happen(expires_ns, EXPIRE, (packet,), packet)
 
@@ -218,9 +225,9 @@ class Run:
         self.receive_ns[packet] = now_ns
         flow = self.flows[self.packets[packet].flow]
         self.in_network[self.packets[packet].flow].remove(packet)
-        if self.options.ack != "modelled":
+        if self.options.ack != "modelled" or packet in self.unacknowledged:
             return
-        path_part_ns = self.paths[self.path_of[packet]].ack_delay_ns
+        path_part_ns = self.paths[self.path_of[packet]].ack_delay_ns + self.options.ack_late_ns
         host_part_ns = 0
         rank: tuple[int, ...] = (self.path_of[packet],)
         if self.options.hosts:
@@ -269,7 +276,7 @@ class Run:
         sent = self.packets[packet]
         flow = self.flows[sent.flow]
         sharers, slot = self.counter_of(packet)
-        received_ns = self.receive_ns[packet]
+        received_ns = None if packet in self.unacknowledged else self.receive_ns[packet]
         feedback = Feedback(
             time_ns=now_ns,
             flow=sent.flow,
@@ -374,4 +381,6 @@ class Run:
         self.in_network[packet.flow].add(index)
         if self.options.ack != "modelled":
             self.happen(self.release_ns[index], EXPIRE, (index,), index)
+        elif index in self.unacknowledged:
+            self.happen(now_ns + self.options.loss_timeout_ns, EXPIRE, (index,), index)
         self.enter(index, 0, now_ns)

@@ -47,6 +47,12 @@ def fold(words: Sequence[int]) -> int:
     return h
 
 
+def is_lost(send_ns: int, flow: int, seed: int, millionths: int) -> bool:
+    """Whether the acknowledgement of a packet is one of so many that get lost."""
+    draw = mix(mix(send_ns % 2**63 ^ mix(flow)) ^ seed % 2**63)
+    return draw >> 32 < millionths * 2**32 // 10**6
+
+
 class Draws:
     """The scenario's one generator; it starts with `state = mix(seed)`."""
 

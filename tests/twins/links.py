@@ -16,6 +16,7 @@ REGISTER_PERIOD_NS = 20_000
 class Passage:
     """A frame that a link accepted: when it came, its rate, and the exact time at which its last bit leaves.
 
+    `tokens` are the bytes that the link, if it is a token bucket, then still holds.
     `rounded` says that the rate changed while it was in transmission, which ended it at a whole nanosecond.
     """
 
@@ -25,6 +26,7 @@ class Passage:
     frame_bytes: int
     rate_bps: int
     departs_ns: Fraction
+    tokens: Fraction = Fraction(0)
     rounded: bool = False
 
     @property
@@ -50,7 +52,16 @@ class LiveLink:
 
     def waiting_ns(self, now_ns: int) -> int:
         """How long a frame that came now would wait."""
-        return max(0, self.passages[-1].leaves_ns - now_ns) if self.passages else 0
+        if not self.passages:
+            return 0
+        last = self.passages[-1]
+        if last.tokens:  # the bucket would have been as full at this time, had it been empty before
+            return max(0, math.ceil(last.departs_ns - last.tokens * 8 * 10**9 / self.rate_bps) - now_ns)
+        return max(0, last.leaves_ns - now_ns)
+
+    def bucket_bytes(self) -> Fraction:
+        """What the token bucket holds when full: whole nanoseconds of its rate."""
+        return Fraction(self.link.burst_bytes * 8 * 10**9 // self.link.rate_bps * self.link.rate_bps, 8 * 10**9)
 
     def serialisation_ns(self, frame_bytes: int) -> Fraction:
         """The time that a frame takes at the present rate."""
@@ -73,11 +84,26 @@ class LiveLink:
         starts_ns = Fraction(now_ns)
         if self.passages:
             starts_ns = max(starts_ns, self.passages[-1].departs_ns)
-        departs_ns = starts_ns + self.serialisation_ns(frame_bytes)
-        passage = Passage(packet, hop, now_ns, frame_bytes, self.rate_bps, departs_ns)
+        if self.link.is_bucket:
+            passage = self.shaped(Passage(packet, hop, now_ns, frame_bytes, self.rate_bps, starts_ns))
+        else:
+            departs_ns = starts_ns + self.serialisation_ns(frame_bytes)
+            passage = Passage(packet, hop, now_ns, frame_bytes, self.rate_bps, departs_ns)
         self.passages.append(passage)
         self.register = self.decayed(now_ns) + frame_bytes + self.link.overhead_bytes
         self.register_ns = now_ns
+        return passage
+
+    def shaped(self, passage: Passage) -> Passage:
+        """A frame that is first in the queue at its `departs_ns`: it leaves once there are tokens for it."""
+        full = self.bucket_bytes()
+        tokens = full
+        if self.passages:
+            since_ns = passage.departs_ns - self.passages[-1].departs_ns
+            tokens = min(full, self.passages[-1].tokens + since_ns * self.rate_bps / (8 * 10**9))
+        missing = max(Fraction(0), passage.frame_bytes + self.link.overhead_bytes - tokens)
+        passage.departs_ns += missing * 8 * 10**9 / self.rate_bps
+        passage.tokens = tokens + missing - passage.frame_bytes - self.link.overhead_bytes
         return passage
 
     def decayed(self, now_ns: int) -> int:

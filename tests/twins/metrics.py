@@ -86,7 +86,7 @@ def empty_completion_ns(
     links: Sequence[Link], ways: Sequence[tuple[int, ...]], sent: Sequence[Packet], minimum_frame_bytes: int
 ) -> int:
     """The least time over several ways that these packets alone need, unsteered and never dropped."""
-    endless = [Link(link.rate_bps, link.delay_ns, None, None, link.overhead_bytes) for link in links]
+    endless = [Link(link.rate_bps, link.delay_ns, None, None, link.overhead_bytes, link.burst_bytes) for link in links]
     alone = [Packet(packet.send_ns, 0, packet.ip_bytes) for packet in sent]
     times: list[int] = []
     for way in ways:

@@ -15,6 +15,12 @@ class Link:
     buffer_bytes: int | None
     ecn_bytes: int | None
     overhead_bytes: int
+    burst_bytes: int = 0
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is a token bucket: its burst takes a nanosecond at least."""
+        return self.burst_bytes * 8 * 10**9 >= self.rate_bps
 
 
 @dataclass(frozen=True)
@@ -109,3 +115,5 @@ class Options:
     scope: Literal["pair", "host", "fabric"] = "pair"
     suspect_after: int = 0
     suspect_for_ns: int = 0
+    ack_loss_millionths: int = 0
+    ack_late_ns: int = 0

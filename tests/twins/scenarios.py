@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tests.twins.choosing import Chooser
@@ -16,6 +16,7 @@ from tests.twins.policies import POLICIES
 RATES_BPS = (10**9, 10**10, 10**8, 4 * 10**11, 8 * 10**11, 10**6, 8_000, 999_999_937, 7 * 10**8, 3 * 10**9)
 DELAYS_NS = (0, 1, 500, 10_000, 1_000_000)
 BUFFERS_BYTES = (None, None, None, 10**6, 10**6, 100_000, 100_000, 3000, 1514, 74, 60, 0)
+BURSTS_BYTES = (0, 0, 0, 0, 0, 0, 60, 1514, 10_000)
 ECN_BYTES = (None, 0, 1, 60, 1514, 10_000)
 SRV6_BYTES = (0, 40, 64, 80, 96)
 SIZES_BYTES = (1500, 20, 21, 40, 46, 47, 576, 1460, 9000, 65_535)
@@ -51,6 +52,8 @@ class Scenario:
     scope: str = "pair"
     suspect_after: int = 0
     suspect_for_ns: int = 0
+    ack_loss_millionths: int = 0
+    ack_late_ns: int = 0
 
     def network(self) -> tuple[Sequence[Link], Sequence[Path], Sequence[Flow], Sequence[Packet]]:
         """The positional arguments of the twin's `simulate`."""
@@ -105,7 +108,7 @@ def make_fabric(
     if c.integer(0, 1):
         for _ in range(3):
             up, down = make_links(c, 2)
-            links += (up, Link(down.rate_bps, up.delay_ns, down.buffer_bytes, down.ecn_bytes, down.overhead_bytes))
+            links += (up, replace(down, delay_ns=up.delay_ns))
             hosts.append(HostLinks(len(links) - 2, len(links) - 1))
         if c.integer(0, 1):  # hosts of one attachment
             tiers.append((1,))
@@ -135,6 +138,8 @@ def make_fabric(
         scope=c.pick(("pair", "host", "fabric")),
         suspect_after=c.integer(1, 3) if steered_suspects else 0,
         suspect_for_ns=c.pick((100_000, 0, 1, 10**9)),
+        ack_loss_millionths=c.pick((0, 0, 0, 100_000, 500_000, 10**6)) if ack == "modelled" else 0,
+        ack_late_ns=c.pick((0, 0, 1, 50_000)) if ack == "modelled" else 0,
     )
 
 
@@ -149,6 +154,7 @@ def make_links(c: Chooser, count: int, *, busy: bool = False) -> tuple[Link, ...
             c.pick(buffers),
             c.pick(ECN_BYTES),
             c.pick((24, 0, 38)),
+            c.pick(BURSTS_BYTES),
         )
         for _ in range(count)
     )
@@ -220,10 +226,11 @@ def with_segments(c: Chooser, flows: Sequence[Flow], packets: Sequence[Packet]) 
 def make_changes(c: Chooser, links: Sequence[Link], packets: Sequence[Packet]) -> tuple[Change, ...]:
     """Links that fail, recover, slow down and speed up, often at the instant at which a packet is sent or arrives."""
     changes: list[Change] = []
-    if not packets or c.integer(0, 2) == 0:
+    lines = [number for number, link in enumerate(links) if not link.burst_bytes]
+    if not packets or not lines or c.integer(0, 2) == 0:
         return ()
     for _ in range(c.integer(1, 8)):
-        number = c.integer(0, len(links) - 1) if c.integer(0, 2) else 0  # one link often, so that it also recovers
+        number = c.pick(lines) if c.integer(0, 2) else lines[0]  # one link often, so that it also recovers
         link = links[number]
         packet = packets[c.integer(0, len(packets) - 1)]
         size = max(60, 14 + packet.ip_bytes + c.pick(SRV6_BYTES)) + link.overhead_bytes
