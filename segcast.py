@@ -120,15 +120,22 @@ def flowlets(trace: str, timeouts: str, out: Path | None, layer: str | None, as_
 @click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2 [1].")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
 @click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
+@click.option("--sensitivity", is_flag=True, help="Also run what counts bytes in flight with errors of that count.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @_layer
 @_json
-def forecast(trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, **flags: Any) -> None:
+def forecast(
+    trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, sensitivity: bool, **flags: Any
+) -> None:
     """Forecast delay, loss and balance of a trace under several policies, timeouts and seeds."""
     from analyzer.forecast import forecast as run
     from reports.page import write_report
 
     chosen = _scenario(scenario, flags)
+    if sensitivity:
+        from analyzer.sensitivity import with_errors
+
+        chosen = with_errors(chosen)
     with _progress("forecast", "cells") as progress:
         opened = _open(trace, layer)
         with _interruption.deferred():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH: Final = 100
-_LONGEST_NAME: Final = 14
+_LONGEST_NAME: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
