@@ -70,13 +70,12 @@ def ingest(
     from traces.describe import describe
     from traces.intake import choose
     from traces.store import ingest as run
-    from traces.store import open_trace
 
     choices = choose(**flags)
     with _progress("ingest", "B") as progress:
         options: dict[str, Any] = {"layer": layer or "outer", "keep_going": keep_going, "choices": choices}
-        run(captures, out, progress=progress, say=_note, **options)
-    _show(describe(open_trace(out)), as_json, _print_facts)
+        trace = run(captures, out, progress=progress, say=_note, **options)
+    _show(describe(trace), as_json, _print_facts)
 
 
 @cli.command()

@@ -13,10 +13,11 @@ from analyzer.sids import on_the_wire
 from analyzer.traffic import steering_hosts
 from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
 from replay.srv6 import Encapsulation, Mode
-from traces.bytesource import STDIN
 from traces.errors import InputError
 from traces.folders import KINDS, real_target, refuse_inputs
-from traces.store import is_pipe, open_trace
+from traces.inputs import is_pipe
+from traces.rawinput import STDIN
+from traces.store import open_trace
 from traces.trace import Trace
 
 

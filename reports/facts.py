@@ -86,18 +86,17 @@ def _details(facts: dict[str, Any]) -> str:
 
 
 def _print_protocols(facts: dict[str, Any], console: Console) -> None:
-    rows = [["protocol", "flows", "packets", "bytes"]]
-    entries = [*facts["ip_versions"], *facts["protocols"]]
-    rows += [[e["name"], f"{e['flows']:,}", f"{e['packets']:,}", text.size(e["wire_bytes"])] for e in entries]
-    if len(rows) > 1:
-        _section(rows, console)
+    _print_traffic("protocol", "name", [*facts["ip_versions"], *facts["protocols"]], console)
 
 
 def _print_talkers(facts: dict[str, Any], console: Console) -> None:
-    talkers = facts["top_talkers"][:_TALKERS]
-    rows = [[t["src"], f"{t['flows']:,}", f"{t['packets']:,}", text.size(t["wire_bytes"])] for t in talkers]
+    _print_traffic("sends most", "src", facts["top_talkers"][:_TALKERS], console)
+
+
+def _print_traffic(title: str, name: str, entries: list[dict[str, Any]], console: Console) -> None:
+    rows = [[e[name], f"{e['flows']:,}", f"{e['packets']:,}", text.size(e["wire_bytes"])] for e in entries]
     if rows:
-        _section([["sends most", "flows", "packets", "bytes"], *rows], console)
+        _section([[title, "flows", "packets", "bytes"], *rows], console)
 
 
 def _print_captures(sources: list[dict[str, Any]], console: Console) -> None:

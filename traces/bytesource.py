@@ -18,10 +18,8 @@ import numpy as np
 from traces.compression import MAGIC_BYTES, decompressor
 from traces.errors import InputError
 from traces.loads import Bytes
-from traces.rawinput import STDIN as STDIN
 from traces.rawinput import BrokenStreamError, RawInput
 
-DIGEST: Final = "xxh128"
 _BUFFERS: Final = 3
 
 
@@ -90,8 +88,6 @@ class ByteSource:
 
     def _fill(self, buffer: Bytes) -> Filled:
         """Read the next bytes into a buffer."""
-        # CORRECTNESS: the digest may still read the bytes of the buffer filled last, never those of this one:
-        # a buffer comes back only after the next one was filled, and filling waits for the digest before it.
         view = buffer[self.headroom : self.headroom + self._size].data
         resumes = False
         try:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from traces import locations
-from traces.bytesource import STDIN
 from traces.capture import read_frames
 from traces.errors import DamagedCapture, InputError
 from traces.folders import KINDS, check_name, printable
+from traces.rawinput import STDIN
 
 MOST_FILES: Final = 1 << 16  # what `file` numbers
 AT_ONCE: Final = -(1 << 63)  # the first time of what is due at once: a pipe, or a capture without a frame

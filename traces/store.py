@@ -18,7 +18,6 @@ import platformdirs
 import pyarrow.parquet as pq
 
 from traces import checkpoint, locations
-from traces.bytesource import STDIN
 from traces.capture import CaptureReader, read_frames
 from traces.checkpoint import Checkpoints
 from traces.decode import OUTER, Decoder
@@ -30,11 +29,10 @@ from traces.intake import AS_CAPTURED, Choices, Intake
 from traces.jit import source_digest
 from traces.merge import Ended, Merge
 from traces.packets import PacketWriter
+from traces.rawinput import STDIN
 from traces.schema import SCHEMA_VERSION
 from traces.survey import Survey, Surveys
 from traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
-
-__all__ = ["ingest", "is_pipe", "open_trace"]
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -94,15 +92,15 @@ def open_trace(
     """
     if not locations.is_url(path):
         check_name(path)
-        if Path(path).is_dir() and (_is_trace(Path(path)) or not _holds_captures(path)):
-            trace = load(Path(path))
-            if layer not in (None, trace.layer):
-                raise InputError(
-                    f"{path}: holds the {trace.layer} layer; ingest its captures again with --layer {layer}"
-                )
-            return trace
+        if Path(path).is_dir() and _is_trace(Path(path)):
+            return _loaded(Path(path), layer)
+    try:
+        inputs = list_inputs([path])
+    except InputError:
+        if locations.is_url(path) or not Path(path).is_dir():
+            raise
+        return _loaded(Path(path), layer)  # says what is missing of a trace
     layer = layer or OUTER
-    inputs = list_inputs([path])
     options = (layer, progress, False, AS_CAPTURED, say, checkpoint.ROWS)
     if is_pipe(path):
         root = Path(tempfile.mkdtemp(prefix="segcast-"))
@@ -131,11 +129,11 @@ def _is_trace(folder: Path) -> bool:
     return any((folder / name).exists() for name in (TRACE_FILE, PACKETS_FOLDER, FLOWS_FILE))
 
 
-def _holds_captures(folder: str | Path) -> bool:
-    try:
-        return bool(list_inputs([folder]).heads)
-    except InputError:
-        return False
+def _loaded(folder: Path, layer: str | None) -> Trace:
+    trace = load(folder)
+    if layer not in (None, trace.layer):
+        raise InputError(f"{folder}: holds the {trace.layer} layer; ingest its captures again with --layer {layer}")
+    return trace
 
 
 def _raise_damage(trace: Trace, then: str = _BEFORE) -> None:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from traces.hashing import mix
 from traces.ip import HAS_TCP, Headers
 from traces.jit import int64, kernel
 from traces.loads import Bytes, be16
@@ -126,10 +127,7 @@ def _sample(
         results[flow, R_LEAST] = elapsed
     place = np.uint64(n)
     if n >= SAMPLES:
-        x = np.uint64(n + 1) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x = x ^ (x >> np.uint64(31))
+        x = mix(np.uint64(n + 1) * np.uint64(0x9E3779B97F4A7C15))
         place = ((x >> np.uint64(32)) * np.uint64(n + 1)) >> np.uint64(32)
         if place >= np.uint64(SAMPLES):
             return
