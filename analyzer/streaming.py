@@ -192,7 +192,7 @@ def survey(trace: Trace, scenario: Scenario) -> StreamedTraffic:
     }
     types = {"time_ns": np.int64, "tcp_flags": np.uint8, "file": np.uint16, "frame_number": np.uint64}
     table = pa.table({name: pa.array(v.astype(types.get(name, np.uint32))) for name, v in stand_ins.items()})
-    outline = prepare(table, trace.flow_table(), scenario)
+    outline = prepare(table, trace.flow_table(), scenario, rows_are="flows")
     crosses = np.zeros(count, np.bool_)
     crosses[outline.packets.flow] = True
     excluded = {

@@ -71,10 +71,11 @@ class Traffic:
         return counts.astype(np.int64)
 
 
-def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
+def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are: str = "packets") -> Traffic:
     """Traffic of a trace (tables PACKETS and FLOWS) under a scenario, at the rate of the trace.
 
-    Raises InputError if nothing is left to send, or the network cannot carry it.
+    `rows_are` names in errors what is counted, where a packet stands for each flow. Raises InputError if nothing is
+    left to send, or the network cannot carry it.
     """
     rows = pl.from_arrow(packets.select(TRAFFIC_COLUMNS))
     table = pl.from_arrow(flows)
@@ -101,8 +102,8 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
     }
     if len(chosen) == 0:
         raise InputError(
-            f"no packet of the trace enters the network: {excluded['no_ip']} without IP, {excluded['too_large']} "
-            f"too large, {unassigned} of addresses without attachment, {excluded['same_attachment']} that do not cross "
+            f"no packet of the trace enters the network; of its {rows_are} {excluded['no_ip']} without IP, "
+            f"{excluded['too_large']} too large, {unassigned} of addresses without attachment, {excluded['same_attachment']} that do not cross "
             "between the attachments"
         )
     used = np.unique(chosen["flow_id"].to_numpy())
@@ -134,7 +135,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario) -> Traffic:
         tuple((fabric.attachments[a].name, fabric.attachments[b].name) for a, b in pairs),
     )
     if scenario.network.mtu is not None:
-        _check_mtu(traffic, scenario.network.mtu)
+        _check_mtu(traffic, scenario.network.mtu, rows_are)
     return traffic
 
 
@@ -172,7 +173,7 @@ def srv6_overhead(traffic: Traffic) -> tuple[int, int]:
     return largest, largest + max(path.srv6_bytes for path in traffic.network.paths)
 
 
-def _check_mtu(traffic: Traffic, mtu: int) -> None:
+def _check_mtu(traffic: Traffic, mtu: int, rows_are: str) -> None:
     """Raise InputError if packets would be larger than the links carry, once they are steered."""
     groups = traffic.network.group_slots()
     extra = np.array([max(traffic.network.paths[path].srv6_bytes for path in slots) for slots in groups], np.int64)
@@ -180,8 +181,8 @@ def _check_mtu(traffic: Traffic, mtu: int) -> None:
     over = int((sizes > mtu).sum())
     if over:
         raise InputError(
-            f"network.mtu {write_size(mtu)}: {over} of {len(sizes)} packets are larger with SRv6 around them; "
-            f"{int(sizes.max())}B would do"
+            f"network.mtu {write_size(mtu)}: of {len(sizes)} {rows_are} {over} are larger with SRv6 around "
+            f"them; {int(sizes.max())}B would do"
         )
 
 
