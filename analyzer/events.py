@@ -291,7 +291,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 else:
                     fate_state[at(subject)] = 0
                     inflight[at(first_counter + slot)] += frame_bytes
-                    if modelled and unseen(rules.ack_loss, rules.seed, now_ns, flow):
+                    if modelled and rules.ack_loss > 0 and unseen(rules.ack_loss, rules.seed, now_ns, flow):
                         fate_state[at(subject)] = UNACKED
                         scalars[EXPIRY] = subject if scalars[LOST] == 0 else min(scalars[EXPIRY], subject)
                         scalars[LOST] += 1

@@ -102,9 +102,9 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are:
     }
     if len(chosen) == 0:
         raise InputError(
-            f"no packet of the trace enters the network; of its {rows_are} {excluded['no_ip']} without IP, "
-            f"{excluded['too_large']} too large, {unassigned} of addresses without attachment, {excluded['same_attachment']} that do not cross "
-            "between the attachments"
+            f"no packet of the trace enters the network; of its {rows_are} {excluded['no_ip']} are without IP, "
+            f"{excluded['too_large']} too large, {unassigned} of addresses without attachment, and "
+            f"{excluded['same_attachment']} do not cross between the attachments"
         )
     used = np.unique(chosen["flow_id"].to_numpy())
     pairs = _pairs(fabric, ends, used)
