@@ -36,7 +36,7 @@ def _of_values(prefix: str, values: NDArray[Any], unit: str) -> dict[str, Any]:
 def slowdowns(flows: FlowFates) -> NDArray[np.float64]:
     """Slowdown of every flow of which something was received, in their order."""
     done = flows.fct_ns >= 0
-    return flows.fct_ns[done] / flows.empty_ns[done]
+    return flows.fct_ns[done] / np.maximum(flows.empty_ns[done], 1)  # a burst may take no time at all
 
 
 def packet_summary(metrics: Accumulator) -> dict[str, Any]:

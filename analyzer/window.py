@@ -49,7 +49,7 @@ class Window:
     def __init__(self, cell: Cell, capacity: int = BATCH_PACKETS) -> None:
         """An empty window. Raises InputError if the cell needs a schedule of releases, which only a whole trace has."""
         if cell.schedules_releases:
-            raise InputError('ack = "recorded" needss the whole trace in memory; use another')
+            raise InputError('ack = "recorded" needs the whole trace in memory; use another')
         self.cell = cell
         self._capacity = max(capacity, 1)
         self._packets, self._fates = _allocate(self._capacity)

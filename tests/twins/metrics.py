@@ -126,7 +126,7 @@ def slowdown(
     if hosts:
         ends = hosts[flows[flow].host].uplink, hosts[flows[flow].destination].downlink
         ways = [(ends[0], *way, ends[1]) for way in ways]
-    return Fraction(time_ns, empty_completion_ns(links, ways, sent, minimum_frame_bytes))
+    return Fraction(time_ns, empty_completion_ns(links, ways, sent, minimum_frame_bytes) or 1)
 
 
 def path_changes(flow: int, packets: Sequence[Packet], fates: Sequence[Fate]) -> int:
