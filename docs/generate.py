@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 import segcast
+from analyzer.choices import FIXED
+from analyzer.detectors.registry import Detector, detectors
+from analyzer.policies.registry import Policy, policies
 from analyzer.scenario import Scenario
 from analyzer.schema import FLOWLETS, FORECAST_TABLES
 from segcast import cli
@@ -94,10 +97,27 @@ def _scenario_schema() -> dict[str, Any]:
     return schema
 
 
+def _name_parameters(items: dict[str, Any], known: Mapping[str, Policy | Detector]) -> None:
+    """A table for each policy or timeout with its parameters; other names, which a user registers, may have any."""
+    *others, table = items["anyOf"]
+    tables = []
+    for name, entry in known.items():
+        if name == FIXED:
+            continue
+        parameters = entry.parameters.model_json_schema().get("properties", {})
+        properties = {**table["properties"], "name": {"const": name}, **parameters}
+        tables.append({**table, "properties": properties, "description": entry.summary, "additionalProperties": False})
+    strangers = {"type": "string", "not": {"enum": list(known)}}
+    tables.append({**table, "properties": {**table["properties"], "name": strangers}})
+    items["anyOf"] = [*others, *tables]
+
+
 def schema_page() -> str:
     """docs/scenario.schema.json"""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_scenario_schema()}
     schema["title"] = "A Segcast scenario"
+    for key, known in (("policies", policies()), ("timeouts", detectors())):
+        _name_parameters(schema["properties"][key]["items"], known)
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
