@@ -12,7 +12,7 @@ demo: $(VENV)/.segcast ## run the main job on the bundled capture
 	$(BIN)/segcast demo --out $(OUT)
 
 test: $(VENV)/.dev tools ## install everything the tests need, and run them
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST)
 
 lint: $(VENV)/.dev ## format, lint and types, changing nothing
 	$(BIN)/ruff format --check .
