@@ -86,6 +86,10 @@ class HmacSpec(Model):
     key_file: Annotated[str, Field(min_length=1)] = Field(
         description="file with the key, from the scenario's folder; a newline at its end does not count"
     )
+    flag: bool = Field(
+        default=False,
+        description="set bit 3 of the SRH's flags, too: Linux finds no HMAC without; RFC 8754 assigns none",
+    )
 
 
 class Srv6Spec(Model):

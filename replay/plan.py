@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from analyzer.scenario import Scenario, read_scenario
+from analyzer.scenario import HmacSpec, Scenario, read_scenario
 from analyzer.schedule import Origin, find_cell, groups_of, origin_of, read_schedule
 from analyzer.sids import INSERTING, Flavor, on_the_wire
 from analyzer.traffic import steering_hosts
@@ -19,7 +19,7 @@ from replay.interfaces import by_host, by_interface
 from replay.remap import parse_prefixes
 from replay.rewrite import Choices, Hosts, rewrite_schedule
 from replay.signing import read_key
-from replay.srv6 import Encapsulation, Mode
+from replay.srv6 import Encapsulation, Key, Mode
 from replay.summary import RewriteSummary
 from traces.bytesource import STDIN
 from traces.errors import InputError
@@ -195,7 +195,7 @@ def encapsulation(
         source_mac=_mac(spec.source_mac),
         destination_mac=_mac(spec.destination_mac),
         tag=spec.tag,
-        key=None if spec.hmac is None or not steered else read_key(spec.hmac.key_id, Path(spec.hmac.key_file)),
+        key=_key(spec.hmac) if spec.hmac is not None and steered else None,
     )
 
 
@@ -212,6 +212,10 @@ def arrival(mode: Mode, flavors: Sequence[Flavor]) -> str:
         "no SRH, which psp has taken off at the SID before, if there is one" if popped else "an SRH, if one was written"
     )
     return f"an IPv6 header and {srh}; the last SID takes them off"
+
+
+def _key(spec: HmacSpec) -> Key:
+    return read_key(spec.key_id, Path(spec.key_file), spec.flag)
 
 
 def _packed(sids: tuple[str, ...]) -> tuple[bytes, ...]:

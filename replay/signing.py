@@ -18,8 +18,8 @@ _MOST_KNOWN: Final = 1 << 18
 _MOST_KEY_BYTES: Final = 64  # what Linux takes
 
 
-def read_key(number: int, file: Path) -> Key:
-    """The key in a file, without the newline at its end. Raises InputError."""
+def read_key(number: int, file: Path, flag: bool) -> Key:
+    """The key in a file, without the newline at its end; see `Key`. Raises InputError."""
     try:
         secret = file.read_bytes()
     except OSError as error:
@@ -27,7 +27,7 @@ def read_key(number: int, file: Path) -> Key:
     secret = secret.removesuffix(b"\n").removesuffix(b"\r")
     if not 1 <= len(secret) <= _MOST_KEY_BYTES:
         raise InputError(f"{file}: the HMAC key has {len(secret)} bytes: give 1 to {_MOST_KEY_BYTES}")
-    return Key(number, secret)
+    return Key(number, secret, flag)
 
 
 class Signer:

@@ -38,14 +38,19 @@ _SEGMENT_ROUTING: Final = 4
 _HMAC_TLV: Final = 5
 _HMAC_TLV_UNITS: Final = 5  # of 8 octets
 _NO_DESTINATION_CHECK: Final = 0x8000
+_LINUX_HMAC: Final = 0x08
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What SRHs are signed with: HMAC Key ID, and the shared secret."""
+    """What SRHs are signed with: HMAC Key ID, and the shared secret.
+
+    `flag`: also set bit 3 of the SRH's flags, which Linux looks for an HMAC by; RFC 8754 leaves it unassigned.
+    """
 
     number: int
     secret: bytes
+    flag: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.number < 1 << 32:
@@ -180,18 +185,18 @@ def templates(encapsulation: Encapsulation) -> Templates:
 def _template(encapsulation: Encapsulation, segments: Sequence[bytes], inside: int) -> bytes:
     """The header of one path and family; what differs between packets is 0."""
     reduced, tag = encapsulation.reduced, encapsulation.tag
-    number = None if encapsulation.key is None else encapsulation.key.number
+    key = encapsulation.key
     if encapsulation.inserts:
         if not segments:
             return b""
-        return segment_routing_header((*segments, bytes(16)), 0, reduced=reduced, tag=tag, key=number)
+        return segment_routing_header((*segments, bytes(16)), 0, reduced=reduced, tag=tag, key=key)
     if encapsulation.layer_2:
         inside = _ETHERNET_INSIDE
-    return outer_headers(segments, inside, encapsulation.hop_limit or 0, reduced=reduced, tag=tag, key=number)
+    return outer_headers(segments, inside, encapsulation.hop_limit or 0, reduced=reduced, tag=tag, key=key)
 
 
 def outer_headers(
-    segments: Sequence[bytes], inside: int, hop_limit: int, *, reduced: bool, tag: int = 0, key: int | None = None
+    segments: Sequence[bytes], inside: int, hop_limit: int, *, reduced: bool, tag: int = 0, key: Key | None = None
 ) -> bytes:
     """Outer IPv6 header and SRH: `segments` in the order of travel, `inside` the packet's protocol number.
 
@@ -206,22 +211,23 @@ def outer_headers(
 
 
 def segment_routing_header(
-    segments: Sequence[bytes], following: int, *, reduced: bool, tag: int = 0, key: int | None = None
+    segments: Sequence[bytes], following: int, *, reduced: bool, tag: int = 0, key: Key | None = None
 ) -> bytes:
     """An SRH with all its segments left: `segments` in the order of travel, listed last first (RFC 8754 section 2).
 
     Reduced, the first segment stands in the destination address alone, so Segments Left is Last Entry + 1 (section
-    4.1.1), and flag D of the HMAC TLV says so (section 2.1.2); a single segment is listed all the same. `key`: HMAC
-    Key ID; the HMAC itself, the last 32 bytes, is left 0.
+    4.1.1), and flag D of the HMAC TLV says so (section 2.1.2); a single segment is listed all the same. With `key`,
+    the HMAC itself, the last 32 bytes, is left 0.
     """
     left_out = reduced and len(segments) > 1
     listed = tuple(reversed(segments[1:] if left_out else segments))
     tlv = b""
     if key is not None:
-        flags = _NO_DESTINATION_CHECK if left_out else 0
-        tlv = bytes((_HMAC_TLV, 6 + HMAC_BYTES)) + flags.to_bytes(2) + key.to_bytes(4) + bytes(HMAC_BYTES)
+        bits = _NO_DESTINATION_CHECK if left_out else 0
+        tlv = bytes((_HMAC_TLV, 6 + HMAC_BYTES)) + bits.to_bytes(2) + key.number.to_bytes(4) + bytes(HMAC_BYTES)
     units = 2 * len(listed) + len(tlv) // 8
-    fixed = bytes((following, units, _SEGMENT_ROUTING, len(segments) - 1, len(listed) - 1, 0))
+    flags = _LINUX_HMAC if key is not None and key.flag else 0
+    fixed = bytes((following, units, _SEGMENT_ROUTING, len(segments) - 1, len(listed) - 1, flags))
     return fixed + tag.to_bytes(2) + b"".join(listed) + tlv
 
 

@@ -94,7 +94,7 @@ def verify(folder: Path, cases: list[Case], around: Encapsulation, hosts: list[i
         assert file.bytes == sum(len(record.frame) for record in records)
         total += file.bytes
         for record, case in zip(records, mine, strict=True):
-            key = None if around.key is None else (around.key.number, around.key.secret)
+            key = None if around.key is None else (around.key.number, around.key.secret, around.key.flag)
             frame = parse_frame(record.frame, around.mode, tag=around.tag, key=key)
             verify_outer(frame, case, around, host - 1)
             verify_inner(frame.inner, case)
@@ -216,7 +216,7 @@ def test_any_packet_in_any_mode(data: st.DataObject) -> None:
         counts,
         hop_limit=data.draw(st.sampled_from((1, 64, 255, None))),
         tag=data.draw(st.sampled_from((0, 0, 1, 0xFFFF))),
-        key=data.draw(st.sampled_from((None, None, Key(7, b"secret"), Key(0xFFFFFFFF, b"x" * 64)))),
+        key=data.draw(st.sampled_from((None, None, Key(7, b"secret"), Key(0xFFFFFFFF, b"x" * 64, flag=True)))),
     )
     if around.inserts and data.draw(st.booleans()):
         around = replace(around, segments4=((), *around.segments4[1:]), segments6=((), *around.segments6[1:]))

@@ -81,11 +81,11 @@ def read_pcap(path: Path) -> list[Record]:
     return records
 
 
-def parse_frame(frame: bytes, mode: str, *, tag: int = 0, key: tuple[int, bytes] | None = None) -> Frame:
+def parse_frame(frame: bytes, mode: str, *, tag: int = 0, key: tuple[int, bytes, bool] | None = None) -> Frame:
     """Ethernet, SRv6 headers as `mode` has them, and the packet within, unchecked.
 
-    `mode`: encaps, reduced, insert, insert-reduced, l2, l2-reduced, none. `key`: HMAC Key ID and secret; an HMAC is
-    then demanded, and checked. Inserted SRHs are taken out of the packet again.
+    `mode`: encaps, reduced, insert, insert-reduced, l2, l2-reduced, none. `key`: HMAC Key ID, secret, whether Linux's
+    flag is set; an HMAC is then demanded, and checked. Inserted SRHs are taken out of the packet again.
     """
     link, packet = _parse_ethernet(frame)
     destination, source, tags = link[:6], link[6:12], link[12:]
@@ -144,12 +144,13 @@ def _has_srh(packet: bytes) -> bool:
 
 
 def _parse_srh(
-    srh: bytes, addresses: bytes, reduced: bool, tag: int, key: tuple[int, bytes] | None
+    srh: bytes, addresses: bytes, reduced: bool, tag: int, key: tuple[int, bytes, bool] | None
 ) -> tuple[int, tuple[IPv6Address, ...]]:
     """What follows an SRH with all its segments left, and these; `addresses`: source and destination of the packet."""
+    number, secret, flag = key or (0, b"", False)
     following, _, routing, left, last, flags, marked = struct.unpack_from("!BBBBBBH", srh)
     need(routing == 4, "routing type 4")
-    need(flags == 0 and marked == tag, "flags are 0, the tag is as asked")
+    need(flags == (8 if flag else 0) and marked == tag, "flags and tag are as asked")
     tlvs = srh[8 + 16 * (last + 1) :]
     listed = [srh[8 + 16 * i : 24 + 16 * i] for i in range(last + 1)]
     need(len(listed[-1]) == 16, "Last Entry indexes a SID of the list")
@@ -166,7 +167,6 @@ def _parse_srh(
     if key is None:
         need(tlvs == b"", "no TLVs")
         return following, segments
-    number, secret = key
     kind, length, bits, signer = struct.unpack_from("!BBHI", tlvs)
     need((kind, length, len(tlvs)) == (5, 38, 40), "one TLV, an HMAC of 32 bytes")
     need(bits == (0x8000 if left_out else 0), "flag D: the destination is in no list")
