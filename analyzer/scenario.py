@@ -110,7 +110,7 @@ class Srv6Spec(Model):
     tag: Annotated[int, Field(ge=0, le=0xFFFF)] = Field(default=0, description="Tag of the SRH")
     hmac: HmacSpec | None = Field(default=None, description="sign the SRH; none: it has no TLV")
     flavors: tuple[Flavor, ...] = Field(
-        default=(), description="flavours of the nodes' End and End.X SIDs; what unpacks at the end of a list needs usd"
+        default=(), description="flavours of the nodes' End and End.X SIDs (RFC 8986 section 4.16)"
     )
     source_mac: Mac = Field(default="02:00:00:00:00:01", description="of rewritten frames")
     destination_mac: Mac = Field(default="02:00:00:00:00:02", description="of rewritten frames")

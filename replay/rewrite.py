@@ -33,7 +33,7 @@ from traces.errors import InputError
 
 MANIFEST: Final = "rewrite.json"
 
-_CHUNK_BYTES: Final = 8 << 20
+_CHUNK_BYTES: Final = 24 << 20
 _ETHERTYPE_BYTES: Final = 2
 
 
