@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.commands.rewrite import flags as rewrite_flags
 from traces.errors import InputError, SegcastError
 from traces.version import VERSION
 
@@ -174,13 +175,17 @@ def policies(as_json: bool) -> None:
 @click.option("--policy", required=True, help="Policy whose schedule to write, by its label.")
 @click.option("--timeout", help="Flowlet timeout of the cell, such as 100us or rtt, if the forecast has several.")
 @click.option("--seed", type=int, help="Seed of the cell, if several were kept.")
+@rewrite_flags
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the captures.")
 @_json
-def rewrite(folder: Path, policy: str, timeout: str | None, seed: int | None, out: Path, as_json: bool) -> None:
-    """Write the schedule of one policy as SRv6-encapsulated captures, one per injecting host."""
-    from replay.plan import rewrite_forecast
+def rewrite(
+    folder: Path, policy: str, timeout: str | None, seed: int | None, out: Path, as_json: bool, **flags: Any
+) -> None:
+    """Write the schedule of one policy as SRv6-encapsulated captures, one per injecting host or interface."""
+    from replay.plan import Wanted, rewrite_forecast
 
-    summary = rewrite_forecast(folder, out, policy=policy, timeout=_timeout_label(timeout), seed=seed)
+    wanted = Wanted(**flags)
+    summary = rewrite_forecast(folder, out, policy=policy, timeout=_timeout_label(timeout), seed=seed, wanted=wanted)
     from reports.console import print_rewrite
 
     _show(summary.as_dict(), as_json, print_rewrite)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from analyzer.fields import LinkShape, Override
 from analyzer.network import MAX_PATHS, Change, Link, Network, Path
-from analyzer.sids import Mode, Sids, on_the_wire, srv6_bytes
+from analyzer.sids import INSERTING, LAYER_2, Flavor, Mode, Sids, on_the_wire, srv6_bytes
 from traces.errors import InputError
 
 BACK: Final = "-back"
@@ -35,13 +35,15 @@ class Edge(NamedTuple):
 class Attachment(NamedTuple):
     """A point where hosts are attached: its name, its node, and what the scenario says of it.
 
-    `decapsulate` are the SIDs that unpack IPv4 and IPv6 there, empty to have them allocated.
+    `decapsulate` are the SIDs that unpack IPv4 and IPv6 there, empty to have them allocated; `decapsulate_l2` the one
+    that unpacks Ethernet.
     """
 
     name: str
     node: str
     prefixes: tuple[str, ...] = ()
     decapsulate: tuple[str, ...] = ()
+    decapsulate_l2: str | None = None
 
 
 class Routes(NamedTuple):
@@ -103,7 +105,8 @@ def matching(names: Sequence[str], pattern: str, where: str) -> list[int]:
 class Assembly:
     """How packets are to be steered over a fabric: `locators` by node; `max_sids` on the wire, None for no bound.
 
-    `source_prefix` holds the hosts' own addresses, so no locator may.
+    `source_prefix` holds the hosts' own addresses, so no locator may. `tag` and `signed` (an HMAC) cost bytes.
+    `flavors` are those of every node's End and End.X (RFC 8986 section 4.16).
     """
 
     mode: Mode
@@ -111,10 +114,16 @@ class Assembly:
     source_prefix: str
     locators: dict[str, str] = field(default_factory=dict)
     max_sids: int | None = None
+    tag: int = 0
+    signed: bool = False
+    flavors: tuple[Flavor, ...] = ()
 
 
 class Assembled(NamedTuple):
-    """A network, its edges with those of hosts, and for each group the SIDs that decapsulate (IPv4, IPv6)."""
+    """A network, its edges with those of hosts, and for each group the SIDs that decapsulate (IPv4, IPv6).
+
+    In layer 2 modes both are the one that unpacks Ethernet. Where SRHs are inserted nothing is unpacked.
+    """
 
     network: Network
     edges: tuple[Edge, ...]
@@ -191,6 +200,7 @@ class _Segments:
         self._assembly = assembly
         self._sids = Sids(fabric.nodes(), assembly.mode, assembly.block, assembly.locators)
         self._sources = ipaddress.IPv6Network(assembly.source_prefix)
+        self._plain = {self._sids.end(node) for node in fabric.nodes()}
         self._ends: dict[int, tuple[str, str]] = {}
         self._place: dict[int, int] = {}
         ways: dict[str, int] = {}
@@ -216,11 +226,30 @@ class _Segments:
         return tuple(found)
 
     def decapsulate(self, attachment: int) -> tuple[str, str]:
-        """The SIDs that unpack IPv4 and IPv6 at an attachment."""
+        """The SIDs that unpack IPv4 and IPv6 at an attachment. Raises InputError if they could not."""
         place = self._fabric.attachments[attachment]
-        if place.decapsulate:
-            return place.decapsulate[0], place.decapsulate[1]
-        return self._sids.decapsulate(place.node, 4), self._sids.decapsulate(place.node, 6)
+        if self._assembly.mode in LAYER_2:
+            found = (place.decapsulate_l2 or self._sids.decapsulate(place.node, 2),) * 2
+        elif place.decapsulate:
+            found = place.decapsulate[0], place.decapsulate[1]
+        else:
+            found = self._sids.decapsulate(place.node, 4), self._sids.decapsulate(place.node, 6)
+        if self._assembly.mode not in INSERTING:
+            for sid in found:
+                self._check_end(place.name, sid)
+        return found
+
+    def _check_end(self, name: str, sid: str) -> None:
+        """A list that ends at an End SID needs flavour USD there, which unpacks IP only (RFC 8986 section 4.16.3)."""
+        if sid not in self._plain:
+            return
+        if self._assembly.mode in LAYER_2:
+            raise InputError(f"attachment {name}: {sid} is an End SID, which unpacks no Ethernet; give an End.DX2 SID")
+        if "usd" not in self._assembly.flavors:
+            raise InputError(
+                f"attachment {name}: {sid} is an End SID, which unpacks nothing unless its flavour is USD; "
+                'give srv6.flavors = ["usd"], or an End.DT or End.DX SID'
+            )
 
     def bytes(self, segments: tuple[str, ...], attachment: int) -> int:
         """What steering along these segments costs. Raises InputError if there are too many of them."""
@@ -235,7 +264,7 @@ class _Segments:
                 f"srv6.max_sids is {assembly.max_sids}"
                 + ("" if assembly.mode == "usid" else '; mode = "usid" packs them')
             )
-        return srv6_bytes(count, assembly.mode)
+        return srv6_bytes(count, assembly.mode, tag=assembly.tag, signed=assembly.signed)
 
 
 class Event(NamedTuple):

@@ -28,6 +28,8 @@ from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Seed
 from analyzer.happenings import EventSpec
 from analyzer.network import Network
 from analyzer.positions import Place, key_lines, line_of, written
+from analyzer.sids import Flavor
+from analyzer.sids import Mode as SidMode
 from analyzer.steering import SteeringSpec
 from analyzer.topologies.graph import read_graph
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, build_fabric, topologies
@@ -56,23 +58,54 @@ else:
     ]
 
 
+class HmacSpec(Model):
+    """An HMAC TLV of SHA-256 in every SRH (RFC 8754 section 2.1.2)."""
+
+    key_id: Annotated[int, Field(ge=1, le=2**32 - 1)] = Field(description="HMAC Key ID")
+    key_file: Annotated[str, Field(min_length=1)] = Field(
+        description="file with the key, from the scenario's folder; a newline at its end does not count"
+    )
+    flag: bool = Field(
+        default=False,
+        description="set bit 3 of the SRH's flags, too: Linux finds no HMAC without; RFC 8754 assigns none",
+    )
+
+
 class Srv6Spec(Model):
     """How steered packets are encapsulated; the outer source of a host is its number in `source_prefix`."""
 
-    mode: Literal["encaps", "reduced", "usid"] = Field(
-        default="encaps", description="full list, first SID left out, or uSIDs"
+    mode: SidMode = Field(
+        default="encaps",
+        description="a new IPv6 header with the full list, with the first SID left out, or with uSIDs; an SRH inserted "
+        "into IPv6 packets; or whole Ethernet frames inside",
     )
     block: Ipv6Prefix = Field(default="fd00::/32", description="32 bits that locators of nodes are allocated from")
     locators: dict[str, Ipv6Prefix] = Field(default_factory=dict, description="the 48-bit locator of a node, if given")
     max_sids: int | None = Field(default=None, ge=1, le=127, description="most SIDs (carriers) that hosts can write")
     source_prefix: Ipv6Prefix = Field(default="fd00:0:100::/64", description="the hosts' own addresses")
-    hop_limit: Annotated[int, Field(ge=1, le=255)] = Field(default=64, description="of the outer header")
+    hop_limit: Annotated[int, Field(ge=1, le=255)] | Literal["inner"] = Field(
+        default=64, description='of the outer header; "inner": that of the packet inside'
+    )
+    tag: Annotated[int, Field(ge=0, le=0xFFFF)] = Field(default=0, description="Tag of the SRH")
+    hmac: HmacSpec | None = Field(default=None, description="sign the SRH; none: it has no TLV")
+    flavors: tuple[Flavor, ...] = Field(
+        default=(), description="flavours of the nodes' End and End.X SIDs (RFC 8986 section 4.16)"
+    )
     source_mac: Mac = Field(default="02:00:00:00:00:01", description="of rewritten frames")
     destination_mac: Mac = Field(default="02:00:00:00:00:02", description="of rewritten frames")
 
     def assembly(self) -> Assembly:
         """The same for a fabric."""
-        return Assembly(self.mode, self.block, self.source_prefix, self.locators, self.max_sids)
+        return Assembly(
+            self.mode,
+            self.block,
+            self.source_prefix,
+            self.locators,
+            self.max_sids,
+            self.tag,
+            self.hmac is not None,
+            self.flavors,
+        )
 
 
 def _loads(value: object) -> object:
@@ -230,6 +263,10 @@ def read_scenario(file: FilePath) -> Scenario:
     network = data.get("network")
     if isinstance(network, dict) and network.get("kind") == "graph" and isinstance(network.get("file"), str):
         data = _with_graph(data, file.parent / network["file"], where)
+    hmac = data["srv6"].get("hmac") if isinstance(data.get("srv6"), dict) else None
+    if isinstance(hmac, dict) and isinstance(hmac.get("key_file"), str) and hmac["key_file"]:
+        key_file = str((file.parent / hmac["key_file"]).resolve())
+        data = {**data, "srv6": {**data["srv6"], "hmac": {**hmac, "key_file": key_file}}}
     return _validated(data, where)
 
 

@@ -1,7 +1,8 @@
 """SRv6 identifiers of a fabric: given or allocated, and how a list of them goes on the wire (docs/model.md).
 
-Sources: RFC 8986 sections 3.1, 4.1, 4.2, 4.7 (locators, End, End.X, End.DT6, End.DT4); RFC 9800 sections 4.1 and 6
-(NEXT-C-SID: a block, then 16-bit identifiers, several to an address, which one calls a carrier).
+Sources: RFC 8986 sections 3.1, 4.1, 4.2, 4.5, 4.6, 4.9 (locators, End, End.X, End.DX6, End.DX4, End.DX2); RFC 9800
+sections 4.1 and 6 (NEXT-C-SID: a block, then 16-bit identifiers, several to an address, which one calls a carrier);
+draft-filsfils-spring-srv6-net-pgm-insertion (H.Insert, H.Insert.Red).
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ from typing import Final, Literal
 
 from traces.errors import InputError
 
-Mode = Literal["encaps", "reduced", "usid"]
+Mode = Literal["encaps", "reduced", "usid", "insert", "insert-reduced", "l2", "l2-reduced"]
+Flavor = Literal["psp", "usp", "usd"]
+
+INSERTING: Final = ("insert", "insert-reduced")
+LAYER_2: Final = ("l2", "l2-reduced")
+REDUCED: Final = ("reduced", "usid", "insert-reduced", "l2-reduced")
 
 FIRST_NODE: Final = 0x1000
 BLOCK_BITS: Final = 32
@@ -21,28 +27,40 @@ CARRIER_IDS: Final = 6
 
 # Identifiers below this number are nodes, those from it on functions of a node (RFC 9800 section 4.1: GIB and LIB).
 _FIRST_LOCAL: Final = 0xE000
-_DECAPSULATE: Final = {4: 0xE0D4, 6: 0xE0D6}
+_DECAPSULATE: Final = {2: 0xE0D2, 4: 0xE0D4, 6: 0xE0D6}
 _FIRST_ADJACENCY: Final = 0xE100
 
 _IPV6_HEADER_BYTES: Final = 40
 _SRH_FIXED_BYTES: Final = 8
 _SID_BYTES: Final = 16
+_HMAC_TLV_BYTES: Final = 40
+_ETHERNET_BYTES: Final = 14
 
 
-def srv6_bytes(sids: int, mode: str) -> int:
-    """Bytes that so many SIDs (in mode usid: carriers) add (RFC 8754 section 2; RFC 8986 section 5)."""
-    listed = sids if mode == "encaps" else sids - 1
+def srv6_bytes(sids: int, mode: str, *, tag: int = 0, signed: bool = False) -> int:
+    """Bytes that so many SIDs (in mode usid: carriers) add (RFC 8754 section 2; RFC 8986 section 5).
+
+    The last SID is the one that unpacks; where an SRH is inserted, the packet's own destination. A list of which
+    nothing is left when reduced needs no SRH, unless a tag or an HMAC (`signed`) is to be carried. Layer 2: the
+    inner Ethernet header counts, its VLAN tags do not.
+    """
+    if mode in INSERTING and sids == 1:
+        return 0
+    outer = 0 if mode in INSERTING else _IPV6_HEADER_BYTES + (_ETHERNET_BYTES if mode in LAYER_2 else 0)
+    listed = sids - 1 if mode in REDUCED else sids
     if listed == 0:
-        return _IPV6_HEADER_BYTES
-    return _IPV6_HEADER_BYTES + _SRH_FIXED_BYTES + _SID_BYTES * listed
+        if not (tag or signed):
+            return outer
+        listed = 1
+    return outer + _SRH_FIXED_BYTES + _SID_BYTES * listed + (_HMAC_TLV_BYTES if signed else 0)
 
 
 class Sids:
     """SIDs of the nodes of a fabric, in a block of 2**16 locators of 48 bits: node N has block:N::/48.
 
     Nodes are numbered from 0x1000 in their order; `locators` gives some of them another locator. End is ::1 of the
-    locator, End.X ::e100 + the number of the adjacency, End.DT4 ::d4, End.DT6 ::d6; in mode usid the function
-    follows the node's 16 bits, and End is the node alone.
+    locator, End.X ::e100 + the number of the adjacency; ::d2, ::d4 and ::d6 unpack Ethernet, IPv4 and IPv6; in mode
+    usid the function follows the node's 16 bits, and End is the node alone.
     """
 
     def __init__(self, nodes: Sequence[str], mode: Mode, block: str, locators: Mapping[str, str]) -> None:
@@ -86,9 +104,9 @@ class Sids:
         """The SID that makes a node send over the link of that number among its own."""
         return self._function(node, _FIRST_ADJACENCY + number, _FIRST_ADJACENCY + number)
 
-    def decapsulate(self, node: str, version: Literal[4, 6]) -> str:
-        """The SID that makes a node unpack an IPv4 or IPv6 packet."""
-        return self._function(node, {4: 0xD4, 6: 0xD6}[version], _DECAPSULATE[version])
+    def decapsulate(self, node: str, inside: Literal[2, 4, 6]) -> str:
+        """The SID that makes a node unpack an Ethernet frame (2), an IPv4 or an IPv6 packet."""
+        return self._function(node, {2: 0xD2, 4: 0xD4, 6: 0xD6}[inside], _DECAPSULATE[inside])
 
     def _function(self, node: str, plain: int, compressed: int) -> str:
         return _written(self._base[node] | (compressed << 64 if self._mode == "usid" else plain))

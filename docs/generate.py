@@ -130,7 +130,12 @@ def scenario_page() -> str:
     lines = [head + _KEYS_BEGIN, "", "## Keys", "", "Generated from the models by `make docs`.", ""]
     lines += _key_lines("At the top", schema)
     names = {"FlapSpec": "events[].flap", "EventSpec": "events[]", "AttachmentSpec": "attachments[]"}
-    names |= {"SteeringSpec": "steering", "Srv6Spec": "srv6", "LinkShape": "links, core_links, host_links, link"}
+    names |= {
+        "SteeringSpec": "steering",
+        "Srv6Spec": "srv6",
+        "HmacSpec": "srv6.hmac",
+        "LinkShape": "links, core_links, host_links, link",
+    }
     names |= {"Override": "network.overrides[]", "PathSpec": "network.paths[]", "LinkSpec": "network.paths[].links[]"}
     names |= {"SideSpec": "network.left, network.right", "GraphLinkSpec": "network.links[] of a graph"}
     networks = [name for name in tables if "kind" in tables[name].get("properties", {})]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.jit import kernel
+from traces.jit import at, int64, kernel
+
+_LITTLE: Final = sys.byteorder == "little"
 
 Integer: TypeAlias = int | np.int64  # kernels compute in 64 bits, compiled or not
 
@@ -33,16 +36,19 @@ def ones_sum(buffer: NDArray[np.uint8], first: Integer, end: Integer, begun: Int
     `begun` is a sum to go on from (of a pseudo-header). The field that will hold the result must be 0
     beforehand.
     """
-    total = np.int64(begun)
     even = first + (end - first) // 2 * 2
-    high = np.int64(0)
-    low = np.int64(0)
-    for at in range(first, even, 2):
-        high += np.int64(buffer[at])
-        low += np.int64(buffer[at + 1])
+    words = buffer[at(first) : at(even)].view(np.uint16)
+    swapped = np.uint64(0)
+    for k in range(len(words)):
+        swapped += np.uint64(words[at(k)])
+    folded = int64(swapped)
+    while folded >> 16 > 0:
+        folded = (folded & 0xFFFF) + (folded >> 16)
+    if _LITTLE:  # the sum of swapped words is the swapped sum (RFC 1071 section 2)
+        folded = (folded & 0xFF) << 8 | folded >> 8
+    total = int64(begun) + folded
     if even < end:
-        high += np.int64(buffer[even])
-    total += (high << 8) + low
+        total += int64(buffer[at(even)]) << 8
     while total >> 16 > 0:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -52,6 +58,6 @@ def ones_sum(buffer: NDArray[np.uint8], first: Integer, end: Integer, begun: Int
 def crc32c(buffer: NDArray[np.uint8], first: Integer, end: Integer) -> Integer:
     """CRC32c of buffer[first:end]; SCTP stores it least significant byte first."""
     value = np.int64(0xFFFFFFFF)
-    for at in range(first, end):
-        value = np.int64(_TABLE[(value ^ np.int64(buffer[at])) & 255]) ^ value >> 8
+    for place in range(first, end):
+        value = np.int64(_TABLE[(value ^ np.int64(buffer[place])) & 255]) ^ value >> 8
     return value ^ 0xFFFFFFFF

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from traces.capture import FrameBatch, read_frames
 from traces.errors import InputError
 
+_BUFFER_BYTES = 16 << 20  # so that a batch holds many packets of each of many hosts
+
 COLUMNS = ("file", "frame_number", "flow_id", "path_id", "send_ns")
 
 
@@ -77,7 +79,7 @@ def joined(
         at = 0
         if mine.frame_number[0] < 1:
             raise InputError(f"{path}: the schedule sends frame {mine.frame_number[0]}, but frames count from 1")
-        with read_frames(path, keep_going=file in resumed) as batches:
+        with read_frames(path, _BUFFER_BYTES, keep_going=file in resumed) as batches:
             for batch in batches:
                 number = batch.frame_number
                 upto = int(np.searchsorted(mine.frame_number, number + len(batch.start)))

@@ -20,6 +20,7 @@ from replay.walk import (
     MALFORMED,
     NO_CHECKSUM,
     PADDED,
+    SHORTENED,
     Found,
     Inner,
     end_cut_option,
@@ -39,8 +40,8 @@ _PAD_CHUNK: Final = 0x84
 
 
 @kernel
-def end_cut_chunk(buffer: NDArray[np.uint8], first: Integer, end: Integer, cut: Integer) -> bool:
-    """Make a PAD chunk of the SCTP chunk that `cut` runs through, or of all that was not captured.
+def end_cut_chunk(buffer: NDArray[np.uint8], first: Integer, end: Integer, cut: Integer, shortened: bool) -> bool:
+    """Make a PAD chunk of the SCTP chunk that `cut` or `end` runs through, or of all that was not captured.
 
     A DATA chunk (0) or I-DATA chunk (64) keeps its header, if that was captured, and carries zeros. Returns
     whether the chunks fill buffer[first:end]; a PAD chunk needs 4 bytes.
@@ -57,8 +58,17 @@ def end_cut_chunk(buffer: NDArray[np.uint8], first: Integer, end: Integer, cut: 
             buffer[at + 2] = size >> 8
             buffer[at + 3] = size & 255
             return True
-        if size < 4 or at + size > end:
+        if size < 4:
             return False
+        if at + size > end:
+            if not shortened:
+                return False
+            size = end - at
+            buffer[at] = _PAD_CHUNK
+            buffer[at + 1] = 0
+            buffer[at + 2] = size >> 8
+            buffer[at + 3] = size & 255
+            return True
         if at + size > cut:
             kind = buffer[at]
             header = 16 if kind == 0 else 20
@@ -132,12 +142,16 @@ def mend(buffer: NDArray[np.uint8], inner: Inner, found: Found) -> None:
                 buffer[at + 4] = 0
                 buffer[at + 5] = 0
             size = np.int64(buffer[at + 4]) << 8 | np.int64(buffer[at + 5])
+            if at + size > end and inner.shortened[i]:
+                size = np.int64(0)  # the whole is covered
+                buffer[at + 4] = 0
+                buffer[at + 5] = 0
             if size >= 8 and at + size <= end:
                 covered = at + size
             elif size > 0:
                 outcome |= MALFORMED | NO_CHECKSUM
-        elif protocol == _SCTP and outcome & (PADDED | FRAGMENT) == PADDED:
-            filled = end_cut_chunk(buffer, at + 12, end, cut)
+        elif protocol == _SCTP and outcome & (PADDED | SHORTENED) > 0 and outcome & FRAGMENT == 0:
+            filled = end_cut_chunk(buffer, at + 12, end, cut, bool(inner.shortened[i]))
             outcome |= 0 if filled else MALFORMED
         if outcome & FRAGMENT > 0:
             if protocol == _UDP and inner.family[i] == 0:

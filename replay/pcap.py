@@ -10,7 +10,6 @@ import contextlib
 import shutil
 import struct
 import tempfile
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ from typing import BinaryIO, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.encapsulate import copy
 from traces.errors import InputError
 from traces.jit import kernel
 
@@ -26,6 +26,7 @@ SNAPLEN: Final = 262144
 FILE_HEADER: Final = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, SNAPLEN, 1)
 
 _OPEN_FILES: Final = 128
+_WAITING_BYTES: Final = 64 << 20  # of records for more files than may be open
 _SORT_CHUNK_BYTES: Final = 16 << 20
 
 
@@ -42,20 +43,19 @@ def _gather(
     source: NDArray[np.uint8], first: NDArray[np.int64], size: NDArray[np.int64], out: NDArray[np.uint8]
 ) -> None:
     """Copy the records source[first : first + size] one after another to `out`."""
-    to = 0
+    to = np.int64(0)
     for record in range(len(first)):
-        for k in range(size[record]):
-            out[to + k] = source[first[record] + k]
+        copy(source, first[record], size[record], out, to)
         to += size[record]
 
 
 class PcapFolder:
     """One capture per host in a folder; nothing stands under a final name before `finish` has run.
 
-    Use as a context manager: what was written aside is removed whatever happens. At most 128 files are open
-    at once. `unordered`, bool[hosts]: hosts whose records will not come in time order; theirs are sorted by
-    `finish`. Raises InputError if two hosts would share a file, or the folder holds captures that are not to
-    be replaced (`replaceable`: names of those that are).
+    Use as a context manager: what was written aside is removed whatever happens. At most 129 files are open at once;
+    up to 64 MiB of records wait for the others. `unordered`, bool[hosts]: hosts whose records will not come in time
+    order; theirs are sorted by `finish`. Raises InputError if two hosts would share a file, or the folder holds
+    captures that are not to be replaced (`replaceable`: names of those that are).
     """
 
     def __init__(
@@ -83,8 +83,10 @@ class PcapFolder:
         self._replaceable = tuple(replaceable)
         self._unordered = unordered
         self._order: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
-        self._handles: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._handles: dict[int, BinaryIO] = {}
         self._written: set[int] = set()
+        self._waiting: dict[int, bytearray] = {}
+        self._waiting_bytes = 0
 
     def __enter__(self) -> Self:
         """Make the folder, and the one aside within it."""
@@ -107,21 +109,38 @@ class PcapFolder:
 
     def append(self, host: int, records: NDArray[np.uint8], rank: NDArray[np.int64], size: NDArray[np.int64]) -> None:
         """Append a host's records, uint8, end to end; int64 each: `rank`, place in time; `size`, bytes."""
-        handle = self._handles.pop(host, None)
-        if handle is None:
-            if len(self._handles) >= _OPEN_FILES:
-                self._handles.popitem(last=False)[1].close()
-            handle = (self._aside / self.names[host]).open("ab")
-            if host not in self._written:
-                handle.write(FILE_HEADER)
-                self._written.add(host)
-        self._handles[host] = handle
-        handle.write(records.data)
+        handle = self._handles.get(host)
+        if handle is None and len(self._handles) < _OPEN_FILES:
+            handle = self._handles[host] = self._open(host)
+        if handle is not None:
+            handle.write(records.data)
+        else:
+            self._waiting.setdefault(host, bytearray()).extend(records.data)
+            self._waiting_bytes += len(records)
+            if self._waiting_bytes > _WAITING_BYTES:
+                self._flush()
         if self._unordered[host]:
             self._order.setdefault(host, []).append((rank.copy(), size.copy()))
 
+    def _open(self, host: int) -> BinaryIO:
+        """The file of a host, to append to; the first 128 stay open."""
+        handle = (self._aside / self.names[host]).open("ab")
+        if host not in self._written:
+            self._written.add(host)
+            handle.write(FILE_HEADER)
+        return handle
+
+    def _flush(self) -> None:
+        """Write what waits for files that are not open."""
+        for host, records in self._waiting.items():
+            with self._open(host) as handle:
+                handle.write(records)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
     def finish(self, manifest: str, content: bytes) -> None:
         """Sort what needs it, then rename every capture to its final name, and last the file `manifest`."""
+        self._flush()
         for handle in self._handles.values():
             handle.close()
         self._handles.clear()

@@ -4,21 +4,74 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from analyzer.scenario import Scenario, read_scenario
+from analyzer.scenario import HmacSpec, Scenario, read_scenario
 from analyzer.schedule import Origin, find_cell, groups_of, origin_of, read_schedule
-from analyzer.sids import on_the_wire
+from analyzer.sids import INSERTING, Flavor, on_the_wire
 from analyzer.traffic import steering_hosts
-from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
-from replay.srv6 import Encapsulation, Mode
+from replay.admit import Mtu, Oversize
+from replay.ethernet import Vlan, parse_macs
+from replay.interfaces import by_host, by_interface
+from replay.remap import parse_prefixes
+from replay.rewrite import Choices, Hosts, rewrite_schedule
+from replay.signing import read_key
+from replay.srv6 import Encapsulation, Key, Mode
+from replay.summary import RewriteSummary
 from traces.errors import InputError
 from traces.folders import KINDS, real_target, refuse_inputs
 from traces.inputs import is_pipe
 from traces.rawinput import STDIN
 from traces.store import open_trace
 from traces.trace import Trace
+
+_MOST_SPEED: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How the captures of a rewrite are to differ from the forecast's packets, as the command line says it.
+
+    `mtu`: the largest IP packet, SRv6 included, instead of `network.mtu`; `oversize`: what happens to larger ones.
+    `map` and `map_mac`: `OLD=NEW` prefixes and MAC addresses. `vlan`: keep, strip, an ID, or OUTER.INNER. `speed`: how
+    much faster packets are sent. `interfaces`: a file that groups hosts by the interface they inject at. `steer_all`:
+    write the segment lists of their paths for policies that do not steer, too.
+    """
+
+    mtu: int | None = None
+    oversize: Oversize = "refuse"
+    map: tuple[str, ...] = ()
+    map_mac: tuple[str, ...] = ()
+    vlan: str = "strip"
+    speed: str = "1"
+    interfaces: Path | None = None
+    steer_all: bool = False
+
+    def choices(self, scenario: Scenario) -> Choices:
+        """The same, read. Raises InputError naming the flag."""
+        mtu = self.mtu if self.mtu is not None else scenario.network.mtu
+        if mtu is None and self.oversize != "refuse":
+            raise InputError(f"--oversize {self.oversize} needs an MTU: give --mtu, or network.mtu in the scenario")
+        return Choices(
+            mtu=None if mtu is None else Mtu(mtu, self.oversize),
+            prefixes=parse_prefixes(self.map) if self.map else None,
+            macs=parse_macs(self.map_mac),
+            vlan=Vlan.parse(self.vlan),
+            speed=_speed(self.speed),
+        )
+
+
+def _speed(text: str) -> Fraction:
+    try:
+        speed = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"--speed {text!r} is not a number, such as 2 or 0.5") from None
+    if not Fraction(1, _MOST_SPEED) <= speed <= _MOST_SPEED or speed.denominator > _MOST_SPEED:
+        raise InputError(f"--speed {text}: give {1 / _MOST_SPEED:f} to {_MOST_SPEED}, with at most six decimals")
+    return speed
 
 
 def rewrite_forecast(
@@ -28,18 +81,21 @@ def rewrite_forecast(
     policy: str,
     timeout: str | None = None,
     seed: int | None = None,
+    wanted: Wanted | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
-    """Write the schedule of one policy of a forecast as captures, one per steering host, into `out`.
+    """Write the schedule of one policy of a forecast as captures, one per steering host or interface, into `out`.
 
     `policy` and `timeout` are labels. Without a timeout or seed the first cell of the policy whose packets were kept is
     taken; the summary names it.
-    Raises InputError if there is no such cell, the trace or its captures are gone or have changed since, or `out` is a
-    forecast, a trace, or holds one of the captures.
+    Raises InputError if there is no such cell, the trace or its captures are gone or have changed since, what is
+    `wanted` cannot be, or `out` is a forecast, a trace, or holds one of the captures.
     """
     _refuse_own_folders(out)
     origin = origin_of(folder)
     scenario = read_scenario(folder / "scenario.toml")
+    wanted = wanted or Wanted()
+    choices = wanted.choices(scenario)
     cell = find_cell(folder, policy, timeout, seed)
     trace = _trace_of(origin, folder)
     sources = [source.path for source in trace.sources]
@@ -47,16 +103,20 @@ def rewrite_forecast(
     flows = trace.flow_table()
     hosts, of_flow = steering_hosts(flows, scenario.steering.hosts)
     steered = next(choice.policy.steered for choice in scenario.policies if choice.label == cell["policy"])
+    around = encapsulation(scenario, len(hosts), steered=steered or wanted.steer_all, groups=groups_of(folder))
+    macs = around.source_mac, around.destination_mac
     return rewrite_schedule(
         read_schedule(folder, cell["cell"]),
         flows,
         sources,
-        encapsulation(scenario, len(hosts), steered=steered, groups=groups_of(folder)),
+        around,
         Hosts(hosts, of_flow),
         out,
         cell=cell["cell"],
         layer=trace.layer,
         resumed=trace.resumed_files,
+        choices=replace(choices, last_node=arrival(around.mode, scenario.srv6.flavors)),
+        outputs=by_host(hosts, *macs) if wanted.interfaces is None else by_interface(wanted.interfaces, hosts, *macs),
         progress=progress,
     )
 
@@ -118,6 +178,8 @@ def encapsulation(
     assembled = scenario.assembled([(numbers[a], numbers[b]) for a, b in groups])
 
     def lists(family: int) -> tuple[tuple[bytes, ...], ...]:
+        if spec.mode in INSERTING:
+            return tuple(_packed(path.segments) for path in assembled.network.paths)
         return tuple(
             _packed(on_the_wire((*path.segments, assembled.decapsulate[path.group][family]), spec.mode, spec.block))
             for path in assembled.network.paths
@@ -128,12 +190,33 @@ def encapsulation(
     return Encapsulation(
         mode=mode if steered else "none",
         source=tuple((first + host).to_bytes(16, "big") for host in range(hosts)),
-        hop_limit=spec.hop_limit,
+        hop_limit=None if spec.hop_limit == "inner" else spec.hop_limit,
         segments4=lists(0),
         segments6=lists(1),
         source_mac=_mac(spec.source_mac),
         destination_mac=_mac(spec.destination_mac),
+        tag=spec.tag,
+        key=_key(spec.hmac) if spec.hmac is not None and steered else None,
     )
+
+
+def arrival(mode: Mode, flavors: Sequence[Flavor]) -> str:
+    """In words, what is around a packet where it leaves the network (RFC 8986 sections 4.16.1 to 4.16.3)."""
+    if mode == "none":
+        return "nothing"
+    popped = "psp" in flavors
+    if mode in INSERTING:
+        if popped:
+            return "nothing: psp has taken the SRH out at the last SID"
+        return "an SRH with no segments left, which the receiving host has to accept"
+    srh = (
+        "no SRH, which psp has taken off at the SID before, if there is one" if popped else "an SRH, if one was written"
+    )
+    return f"an IPv6 header and {srh}; the last SID takes them off"
+
+
+def _key(spec: HmacSpec) -> Key:
+    return read_key(spec.key_id, Path(spec.key_file), spec.flag)
 
 
 def _packed(sids: tuple[str, ...]) -> tuple[bytes, ...]:

@@ -1,53 +1,40 @@
-"""`segcast rewrite`: writes a schedule's packets, SRv6 around them, as one capture per steering host."""
+"""`segcast rewrite`: writes a schedule's packets, SRv6 around them, as one capture per host or interface."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analyzer.traffic import scaled_ns
 from replay import walk as outcomes
-from replay.encapsulate import RECORD_BYTES, Packets, encapsulate
+from replay.admit import Extent, Longest, Mtu, admit, extent
+from replay.encapsulate import RECORD_BYTES, Packets, encapsulate, insert
+from replay.ethernet import LinkHeaders, Vlan
+from replay.interfaces import Outputs, by_host
 from replay.join import Rows, joined, read_order, unordered
 from replay.mend import mend
 from replay.pcap import PcapFolder
-from replay.srv6 import (
-    ETHERNET_BYTES,
-    IPV6_BYTES,
-    MAX_PAYLOAD_BYTES,
-    Encapsulation,
-    Templates,
-    flow_labels,
-    templates,
-)
+from replay.remap import Prefixes, follow, remap
+from replay.signing import Signer
+from replay.srv6 import Encapsulation, Templates, flow_labels, templates
+from replay.summary import END_NS, RewriteSummary, Tally
 from replay.walk import Found, Inner
 from traces.capture import FrameBatch
-from traces.decode import HAS_FRAGMENT, OUTER, Headers, decode_batch
+from traces.decode import OUTER, decode_batch
 from traces.errors import InputError
 
 MANIFEST: Final = "rewrite.json"
 
-_CHUNK_BYTES: Final = 8 << 20
-_NAMED: Final = 20
-_IPV4_BYTES: Final = 20
-_END_NS: Final = (1 << 32) * 1_000_000_000  # a pcap counts seconds in 32 bits
-_MENDED: Final = {
-    "padded": outcomes.PADDED,
-    "header_completed": outcomes.HEADER_MENDED,
-    "fragment": outcomes.FRAGMENT,
-    "fragment_cut": outcomes.FRAGMENT | outcomes.PADDED,
-    "malformed": outcomes.MALFORMED,
-    "checksum_left": outcomes.NO_CHECKSUM,
-    "checksum_zeroed": outcomes.CHECKSUM_ZEROED,
-    "checksum_unsure": outcomes.NO_CHECKSUM | outcomes.PADDED,
-}
+_CHUNK_BYTES: Final = 24 << 20
+_ETHERTYPE_BYTES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,80 +46,48 @@ class Hosts:
 
 
 @dataclass(frozen=True, slots=True)
-class HostCapture:
-    """A capture that was written: bytes of its frames, times of its first and last packet."""
+class Choices:
+    """What of the packets differs from the forecast's, and the words that the summary has for where they end.
 
-    host: str
-    path: str
-    packets: int
-    bytes: int
-    first_ns: int
-    last_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A packet of the schedule that was not written, and why."""
-
-    source: str
-    frame_number: int
-    ip_bytes: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RewriteSummary:
-    """What a rewrite did.
-
-    `cell`: whose schedule; empty if of no forecast. `skipped`: packets not written, by reason; `refusals` names the
-    first 20 of them. `mended` counts packets by what was done to them, a packet under every heading that fits:
-    `padded` (bytes not captured are zero), `header_completed` (a header was cut), `fragment`, `fragment_cut`,
-    `malformed` (a header contradicts the packet's length: written all the same), `checksum_left` (transport checksum
-    as captured: a fragment, none in use, a protocol whose checksum is not known here), `checksum_zeroed` (cut first
-    fragment of UDP over IPv4), `checksum_unsure` (padded and its checksum left, so that a receiver may find it wrong).
+    `prefixes`: addresses that others stand for; `macs`: captured MAC addresses and what stands for them; `speed`: how
+    much faster packets are sent; `last_node`: see `RewriteSummary`.
     """
 
-    folder: str
-    cell: str
-    mode: str
-    packets: int
-    bytes: int
-    files: tuple[HostCapture, ...]
-    skipped: dict[str, int]
-    refusals: tuple[Refusal, ...]
-    mended: dict[str, int]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON values."""
-        return asdict(self)
+    mtu: Mtu | None = None
+    prefixes: Prefixes | None = None
+    macs: tuple[tuple[bytes, bytes], ...] = ()
+    vlan: Vlan = field(default_factory=Vlan)
+    speed: Fraction = Fraction(1)
+    last_node: str = ""
 
 
-class _Tally:
-    """Counts of what was written, int64 for each host, and of what was not."""
+class _Job(NamedTuple):
+    """Everything that stays the same from batch to batch; `label` and `version` int64 by flow."""
 
-    def __init__(self, hosts: int) -> None:
-        self.packets = np.zeros(hosts, np.int64)
-        self.bytes = np.zeros(hosts, np.int64)
-        self.first_ns = np.full(hosts, _END_NS, np.int64)
-        self.last_ns = np.full(hosts, -1, np.int64)
-        self.skipped: Counter[str] = Counter()
-        self.mended: Counter[str] = Counter()
-        self.refusals: list[Refusal] = []
+    encapsulation: Encapsulation
+    hosts: Hosts
+    outputs: Outputs
+    choices: Choices
+    headers: Templates
+    label: NDArray[np.int64]
+    version: NDArray[np.int64]
+    outer_link: LinkHeaders
+    inner_link: LinkHeaders
+    signer: Signer | None
+    chunk_bytes: int
 
-    def refuse(
-        self, source: Path | str, rows: Rows, ip_bytes: NDArray[np.int64], refused: NDArray[np.bool_], why: str
-    ) -> None:
-        """Count, and name the first, of the rows marked in `refused`."""
-        self.skipped[why] += int(refused.sum())
-        for row in np.flatnonzero(refused)[: _NAMED - len(self.refusals)]:
-            self.refusals.append(Refusal(str(source), int(rows.frame_number[row]), int(ip_bytes[row]), why))
 
-    def add(self, packets: Packets, frame_bytes: NDArray[np.int64]) -> None:
-        """Count packets written."""
-        np.add.at(self.packets, packets.host, 1)
-        np.add.at(self.bytes, packets.host, frame_bytes)
-        np.minimum.at(self.first_ns, packets.host, packets.send_ns)
-        np.maximum.at(self.last_ns, packets.host, packets.send_ns)
+class _Batch(NamedTuple):
+    """Rows whose frames lie in one buffer: `frame` int64, their place in it; what is known of their packets."""
+
+    source: Path | str
+    frames: FrameBatch
+    rows: Rows
+    frame: NDArray[np.int64]
+    start: NDArray[np.int64]
+    size: Extent
+    inside: NDArray[np.uint8]
+    inside_bytes: NDArray[np.int64]
 
 
 def rewrite_schedule(
@@ -146,58 +101,67 @@ def rewrite_schedule(
     cell: str = "",
     layer: str = OUTER,
     resumed: Collection[int] = (),
+    choices: Choices | None = None,
+    outputs: Outputs | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
-    """Write the packets of `schedule` to `out`, a capture per host, and a `rewrite.json` of what is returned.
+    """Write the packets of `schedule` to `out`, a capture per output, and a `rewrite.json` of what is returned.
 
     `schedule`: columns `file`, `frame_number`, `flow_id`, `path_id`, `send_ns` of a forecast's packets; each
     row is a packet to send. `flows` and `layer`: those of the trace. `sources`: its captures, by `file`;
-    `resumed`: those that it went on with after damage.
+    `resumed`: those that it went on with after damage. `outputs`: a file per host by default.
     `progress` is called with the number of packets dealt with so far. Memory: the schedule's columns, a batch of
     frames, `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
 
-    Raises InputError if the schedule does not belong to the captures, a path has no segments, a time does not
-    fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as it was.
+    Raises InputError if the schedule does not belong to the captures, a path has no segments, packets are refused for
+    their length, a time does not fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as
+    it was.
     """
-    rows = read_order(schedule)
+    choices = choices or Choices()
+    if outputs is None:
+        outputs = by_host(hosts.names, encapsulation.source_mac, encapsulation.destination_mac)
+    rows = _at_speed(read_order(schedule), choices.speed)
     _check(rows, flows, encapsulation, hosts)
     if encapsulation.mode == "none":
         rows = rows._replace(path=np.zeros_like(rows.path))
-    headers = templates(encapsulation)
-    labels = flow_labels(flows).astype(np.int64)
-    versions = flows.column("ip_version").to_numpy().astype(np.int64)
-    tally = _Tally(len(hosts.names))
-    host = hosts.of_flow[rows.flow]
+    layer_2 = encapsulation.layer_2
+    job = _Job(
+        encapsulation,
+        hosts,
+        outputs,
+        choices,
+        templates(encapsulation),
+        flow_labels(flows).astype(np.int64),
+        flows.column("ip_version").to_numpy().astype(np.int64),
+        LinkHeaders(() if layer_2 else choices.macs, Vlan() if layer_2 else choices.vlan),
+        LinkHeaders(choices.macs, choices.vlan, keep_macs=True),
+        None if encapsulation.key is None else Signer(encapsulation.key, encapsulation),
+        chunk_bytes,
+    )
+    if choices.mtu is not None and choices.mtu.oversize == "refuse":
+        _check_lengths(job, choices.mtu, _batches(job, rows, sources, layer, resumed))
+    tally = Tally(len(outputs.names))
+    late = unordered(rows, outputs.of_host[hosts.of_flow[rows.flow]], len(outputs.names))
     done = 0
-    with PcapFolder(out, hosts.names, unordered(rows, host, len(hosts.names)), _earlier(out)) as folder:
-        for source, batch, part, frame in joined(rows, sources, resumed):
-            decoded = decode_batch(batch, layer=layer)
-            version = decoded.version[frame].astype(np.int64)
-            kept, total = _extent(source, batch, decoded, part, frame, versions)
-            chosen = _admit(source, part, kept, total, headers, version, tally)
-            rank = part.rank[chosen]
-            unplaced = np.empty(len(chosen), np.int64)
-            packets = Packets(
-                (batch.start[frame] + decoded.ip_start[frame])[chosen],
-                kept[chosen],
-                total[chosen],
-                (version[chosen] == 6).astype(np.int64),
-                part.path[chosen],
-                hosts.of_flow[part.flow[chosen]],
-                labels[part.flow[chosen]],
-                part.send_ns[chosen],
-                unplaced,
-                unplaced,
-            )
-            for piece, piece_rank in _pieces(packets, rank, headers, chunk_bytes):
-                _write(batch.data, piece, piece_rank, headers, folder, tally)
-            done += len(part.rank)
+    with PcapFolder(out, outputs.names, late, _earlier(out)) as folder:
+        for batch in _batches(job, rows, sources, layer, resumed):
+            packets, rank = _packets(job, batch, tally)
+            for piece, piece_rank in _pieces(packets, rank, job):
+                _write(batch.frames.data, piece, piece_rank, job, folder, tally)
+            done += len(batch.rows.rank)
             if progress is not None:
                 progress(done)
-        summary = _summary(out, cell, encapsulation.mode, hosts, folder.names, tally)
+        summary = _summary(out, cell, job, folder.names, tally)
         folder.finish(MANIFEST, json.dumps(summary.as_dict(), indent=1).encode() + b"\n")
     return summary
+
+
+def _at_speed(rows: Rows, speed: Fraction) -> Rows:
+    """The rows with the times since the first send divided by `speed`, to whole nanoseconds."""
+    if speed == 1 or len(rows.send_ns) == 0:
+        return rows
+    return rows._replace(send_ns=scaled_ns(rows.send_ns, int(rows.send_ns.min()), speed))
 
 
 def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hosts) -> None:
@@ -212,8 +176,8 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
     if int(host.min()) < 0 or int(host.max()) >= len(hosts.names):
         flow = rows.flow[np.flatnonzero((host < 0) | (host >= len(hosts.names)))[0]]
         raise InputError(f"flow {flow} of the schedule has no steering host: assign its source address to one")
-    if int(rows.send_ns.min()) < 0 or int(rows.send_ns.max()) >= _END_NS:
-        bad = rows.send_ns[np.flatnonzero((rows.send_ns < 0) | (rows.send_ns >= _END_NS))[0]]
+    if int(rows.send_ns.min()) < 0 or int(rows.send_ns.max()) >= END_NS:
+        bad = rows.send_ns[np.flatnonzero((rows.send_ns < 0) | (rows.send_ns >= END_NS))[0]]
         raise InputError(f"send time {bad} ns does not fit a pcap (1970 to 2106): shift the schedule")
     if encapsulation.mode == "none":
         return
@@ -235,129 +199,138 @@ def _earlier(out: Path) -> list[str]:
     return [name for name in listed if name.endswith(".pcap")]
 
 
-def _extent(
-    source: Path | str,
-    batch: FrameBatch,
-    decoded: Headers,
-    rows: Rows,
-    frame: NDArray[np.int64],
-    versions: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Captured and whole bytes of each row's packet, int64; `frame` int64: the rows' frames in the batch.
-
-    Raises InputError if a frame is not a packet of the version that its flow has.
-    """
-    ip_start = decoded.ip_start[frame].astype(np.int64)
-    later = (decoded.valid[frame] & HAS_FRAGMENT != 0) & (decoded.fragment_offset[frame] > 0)  # perhaps of a tunnel
-    other = (decoded.version[frame] != versions[rows.flow]) & ~later
-    strange = np.flatnonzero((ip_start < 0) | other)
-    if len(strange):
-        row = strange[0]
-        raise InputError(
-            f"{source}: frame {rows.frame_number[row]} is no IPv{versions[rows.flow[row]]} packet, as flow "
-            f"{rows.flow[row]} is: give the captures that the trace was made from"
-        )
-    total = decoded.ip_bytes[frame].astype(np.int64)
-    kept = np.minimum(batch.captured[frame].astype(np.int64) - ip_start, total)
-    return kept, total
+def _batches(
+    job: _Job, rows: Rows, sources: Sequence[Path | str], layer: str, resumed: Collection[int]
+) -> Iterator[_Batch]:
+    """The rows batch by batch with the frames they name."""
+    for source, frames, part, frame in joined(rows, sources, resumed):
+        decoded = decode_batch(frames, layer=layer)
+        version = decoded.version[frame].astype(np.int64)
+        kept, total = extent(source, frames, decoded, part, frame, job.version)
+        begin = frames.start[frame]
+        start = begin + decoded.ip_start[frame]
+        around = job.headers.header_bytes[(version == 6).astype(np.int64), part.path]
+        if job.encapsulation.layer_2:
+            bare = job.outputs.macs[job.hosts.of_flow[part.flow]]
+            inside, size = job.inner_link.of(frames.data, begin, start, frames.linktype[frame], bare)
+            around = around + size + _ETHERTYPE_BYTES
+        else:
+            inside, size = np.empty((len(frame), 0), np.uint8), np.zeros(len(frame), np.int64)
+        yield _Batch(source, frames, part, frame, start, Extent(version, kept, total, around), inside, size)
 
 
-def _admit(
-    source: Path | str,
-    rows: Rows,
-    kept: NDArray[np.int64],
-    total: NDArray[np.int64],
-    headers: Templates,
-    version: NDArray[np.int64],
-    tally: _Tally,
-) -> NDArray[np.int64]:
-    """Which rows can be written, int64 indices; the others are counted and named. `version`: of each row's packet."""
-    ipv6 = version == 6
-    cut = kept < np.where(ipv6, IPV6_BYTES, _IPV4_BYTES)
-    outer = headers.header_bytes[ipv6.astype(np.int64), rows.path]
-    room = np.where(outer > 0, MAX_PAYLOAD_BYTES + IPV6_BYTES - outer, MAX_PAYLOAD_BYTES + IPV6_BYTES * ipv6)
-    large = ~cut & (total > room)
-    for refused, why in ((cut, "ip_header_not_captured"), (large, "too_large")):
-        if refused.any():
-            tally.refuse(source, rows, total, refused, why)
-    return np.flatnonzero(~(cut | large))
+def _check_lengths(job: _Job, mtu: Mtu, batches: Iterator[_Batch]) -> None:
+    """Raise InputError if packets are longer than the MTU."""
+    longest = Longest()
+    for batch in batches:
+        longest.add(batch.size, job.encapsulation.inserts, mtu)
+    longest.check(mtu)
 
 
-def _pieces(
-    packets: Packets, rank: NDArray[np.int64], headers: Templates, chunk_bytes: int
-) -> Iterator[tuple[Packets, NDArray[np.int64]]]:
-    """The packets by host, laid out end to end, in pieces of `chunk_bytes` or one packet; `rank` alike."""
-    order = np.argsort(packets.host, kind="stable")
-    outer = headers.header_bytes[packets.family, packets.path]
-    size = (RECORD_BYTES + ETHERNET_BYTES + outer + packets.total)[order]
+def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[Packets, NDArray[np.int64]]:
+    """The packets of a batch that are written, and the rank of each."""
+    rows = batch.rows
+    inserts = job.encapsulation.inserts
+    chosen, total = admit(batch.source, rows, batch.size, inserts, job.choices.mtu, tally)
+    frame, flow, start = batch.frame[chosen], rows.flow[chosen], batch.start[chosen]
+    host = job.hosts.of_flow[flow]
+    data, begin = batch.frames.data, batch.frames.start[frame]
+    link, link_bytes = job.outer_link.of(data, begin, start, batch.frames.linktype[frame], job.outputs.macs[host])
+    unplaced = np.empty(len(chosen), np.int64)
+    packets = Packets(
+        start,
+        np.minimum(batch.size.kept[chosen], total),
+        total,
+        total < batch.size.total[chosen],
+        (batch.size.version[chosen] == 6).astype(np.int64),
+        rows.path[chosen],
+        host,
+        job.outputs.of_host[host],
+        job.label[flow],
+        rows.send_ns[chosen],
+        link,
+        link_bytes,
+        batch.inside[chosen],
+        batch.inside_bytes[chosen],
+        unplaced,
+        unplaced,
+    )
+    return packets, rows.rank[chosen]
+
+
+def _pieces(packets: Packets, rank: NDArray[np.int64], job: _Job) -> Iterator[tuple[Packets, NDArray[np.int64]]]:
+    """The packets by output, laid out end to end, in pieces of `chunk_bytes` or one packet; `rank` alike."""
+    order = np.argsort(packets.output, kind="stable")
+    before_inner = RECORD_BYTES + packets.link_bytes + _ETHERTYPE_BYTES
+    before_inner += job.headers.header_bytes[packets.family, packets.path]
+    before_inner += np.where(packets.inside_bytes > 0, packets.inside_bytes + _ETHERTYPE_BYTES, 0)
+    size = (before_inner + packets.total)[order]
     ends = np.cumsum(size)
     first = 0
     while first < len(order):
         before = int(ends[first - 1]) if first else 0
-        stop = max(first + 1, int(np.searchsorted(ends, before + chunk_bytes, "right")))
+        stop = max(first + 1, int(np.searchsorted(ends, before + job.chunk_bytes, "right")))
         chosen = order[first:stop]
         record = ends[first:stop] - size[first:stop] - before
-        inner = record + RECORD_BYTES + ETHERNET_BYTES + outer[chosen]
+        inner = record + before_inner[chosen]
         yield (
-            Packets(*(column[chosen] for column in packets))._replace(record=record, inner=inner),
+            Packets._make(column[chosen] for column in packets)._replace(record=record, inner=inner),
             rank[chosen],
         )
         first = stop
 
 
 def _write(
-    data: NDArray[np.uint8],
-    packets: Packets,
-    rank: NDArray[np.int64],
-    headers: Templates,
-    folder: PcapFolder,
-    tally: _Tally,
+    data: NDArray[np.uint8], packets: Packets, rank: NDArray[np.int64], job: _Job, folder: PcapFolder, tally: Tally
 ) -> None:
-    """Build the records of one piece, append each host's to its capture, and count them."""
+    """Build the records of one piece, append each output's to its capture, and count them."""
     ends = packets.inner + packets.total
     buffer = np.empty(int(ends[-1]), np.uint8)
-    encapsulate(data, packets, headers, buffer)
-    inner = Inner(packets.inner, packets.total, packets.kept, packets.family)
+    inserts = job.encapsulation.inserts
+    encapsulate(data, packets, job.headers, int(inserts), buffer)
+    inner = Inner(packets.inner, packets.total, packets.kept, packets.family, packets.shortened)
     found = Found(*(np.empty(len(rank), np.int64) for _ in Found._fields))
-    walk_and_mend(buffer, inner, found)
-    for name, bits in _MENDED.items():
-        tally.mended[name] += int(np.count_nonzero(found.outcome & bits == bits))
-    tally.add(packets, ends - packets.record - RECORD_BYTES)
-    edges = np.flatnonzero(np.diff(packets.host)) + 1
+    _mend(buffer, inner, found, job.choices.prefixes)
+    hmac_end = packets.inner - np.where(packets.inside_bytes > 0, packets.inside_bytes + _ETHERTYPE_BYTES, 0)
+    if inserts:
+        insert(packets, job.headers, buffer, hmac_end)
+    if job.signer is not None:
+        job.signer.sign(packets, job.headers, buffer, hmac_end)
+    tally.add(packets, ends - packets.record - RECORD_BYTES, found.outcome)
+    edges = np.flatnonzero(np.diff(packets.output)) + 1
     for first, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(rank)], strict=True):
         records = buffer[packets.record[first] : ends[stop - 1]]
         sizes = ends[first:stop] - packets.record[first:stop]
-        folder.append(int(packets.host[first]), records, rank[first:stop], sizes)
+        folder.append(int(packets.output[first]), records, rank[first:stop], sizes)
 
 
-def walk_and_mend(buffer: NDArray[np.uint8], inner: Inner, found: Found) -> None:
-    """Mend all packets in the buffer and fill `found`: both kernels, one after the other."""
+def _mend(buffer: NDArray[np.uint8], inner: Inner, found: Found, prefixes: Prefixes | None) -> None:
+    """Give all packets in the buffer their addresses, lengths and checksums, and fill `found`."""
+    change = np.zeros((len(inner.start), 2), np.int64)
+    if prefixes is not None:
+        remap(buffer, inner, prefixes, change)
     outcomes.walk(buffer, inner, found)
     mend(buffer, inner, found)
+    if prefixes is not None:
+        follow(buffer, inner, found, change)
+        found.outcome[change.any(axis=1)] |= outcomes.MAPPED
 
 
-def _summary(out: Path, cell: str, mode: str, hosts: Hosts, names: Sequence[str], tally: _Tally) -> RewriteSummary:
+def _summary(out: Path, cell: str, job: _Job, names: Sequence[str], tally: Tally) -> RewriteSummary:
     """The tally as the summary."""
-    files = tuple(
-        HostCapture(
-            name,
-            str(out / names[host]),
-            int(tally.packets[host]),
-            int(tally.bytes[host]),
-            int(tally.first_ns[host]),
-            int(tally.last_ns[host]),
-        )
-        for host, name in enumerate(hosts.names)
-        if tally.packets[host]
-    )
+    hosts: list[list[str]] = [[] for _ in job.outputs.names]
+    for host, output in enumerate(job.outputs.of_host.tolist()):
+        hosts[output].append(job.hosts.names[host])
     return RewriteSummary(
         str(out),
         cell,
-        mode,
+        job.encapsulation.mode,
+        job.choices.last_node,
         int(tally.packets.sum()),
         int(tally.bytes.sum()),
-        files,
+        tally.largest_bytes,
+        tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
         dict(sorted(tally.skipped.items())),
         tuple(tally.refusals),
-        {name: tally.mended[name] for name in _MENDED},
+        tally.changed(),
     )

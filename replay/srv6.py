@@ -1,10 +1,10 @@
-"""SRv6 encapsulation: what a steering host puts in front of a packet, for every host and path.
+"""SRv6 headers: what a steering host puts in front of a packet, or into it, for every host and path.
 
-The headers of a path differ between packets in a few bytes only (traffic class, flow label, payload length,
-source), so they are laid out once here, as templates; `replay.encapsulate` copies and patches them.
+The headers of a path differ between packets in a few bytes only (traffic class, flow label, payload length, source,
+HMAC), so they are laid out once here, as templates; `replay.encapsulate` copies and patches them.
 
-Sources: RFC 8754 section 2 (segment routing header), RFC 8986 sections 5.1 and 5.2 (H.Encaps, H.Encaps.Red),
-RFC 8200.
+Sources: RFC 8754 section 2 (segment routing header), RFC 8986 sections 5.1 to 5.4 (H.Encaps, H.Encaps.Red,
+H.Encaps.L2, H.Encaps.L2.Red), draft-filsfils-spring-srv6-net-pgm-insertion (H.Insert, H.Insert.Red), RFC 8200.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -21,19 +21,42 @@ from numpy.typing import NDArray
 
 from traces.errors import InputError
 
-Mode = Literal["encaps", "reduced", "none"]
+Mode = Literal["encaps", "reduced", "insert", "insert-reduced", "l2", "l2-reduced", "none"]
 
-ETHERNET_BYTES: Final = 14
 IPV6_BYTES: Final = 40
 SRH_BYTES: Final = 8
 SID_BYTES: Final = 16
+HMAC_BYTES: Final = 32
 MAX_SEGMENTS: Final = 127  # Hdr Ext Len counts 8 octets in 8 bits, and a SID is two of them
 MAX_PAYLOAD_BYTES: Final = 65535  # of an IPv6 packet that is no jumbogram (RFC 8200 section 3)
 
 _IPV4_INSIDE: Final = 4
 _IPV6_INSIDE: Final = 41
+_ETHERNET_INSIDE: Final = 143
 _ROUTING: Final = 43
 _SEGMENT_ROUTING: Final = 4
+_HMAC_TLV: Final = 5
+_HMAC_TLV_UNITS: Final = 5  # of 8 octets
+_NO_DESTINATION_CHECK: Final = 0x8000
+_LINUX_HMAC: Final = 0x08
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What SRHs are signed with: HMAC Key ID, and the shared secret.
+
+    `flag`: also set bit 3 of the SRH's flags, which Linux looks for an HMAC by; RFC 8754 leaves it unassigned.
+    """
+
+    number: int
+    secret: bytes
+    flag: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number < 1 << 32:
+            raise InputError(f"HMAC key ID {self.number} does not fit the TLV: give 1 to {(1 << 32) - 1}")
+        if not self.secret:
+            raise InputError("the HMAC key is empty: give a file with the secret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +65,51 @@ class Encapsulation:
 
     `source`: the outer source address of each host, 16 bytes each. `segments4` and `segments6`: for each path
     the full segment list in the order of travel, 16 bytes per SID, for an IPv4 and for an IPv6 packet inside
-    (the SID that decapsulates may differ). `source_mac` and `destination_mac`: 6 bytes, for every frame. With
-    mode `none` packets are written as Ethernet and IP alone, and only the MAC addresses count.
+    (the SID that decapsulates may differ); where an SRH is inserted, the transit SIDs, perhaps none, and the
+    packet's own destination ends the list. `hop_limit` None: that of the packet inside. `source_mac` and
+    `destination_mac`: 6 bytes, for every frame. With mode `none` packets are written as Ethernet and IP alone, and
+    only the MAC addresses count. With `key` every SRH has an HMAC TLV.
 
-    Raises InputError if an address, a segment list or the hop limit cannot be written.
+    Raises InputError if an address, a segment list, the tag or the hop limit cannot be written.
     """
 
     mode: Mode
     source: tuple[bytes, ...]
-    hop_limit: int
+    hop_limit: int | None
     segments4: tuple[tuple[bytes, ...], ...]
     segments6: tuple[tuple[bytes, ...], ...]
     source_mac: bytes
     destination_mac: bytes
+    tag: int = 0
+    key: Key | None = None
+
+    @property
+    def inserts(self) -> bool:
+        """Whether the SRH goes into the packet."""
+        return self.mode in ("insert", "insert-reduced")
+
+    @property
+    def layer_2(self) -> bool:
+        """Whether an Ethernet frame is inside."""
+        return self.mode in ("l2", "l2-reduced")
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the first SID stands in the destination address alone."""
+        return self.mode in ("reduced", "insert-reduced", "l2-reduced")
 
     def __post_init__(self) -> None:
         """Check every value that will be written."""
-        for name, mac in (("source", self.source_mac), ("destination", self.destination_mac)):
-            if len(mac) != 6:
-                raise InputError(f"{name} MAC address {mac.hex(':')!r} has {len(mac)} bytes: give 6")
-        if self.source_mac[0] & 1:
-            raise InputError(f"source MAC address {self.source_mac.hex(':')} is a group address: give a station's")
-        if self.mode not in ("encaps", "reduced", "none"):
-            raise InputError(f"SRv6 mode {self.mode!r} is unknown: give encaps, reduced or none")
+        check_mac("source", self.source_mac)
+        check_mac("destination", self.destination_mac)
+        if self.mode not in get_args(Mode):
+            raise InputError(f"SRv6 mode {self.mode!r} is unknown: give {', '.join(get_args(Mode))}")
         if self.mode == "none":
             return
-        if not 1 <= self.hop_limit <= 255:
+        if self.hop_limit is not None and not 1 <= self.hop_limit <= 255:
             raise InputError(f"hop limit {self.hop_limit} does not fit the outer header: give 1 to 255")
+        if not 0 <= self.tag <= 0xFFFF:
+            raise InputError(f"tag {self.tag} does not fit the SRH: give 0 to 65535")
         if len(self.segments4) != len(self.segments6):
             raise InputError(
                 f"{len(self.segments4)} paths have segments for IPv4 but {len(self.segments6)} for IPv6: "
@@ -76,12 +117,22 @@ class Encapsulation:
             )
         for host, address in enumerate(self.source):
             _check_unicast(f"outer source of host {host}", address)
+        least = 0 if self.inserts else 1
+        most = MAX_SEGMENTS - self.inserts - (_HMAC_TLV_UNITS // 2 if self.key else 0)
         for family, paths in (("IPv4", self.segments4), ("IPv6", self.segments6)):
             for path, segments in enumerate(paths):
-                if not 1 <= len(segments) <= MAX_SEGMENTS:
-                    raise InputError(f"path {path} has {len(segments)} SIDs for {family}: give 1 to {MAX_SEGMENTS}")
+                if not least <= len(segments) <= most:
+                    raise InputError(f"path {path} has {len(segments)} SIDs for {family}: give {least} to {most}")
                 for sid in segments:
                     _check_unicast(f"a SID of path {path}", sid)
+
+
+def check_mac(what: str, mac: bytes) -> None:
+    """Raise InputError unless `mac` may stand in a frame as its `what`: source or destination."""
+    if len(mac) != 6:
+        raise InputError(f"{what} MAC address {mac.hex(':')!r} has {len(mac)} bytes: give 6")
+    if what == "source" and mac[0] & 1:
+        raise InputError(f"source MAC address {mac.hex(':')} is a group address: give a station's")
 
 
 def _check_unicast(what: str, address: bytes) -> None:
@@ -95,55 +146,89 @@ def _check_unicast(what: str, address: bytes) -> None:
 class Templates(NamedTuple):
     """Headers as bytes, for `replay.encapsulate`.
 
-    `ethernet` uint8[14]: destination, source, and an EtherType that the kernel overwrites where nothing is
-    put around the packet. `headers` uint8[2, paths, widest] and `header_bytes` int64[2, paths]: outer IPv6
-    header and SRH, first for IPv4 inside, then for IPv6; all lengths 0 without encapsulation, and then there
-    is one path for all. `sources` uint8[hosts, 16].
+    `headers` uint8[2, paths, widest] and `header_bytes` int64[2, paths]: first for IPv4 inside, then for IPv6; outer
+    IPv6 header and SRH, or the SRH alone where it is inserted; all lengths 0 without encapsulation, and then there is
+    one path for all. `first` uint8[paths, 16]: the SID that an inserted SRH makes the destination. `sources`
+    uint8[hosts, 16]. `copied_hops` is 1 where the hop limit is the inner one.
     """
 
-    ethernet: NDArray[np.uint8]
     headers: NDArray[np.uint8]
     header_bytes: NDArray[np.int64]
+    first: NDArray[np.uint8]
     sources: NDArray[np.uint8]
+    copied_hops: int
 
 
 def templates(encapsulation: Encapsulation) -> Templates:
     """Lay out the headers of every path and family."""
-    ethernet = np.frombuffer(encapsulation.destination_mac + encapsulation.source_mac + b"\x86\xdd", np.uint8).copy()
     if encapsulation.mode == "none":
         nothing = np.zeros((2, 1, 0), np.uint8)
-        return Templates(ethernet, nothing, np.zeros((2, 1), np.int64), np.zeros((1, 16), np.uint8))
+        addresses = np.zeros((1, 16), np.uint8)
+        return Templates(nothing, np.zeros((2, 1), np.int64), addresses, addresses, 0)
     families = ((encapsulation.segments4, _IPV4_INSIDE), (encapsulation.segments6, _IPV6_INSIDE))
-    rows = [
-        [
-            outer_headers(segments, inside, encapsulation.hop_limit, encapsulation.mode == "reduced")
-            for segments in paths
-        ]
-        for paths, inside in families
-    ]
+    rows = [[_template(encapsulation, segments, inside) for segments in paths] for paths, inside in families]
     header_bytes = np.array([[len(header) for header in row] for row in rows], np.int64).reshape(2, -1)
     headers = np.zeros((*header_bytes.shape, int(header_bytes.max(initial=0))), np.uint8)
     for family, row in enumerate(rows):
         for path, header in enumerate(row):
             headers[family, path, : len(header)] = np.frombuffer(header, np.uint8)
-    sources = np.frombuffer(b"".join(encapsulation.source), np.uint8).reshape(-1, 16).copy()
-    return Templates(ethernet, headers, header_bytes, sources)
+    first = b"".join(segments[0] if segments else bytes(16) for segments in encapsulation.segments6)
+    return Templates(
+        headers,
+        header_bytes,
+        np.frombuffer(first, np.uint8).reshape(-1, 16).copy(),
+        np.frombuffer(b"".join(encapsulation.source), np.uint8).reshape(-1, 16).copy(),
+        int(encapsulation.hop_limit is None),
+    )
 
 
-def outer_headers(segments: Sequence[bytes], inside: int, hop_limit: int, reduced: bool) -> bytes:
+def _template(encapsulation: Encapsulation, segments: Sequence[bytes], inside: int) -> bytes:
+    """The header of one path and family; what differs between packets is 0."""
+    reduced, tag = encapsulation.reduced, encapsulation.tag
+    key = encapsulation.key
+    if encapsulation.inserts:
+        if not segments:
+            return b""
+        return segment_routing_header((*segments, bytes(16)), 0, reduced=reduced, tag=tag, key=key)
+    if encapsulation.layer_2:
+        inside = _ETHERNET_INSIDE
+    return outer_headers(segments, inside, encapsulation.hop_limit or 0, reduced=reduced, tag=tag, key=key)
+
+
+def outer_headers(
+    segments: Sequence[bytes], inside: int, hop_limit: int, *, reduced: bool, tag: int = 0, key: Key | None = None
+) -> bytes:
     """Outer IPv6 header and SRH: `segments` in the order of travel, `inside` the packet's protocol number.
 
-    Traffic class, flow label, payload length and source address are left 0. The SRH lists the segments last
-    first (RFC 8754 section 2). Reduced, the first segment stands in the destination address alone, so
-    Segments Left is Last Entry + 1 (section 4.1.1), and a single segment needs no SRH (RFC 8986 section 5.2).
+    Traffic class, flow label, payload length and source address are left 0. Reduced, a single segment needs no SRH
+    (RFC 8986 section 5.2), unless a tag or an HMAC is to be carried.
     """
-    listed = tuple(reversed(segments[1:] if reduced else segments))
     srh = b""
-    if listed:
-        fixed = (inside, 2 * len(listed), _SEGMENT_ROUTING, len(segments) - 1, len(listed) - 1, 0, 0, 0)
-        srh = bytes(fixed) + b"".join(listed)
-    next_header = _ROUTING if listed else inside
+    if not reduced or len(segments) > 1 or tag or key is not None:
+        srh = segment_routing_header(segments, inside, reduced=reduced, tag=tag, key=key)
+    next_header = _ROUTING if srh else inside
     return bytes((0x60, 0, 0, 0, 0, 0, next_header, hop_limit)) + bytes(16) + segments[0] + srh
+
+
+def segment_routing_header(
+    segments: Sequence[bytes], following: int, *, reduced: bool, tag: int = 0, key: Key | None = None
+) -> bytes:
+    """An SRH with all its segments left: `segments` in the order of travel, listed last first (RFC 8754 section 2).
+
+    Reduced, the first segment stands in the destination address alone, so Segments Left is Last Entry + 1 (section
+    4.1.1), and flag D of the HMAC TLV says so (section 2.1.2); a single segment is listed all the same. With `key`,
+    the HMAC itself, the last 32 bytes, is left 0.
+    """
+    left_out = reduced and len(segments) > 1
+    listed = tuple(reversed(segments[1:] if left_out else segments))
+    tlv = b""
+    if key is not None:
+        bits = _NO_DESTINATION_CHECK if left_out else 0
+        tlv = bytes((_HMAC_TLV, 6 + HMAC_BYTES)) + bits.to_bytes(2) + key.number.to_bytes(4) + bytes(HMAC_BYTES)
+    units = 2 * len(listed) + len(tlv) // 8
+    flags = _LINUX_HMAC if key is not None and key.flag else 0
+    fixed = bytes((following, units, _SEGMENT_ROUTING, len(segments) - 1, len(listed) - 1, flags))
+    return fixed + tag.to_bytes(2) + b"".join(listed) + tlv
 
 
 def flow_labels(flows: pa.Table) -> NDArray[np.uint32]:

@@ -19,6 +19,8 @@ FRAGMENT: Final = 4  # one fragment of a packet
 MALFORMED: Final = 8  # a header contradicts the packet's length
 NO_CHECKSUM: Final = 16  # the transport checksum could not be, or need not be, set
 CHECKSUM_ZEROED: Final = 32  # checksum 0, "none", since the rest of the datagram is elsewhere
+SHORTENED: Final = 64  # bytes at its end are left out
+MAPPED: Final = 128  # an address was replaced
 
 _HOP_BY_HOP: Final = 0
 _ROUTING: Final = 43
@@ -30,13 +32,15 @@ _DESTINATION: Final = 60
 
 class Inner(NamedTuple):
     """Packets in a buffer, int64[n] each: index of the IP header, whole length, bytes that were captured, and
-    family (0 for IPv4, 1 for IPv6). Of a packet at least the fixed IP header was captured.
+    family (0 for IPv4, 1 for IPv6); `shortened` bool[n]: its end was left out, so that inner lengths may lie beyond.
+    Of a packet at least the fixed IP header was captured.
     """
 
     start: NDArray[np.int64]
     total: NDArray[np.int64]
     kept: NDArray[np.int64]
     family: NDArray[np.int64]
+    shortened: NDArray[np.bool_]
 
 
 class Found(NamedTuple):
@@ -94,6 +98,8 @@ def walk(buffer: NDArray[np.uint8], inner: Inner, found: Found) -> None:
         end = start + inner.total[i]
         cut = start + inner.kept[i]
         outcome = PADDED if cut < end else 0
+        if inner.shortened[i]:
+            outcome |= SHORTENED
         fragment = False
         found.protocol[i] = -1
         found.transport[i] = end

@@ -8,18 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from analyzer.schema import PACKET_FATES
-from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
+from replay.rewrite import Hosts, rewrite_schedule
 from replay.srv6 import Encapsulation, Mode
+from replay.summary import RewriteSummary
 from tests.twins.srv6 import crc32c, folded_sum
 from traces.schema import FLOWS
 
 SOURCE_MAC = bytes.fromhex("020000000001")
 DESTINATION_MAC = bytes.fromhex("020000000002")
+CAPTURED_MACS = bytes.fromhex("060504030201 161514131211")
 EPOCH_NS = 1_700_000_000_123_456_789
 
 TCP, UDP, ICMP, IGMP, ICMPV6, SCTP, UDP_LITE, NONE, OTHER = 6, 17, 1, 2, 58, 132, 136, 59, 253
@@ -41,6 +44,7 @@ class Case:
     spoilt: bool = False  # checksums as a capture before the offloading NIC shows them
     total_zero: bool = False  # IPv4 total length or IPv6 payload length 0, as segmentation offload leaves it
     padding: int = 0  # Ethernet padding behind the packet
+    tags: bytes = b""  # VLAN tags
     flow: int = 0
     path: int = 0
     file: int = 0
@@ -64,9 +68,9 @@ class Case:
         if self.total_zero:
             packet[slice(2, 4) if self.version == 4 else slice(4, 6)] = b"\0\0"
         kind = b"\x08\x00" if self.version == 4 else b"\x86\xdd"
-        frame = b"\x06\x05\x04\x03\x02\x01\x16\x15\x14\x13\x12\x11" + kind + packet
+        frame = CAPTURED_MACS + self.tags + kind + packet
         if self.cut:
-            return frame[: 14 + self.captured], len(frame)
+            return frame[: 14 + len(self.tags) + self.captured], len(frame)
         return frame + b"\xee" * self.padding, len(frame) + self.padding
 
 
@@ -236,7 +240,9 @@ def sids(path: int, count: int, last: int) -> tuple[bytes, ...]:
     return (*hops, ip_address(f"fd00:0:{path + 1:x}::d{last}").packed)
 
 
-def encapsulation(mode: Mode, counts: Sequence[int], hosts: int = 2, hop_limit: int = 63) -> Encapsulation:
+def encapsulation(
+    mode: Mode, counts: Sequence[int], hosts: int = 2, hop_limit: int | None = 63, **others: Any
+) -> Encapsulation:
     """An encapsulation with a path of each count of SIDs."""
     return Encapsulation(
         mode=mode,
@@ -246,6 +252,7 @@ def encapsulation(mode: Mode, counts: Sequence[int], hosts: int = 2, hop_limit: 
         segments6=tuple(sids(path, count, 6) for path, count in enumerate(counts)),
         source_mac=SOURCE_MAC,
         destination_mac=DESTINATION_MAC,
+        **others,
     )
 
 
@@ -273,7 +280,12 @@ def schedule_table(cases: Sequence[Case]) -> pa.Table:
 
 
 def rewrite(
-    folder: Path, cases: Sequence[Case], around: Encapsulation, hosts: Sequence[int], chunk_bytes: int = 8 << 20
+    folder: Path,
+    cases: Sequence[Case],
+    around: Encapsulation,
+    hosts: Sequence[int],
+    chunk_bytes: int = 8 << 20,
+    **others: Any,
 ) -> RewriteSummary:
     """Write the cases' captures to `folder`, and rewrite them to `folder`/out; `hosts`: the host of each flow."""
     files = sorted({case.file for case in cases})
@@ -292,4 +304,5 @@ def rewrite(
         Hosts(names, np.array(hosts, np.int64)),
         folder / "out",
         chunk_bytes=chunk_bytes,
+        **others,
     )

@@ -7,14 +7,16 @@ from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replay.rewrite import RewriteSummary
-from replay.srv6 import Encapsulation, Mode
+from replay.srv6 import Encapsulation, Key, Mode
+from replay.summary import RewriteSummary
 from tests.rewriting import (
+    CAPTURED_MACS,
     CHECKED,
     DESTINATION_MAC,
     EPOCH_NS,
@@ -34,7 +36,7 @@ from tests.rewriting import (
 )
 from tests.twins.srv6 import Frame, check_packet, parse_frame, read_pcap
 
-MODES: tuple[Mode, ...] = ("encaps", "reduced", "none")
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @st.composite
@@ -69,9 +71,17 @@ def packets(draw: st.DrawFn, flow: int = 0) -> Case:
 
 
 def verify(folder: Path, cases: list[Case], around: Encapsulation, hosts: list[int], done: RewriteSummary) -> None:
-    """Check every packet written for the cases, all of which are expected, against what was asked for."""
+    """Check every packet written for the cases against what was asked for; all of them are expected.
+
+    But an SRH is never inserted into an IPv4 packet.
+    """
+    if around.inserts:
+        foreign = sum(bool(case.version == 4 and around.segments6[case.path]) for case in cases)
+        assert done.skipped == ({"ipv4_without_insertion": foreign} if foreign else {})
+        cases = [case for case in cases if case.version == 6 or not around.segments6[case.path]]
+    else:
+        assert done.skipped == {}
     assert done.packets == len(cases)
-    assert done.skipped == {}
     assert sum(file.packets for file in done.files) == len(cases)
     labels: dict[int, set[int]] = {}
     total = 0
@@ -84,10 +94,11 @@ def verify(folder: Path, cases: list[Case], around: Encapsulation, hosts: list[i
         assert file.bytes == sum(len(record.frame) for record in records)
         total += file.bytes
         for record, case in zip(records, mine, strict=True):
-            frame = parse_frame(record.frame, around.mode)
+            key = None if around.key is None else (around.key.number, around.key.secret, around.key.flag)
+            frame = parse_frame(record.frame, around.mode, tag=around.tag, key=key)
             verify_outer(frame, case, around, host - 1)
             verify_inner(frame.inner, case)
-            if frame.outer:
+            if frame.outer and not around.inserts:
                 labels.setdefault(case.flow, set()).add(frame.outer.flow_label)
     assert done.bytes == total
     assert all(len(values) == 1 and 0 not in values for values in labels.values())
@@ -99,15 +110,23 @@ def verify(folder: Path, cases: list[Case], around: Encapsulation, hosts: list[i
 
 def verify_outer(frame: Frame, case: Case, around: Encapsulation, host: int) -> None:
     assert (frame.source_mac, frame.destination_mac) == (SOURCE_MAC, DESTINATION_MAC)
-    if around.mode == "none":
-        assert frame.outer is None
+    segments = (around.segments4 if case.version == 4 else around.segments6)[case.path]
+    hops = case.packet[8 if case.version == 4 else 7]
+    assert frame.inside == (CAPTURED_MACS if around.layer_2 else b"")
+    if around.mode == "none" or (around.inserts and not segments):
+        assert frame.outer is None or around.inserts
         return
     assert frame.outer is not None
-    segments = (around.segments4 if case.version == 4 else around.segments6)[case.path]
+    if around.inserts:
+        segments = (*segments, case.packet[24:40])
     assert tuple(sid.packed for sid in frame.outer.segments) == segments
-    listed = len(segments) - (around.mode == "reduced")
-    assert frame.outer.srh_bytes == (8 + 16 * listed if listed else 0)
-    assert frame.outer.hop_limit == around.hop_limit
+    listed = len(segments) - around.reduced
+    if not listed and (around.key or around.tag):
+        listed = 1
+    assert frame.outer.srh_bytes == (8 + 16 * listed + 40 * bool(around.key) if listed else 0)
+    if around.inserts:
+        return  # the rest is the packet's own, and compared with it
+    assert frame.outer.hop_limit == (hops if around.hop_limit is None else around.hop_limit)
     assert frame.outer.source.packed == around.source[host]
     word = int.from_bytes(case.packet[:2], "big")
     assert frame.outer.traffic_class == (word & 255 if case.version == 4 else word >> 4 & 255)
@@ -192,7 +211,15 @@ def later_fragment(case: Case) -> bool:
 def test_any_packet_in_any_mode(data: st.DataObject) -> None:
     mode = data.draw(st.sampled_from(MODES))
     counts = data.draw(st.lists(st.integers(1, 10), min_size=1, max_size=3))
-    around = encapsulation(mode, counts, hop_limit=data.draw(st.sampled_from((1, 64, 255))))
+    around = encapsulation(
+        mode,
+        counts,
+        hop_limit=data.draw(st.sampled_from((1, 64, 255, None))),
+        tag=data.draw(st.sampled_from((0, 0, 1, 0xFFFF))),
+        key=data.draw(st.sampled_from((None, None, Key(7, b"secret"), Key(0xFFFFFFFF, b"x" * 64, flag=True)))),
+    )
+    if around.inserts and data.draw(st.booleans()):
+        around = replace(around, segments4=((), *around.segments4[1:]), segments6=((), *around.segments6[1:]))
     flows = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=8))
     cases = [
         replace(

@@ -15,7 +15,7 @@ import pytest
 from analyzer.forecast import forecast
 from analyzer.scenario import Scenario, short_scenario
 from replay.plan import encapsulation, rewrite_forecast
-from replay.rewrite import RewriteSummary
+from replay.summary import RewriteSummary
 from tests.twins.srv6 import check_packet, parse_frame, read_pcap
 from traces.errors import InputError
 from traces.trace import Trace

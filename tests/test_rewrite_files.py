@@ -13,7 +13,7 @@ import pytest
 
 from replay.pcap import PcapFolder, file_name
 from replay.rewrite import Hosts, rewrite_schedule
-from replay.srv6 import Encapsulation, flow_labels, outer_headers
+from replay.srv6 import Encapsulation, Key, flow_labels, outer_headers
 from tests.rewriting import (
     EPOCH_NS,
     TCP,
@@ -128,6 +128,8 @@ def test_what_was_mended_is_counted(tmp_path: Path) -> None:
     done = rewrite(tmp_path, cases, encapsulation("none", []), [0])
     assert done.mended == {
         "padded": 5,
+        "shortened": 0,
+        "mapped": 0,
         "header_completed": 1,
         "fragment": 3,
         "fragment_cut": 2,
@@ -301,7 +303,10 @@ def test_schedules_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     [
         ({"source_mac": b"\0\0"}, "source MAC address '00:00' has 2 bytes: give 6"),
         ({"source_mac": b"\1\0\0\0\0\0"}, "is a group address"),
-        ({"mode": "inline"}, "SRv6 mode 'inline' is unknown: give encaps, reduced or none"),
+        ({"mode": "inline"}, "SRv6 mode 'inline' is unknown: give encaps, reduced, insert, "),
+        ({"tag": 65536}, "tag 65536 does not fit the SRH: give 0 to 65535"),
+        ({"key": Key(1, b"k"), "segments6": (sids(0, 126, 6),)}, "path 0 has 126 SIDs for IPv6: give 1 to 125"),
+        ({"mode": "insert", "segments6": (sids(0, 127, 6),)}, "path 0 has 127 SIDs for IPv6: give 0 to 126"),
         ({"hop_limit": 256}, "hop limit 256 does not fit"),
         ({"segments4": ()}, "0 paths have segments for IPv4 but 1 for IPv6"),
         ({"segments4": ((),)}, "path 0 has 0 SIDs for IPv4: give 1 to 127"),

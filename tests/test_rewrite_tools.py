@@ -18,8 +18,8 @@ from pathlib import Path
 import dpkt
 import pytest
 
-from replay.rewrite import RewriteSummary
 from replay.srv6 import Mode
+from replay.summary import RewriteSummary
 from tests.rewriting import (
     CHECKED,
     EPOCH_NS,

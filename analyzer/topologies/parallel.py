@@ -29,14 +29,19 @@ class SideSpec(Model):
     )
     decapsulate_ipv4: Sid = Field(description="SID that unpacks IPv4 there")
     decapsulate_ipv6: Sid = Field(description="SID that unpacks IPv6 there")
+    decapsulate_l2: Sid | None = Field(default=None, description="SID that unpacks Ethernet there; none: allocated")
+
+
+def _side(locator: str) -> SideSpec:
+    return SideSpec(decapsulate_ipv4=f"{locator}d4", decapsulate_ipv6=f"{locator}d6", decapsulate_l2=f"{locator}d2")
 
 
 class ParallelSpec(NetworkBase):
     """Parallel paths between two attachments."""
 
     kind: Literal["parallel"] = Field(default="parallel", description="parallel paths; the default")
-    left: SideSpec = SideSpec(decapsulate_ipv4="fd00:0:10::d4", decapsulate_ipv6="fd00:0:10::d6")
-    right: SideSpec = SideSpec(decapsulate_ipv4="fd00:0:20::d4", decapsulate_ipv6="fd00:0:20::d6")
+    left: SideSpec = _side("fd00:0:10::")
+    right: SideSpec = _side("fd00:0:20::")
     paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=1024, description="in slot order")]
 
 
@@ -70,7 +75,7 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
         edges=tuple(edges),
         links=(*forward, *back),
         attachments=tuple(
-            Attachment(name, name, side.prefixes, (side.decapsulate_ipv4, side.decapsulate_ipv6))
+            Attachment(name, name, side.prefixes, (side.decapsulate_ipv4, side.decapsulate_ipv6), side.decapsulate_l2)
             for name, side in sides
         ),
         routes=routes,

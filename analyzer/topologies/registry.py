@@ -40,6 +40,7 @@ class AttachmentSpec(Model):
     prefixes: tuple[Prefix, ...] = Field(default=(), description="addresses behind it; the longest prefix wins")
     decapsulate_ipv4: Sid | None = Field(default=None, description="SID that unpacks IPv4 there; none: allocated")
     decapsulate_ipv6: Sid | None = Field(default=None, description="SID that unpacks IPv6 there; none: allocated")
+    decapsulate_l2: Sid | None = Field(default=None, description="SID that unpacks Ethernet there; none: allocated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def attach(nodes: Sequence[str], given: Sequence[AttachmentSpec]) -> tuple[Attac
         sids = tuple(sid for sid in (spec.decapsulate_ipv4, spec.decapsulate_ipv6) if sid is not None)
         if len(sids) == 1:
             raise InputError(f"{where}: give decapsulate_ipv4 and decapsulate_ipv6, or neither")
-        found[node] = Attachment(spec.name, node, spec.prefixes, sids)
+        found[node] = Attachment(spec.name, node, spec.prefixes, sids, spec.decapsulate_l2)
     names = [attachment.name for attachment in found.values()]
     for name in names:
         if names.count(name) > 1:

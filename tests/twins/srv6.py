@@ -1,11 +1,12 @@
 """A second reader of rewritten captures, from the RFCs alone: it refuses whatever a strict node would.
 
-RFC 8200 (IPv6), RFC 8754 (SRH), RFC 8986 (H.Encaps and H.Encaps.Red), RFC 791, 792, 768, 9293, 3828, 4443,
-9260, 1071.
+RFC 8200 (IPv6), RFC 8754 (SRH, HMAC TLV), RFC 8986 (H.Encaps, H.Encaps.L2 and their reduced forms),
+draft-filsfils-spring-srv6-net-pgm-insertion (H.Insert), IEEE 802.1Q, RFC 791, 792, 768, 9293, 3828, 4443, 9260, 1071.
 """
 
 from __future__ import annotations
 
+import hmac
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +31,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Outer:
-    """The outer header, and the segments in the order of travel as a transit node reconstructs them."""
+    """The outer header, and the segments in the order of travel as a transit node reconstructs them.
+
+    Where an SRH is inserted, the last segment is the packet's own destination.
+    """
 
     traffic_class: int
     flow_label: int
@@ -46,6 +50,8 @@ class Frame:
     source_mac: bytes
     outer: Outer | None
     inner: bytes
+    tags: bytes = b""
+    inside: bytes = b""  # the Ethernet header of a frame inside, its EtherType left out
 
 
 @dataclass(frozen=True)
@@ -75,41 +81,99 @@ def read_pcap(path: Path) -> list[Record]:
     return records
 
 
-def parse_frame(frame: bytes, mode: str) -> Frame:
-    """Ethernet, outer headers as `mode` (encaps, reduced, none) has them, and the packet within, unchecked."""
-    need(len(frame) >= 34, "room for Ethernet and IP")
-    destination, source, kind = frame[:6], frame[6:12], int.from_bytes(frame[12:14], "big")
-    packet = frame[14:]
-    need(kind == {4: 0x0800, 6: 0x86DD}.get(packet[0] >> 4), "EtherType is that of the packet")
-    if mode == "none":
-        return Frame(destination, source, None, packet)
+def parse_frame(frame: bytes, mode: str, *, tag: int = 0, key: tuple[int, bytes, bool] | None = None) -> Frame:
+    """Ethernet, SRv6 headers as `mode` has them, and the packet within, unchecked.
+
+    `mode`: encaps, reduced, insert, insert-reduced, l2, l2-reduced, none. `key`: HMAC Key ID, secret, whether Linux's
+    flag is set; an HMAC is then demanded, and checked. Inserted SRHs are taken out of the packet again.
+    """
+    link, packet = _parse_ethernet(frame)
+    destination, source, tags = link[:6], link[6:12], link[12:]
+    inserted = mode.startswith("insert")
+    if mode == "none" or (inserted and not _has_srh(packet)):
+        return Frame(destination, source, None, packet, tags)
     need(packet[0] >> 4 == 6, "outer header is IPv6")
     first_word, payload, following, hops = struct.unpack_from("!IHBB", packet)
     need(payload == len(packet) - 40, "outer payload length")
     here, there = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
     segments: tuple[IPv6Address, ...] = (there,)
-    inner, srh_bytes = packet[40:], 0
+    before, inner, srh_bytes = b"", packet[40:], 0
+    if inserted and following == 0:
+        before, inner = inner[: inner[1] * 8 + 8], inner[inner[1] * 8 + 8 :]
+        following = before[0]
     if following == 43:
-        following, extra, routing, left, last, flags, tag = struct.unpack_from("!BBBBBBH", inner)
-        need(routing == 4, "routing type 4")
-        need(flags == 0 and tag == 0, "flags and tag are 0")
-        need(extra % 2 == 0, "no TLVs: whole SIDs only")
-        need(last + 1 == extra // 2, "Last Entry indexes the last SID of the list")
-        listed = [IPv6Address(inner[8 + 16 * i : 24 + 16 * i]) for i in range(last + 1)]
-        if mode == "reduced":
-            need(left == last + 1, "reduced: Segments Left is one beyond the list")
-            segments = (there, *reversed(listed))
-        else:
-            need(left == last, "Segments Left indexes the first segment")
-            need(listed[left] == there, "destination is the active segment")
-            segments = tuple(reversed(listed))
-        srh_bytes = 8 + extra * 8
+        srh_bytes = 8 + inner[1] * 8
+        following, segments = _parse_srh(inner[:srh_bytes], packet[8:40], "reduced" in mode, tag, key)
         inner = inner[srh_bytes:]
     else:
-        need(mode == "reduced", "full encapsulation always has an SRH")
-    need(following == {4: 4, 6: 41}.get(inner[0] >> 4), "next header is that of the packet within")
+        need(mode in ("reduced", "l2-reduced") and tag == 0 and key is None, "an SRH is needed")
     outer = Outer(first_word >> 20 & 255, first_word & 0xFFFFF, hops, here, segments, srh_bytes)
-    return Frame(destination, source, outer, inner)
+    if inserted:
+        fixed = packet[:4] + (payload - srh_bytes).to_bytes(2, "big")
+        next_header = bytes((0 if before else following,))
+        options = bytes((following,)) + before[1:] if before else b""
+        whole = fixed + next_header + packet[7:24] + segments[-1].packed + options + inner
+        return Frame(destination, source, outer, whole, tags)
+    if mode.startswith("l2"):
+        need(following == 143, "next header is Ethernet")
+        inside, packet = _parse_ethernet(inner)
+        return Frame(destination, source, outer, packet, tags, inside)
+    need(following == {4: 4, 6: 41}.get(inner[0] >> 4), "next header is that of the packet within")
+    return Frame(destination, source, outer, inner, tags)
+
+
+def _parse_ethernet(frame: bytes) -> tuple[bytes, bytes]:
+    """Addresses and VLAN tags, and what the EtherType, which must be that of an IP packet, stands before."""
+    need(len(frame) >= 34, "room for Ethernet and IP")
+    at = 12
+    while frame[at : at + 2] in (b"\x81\x00", b"\x88\xa8", b"\x91\x00"):
+        at += 4
+    packet = frame[at + 2 :]
+    kind = int.from_bytes(frame[at : at + 2], "big")
+    need(kind == {4: 0x0800, 6: 0x86DD}.get(packet[0] >> 4), "EtherType is that of the packet")
+    return frame[:at], packet
+
+
+def _has_srh(packet: bytes) -> bool:
+    """Whether the first routing header, behind hop-by-hop options at most, is an SRH with segments left."""
+    if packet[0] >> 4 != 6:
+        return False
+    at = 40 + (packet[41] * 8 + 8 if packet[6] == 0 else 0)
+    following = packet[40] if packet[6] == 0 else packet[6]
+    return following == 43 and packet[at + 2] == 4
+
+
+def _parse_srh(
+    srh: bytes, addresses: bytes, reduced: bool, tag: int, key: tuple[int, bytes, bool] | None
+) -> tuple[int, tuple[IPv6Address, ...]]:
+    """What follows an SRH with all its segments left, and these; `addresses`: source and destination of the packet."""
+    number, secret, flag = key or (0, b"", False)
+    following, _, routing, left, last, flags, marked = struct.unpack_from("!BBBBBBH", srh)
+    need(routing == 4, "routing type 4")
+    need(flags == (8 if flag else 0) and marked == tag, "flags and tag are as asked")
+    tlvs = srh[8 + 16 * (last + 1) :]
+    listed = [srh[8 + 16 * i : 24 + 16 * i] for i in range(last + 1)]
+    need(len(listed[-1]) == 16, "Last Entry indexes a SID of the list")
+    there = IPv6Address(addresses[16:])
+    names = [IPv6Address(sid) for sid in listed]
+    left_out = reduced and left > 0
+    if left_out:
+        need(left == last + 1, "reduced: Segments Left is one beyond the list")
+        segments = (there, *reversed(names))
+    else:
+        need(left == last, "Segments Left indexes the first segment")
+        need(names[left] == there, "destination is the active segment")
+        segments = tuple(reversed(names))
+    if key is None:
+        need(tlvs == b"", "no TLVs")
+        return following, segments
+    kind, length, bits, signer = struct.unpack_from("!BBHI", tlvs)
+    need((kind, length, len(tlvs)) == (5, 38, 40), "one TLV, an HMAC of 32 bytes")
+    need(bits == (0x8000 if left_out else 0), "flag D: the destination is in no list")
+    need(signer == number, "HMAC Key ID")
+    text = addresses[:16] + srh[4:6] + number.to_bytes(4, "big") + b"".join(listed)
+    need(tlvs[8:] == hmac.new(secret, text, "sha256").digest(), "HMAC")
+    return following, segments
 
 
 def folded_sum(data: bytes) -> int:

@@ -1,0 +1,87 @@
+"""Rewriting beside `tcprewrite`, which changes a MAC address of the same capture: seconds, their ratio, peak memory.
+
+`python -m benchmarks.rewriting [--size BYTES]` makes whole frames of that many bytes (2 GB), ingests and forecasts
+them, and then runs each in a process of its own, one after the other, on files that are in the page cache: MAC
+addresses alone, as for a policy that does not steer; then SRv6 around each packet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.measuring import ROOT, Ran, run
+from benchmarks.synthesis import MIXES, write
+
+SEGCAST: Final = (sys.executable, ROOT / "segcast.py")
+RUNS: Final = 3
+
+
+def table(size: int, folder: Path) -> list[dict[str, Any]]:
+    """A row for each program and job, the best of some runs; the first is tcprewrite's, None if it is not there."""
+    capture, forecast = folder / "in.pcap", folder / "f"
+    write(capture, MIXES["frames"], size=size)
+    trace = folder / "in.trace"
+    run([*SEGCAST, "ingest", capture, "--out", trace])
+    network = ("--paths", "4x100Gbps", "--policy", "ecmp,inflight", "--seeds", "1", "--packets", "all")
+    run([*SEGCAST, "forecast", trace, *network, "--out", forecast])
+    rows: list[dict[str, Any]] = []
+    peer = shutil.which("tcprewrite")
+    if peer is not None:
+        changing = [peer, "--enet-smac=02:00:00:00:00:01", "-i", capture, "-o", folder / "out.pcap"]
+        rows.append(_row("tcprewrite --enet-smac", changing, folder / "out.pcap"))
+    interfaces = folder / "interfaces.toml"
+    interfaces.write_text('[interfaces.eth0]\nprefixes = ["0.0.0.0/0"]\n')
+    one = ("--interfaces", interfaces)
+    jobs: tuple[tuple[str, tuple[str | Path, ...]], ...] = (
+        ("segcast rewrite, MAC addresses alone", ("--policy", "ecmp", *one)),
+        ("segcast rewrite, H.Encaps", ("--policy", "inflight", *one)),
+        (
+            "segcast rewrite, H.Encaps, addresses mapped",
+            ("--policy", "inflight", *one, "--map", "10.0.0.0/8=11.0.0.0/8"),
+        ),
+        ("segcast rewrite, H.Encaps, a file per host", ("--policy", "inflight")),
+    )
+    for job, flags in jobs:
+        command = [*SEGCAST, "rewrite", forecast, *flags, "--out", folder / "out", "--json"]
+        rows.append(_row(job, command, folder / "out"))
+    if peer is not None:
+        for row in rows:
+            row["of_tcprewrite"] = row["seconds"] / rows[0]["seconds"]
+    return rows
+
+
+def _row(job: str, command: list[str | Path], out: Path) -> dict[str, Any]:
+    runs: list[Ran] = []
+    for _ in range(RUNS):
+        runs.append(run(command))
+        if out.is_dir():
+            shutil.rmtree(out)
+        else:
+            out.unlink()
+    best = min(runs, key=lambda ran: ran.seconds)
+    row = {"job": job, "seconds": best.seconds, "peak_bytes": max(ran.peak_bytes for ran in runs)}
+    if best.out.startswith("{"):
+        row["packets"] = json.loads(best.out)["packets"]
+    return row
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", type=int, default=2_000_000_000)
+    parser.add_argument("--scratch", type=Path, help="where to write, instead of the temporary folder")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.scratch) as name:
+        for row in table(chosen.size, Path(name)):
+            ratio = f"{row['of_tcprewrite']:6.2f} of tcprewrite" if "of_tcprewrite" in row else ""
+            print(f"{row['job']:45} {row['seconds']:7.2f} s {row['peak_bytes'] / 1e6:7.0f} MB {ratio}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
