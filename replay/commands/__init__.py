@@ -1,0 +1,1 @@
+"""Commands that `segcast.py` registers: each parses, calls one function of a package, and prints."""
