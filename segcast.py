@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.commands.replay import replay
+from replay.commands.testbed import testbed
 from traces.errors import InputError, SegcastError
 from traces.version import VERSION
 
@@ -178,6 +180,10 @@ def rewrite(folder: Path, policy: str, timeout: str | None, seed: int | None, ou
     from reports.console import print_rewrite
 
     _show(summary.as_dict(), as_json, print_rewrite)
+
+
+cli.add_command(replay)
+cli.add_command(testbed)
 
 
 @cli.command()

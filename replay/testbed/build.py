@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from replay.testbed.netlink import Requests
 from replay.testbed.plan import Bed, Space
-from replay.testbed.spaces import FOLDER, no_offloads, settle, within
+from replay.testbed.spaces import FOLDER, create, no_offloads, settle, within
 from traces.errors import InputError
 
 _NO_DAD: Final = 0x02
@@ -65,7 +65,7 @@ def build(bed: Bed, progress: Callable[[int, int], None]) -> None:
     done = 0
     for space in bed.spaces:
         with _refusals(f"namespace {space.namespace}"):
-            netlink.netns.create(space.namespace)
+            create(space.namespace)
             within(space.namespace, partial(settle, _EVERYWHERE | ({} if space.host else _NODES)))
         progress(done := done + 1, steps)
     handles = {space.namespace: os.open(FOLDER / space.namespace, os.O_RDONLY) for space in bed.spaces}
@@ -82,14 +82,34 @@ def build(bed: Bed, progress: Callable[[int, int], None]) -> None:
         for handle in handles.values():
             os.close(handle)
     for space in bed.spaces:
-        with netlink.NetNS(space.namespace, flags=0) as there:
-            places = _furnish(there, space, bed.mtu)
-        within(space.namespace, partial(_finish, space, places))
+        within(space.namespace, partial(_furnish, space, bed.mtu))
         progress(done := done + 1, steps)
 
 
-def _furnish(there: Any, space: Space, mtu: int) -> dict[str, int]:
-    """Interfaces up with their addresses and neighbours, and routes; returns the interfaces' indices."""
+def _furnish(space: Space, mtu: int) -> None:
+    """From within the namespace: interfaces, addresses, neighbours, routes, SIDs, shapers."""
+    # A socket of the thread that is there already: the library's own way in forks, and a signal handler would run twice.
+    with _library().IPRoute() as there:
+        places = _interfaces(there, space, mtu)
+        for route in space.routes:
+            if route.sid is None:
+                ways = [{"gateway": gateway, "oif": places[name]} for name, gateway in route.ways]
+                with _refusals(f"{space.namespace}: route to {route.prefix}"):
+                    there.route("add", dst=route.prefix, **(ways[0] if len(ways) == 1 else {"multipath": ways}))
+    with Requests() as requests:
+        for route in space.routes:
+            if route.sid is not None:
+                with _refusals(f"{space.namespace}: {route.sid.action} for {route.prefix}"):
+                    requests.add_sid(route.prefix, places[route.ways[0][0]], route.sid)
+        for interface in space.interfaces:
+            if interface.shaper is not None:
+                with _refusals(f"{space.namespace}: token bucket of {interface.shaper.link}"):
+                    requests.add_shaper(places[interface.name], interface.shaper)
+    no_offloads(list(places))
+
+
+def _interfaces(there: Any, space: Space, mtu: int) -> dict[str, int]:
+    """Bring the interfaces up with their addresses and neighbours; returns their indices."""
     there.link("set", index=1, state="up")
     places: dict[str, int] = {}
     quiet = {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _NO_ADDRESSES]]}]]}
@@ -103,26 +123,9 @@ def _furnish(there: Any, space: Space, mtu: int) -> dict[str, int]:
             there.addr("add", index=index, address=interface.ipv6, prefixlen=64, flags=_NO_DAD)
             for peer in (interface.peer_ipv4, interface.peer_ipv6):
                 there.neigh("replace", dst=peer, lladdr=interface.peer_mac, ifindex=index, state=_PERMANENT)
-    for route in space.routes:
-        if route.sid is None:
-            ways = [{"gateway": gateway, "oif": places[name]} for name, gateway in route.ways]
-            with _refusals(f"{space.namespace}: route to {route.prefix}"):
-                there.route("add", dst=route.prefix, **(ways[0] if len(ways) == 1 else {"multipath": ways}))
+            for address in space.addresses:
+                there.addr("add", index=index, address=address, prefixlen=128 if ":" in address else 32, flags=_NO_DAD)
     return places
-
-
-def _finish(space: Space, places: dict[str, int]) -> None:
-    """What is asked of the kernel from within the namespace: SIDs, shapers, no offloads."""
-    with Requests() as requests:
-        for route in space.routes:
-            if route.sid is not None:
-                with _refusals(f"{space.namespace}: {route.sid.action} for {route.prefix}"):
-                    requests.add_sid(route.prefix, places[route.ways[0][0]], route.sid)
-        for interface in space.interfaces:
-            if interface.shaper is not None:
-                with _refusals(f"{space.namespace}: token bucket of {interface.shaper.link}"):
-                    requests.add_shaper(places[interface.name], interface.shaper)
-    no_offloads(list(places))
 
 
 @contextlib.contextmanager

@@ -52,9 +52,7 @@ class Requests:
     def add_sid(self, prefix: str, interface: int, sid: Sid) -> None:
         """Have packets to the prefix handled as the SID says; `interface` by its index."""
         network = ipaddress.IPv6Network(prefix)
-        body = struct.pack(
-            "=BBBBBBBBI", socket.AF_INET6, network.prefixlen, 0, 0, _MAIN_TABLE, _STATIC, 0, _UNICAST, 0
-        )
+        body = struct.pack("=BBBBBBBBI", socket.AF_INET6, network.prefixlen, 0, 0, _MAIN_TABLE, _STATIC, 0, _UNICAST, 0)
         body += attribute(_RTA_DST, network.network_address.packed)
         body += attribute(_RTA_OIF, struct.pack("=I", interface))
         body += attribute(_RTA_ENCAP_TYPE, struct.pack("=H", _SEG6_LOCAL))

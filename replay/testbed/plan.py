@@ -30,7 +30,9 @@ UNBOUNDED_BYTES: Final = 1 << 30  # the shaper's limit where the scenario has no
 
 _WIRES6: Final = ipaddress.IPv6Network("fd5e:9ca5::/32")  # addresses of interfaces, a /64 for each wire
 _WIRES4: Final = ipaddress.IPv4Network("198.18.0.0/15")  # for tests of devices (RFC 2544 appendix C.2.2)
-_MAX_WIRES: Final = 1 << 15
+_HOSTS4: Final = ipaddress.IPv4Network("198.19.0.0/16")
+_HOSTS6: Final = ipaddress.IPv6Network("fd5e:9ca5:ffff:ffff::/64")
+_MAX_WIRES: Final = 1 << 14
 _NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}")
 
 
@@ -82,13 +84,19 @@ class Route:
 
 @dataclass(slots=True)
 class Space:
-    """A namespace: a node of the scenario, or the host of an attachment. `place` is its name in the scenario."""
+    """A namespace: a node of the scenario, or the host of an attachment. `place` is its name in the scenario.
+
+    `prefixes`: of a host, those behind its attachment that no earlier attachment has; `addresses`: its own ones, IPv4 and
+    IPv6, besides those of its wire.
+    """
 
     namespace: str
     place: str
     host: bool
     interfaces: list[Interface] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
+    prefixes: list[str] = field(default_factory=list)
+    addresses: tuple[str, ...] = ()
 
 
 class Wire(NamedTuple):
@@ -149,7 +157,9 @@ def plan_bed(
                 "links and a load to match, or raise --max-rate"
             )
     if ipaddress.IPv6Network(scenario.srv6.block).overlaps(_WIRES6):
-        raise InputError(f"srv6.block {scenario.srv6.block} overlaps {_WIRES6}, which a testbed's wires have; change it")
+        raise InputError(
+            f"srv6.block {scenario.srv6.block} overlaps {_WIRES6}, which a testbed's wires have; change it"
+        )
     draft = _parallel(scenario, fabric, links) if isinstance(scenario.network, ParallelSpec) else None
     draft = draft or _general(scenario, fabric, links)
     mtu = scenario.network.mtu or DEFAULT_MTU_BYTES
@@ -196,7 +206,9 @@ def _parallel(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> _Dra
             raise InputError(f"network.paths[{slot}]: has no segments, so no packet could be steered onto it; give one")
         for number, segment in enumerate(path.segments):
             if seen.setdefault(segment, slot) != slot:
-                raise InputError(f"network.paths[{slot}]: {segment} is on path {seen[segment]} too; a SID is one node's")
+                raise InputError(
+                    f"network.paths[{slot}]: {segment} is on path {seen[segment]} too; a SID is one node's"
+                )
             prefix, bits = _sid_prefix(segment, scenario)
             sids.setdefault(transit[min(number, len(transit) - 1)], {})[prefix] = (Sid("End", None, bits), -1)
         nodes += transit
@@ -306,7 +318,15 @@ def _laid_out(
 ) -> Bed:
     """Give wires addresses and names, and nodes their routes."""
     spaces = {node: Space(f"{name}-{_clean(node)}", node, False) for node in draft.nodes}
-    hosts = [Space(f"{name}-host-{_clean(place.name)}", place.name, True) for place in attachments]
+    hosts = [
+        Space(
+            f"{name}-host-{_clean(place.name)}",
+            place.name,
+            True,
+            addresses=(str(_HOSTS4[number + 1]), str(_HOSTS6[number + 1])),
+        )
+        for number, place in enumerate(attachments)
+    ]
     names = [space.namespace for space in (*spaces.values(), *hosts)]
     if twice := {text for text in names if names.count(text) > 1}:
         raise InputError(f"network: two nodes would share the namespace {min(twice)}; rename one")
@@ -347,12 +367,15 @@ def _laid_out(
     for host, place in zip(hosts, attachments, strict=True):
         wire(host, spaces[place.node], (None, None), macs)
         doors.append(spaces[place.node].interfaces[-1])
-        host.routes += [
-            Route(prefix, (("e0", gateway),))
-            for prefix, gateway in (("0.0.0.0/0", doors[-1].ipv4), ("::/0", doors[-1].ipv6))
-        ]
+        # All addresses, but in halves: an interface with the default route is one that a replay refuses to use.
+        for prefix in ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"):
+            host.routes.append(Route(prefix, (("e0", doors[-1].ipv6 if ":" in prefix else doors[-1].ipv4),)))
+    claimed: set[str] = set()
+    for host, place in zip(hosts, attachments, strict=True):
+        host.prefixes += [prefix for prefix in place.prefixes if prefix not in claimed]
+        claimed |= set(place.prefixes)
     for space in spaces.values():
-        space.routes += _routes(space, draft, ends, attachments, doors)
+        space.routes += _routes(space, draft, ends, attachments, hosts, doors)
     bed = Bed(name, mtu, [*spaces.values(), *hosts], wires, [])
     bed.notes += _notes(scenario, draft)
     return bed
@@ -363,9 +386,14 @@ def _routes(
     draft: _Draft,
     ends: Sequence[dict[str, Interface]],
     attachments: Sequence[Attachment],
+    hosts: Sequence[Space],
     doors: Sequence[Interface],
 ) -> Iterator[Route]:
-    """SIDs of the node, then the ways to all others' SIDs, to the hosts, and to the prefixes behind them."""
+    """SIDs of the node, then the ways to all others' SIDs, to the hosts, and to the prefixes behind them.
+
+    What is unpacked goes to the host's own address, which is behind the one of its wire: the next hop of a route without
+    a gateway would be whatever the inner packet is addressed to.
+    """
     node = space.place
     for prefix, (sid, hop) in draft.sids.get(node, {}).items():
         if sid.action == "End":
@@ -375,18 +403,18 @@ def _routes(
             yield Route(prefix, ((mine.name, ""),), Sid(sid.action, mine.peer_ipv6, sid.identifier_bits))
         else:
             assert sid.next_hop is not None
-            door = doors[int(sid.next_hop)]
-            next_hop = door.peer_ipv4 if sid.action == "End.DX4" else door.peer_ipv6
-            yield Route(prefix, ((door.name, ""),), Sid(sid.action, next_hop))
+            number = int(sid.next_hop)
+            next_hop = hosts[number].addresses[0 if sid.action == "End.DX4" else 1]
+            yield Route(prefix, ((doors[number].name, ""),), Sid(sid.action, next_hop))
     for target in draft.nodes:
         if target != node and (hops := draft.towards(node, target)):
             ways = [ends[hop][node] for hop in hops]
             for prefix in draft.reach.get(target, []):
                 yield Route(prefix, tuple((way.name, way.peer_ipv6) for way in ways))
     claimed: set[str] = set()
-    for place, door in zip(attachments, doors, strict=True):
+    for place, host, door in zip(attachments, hosts, doors, strict=True):
         ways = [door] if place.node == node else [ends[hop][node] for hop in draft.towards(node, place.node)]
-        own = () if place.node == node else (f"{door.peer_ipv4}/32", f"{door.peer_ipv6}/128")
+        own = (f"{host.addresses[0]}/32", f"{host.addresses[1]}/128")
         for prefix in (*own, *place.prefixes):
             if ways and prefix not in claimed:
                 claimed.add(prefix)

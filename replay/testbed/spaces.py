@@ -10,12 +10,14 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from replay.inject.machines import ENVIRONMENT
 from traces.errors import InputError
 
 FOLDER: Final = Path("/run/netns")
@@ -34,6 +36,13 @@ def spaces(prefix: str) -> list[str]:
     if not FOLDER.is_dir():
         return []
     return sorted(entry.name for entry in FOLDER.iterdir() if entry.name.startswith(prefix))
+
+
+def create(name: str) -> None:
+    """Make a namespace, as `ip netns` does. Raises OSError."""
+    run = subprocess.run(["ip", "netns", "add", name], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise OSError(errno.EPERM if "permitted" in run.stderr else errno.EIO, run.stderr.strip(), name)
 
 
 def within(space: str, work: Callable[[], T]) -> T:
