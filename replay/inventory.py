@@ -23,7 +23,7 @@ _SshTarget = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:%-]*$")]
 
 
 class Point(Model):
-    """An interface, and how to reach the machine or namespace that it is in; neither `ssh` nor `netns`: this machine."""
+    """An interface, and how to reach the machine or namespace that it is in; by default it is this machine's."""
 
     interface: _InterfaceName
     ssh: _SshTarget | None = Field(default=None, description="USER@HOST that ssh reaches without a password")

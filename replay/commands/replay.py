@@ -81,8 +81,8 @@ def replay(
 ) -> None:
     """Send what segcast rewrite wrote to DIR at the interfaces of an inventory, and capture departures and arrivals.
 
-    Nothing is sent without --send. Interfaces must exist, be up, carry the longest packet and the busiest 100 ms, and not
-    have the default route.
+    Nothing is sent without --send. Interfaces must exist, be up, carry the longest packet and the busiest 100 ms, and
+    not have the default route.
     """
     from replay.inject.plan import plan_replay
     from replay.inject.run import run_replay
@@ -106,7 +106,10 @@ def replay(
     if print_commands and not dry_run:
         assert out is not None
         lines = worded(plan, out, options)
-        print_json(lines) if as_json else [click.echo(line) for line in lines]
+        if as_json:
+            print_json(lines)
+        else:
+            click.echo("\n".join(lines))
         return
     if dry_run or not send:
         document = plan.as_dict() | {"sent": False}

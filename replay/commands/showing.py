@@ -36,18 +36,22 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 def print_plan(plan: dict[str, Any]) -> None:
     """What a replay would send, and where."""
     click.echo(
-        f"{plan['packets']:,} packets in {plan['duration_ns'] / 1e9:.3f} s, cut off after {plan['limit_ns'] / 1e9:.1f} s"
+        f"{plan['packets']:,} packets in {plan['duration_ns'] / 1e9:.3f} s, "
+        f"cut off after {plan['limit_ns'] / 1e9:.1f} s"
     )
     for row in plan["senders"]:
         link = "unknown" if row["link_bps"] is None else f"{row['link_bps'] / 1e9:.3f} Gbit/s"
         click.echo(
-            f"  send    {row['name']}: {row['packets']:,} packets at {_place(row)}, {row['busiest_bps'] / 1e9:.3f} Gbit/s in the "
-            f"busiest 100 ms (link {link}), frames of up to {row['longest_frame_bytes']} bytes (MTU {row['mtu']})"
+            f"  send    {row['name']}: {row['packets']:,} packets at {_place(row)}, "
+            f"{row['busiest_bps'] / 1e9:.3f} Gbit/s in the busiest 100 ms (link {link}), "
+            f"frames of up to {row['longest_frame_bytes']} bytes (MTU {row['mtu']})"
         )
     for row in plan["receivers"]:
         click.echo(f"  receive {row['name']}: at {_place(row)}")
     if plan["transit"]:
         click.echo(f"  see     {', '.join(plan['transit'])}")
+    for note in plan["notes"]:
+        click.echo(f"  note:   {note}")
     for why in plan["refused"]:
         click.echo(f"  refused: {why}")
 

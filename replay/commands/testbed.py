@@ -18,7 +18,7 @@ _name = click.option("--name", default="sgtb", show_default=True, help="Of the t
 
 @click.group()
 def testbed() -> None:
-    """The network of a scenario in network namespaces of this machine: forwarding, SIDs and shaped links. Takes root."""
+    """The network of a scenario in network namespaces here: forwarding, SIDs, shaped links. Takes root."""
 
 
 @testbed.command()

@@ -2,10 +2,10 @@
 
     python3 absolute.py INSTANT_NS NETNS INTERFACE FILE [NETNS INTERFACE FILE ...]
 
-The first record of all files is sent at INSTANT_NS of the system's clock, the others as long after it as they are stamped;
-NETNS is "-" for the namespace that this runs in. It needs nothing but the standard library, so that it can be copied to
-another machine. A gap is slept through but for its end, which is waited for without sleeping. On the way out, also by
-SIGTERM, it prints one JSON document with `sent` and `failed` for each file. Linux only: packet(7), setns(2).
+The first record of all files is sent at INSTANT_NS of the system's clock, the others as long after it as they are
+stamped; NETNS is "-" for the namespace that this runs in. It needs nothing but the standard library, so that it can be
+copied to another machine. A gap is slept through but for its end, which is waited for without sleeping. On the way out,
+also by SIGTERM, it prints one JSON document with `sent` and `failed` for each file. Linux only: packet(7), setns(2).
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def main(arguments: list[str]) -> int:
     try:
         data = []
         for _, _, path in triples:
-            with Path(path).open("rb") as file:
-                data.append(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+            with Path(path).open("rb") as opened_file:
+                data.append(mmap.mmap(opened_file.fileno(), 0, prot=mmap.PROT_READ))
         views = [memoryview(content) for content in data]
         sends = [opened(space, interface).send for space, interface, _ in triples]
         gc.disable()

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from replay.inject.machines import ENVIRONMENT
+from replay.inject.machines import environment
 from traces.errors import InputError
 
 _TICK_S: Final = 0.02
@@ -29,7 +29,7 @@ class Child:
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command,
-                env=ENVIRONMENT,
+                env=environment(),
                 stdin=subprocess.PIPE if remote else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -55,7 +55,8 @@ def count_records(data: NDArray[np.uint8]) -> int:
 
 @kernel
 def _word(data: NDArray[np.uint8], at: int) -> int:
-    return (
+    """A little-endian word of four bytes."""
+    return int(
         np.int64(data[at]) | np.int64(data[at + 1]) << 8 | np.int64(data[at + 2]) << 16 | np.int64(data[at + 3]) << 24
     )
 
@@ -84,7 +85,7 @@ def copy_records(
     keep: NDArray[np.bool_],
     out: NDArray[np.uint8],
 ) -> None:
-    """Copy the records `rows` of a file to their places in `out`; `macs` uint8[12] replaces what `keep` bool[12] spares not."""
+    """Copy the records `rows` of a file to their `place` in `out`; `macs` uint8[12] go where `keep` bool[12] is not."""
     for row in rows:
         to = place[row]
         for k in range(size[row]):
@@ -120,7 +121,8 @@ def open_records(files: Sequence[Path]) -> Records:
             content = np.asarray(np.memmap(path, np.uint8, "r"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read: {error}; run segcast rewrite again") from None
-        if content[:_HEADER_BYTES].tobytes() != FILE_HEADER:
+        header = content[:_HEADER_BYTES].tobytes()
+        if header[:4] != FILE_HEADER[:4] or header[20:] != FILE_HEADER[20:]:
             raise InputError(f"{path}: is no capture as segcast rewrite writes them; run it again")
         count = count_records(content)
         if count < 0:

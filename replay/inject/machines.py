@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from replay.inventory import Point
 from traces.errors import InputError
-
-ENVIRONMENT: Final[Mapping[str, str]] = {
-    **os.environ,
-    "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
-    "LC_ALL": "C",
-}
 
 _SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ConnectTimeout=10")
 _PATH: Final = 'PATH="$PATH:/usr/sbin:/sbin"; export PATH; '
@@ -63,16 +58,19 @@ class Facts(NamedTuple):
     default_route: bool
 
 
+def environment() -> dict[str, str]:
+    """What commands are given: tools for administrators are found, and speak English."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C"}
+
+
 def probe(point: Point, tool: str) -> Facts:
     """Ask the machine. Raises InputError if it cannot be reached."""
-    import time
-
     command = here(point, ["sh", "-c", _PATH + _PROBE, "sh", point.interface, tool])
     before = time.time_ns()
     try:
         run = subprocess.run(
             command,
-            env=ENVIRONMENT,
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=_PROBE_S,
@@ -130,7 +128,7 @@ def push(point: Point, source: Path, target: str) -> None:
     script = f"mkdir -p {shlex.quote(str(Path(target).parent))} && cat > {shlex.quote(target)}"
     with source.open("rb") as content:
         run = subprocess.run(
-            here(point, ["sh", "-c", script]), env=ENVIRONMENT, stdin=content, capture_output=True, check=False
+            here(point, ["sh", "-c", script]), env=environment(), stdin=content, capture_output=True, check=False
         )
     if run.returncode != 0:
         raise InputError(
@@ -143,7 +141,7 @@ def fetch(point: Point, source: str, target: Path) -> None:
     with target.open("wb") as content:
         run = subprocess.run(
             here(point, ["cat", source]),
-            env=ENVIRONMENT,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=content,
             stderr=subprocess.PIPE,
@@ -158,7 +156,11 @@ def fetch(point: Point, source: str, target: Path) -> None:
 def discard(point: Point, folder: str) -> None:
     """Remove a folder of a machine reached by ssh, if it can be."""
     subprocess.run(
-        here(point, ["rm", "-rf", folder]), env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        here(point, ["rm", "-rf", folder]),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
     )
 
 

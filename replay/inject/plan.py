@@ -103,6 +103,12 @@ class Replay:
             ],
             "transit": list(self.transit),
             "refused": list(self.refusals),
+            "notes": [
+                f"tcpreplay {stream.facts.tcpreplay} at {stream.name} adds the cost of sending to every gap, so that "
+                "it falls behind: --calibrate measures that, --compensation states it, --sender absolute keeps time"
+                for stream in self.streams
+                if stream.facts.tcpreplay and not keeps_time(stream.facts.tcpreplay)
+            ],
         }
 
 
@@ -127,8 +133,8 @@ def plan_replay(
         owner = inventory.sender_of(entry.host)
         if owner is None:
             raise InputError(
-                f"{folder / MANIFEST}: no sender of the inventory injects for {entry.host}: give one of them its prefix "
-                "(prefixes) or its attachment (attachments)"
+                f"{folder / MANIFEST}: no sender of the inventory injects for {entry.host}: give one of them its "
+                "prefix (prefixes) or its attachment (attachments)"
             )
         files.setdefault(owner, []).append(folder / Path(entry.path).name)
     if not files:
@@ -208,8 +214,8 @@ def _refusals(stream: Stream, sender: str, tool: str, allow_default_route: bool)
     link = link_bps(stream.sender, facts)
     if link is not None and stream.load.busiest_bps > link:
         found.append(
-            f"{at} carries {write_rate(link)}, but {stream.load.busiest_bps / 1e9:.3f} Gbit/s are to be sent in the busiest "
-            "100 ms; forecast with a lower load"
+            f"{at} carries {write_rate(link)}, but {stream.load.busiest_bps / 1e9:.3f} Gbit/s are to be sent in the "
+            "busiest 100 ms; forecast with a lower load"
         )
     return found
 

@@ -1,7 +1,7 @@
 """`segcast replay`: captures start, packets are sent together at an instant, all is drained, and a run folder says so.
 
-RUN/run.json is written before anything is sent and renewed as things happen, so that what was measured until a crash can
-be read: `complete` is false until all has ended as it should.
+RUN/run.json is written before anything is sent and renewed as things happen, so that what was measured until a crash
+can be read: `complete` is false until all has ended as it should.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from replay.inject import absolute
 from replay.inject.children import Child, Children
-from replay.inject.files import Load, write_records
+from replay.inject.files import Records, load_of, open_records, write_records
 from replay.inject.machines import at, bound, discard, fetch, push
 from replay.inject.plan import ABSOLUTE, TCPREPLAY, Replay, Stream, keeps_time
 from replay.inventory import Point
@@ -113,9 +115,10 @@ def prepare(replay: Replay, out: Path) -> None:
         raise InputError(f"{out}: has {free >> 20} MiB free, but {needed >> 20} MiB may be written; nothing was sent")
     for stream in replay.streams:
         planned = out / "planned" / f"{stream.name}.pcap"
-        macs = {"source_mac": stream.sender.source_mac, "next_hop_mac": stream.sender.next_hop_mac}
         try:
-            write_records(stream.records, planned, **macs)
+            write_records(
+                stream.records, planned, source_mac=stream.sender.source_mac, next_hop_mac=stream.sender.next_hop_mac
+            )
         except OSError as error:
             raise InputError(f"{planned}: cannot be written: {error.strerror}") from None
 
@@ -207,7 +210,7 @@ def _send(
             for capture in captures:
                 capture.child = _start_capture(capture, replay, options, out)
                 children.captures.append(capture.child)
-            ready = children.until(lambda: all(_listens(child) for child in children.captures), _READY_S, lambda: None)
+            ready = children.until(lambda: all(_listens(child) for child in children.captures), _READY_S, _nothing)
             if not ready:
                 raise InputError(f"a capture did not start within {_READY_S:.0f} s, so nothing was sent")
             instant = time.time_ns() + _START_AFTER_NS
@@ -265,8 +268,8 @@ def capture_command(tool: str, kind: str, interface: str, file: str, snaplen: in
     return ["tcpdump", "-Z", "root", "-i", interface, "-Q", direction, *common, "-w", file]
 
 
-def _start_capture(capture: _Capture, replay: Replay, options: Options, out: Path) -> Child:
-    tool = replay.inventory.capture
+def _start_capture(capture: _Capture, replay: Replay, options: Options, out: Path, tool: str | None = None) -> Child:
+    tool = tool or replay.inventory.capture
     if capture.far is not None:
         push(capture.point, Path("/dev/null"), f"{capture.far}.begun")
     file = capture.far or str(capture.file)
@@ -294,13 +297,18 @@ def _cpus(replay: Replay, point: Point) -> int:
     )
 
 
-def _file_to_send(stream: Stream, out: Path, cost_ns: int, far: str) -> str:
-    """The file that a sender reads, where its machine has it."""
+def _file_to_send(stream: Stream, out: Path, cost_ns: int, far: str, *, always: bool = False) -> str:
+    """The file that a sender reads, where its machine has it: what is planned, or a copy for it alone."""
     file = out / "planned" / f"{stream.name}.pcap"
-    if cost_ns:
+    if cost_ns or always:
         file = out / ".sending" / f"{stream.name}.pcap"
-        macs = {"source_mac": stream.sender.source_mac, "next_hop_mac": stream.sender.next_hop_mac}
-        write_records(stream.records, file, **macs, cost_ns=cost_ns)
+        write_records(
+            stream.records,
+            file,
+            source_mac=stream.sender.source_mac,
+            next_hop_mac=stream.sender.next_hop_mac,
+            cost_ns=cost_ns,
+        )
     if stream.sender.ssh is None:
         return str(file)
     push(stream.sender, file, f"{far}/{stream.name}.pcap")
@@ -371,7 +379,7 @@ def counts(replay: Replay, options: Options, senders: list[Child]) -> dict[str, 
 
 
 def tcpreplay_counts(text: str, name: str) -> tuple[int, int, int]:
-    """Packets sent and failed, and the nanoseconds that it took: tcpreplay exits with 0 although frames were too long."""
+    """Packets sent and failed, and nanoseconds taken: tcpreplay exits with 0 although frames were too long."""
     actual = re.search(r"Actual: (\d+) packets .* sent in ([\d.]+) seconds", text)
     if actual is None:
         raise InputError(f"tcpreplay of {name} did not say what it sent: {' '.join(text.split())[:200] or 'nothing'}")
@@ -398,33 +406,44 @@ def _cost(replay: Replay, out: Path, options: Options, far: str) -> dict[str, in
         return {stream.name: options.compensation_ns for stream in late}
     if not options.calibrate:
         return {}
-    return {stream.name: _calibrated(stream, out, far) for stream in late}
+    return {stream.name: _calibrated(stream, replay, out, options, far) for stream in late}
 
 
-def _calibrated(stream: Stream, out: Path, far: str) -> int:
-    """Send the first second, and see how much longer it takes. Afterwards the network drains."""
+def _calibrated(stream: Stream, replay: Replay, out: Path, options: Options, far: str) -> int:
+    """Send the first second while it is captured: by how much gaps are longer, at the median, which stalls do not move.
+
+    Afterwards the network drains.
+    """
     times = stream.records.time_ns
-    count = min(int((times < times[0] + _CALIBRATION_NS).sum()), _CALIBRATION_PACKETS)
+    count = min(int(np.searchsorted(times, times[0] + _CALIBRATION_NS)), _CALIBRATION_PACKETS)
     if count < 2:
         return 0
-    begun = stream.records._replace(
-        file=stream.records.file[:count],
-        first=stream.records.first[:count],
-        size=stream.records.size[:count],
-        time_ns=times[:count],
-    )
-    load = Load(count, 0, int(times[0]), int(times[count - 1]), stream.load.longest_bytes, 0)
-    trial = Stream(f"{stream.name}-trial", stream.sender, begun, load, stream.facts)
-    write_records(begun, out / "planned" / f"{trial.name}.pcap")
-    file = _file_to_send(trial, out, 0, far)
+    begun = Records(stream.records.data, *(column[:count] for column in stream.records[1:]))
+    trial = Stream(f"{stream.name}-trial", stream.sender, begun, load_of(begun), stream.facts)
+    file = _file_to_send(trial, out, 0, far, always=True)
+    ssh = stream.sender.ssh
+    seen = out / ".sending" / f"{trial.name}-seen.pcap"
+    capture = _Capture("sent", trial.name, stream.sender, seen, f"{far}/{trial.name}-seen.pcap" if ssh else None)
     with Children() as children:
-        command = tcpreplay_command(stream.sender.interface, file, count)
-        child = _sender(trial, command, 0, out, trial.name)
+        children.captures.append(_start_capture(capture, replay, options, out, "tcpdump"))
+        if not children.until(lambda: _listens(children.captures[0]), _READY_S, _nothing):
+            raise InputError(f"the capture {trial.name} did not start within {_READY_S:.0f} s, so nothing was sent")
+        child = _sender(trial, tcpreplay_command(stream.sender.interface, file, count), 0, out, trial.name)
         children.senders.append(child)
-        asked = int(times[count - 1] - times[0])
-        if not children.until(lambda: child.code is not None, 10 + 10 * asked / 1e9, lambda: None):
-            raise InputError(f"the calibration of {stream.name} did not end, so nothing was sent")
-        took = tcpreplay_counts(child.printed(), trial.name)[2]
-    (out / "planned" / f"{trial.name}.pcap").unlink()
-    time.sleep(DRAIN_NS / 1e9)
-    return max(0, (took - asked) // (count - 1))
+        patience_s = 10 + 10 * int(times[count - 1] - times[0]) / 1e9
+        if not children.until(lambda: child.code is not None, patience_s, _nothing):
+            raise InputError(f"the calibration of {stream.name} did not end, so it was stopped")
+        drained = time.monotonic() + DRAIN_NS / 1e9
+        children.until(lambda: time.monotonic() >= drained, DRAIN_NS, _nothing)
+    if capture.far is not None:
+        fetch(capture.point, capture.far, seen)
+    left = open_records([seen]).time_ns
+    if len(left) != count:
+        raise InputError(
+            f"the calibration of {stream.name} captured {len(left)} of {count} packets; give --compensation"
+        )
+    return max(0, int(np.median(np.diff(left) - np.diff(times[:count]))))
+
+
+def _nothing() -> None:
+    pass

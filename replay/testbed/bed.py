@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from analyzer.scenario import Scenario, read_scenario
+from replay.inject.machines import environment
 from replay.inventory import Inventory, Receiver, Sender, Transit
 from replay.testbed.build import build, require
 from replay.testbed.plan import DEFAULT_BURST_BYTES, DEFAULT_MAX_RATE_BPS, Bed, plan_bed
@@ -212,7 +213,8 @@ def _check_name(name: str) -> None:
 
 def _counters(space: str) -> dict[str, dict[str, int]]:
     """What token buckets of a namespace counted, by interface."""
-    run = subprocess.run(["tc", "-n", space, "-s", "-j", "qdisc"], capture_output=True, text=True, check=False)
+    command = ["tc", "-n", space, "-s", "-j", "qdisc"]
+    run = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     try:
         return {row["dev"]: row for row in json.loads(run.stdout) if row["kind"] == "tbf"}
     except (ValueError, KeyError):

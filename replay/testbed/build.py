@@ -26,6 +26,8 @@ _EVERYWHERE: Final = {
     "ipv6/conf/default/accept_dad": "0",
     "ipv6/conf/default/router_solicitations": "0",
     "ipv6/conf/default/accept_ra": "0",
+    # Memberships of multicast groups are told at once, and then no more.
+    "ipv6/conf/default/mldv2_unsolicited_report_interval": "1",
     "ipv6/conf/all/seg6_enabled": "1",
     "ipv6/conf/default/seg6_enabled": "1",
 }
@@ -88,7 +90,7 @@ def build(bed: Bed, progress: Callable[[int, int], None]) -> None:
 
 def _furnish(space: Space, mtu: int) -> None:
     """From within the namespace: interfaces, addresses, neighbours, routes, SIDs, shapers."""
-    # A socket of the thread that is there already: the library's own way in forks, and a signal handler would run twice.
+    # A socket of this thread, which is there already: the library's own way forks, and handlers of signals run twice.
     with _library().IPRoute() as there:
         places = _interfaces(there, space, mtu)
         for route in space.routes:

@@ -1,12 +1,13 @@
 """What a scenario's network is in namespaces: nodes, hosts, interfaces, shapers and routes, as plain values.
 
-Nothing here touches the system; `replay.testbed.build` makes it stand. Sources: RFC 8986 sections 4.1 (End), 4.2 (End.X),
-4.4 (End.DX6) and 4.5 (End.DX4); RFC 9800 section 4.1 (NEXT-C-SID).
+Nothing here touches the system; `replay.testbed.build` makes it stand. Sources: RFC 8986 sections 4.1 (End), 4.2
+(End.X), 4.4 (End.DX6) and 4.5 (End.DX4); RFC 9800 section 4.1 (NEXT-C-SID).
 """
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}")
 
 @dataclass(frozen=True, slots=True)
 class Shaper:
-    """A token bucket: `limit_bytes` of queue, frames counted with Ethernet header plus `overhead_bytes` for the rate."""
+    """A token bucket; the queue counts frames with their Ethernet header, the rate `overhead_bytes` more for each."""
 
     link: str
     rate_bps: int
@@ -86,8 +87,8 @@ class Route:
 class Space:
     """A namespace: a node of the scenario, or the host of an attachment. `place` is its name in the scenario.
 
-    `prefixes`: of a host, those behind its attachment that no earlier attachment has; `addresses`: its own ones, IPv4 and
-    IPv6, besides those of its wire.
+    `prefixes`: of a host, those behind its attachment that no earlier attachment has; `addresses`: its own ones, IPv4
+    and IPv6, besides those of its wire.
     """
 
     namespace: str
@@ -139,8 +140,8 @@ def plan_bed(
 ) -> Bed:
     """The testbed of a scenario; namespaces are called `NAME-NODE` and `NAME-host-ATTACHMENT`.
 
-    Raises InputError if namespaces cannot show it: a link faster than `max_rate_bps`, paths that SIDs cannot tell apart,
-    one SID for IPv4 and IPv6, too many links, addresses in use here.
+    Raises InputError if namespaces cannot show it: a link faster than `max_rate_bps`, paths that SIDs cannot tell
+    apart, one SID for IPv4 and IPv6, too many links, addresses in use here.
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
@@ -153,8 +154,8 @@ def plan_bed(
         if link.rate_bps > max_rate_bps:
             raise InputError(
                 f"link {link.name}: {write_rate(link.rate_bps)} is more than a testbed of namespaces is built for "
-                f"({write_rate(max_rate_bps)}; about 1.8Gbps pass through a whole one): forecast a scenario with slower "
-                "links and a load to match, or raise --max-rate"
+                f"({write_rate(max_rate_bps)}; about 1.8Gbps pass through a whole one): forecast a scenario with "
+                "slower links and a load to match, or raise --max-rate"
             )
     if ipaddress.IPv6Network(scenario.srv6.block).overlaps(_WIRES6):
         raise InputError(
@@ -214,7 +215,7 @@ def _parallel(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> _Dra
         nodes += transit
         chain = ["left", *transit, "right"]
         chains.append([])
-        for number, (a, b) in enumerate(zip(chain, chain[1:], strict=False)):
+        for number, (a, b) in enumerate(itertools.pairwise(chain)):
             shaped = number < len(way)
             # A chain of one link has two hops: the queue stands where packets come from, on the first hop of each way.
             backwards = number == 1 if len(way) == 1 else shaped
@@ -391,8 +392,8 @@ def _routes(
 ) -> Iterator[Route]:
     """SIDs of the node, then the ways to all others' SIDs, to the hosts, and to the prefixes behind them.
 
-    What is unpacked goes to the host's own address, which is behind the one of its wire: the next hop of a route without
-    a gateway would be whatever the inner packet is addressed to.
+    What is unpacked goes to the host's own address, which is behind the one of its wire: the next hop of a route
+    without a gateway would be whatever the inner packet is addressed to.
     """
     node = space.place
     for prefix, (sid, hop) in draft.sids.get(node, {}).items():
@@ -430,7 +431,7 @@ def _shaper(link: Link, burst_bytes: int) -> Shaper:
 def _notes(scenario: Scenario, draft: _Draft) -> Iterable[str]:
     shaped = [link for hop in draft.hops for link in hop.links if link is not None]
     if any(link.delay_ns for link in shaped):
-        yield "the propagation delay of links is not emulated: add it to what is measured, or forecast with the delay measured"
+        yield "the propagation delay of links is not emulated: compare with a forecast that has the delay measured"
     if any(link.ecn_bytes is not None for link in shaped):
         yield "links do not mark (ECN)"
     if scenario.network.host_links is not None:

@@ -24,8 +24,8 @@ def write_schedule(
 ) -> RewriteSummary:
     """Write a schedule for the testbed: one capture per attachment, as its hosts inject it, all steered.
 
-    Policies that do not steer are written onto their forecast paths as well: what they chose is to be seen, not what the
-    kernel's own hash would choose. Raises InputError as `replay.plan.rewrite_forecast` does.
+    Policies that do not steer are written onto their forecast paths as well: what they chose is to be seen, not what
+    the kernel's own hash would choose. Raises InputError as `replay.plan.rewrite_forecast` does.
     """
     scenario = read_scenario(folder / "scenario.toml")
     cell = find_cell(folder, policy, timeout, seed)
@@ -82,7 +82,8 @@ def run_in_testbed(
         for part in ("network", "attachments", "srv6"):
             if getattr(built, part) != getattr(wanted, part):
                 raise InputError(
-                    f"testbed {name}: was built for another {part} than that of {folder}; run segcast testbed up {folder}"
+                    f"testbed {name}: was built for another {part} than that of {folder}; "
+                    f"run segcast testbed up {folder}"
                 )
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out}: is not empty; give a run a folder of its own")

@@ -1,4 +1,4 @@
-"""Network namespaces: entering them, their settings, who lives in them, and removing them whatever state they are in."""
+"""Network namespaces: making and entering them, their settings, who lives in them, and removing them in any state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from replay.inject.machines import ENVIRONMENT
+from replay.inject.machines import environment
 from traces.errors import InputError
 
 FOLDER: Final = Path("/run/netns")
@@ -40,7 +40,7 @@ def spaces(prefix: str) -> list[str]:
 
 def create(name: str) -> None:
     """Make a namespace, as `ip netns` does. Raises OSError."""
-    run = subprocess.run(["ip", "netns", "add", name], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    run = subprocess.run(["ip", "netns", "add", name], env=environment(), capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise OSError(errno.EPERM if "permitted" in run.stderr else errno.EIO, run.stderr.strip(), name)
 
@@ -108,7 +108,10 @@ def inhabitants(names: Sequence[str]) -> list[int]:
 
 
 def evict(names: Sequence[str]) -> int:
-    """End the processes in these namespaces, first kindly; returns how many there were. Raises InputError if one stays."""
+    """End the processes in these namespaces, first kindly; returns how many there were.
+
+    Raises InputError if one stays.
+    """
     there = inhabitants(names)
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in inhabitants(names):
