@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from analyzer.scenario import Scenario, read_scenario
 from analyzer.sids import on_the_wire
+from replay.pcap import file_name
 from replay.srv6 import outer_headers
 from tests.twins.srv6 import folded_sum
 
@@ -148,3 +150,16 @@ def send(frames: list[bytes], interface: str) -> None:
         wire.bind((interface, 0))
         for each in frames:
             wire.send(each)
+
+
+def rewritten(folder: Path, files: dict[str, list[tuple[int, bytes]]]) -> Path:
+    """A folder as `segcast rewrite` writes it: for each host its frames with their times."""
+    folder.mkdir()
+    for host, records in files.items():
+        content = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1)
+        for time_ns, data in records:
+            content += struct.pack("<IIII", time_ns // 10**9, time_ns % 10**9, len(data), len(data)) + data
+        (folder / file_name(host)).write_bytes(content)
+    rows = [{"host": host, "path": str(folder / file_name(host))} for host in files]
+    (folder / "rewrite.json").write_text(json.dumps({"cell": "random-100us-s1", "files": rows}))
+    return folder

@@ -84,8 +84,9 @@ def run_replay(
     document.write()
     with contextlib.ExitStack() as stack:
         far = f"/tmp/segcast-{time.time_ns():x}"
-        for point in {stream.sender.ssh: stream.sender for stream in replay.streams if stream.sender.ssh}.values():
-            stack.callback(discard, point, far)
+        for point in {capture.point.ssh: capture.point for capture in captures_of(replay, out, far)}.values():
+            if point.ssh is not None:
+                stack.callback(discard, point, far)
         try:
             cost = _cost(replay, out, options, far)
             document.compensation_ns = max(cost.values(), default=0)
@@ -231,6 +232,8 @@ def _send(
             document.complete = True
         finally:
             children.end_senders()
+            if children.senders and not document.complete:
+                time.sleep(options.drain_ns / 1e9)
             with contextlib.suppress(InputError):
                 document.sent = document.sent or counts(replay, options, children.senders)
             children.end_captures()
@@ -240,7 +243,6 @@ def _send(
                     if capture.far is not None:
                         with contextlib.suppress(InputError):
                             fetch(capture.point, capture.far, capture.file)
-                            discard(capture.point, far)
     for capture in captures:
         if not capture.file.exists() or capture.file.stat().st_size == 0:
             document.complete = False
