@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from replay.inject.captures import missed
 from replay.inject.plan import keeps_time, plan_replay
-from replay.inject.run import missed, tcpreplay_counts
+from replay.inject.senders import tcpreplay_counts
 from replay.inventory import Inventory, Receiver, Sender, read_inventory
 from replay.testbed.bed import down, inventory_of, up
 from replay.testbed.plan import Bed, plan_bed
@@ -310,10 +311,18 @@ def test_kills_at_random_moments_leave_nothing(bed: Bed, tmp_path: Path) -> None
             (folder / "r").symlink_to(tmp_path / "r")
             sender = rng.choice(("tcpreplay", "absolute"))
             child = started(folder, inventory_of(plan_bed(scenario, name)), "--sender", sender)
-            victim = rng.choice(("tcpreplay", "tcpdump", "segcast"))
+            victim = rng.choice(("sender", "tcpdump", "segcast"))
             number_of_signal = rng.choice((signal.SIGKILL, signal.SIGTERM))
-            time.sleep(rng.uniform(0.5, 6.5))
-            victims = [child.pid] if victim == "segcast" else named(victim, folder)
+            comm = {"sender": {"tcpreplay": "tcpreplay", "absolute": "python"}[sender]}.get(victim, victim)
+            deadline = time.monotonic() + 30
+            while victim != "segcast" and time.monotonic() < deadline:
+                if set(named(comm, folder / "run")) - {child.pid} or child.poll() is not None:
+                    break
+                time.sleep(0.02)
+            time.sleep(rng.uniform(0, 8 if victim == "segcast" else 3))
+            others = sorted(set(named(comm, folder / "run")) - {child.pid})
+            victims = [child.pid] if victim == "segcast" else others
+            rng.shuffle(victims)
             for process in victims[:1]:
                 try:
                     os.kill(process, number_of_signal)

@@ -13,8 +13,9 @@ from analyzer.scenario import read_scenario, short_scenario
 from analyzer.sids import on_the_wire
 from replay.inventory import read_inventory
 from replay.testbed.bed import inventory_of
+from replay.testbed.draft import Sid
 from replay.testbed.netlink import local_sid, token_bucket
-from replay.testbed.plan import UNBOUNDED_BYTES, Bed, Shaper, Sid, plan_bed
+from replay.testbed.plan import UNBOUNDED_BYTES, Bed, Shaper, plan_bed
 from tests.beds import SCENARIOS, scenario_of
 from tests.twins.forwarding import travel
 from traces.errors import InputError

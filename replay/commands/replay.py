@@ -35,7 +35,7 @@ def sending_options(command: Any) -> Any:
 
 def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: bool) -> Any:
     """The flags as the replay takes them. Raises InputError."""
-    from replay.inject.run import Options
+    from replay.inject.plan import Options
     from traces.units import duration_ns, size_bytes
 
     taken = None if compensation is None else duration_ns(compensation)

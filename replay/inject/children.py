@@ -111,7 +111,7 @@ class Children:
             if child.code not in (None, 0):
                 raise InputError(f"the sender {child.name} ended ({_why(child)}), so the replay was stopped")
 
-    def until(self, done: Callable[[], bool], seconds: float, tick: Callable[[], None]) -> bool:
+    def until(self, done: Callable[[], bool], seconds: float, tick: Callable[[], None] = lambda: None) -> bool:
         """Wait for `done`, watching; False after so many seconds. Raises InputError if a process fails."""
         end = time.monotonic() + seconds
         while not done():

@@ -20,12 +20,27 @@ from traces.errors import InputError
 from traces.units import write_rate
 
 TCPREPLAY, ABSOLUTE = "tcpreplay", "absolute"
+DRAIN_NS: Final = 2_000_000_000  # a capture that is stopped earlier loses what it has not yet been given
 FIRST_WITH_CATCH_UP: Final = (4, 5, 3)
 
 _AGAIN: Final = "run segcast rewrite again"
 _VLAN_TAG_BYTES: Final = 4
 _LIMIT_FACTOR: Final = 3
 _LIMIT_EXTRA_NS: Final = 30_000_000_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a replay is run. `compensation_ns`: taken from every gap; None: calibrated where tcpreplay needs it.
+
+    `calibrate`: packets may be sent for that; `snaplen`: bytes kept of each packet, 0 for all.
+    """
+
+    sender: str = TCPREPLAY
+    compensation_ns: int | None = None
+    calibrate: bool = False
+    snaplen: int = 0
+    drain_ns: int = DRAIN_NS
 
 
 class _FileShape(Shape):

@@ -6,9 +6,12 @@ import shlex
 from pathlib import Path
 
 from replay.inject import absolute
+from replay.inject.captures import capture_command, captures_of
+from replay.inject.document import Document
 from replay.inject.machines import here
-from replay.inject.plan import ABSOLUTE, Replay
-from replay.inject.run import Document, Options, capture_command, captures_of, prepare, tcpreplay_command
+from replay.inject.plan import ABSOLUTE, Options, Replay
+from replay.inject.run import prepare
+from replay.inject.senders import tcpreplay_command
 from replay.inventory import Point
 from traces.errors import InputError
 

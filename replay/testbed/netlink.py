@@ -12,7 +12,8 @@ import struct
 from types import TracebackType
 from typing import Final, Self
 
-from replay.testbed.plan import Shaper, Sid
+from replay.testbed.draft import Sid
+from replay.testbed.plan import Shaper
 
 _NEW_ROUTE: Final = 24
 _NEW_QDISC: Final = 36

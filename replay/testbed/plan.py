@@ -1,26 +1,21 @@
 """What a scenario's network is in namespaces: nodes, hosts, interfaces, shapers and routes, as plain values.
 
-Nothing here touches the system; `replay.testbed.build` makes it stand. Sources: RFC 8986 sections 4.1 (End), 4.2
-(End.X), 4.4 (End.DX6) and 4.5 (End.DX4); RFC 9800 section 4.1 (NEXT-C-SID).
+Nothing here touches the system; `replay.testbed.build` makes it stand.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import networkx as nx
-
-from analyzer.fabric import Attachment, Fabric, adjacencies
+from analyzer.fabric import Attachment
 from analyzer.network import ETHERNET_HEADER_BYTES, Link
 from analyzer.scenario import Scenario
-from analyzer.sids import BLOCK_BITS, NODE_BITS, Sids, usids
-from analyzer.topologies.graph import GraphSpec
 from analyzer.topologies.parallel import ParallelSpec
+from replay.testbed.draft import Draft, Sid, general, parallel
 from traces.errors import InputError
 from traces.units import write_rate
 
@@ -60,18 +55,6 @@ class Interface:
     peer_ipv4: str
     peer_ipv6: str
     shaper: Shaper | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sid:
-    """What a node does with packets to a SID of its own: `action` as the kernel calls it, `next_hop` where it has one.
-
-    `identifier_bits`: of a uSID, how many follow the block (RFC 9800 NEXT-C-SID); 0 for a plain SID.
-    """
-
-    action: str
-    next_hop: str | None = None
-    identifier_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +105,6 @@ class Bed:
         return [space for space in self.spaces if space.host]
 
 
-class _Hop(NamedTuple):
-    """A wire between nodes, and the links whose queues stand before it in both directions."""
-
-    ends: tuple[str, str]
-    links: tuple[Link | None, Link | None]
-    numbers: tuple[int, int] = (-1, -1)
-    cost: int = 1
-
-
 def plan_bed(
     scenario: Scenario,
     name: str,
@@ -145,6 +119,10 @@ def plan_bed(
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
+    if scenario.srv6.mode.startswith("l2"):
+        raise InputError(
+            f"srv6.mode {scenario.srv6.mode}: a testbed's attachments unpack IP packets, not Ethernet frames"
+        )
     fabric = scenario.fabric()
     attachments = fabric.attachments
     if len(attachments) < 2:
@@ -161,8 +139,7 @@ def plan_bed(
         raise InputError(
             f"srv6.block {scenario.srv6.block} overlaps {_WIRES6}, which a testbed's wires have; change it"
         )
-    draft = _parallel(scenario, fabric, links) if isinstance(scenario.network, ParallelSpec) else None
-    draft = draft or _general(scenario, fabric, links)
+    draft = (parallel if isinstance(scenario.network, ParallelSpec) else general)(scenario, fabric, links)
     mtu = scenario.network.mtu or DEFAULT_MTU_BYTES
     if not 1280 <= mtu <= 65535:
         raise InputError(f"network.mtu: {mtu} bytes is none that interfaces with IPv6 can have: give 1280 to 65535")
@@ -171,151 +148,8 @@ def plan_bed(
     return _laid_out(scenario, attachments, draft, name, mtu, burst_bytes)
 
 
-class _Draft(NamedTuple):
-    """Nodes' wires, the SIDs of each node by prefix, and the neighbours of a node on the way to another."""
-
-    nodes: Sequence[str]
-    hops: Sequence[_Hop]
-    sids: dict[str, dict[str, tuple[Sid, int]]]  # prefix -> the SID, and for End.X the hop it names
-    towards: Callable[[str, str], list[int]]  # (node, target) -> hops
-    reach: dict[str, list[str]]  # prefixes by which others reach a node's SIDs
-
-
-def _sid_prefix(sid: str, scenario: Scenario) -> tuple[str, int]:
-    """The prefix that matches a SID, and the bits of its identifiers if it is a uSID."""
-    if scenario.srv6.mode != "usid":
-        return f"{sid}/128", 0
-    bits = NODE_BITS * len(usids(sid, scenario.srv6.block))
-    return str(ipaddress.IPv6Network((sid, BLOCK_BITS + bits), strict=False)), bits
-
-
-def _parallel(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> _Draft:
-    """Each path a chain of nodes of its own between left and right: one for each SID or inner hop, whichever are more.
-
-    Hops without a link of the scenario are not shaped.
-    """
-    hops: list[_Hop] = []
-    sids: dict[str, dict[str, tuple[Sid, int]]] = {"left": {}, "right": {}}
-    chains: list[list[tuple[str, int]]] = []  # (node, the hop behind it) from left to right
-    nodes = ["left"]
-    seen: dict[str, int] = {}
-    for slot, path in enumerate(scenario.network.paths):
-        way = fabric.routes(0, 1).paths[slot]
-        back = fabric.routes(1, 0).paths[slot][::-1]
-        transit = [f"path{slot}.{n}" for n in range(max(len(way) - 1, 1))]
-        if not path.segments and len(scenario.network.paths) > 1:
-            raise InputError(f"network.paths[{slot}]: has no segments, so no packet could be steered onto it; give one")
-        for number, segment in enumerate(path.segments):
-            if seen.setdefault(segment, slot) != slot:
-                raise InputError(
-                    f"network.paths[{slot}]: {segment} is on path {seen[segment]} too; a SID is one node's"
-                )
-            prefix, bits = _sid_prefix(segment, scenario)
-            sids.setdefault(transit[min(number, len(transit) - 1)], {})[prefix] = (Sid("End", None, bits), -1)
-        nodes += transit
-        chain = ["left", *transit, "right"]
-        chains.append([])
-        for number, (a, b) in enumerate(itertools.pairwise(chain)):
-            shaped = number < len(way)
-            # A chain of one link has two hops: the queue stands where packets come from, on the first hop of each way.
-            backwards = number == 1 if len(way) == 1 else shaped
-            forward_link = links[way[number]] if shaped else None
-            back_link = links[back[0 if len(way) == 1 else number]] if backwards else None
-            chains[-1].append((a, len(hops)))
-            hops.append(_Hop((a, b), (forward_link, back_link)))
-        chains[-1].append(("right", -1))
-    nodes.append("right")
-    _decapsulation(scenario, fabric.attachments, None, sids)
-
-    def towards(node: str, target: str) -> list[int]:
-        found = []
-        for chain in chains:
-            order = [name for name, _ in chain]
-            if node in order and target in order:
-                at, to = order.index(node), order.index(target)
-                found.append(chain[at][1] if to > at else chain[at - 1][1])
-        return found
-
-    return _Draft(nodes, hops, sids, towards, {node: list(own) for node, own in sids.items()})
-
-
-def _general(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> _Draft:
-    """The nodes and links of the fabric as they are; routes by the least cost."""
-    spec = scenario.network
-    costs = [link.cost for link in spec.links] if isinstance(spec, GraphSpec) else [1] * len(fabric.edges)
-    hops = [
-        _Hop(edge.ends, (links[edge.forward], links[edge.back]), (edge.forward, edge.back), cost)
-        for edge, cost in zip(fabric.edges, costs, strict=True)
-    ]
-    allocated = Sids(fabric.nodes(), scenario.srv6.mode, scenario.srv6.block, scenario.srv6.locators)
-    sids: dict[str, dict[str, tuple[Sid, int]]] = {node: {} for node in fabric.nodes()}
-    reach = {node: [str(allocated.locator(node))] for node in fabric.nodes()}
-    for node, own in sids.items():
-        prefix, bits = _sid_prefix(allocated.end(node), scenario)
-        own[prefix] = (Sid("End", None, bits), -1)
-    hop_of = {number: place for place, hop in enumerate(hops) for number in hop.numbers}
-    for link, (node, number) in adjacencies(fabric.edges).items():
-        prefix, bits = _sid_prefix(allocated.adjacency(node, number), scenario)
-        sids[node][prefix] = (Sid("End.X", None, bits), hop_of[link])
-    for node, prefixes in _decapsulation(scenario, fabric.attachments, allocated, sids).items():
-        reach[node] += prefixes
-    graph = nx.Graph()
-    graph.add_nodes_from(sids)
-    around: dict[str, list[int]] = {node: [] for node in sids}
-    for place, hop in enumerate(hops):
-        a, b = hop.ends
-        known = graph.get_edge_data(a, b, {"cost": hop.cost})["cost"]
-        graph.add_edge(a, b, cost=min(known, hop.cost))
-        around[a].append(place)
-        around[b].append(place)
-    distance = dict(nx.all_pairs_dijkstra_path_length(graph, weight="cost"))
-
-    def towards(node: str, target: str) -> list[int]:
-        if target not in distance[node]:
-            return []
-        left = distance[node][target]
-        return [
-            place for place in around[node] if hops[place].cost + distance[_other(hops[place], node)][target] == left
-        ]
-
-    return _Draft(list(sids), hops, sids, towards, reach)
-
-
-def _other(hop: _Hop, node: str) -> str:
-    return hop.ends[1] if hop.ends[0] == node else hop.ends[0]
-
-
-def _decapsulation(
-    scenario: Scenario,
-    attachments: Sequence[Attachment],
-    allocated: Sids | None,
-    sids: dict[str, dict[str, tuple[Sid, int]]],
-) -> dict[str, list[str]]:
-    """Add the SIDs that unpack at each attachment; returns their prefixes by node.
-
-    The kernel refuses End.DT4 and End.DT46 where no VRF is built in, so all hand over to the host (End.DX4, End.DX6).
-    The next hop is set when hosts have addresses: here it is the attachment's number.
-    """
-    found: dict[str, list[str]] = {}
-    for number, place in enumerate(attachments):
-        given = place.decapsulate
-        if not given:
-            assert allocated is not None
-            given = allocated.decapsulate(place.node, 4), allocated.decapsulate(place.node, 6)
-        for sid, action in zip(given, ("End.DX4", "End.DX6"), strict=True):
-            prefix, bits = _sid_prefix(sid, scenario)
-            if prefix in sids[place.node]:
-                raise InputError(
-                    f"attachments: {sid} at {place.name} would unpack for two hosts or for IPv4 and IPv6 alike, which "
-                    "namespaces cannot (End.DT46 needs a VRF): give decapsulate_ipv4 and decapsulate_ipv6 of its own"
-                )
-            sids[place.node][prefix] = (Sid(action, str(number), bits), -1)
-            found.setdefault(place.node, []).append(prefix)
-    return found
-
-
 def _laid_out(
-    scenario: Scenario, attachments: Sequence[Attachment], draft: _Draft, name: str, mtu: int, burst_bytes: int
+    scenario: Scenario, attachments: Sequence[Attachment], draft: Draft, name: str, mtu: int, burst_bytes: int
 ) -> Bed:
     """Give wires addresses and names, and nodes their routes."""
     spaces = {node: Space(f"{name}-{_clean(node)}", node, False) for node in draft.nodes}
@@ -384,7 +218,7 @@ def _laid_out(
 
 def _routes(
     space: Space,
-    draft: _Draft,
+    draft: Draft,
     ends: Sequence[dict[str, Interface]],
     attachments: Sequence[Attachment],
     hosts: Sequence[Space],
@@ -428,7 +262,7 @@ def _shaper(link: Link, burst_bytes: int) -> Shaper:
     return Shaper(link.name, link.rate_bps, limit, burst_bytes, link.overhead_bytes)
 
 
-def _notes(scenario: Scenario, draft: _Draft) -> Iterable[str]:
+def _notes(scenario: Scenario, draft: Draft) -> Iterable[str]:
     shaped = [link for hop in draft.hops for link in hop.links if link is not None]
     if any(link.delay_ns for link in shaped):
         yield "the propagation delay of links is not emulated: compare with a forecast that has the delay measured"

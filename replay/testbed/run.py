@@ -10,8 +10,8 @@ import numpy as np
 
 from analyzer.scenario import read_scenario
 from analyzer.schedule import find_cell, groups_of, origin_of, read_schedule
-from replay.inject.plan import plan_replay
-from replay.inject.run import Options, run_replay
+from replay.inject.plan import Options, plan_replay
+from replay.inject.run import run_replay
 from replay.inventory import read_inventory
 from replay.plan import encapsulation, trace_of
 from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
