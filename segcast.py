@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.commands.replay import replay
 from replay.commands.rewrite import flags as rewrite_flags
+from replay.commands.testbed import testbed
 from traces.errors import InputError, SegcastError
 from traces.version import VERSION
 
@@ -189,6 +191,10 @@ def rewrite(
     from reports.console import print_rewrite
 
     _show(summary.as_dict(), as_json, print_rewrite)
+
+
+cli.add_command(replay)
+cli.add_command(testbed)
 
 
 @cli.command()

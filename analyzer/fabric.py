@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import ipaddress
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -90,6 +91,17 @@ def full_duplex(edges: Sequence[tuple[str, tuple[str, str], LinkShape]]) -> tupl
     made = tuple(Edge(name, ends, place, count + place) for place, (name, ends, _) in enumerate(edges))
     links = [shape.link(name) for name, _, shape in edges]
     return made, (*links, *(shape.link(name + BACK) for name, _, shape in edges))
+
+
+def adjacencies(edges: Sequence[Edge]) -> dict[int, tuple[str, int]]:
+    """For each direction of a link the node that sends on it, and its number among that node's, as in its End.X."""
+    found: dict[int, tuple[str, int]] = {}
+    ways: Counter[str] = Counter()
+    for edge in edges:
+        for link, node in zip((edge.forward, edge.back), edge.ends, strict=True):
+            found[link] = (node, ways[node])
+            ways[node] += 1
+    return found
 
 
 def matching(names: Sequence[str], pattern: str, where: str) -> list[int]:
@@ -201,14 +213,7 @@ class _Segments:
         self._sids = Sids(fabric.nodes(), assembly.mode, assembly.block, assembly.locators)
         self._sources = ipaddress.IPv6Network(assembly.source_prefix)
         self._plain = {self._sids.end(node) for node in fabric.nodes()}
-        self._ends: dict[int, tuple[str, str]] = {}
-        self._place: dict[int, int] = {}
-        ways: dict[str, int] = {}
-        for edge in fabric.edges:
-            for link, (a, b) in ((edge.forward, edge.ends), (edge.back, edge.ends[::-1])):
-                self._ends[link] = (a, b)
-                self._place[link] = ways.get(a, 0)
-                ways[a] = ways.get(a, 0) + 1
+        self._ways = adjacencies(fabric.edges)
 
     def of(self, links: Sequence[int]) -> tuple[str, ...]:
         """The transit nodes in order; a node before a link that must be named gives its End.X instead of its End."""
@@ -216,11 +221,11 @@ class _Segments:
             raise InputError(f"network: a path of {len(links)} links; at most {_MAX_HOPS} are supported")
         found: list[str] = []
         for hop, link in enumerate(links):
-            node, _ = self._ends[link]
+            node, place = self._ways[link]
             if (locator := self._sids.locator(node)).overlaps(self._sources):
                 raise InputError(f"srv6.source_prefix {self._sources} lies in {locator} of {node}; give another")
             if link in self._fabric.explicit:
-                found.append(self._sids.adjacency(node, self._place[link]))
+                found.append(self._sids.adjacency(node, place))
             elif hop:
                 found.append(self._sids.end(node))
         return tuple(found)

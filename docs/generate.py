@@ -57,12 +57,17 @@ def tables_page() -> str:
     return "\n".join(lines)
 
 
+def _commands(title: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield title, command
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            yield from _commands(f"{title} {name}", command.commands[name])
+
+
 def commands_page() -> str:
     """docs/commands.md"""
     parts = ["# Commands\n\nGenerated from `segcast.py` by `make docs`.\n"]
-    for name in ["", *sorted(cli.commands)]:
-        command: click.Command = cli.commands[name] if name else cli
-        title = f"segcast {name}".strip()
+    for title, command in _commands("segcast", cli):
         # A context of its own, so that the page does not depend on the terminal's width.
         context = click.Context(
             command, info_name=title, terminal_width=_WIDTH, **cli.context_settings | {"max_content_width": _WIDTH}

@@ -97,7 +97,7 @@ def rewrite_forecast(
     wanted = wanted or Wanted()
     choices = wanted.choices(scenario)
     cell = find_cell(folder, policy, timeout, seed)
-    trace = _trace_of(origin, folder)
+    trace = trace_of(origin, folder)
     sources = [source.path for source in trace.sources]
     refuse_inputs(out, sources)
     flows = trace.flow_table()
@@ -129,7 +129,7 @@ def _refuse_own_folders(out: Path) -> None:
             raise InputError(f"{out}: is, or belongs to, a {kind.name}; give captures a folder of their own")
 
 
-def _trace_of(origin: Origin, folder: Path) -> Trace:
+def trace_of(origin: Origin, folder: Path) -> Trace:
     """The trace a forecast was made from, unchanged; a capture that was ingested on the way is so again if need be."""
     for source in origin.sources:
         if source.path == STDIN or is_pipe(source.path):

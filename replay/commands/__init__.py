@@ -1,1 +1,1 @@
-"""The commands of the replay package: each parses its flags and calls one function."""
+"""Commands that `segcast.py` registers: each parses, calls one function of a package, and prints."""

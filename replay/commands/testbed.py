@@ -1,0 +1,134 @@
+"""`segcast testbed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from replay.commands.replay import options_of, sending_options
+from replay.commands.showing import as_json, print_json, print_run, progress
+
+if TYPE_CHECKING:
+    from analyzer.scenario import Scenario
+
+_name = click.option("--name", default="sgtb", show_default=True, help="Of the testbed; its namespaces begin with it.")
+
+
+@click.group()
+def testbed() -> None:
+    """The network of a scenario in network namespaces here: forwarding, SIDs, shaped links. Takes root."""
+
+
+@testbed.command()
+@click.argument("source", metavar="F", type=click.Path(path_type=Path))
+@_name
+@click.option("--max-rate", default="2Gbps", show_default=True, help="Refuse networks with faster links.")
+@click.option("--burst", default="10kB", show_default=True, help="Of the token buckets that shape links.")
+@as_json
+def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> None:
+    """Build the network of F, a forecast or a scenario file; what stands already is left as it is."""
+    from replay.testbed.bed import up as run
+    from traces.units import rate_bps, size_bytes
+
+    scenario = _scenario(source)
+    with progress("testbed") as shown:
+        document = run(scenario, name, max_rate_bps=rate_bps(max_rate), burst_bytes=size_bytes(burst), progress=shown)
+    print_json(document) if as_json else _print_status(document)
+
+
+@testbed.command()
+@_name
+@as_json
+def status(name: str, as_json: bool) -> None:
+    """Say what stands, and what the shapers of its links have counted."""
+    from replay.testbed.bed import status as run
+
+    document = run(name)
+    print_json(document) if as_json else _print_status(document)
+
+
+@testbed.command()
+@_name
+@as_json
+def down(name: str, as_json: bool) -> None:
+    """Remove everything that a testbed made, also after a crash."""
+    from replay.testbed.bed import down as run
+
+    document = run(name)
+    if as_json:
+        print_json(document)
+        return
+    ended = f", {document['processes_ended']} processes ended" if document["processes_ended"] else ""
+    click.echo(f"testbed {name}: {len(document['namespaces_removed'])} namespaces removed{ended}")
+
+
+@testbed.command("run")
+@click.argument("folder", metavar="F", type=click.Path(path_type=Path))
+@click.option("--policy", required=True, help="Policy whose schedule to send, by its label.")
+@click.option("--timeout", help="Flowlet timeout of the cell, if the forecast has several.")
+@click.option("--seed", type=int, help="Seed of the cell, if several were kept.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--no-calibration", is_flag=True, help="Do not send the first second beforehand to calibrate gaps.")
+@_name
+@sending_options
+@as_json
+def run_command(
+    folder: Path,
+    policy: str,
+    timeout: str | None,
+    seed: int | None,
+    out: Path,
+    no_calibration: bool,
+    name: str,
+    sender: str,
+    limit: str | None,
+    compensation: str | None,
+    snaplen: str,
+    transit: bool,
+    as_json: bool,
+) -> None:
+    """Send the schedule of one policy of forecast F through the testbed, and capture departures and arrivals."""
+    from replay.testbed.run import run_in_testbed
+    from traces.units import duration_ns, write_duration
+
+    options = options_of(sender, compensation, snaplen, calibrate=not no_calibration)
+    if timeout is not None and timeout[:1].isdigit():
+        timeout = write_duration(duration_ns(timeout))
+    with progress("replay") as shown:
+        document = run_in_testbed(
+            folder,
+            out,
+            policy=policy,
+            timeout=timeout,
+            seed=seed,
+            name=name,
+            transit=transit,
+            limit_ns=None if limit is None else duration_ns(limit),
+            options=options,
+            progress=shown,
+        )
+    print_json(document) if as_json else print_run(document, out)
+
+
+def _scenario(source: Path) -> Scenario:
+    from analyzer.scenario import read_scenario
+
+    return read_scenario(source / "scenario.toml" if source.is_dir() else source)
+
+
+def _print_status(document: dict[str, Any]) -> None:
+    click.echo(f"testbed {document['name']}: {document['state']}, {len(document['namespaces'])} namespaces")
+    for missing in document.get("missing", []):
+        click.echo(f"  missing: {missing}")
+    for link in document.get("links", []):
+        counted = "" if link["packets"] is None else f", {link['packets']:,} packets, {link['dropped']:,} dropped"
+        place = f"{link['namespace']} {link['interface']}"
+        click.echo(
+            f"  {link['link']}: {link['rate_bps'] / 1e6:g} Mbit/s, {link['limit_bytes']:,} bytes at {place}{counted}"
+        )
+    for note in document.get("notes", []):
+        click.echo(f"  note: {note}")
+    if "inventory" in document:
+        click.echo(f"  inventory: {document['inventory']}")

@@ -1,0 +1,138 @@
+"""Processes of a replay: started in groups of their own, watched, and ended whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from replay.inject.machines import environment
+from traces.errors import InputError
+
+_TICK_S: Final = 0.02
+_KILL_AFTER_S: Final = 5.0
+
+
+class Child:
+    """A process with its own group; what it prints goes to the file `log`. `remote`: it ends when its input does."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, *, remote: bool) -> None:
+        self.name = name
+        self.log = log
+        self._remote = remote
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=environment(),
+                stdin=subprocess.PIPE if remote else subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def code(self) -> int | None:
+        """Its exit status, None while it runs."""
+        return self._process.poll()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, here or there."""
+        if self._remote and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        else:
+            self._signal(signal.SIGTERM)
+
+    def finish(self, patience_s: float = _KILL_AFTER_S) -> None:
+        """Wait until it has ended; after `patience_s`, kill it."""
+        try:
+            self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def _signal(self, number: int) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+
+class Children:
+    """All processes of a replay; on leaving the context all are ended, senders before captures."""
+
+    def __init__(self) -> None:
+        self.senders: list[Child] = []
+        self.captures: list[Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end_senders()
+        self.end_captures()
+
+    def end_senders(self) -> None:
+        """Stop what still sends."""
+        _end(self.senders)
+
+    def end_captures(self) -> None:
+        """Stop the captures, which write what they hold."""
+        _end(self.captures)
+
+    def check_captures(self) -> None:
+        """Raise InputError if a capture has ended by itself."""
+        for child in self.captures:
+            if child.code is not None:
+                raise InputError(f"the capture {child.name} ended ({_why(child)}), so the replay was stopped")
+
+    def check_senders(self) -> None:
+        """Raise InputError if a sender has failed."""
+        for child in self.senders:
+            if child.code not in (None, 0):
+                raise InputError(f"the sender {child.name} ended ({_why(child)}), so the replay was stopped")
+
+    def until(self, done: Callable[[], bool], seconds: float, tick: Callable[[], None] = lambda: None) -> bool:
+        """Wait for `done`, watching; False after so many seconds. Raises InputError if a process fails."""
+        end = time.monotonic() + seconds
+        while not done():
+            tick()
+            self.check_captures()
+            self.check_senders()
+            if time.monotonic() > end:
+                return False
+            time.sleep(_TICK_S)
+        return True
+
+
+def _end(children: Sequence[Child]) -> None:
+    for child in children:
+        child.ask_to_end()
+    for child in children:
+        child.finish()
+
+
+def _why(child: Child) -> str:
+    lines = [line.strip() for line in child.printed().splitlines() if line.strip()]
+    code = child.code or 0
+    status = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+    return f"{status}: {lines[-1]}" if lines else status

@@ -1,0 +1,193 @@
+"""What is to be sent: records of rewritten captures, put together by interface, addressed, and moved in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.pcap import FILE_HEADER
+from traces.errors import InputError
+from traces.jit import kernel
+
+_HEADER_BYTES: Final = len(FILE_HEADER)
+_RECORD_BYTES: Final = 16
+_CHUNK_BYTES: Final = 16 << 20
+_WINDOW_NS: Final = 100_000_000
+
+
+class Records(NamedTuple):
+    """Records of captures: `data` uint8, one per file; int64[n]: `file`, `first` (byte of the record), `size` (with its
+    header), `time_ns`. In order of time; at one instant in that of files.
+    """
+
+    data: tuple[NDArray[np.uint8], ...]
+    file: NDArray[np.int64]
+    first: NDArray[np.int64]
+    size: NDArray[np.int64]
+    time_ns: NDArray[np.int64]
+
+
+class Load(NamedTuple):
+    """What records ask of an interface. Bytes are those of frames; `busiest_bps`: over the fullest 100 ms."""
+
+    packets: int
+    bytes: int
+    first_ns: int
+    last_ns: int
+    longest_bytes: int
+    busiest_bps: int
+
+
+@kernel
+def count_records(data: NDArray[np.uint8]) -> int:
+    """How many whole records a nanosecond pcap holds; -1 if bytes are left over."""
+    at = _HEADER_BYTES
+    count = 0
+    while at + _RECORD_BYTES <= len(data):
+        at += _RECORD_BYTES + _word(data, at + 8)
+        count += 1
+    return count if at == len(data) else -1
+
+
+@kernel
+def _word(data: NDArray[np.uint8], at: int) -> int:
+    """A little-endian word of four bytes."""
+    return int(
+        np.int64(data[at]) | np.int64(data[at + 1]) << 8 | np.int64(data[at + 2]) << 16 | np.int64(data[at + 3]) << 24
+    )
+
+
+@kernel
+def find_records(
+    data: NDArray[np.uint8], first: NDArray[np.int64], size: NDArray[np.int64], time_ns: NDArray[np.int64]
+) -> None:
+    """Fill in the records that `count_records` has counted."""
+    at = _HEADER_BYTES
+    for row in range(len(first)):
+        first[row] = at
+        size[row] = _RECORD_BYTES + _word(data, at + 8)
+        time_ns[row] = _word(data, at) * 1_000_000_000 + _word(data, at + 4)
+        at += size[row]
+
+
+@kernel
+def copy_records(
+    data: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    first: NDArray[np.int64],
+    size: NDArray[np.int64],
+    place: NDArray[np.int64],
+    macs: NDArray[np.uint8],
+    keep: NDArray[np.bool_],
+    out: NDArray[np.uint8],
+) -> None:
+    """Copy the records `rows` of a file to their `place` in `out`; `macs` uint8[12] go where `keep` bool[12] is not."""
+    for row in rows:
+        to = place[row]
+        for k in range(size[row]):
+            out[to + k] = data[first[row] + k]
+        for k in range(min(12, size[row] - _RECORD_BYTES)):
+            if not keep[k]:
+                out[to + _RECORD_BYTES + k] = macs[k]
+
+
+@kernel
+def compensated(time_ns: NDArray[np.int64], cost_ns: int) -> NDArray[np.int64]:
+    """Times, int64[n], that a sender which adds `cost_ns` to every gap turns back into `time_ns`.
+
+    Where a gap is shorter than the cost, what is missing is taken from the gaps that follow.
+    """
+    asked = np.empty_like(time_ns)
+    late = np.int64(0)
+    for row in range(len(time_ns)):
+        if row == 0:
+            asked[0] = time_ns[0]
+            continue
+        gap = time_ns[row] - time_ns[row - 1] - cost_ns - late
+        late = -gap if gap < 0 else np.int64(0)
+        asked[row] = asked[row - 1] + max(gap, np.int64(0))
+    return asked
+
+
+def open_records(files: Sequence[Path]) -> Records:
+    """The records of nanosecond captures as `segcast rewrite` writes them. Raises InputError."""
+    data, parts = [], []
+    for number, path in enumerate(files):
+        try:
+            content = np.asarray(np.memmap(path, np.uint8, "r"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read: {error}; run segcast rewrite again") from None
+        header = content[:_HEADER_BYTES].tobytes()
+        if header[:4] != FILE_HEADER[:4] or header[20:] != FILE_HEADER[20:]:
+            raise InputError(f"{path}: is no capture as segcast rewrite writes them; run it again")
+        count = count_records(content)
+        if count < 0:
+            raise InputError(f"{path}: is cut off; run segcast rewrite again")
+        columns = [np.empty(count, np.int64) for _ in range(3)]
+        find_records(content, *columns)
+        data.append(content)
+        parts.append((np.full(count, number, np.int64), *columns))
+    file, first, size, time_ns = (
+        np.concatenate([part[k] for part in parts]) if parts else np.empty(0, np.int64) for k in range(4)
+    )
+    order = np.argsort(time_ns, kind="stable")
+    return Records(tuple(data), file[order], first[order], size[order], time_ns[order])
+
+
+def load_of(records: Records) -> Load:
+    """What the records ask for. Raises InputError if there are none."""
+    if len(records.size) == 0:
+        raise InputError("there are no packets to send")
+    frame = records.size - _RECORD_BYTES
+    window = (records.time_ns - records.time_ns[0]) // _WINDOW_NS
+    edges = np.flatnonzero(np.diff(window, prepend=-1))
+    busiest = int(np.add.reduceat(frame, edges).max())
+    return Load(
+        len(frame),
+        int(frame.sum()),
+        int(records.time_ns[0]),
+        int(records.time_ns[-1]),
+        int(frame.max()),
+        busiest * 8 * 1_000_000_000 // _WINDOW_NS,
+    )
+
+
+def write_records(
+    records: Records, out: Path, *, source_mac: str | None = None, next_hop_mac: str | None = None, cost_ns: int = 0
+) -> None:
+    """Write a capture of the records, with these MAC addresses where given, compensated for a cost per packet.
+
+    Memory: 16 MiB beside the records' columns.
+    """
+    macs = np.zeros(12, np.uint8)
+    keep = np.ones(12, np.bool_)
+    for at, mac in ((0, next_hop_mac), (6, source_mac)):
+        if mac is not None:
+            macs[at : at + 6] = np.frombuffer(bytes.fromhex(mac.replace(":", "")), np.uint8)
+            keep[at : at + 6] = False
+    times = compensated(records.time_ns, cost_ns)
+    ends = np.cumsum(records.size)
+    with out.open("wb") as file:
+        file.write(FILE_HEADER)
+        done = 0
+        while done < len(ends):
+            before = int(ends[done - 1]) if done else 0
+            stop = max(done + 1, int(np.searchsorted(ends, before + _CHUNK_BYTES, "right")))
+            place = ends - records.size - before
+            chunk = np.empty(int(ends[stop - 1]) - before, np.uint8)
+            for number, data in enumerate(records.data):
+                rows = done + np.flatnonzero(records.file[done:stop] == number)
+                copy_records(data, rows, records.first, records.size, place, macs, keep, chunk)
+            stamps = np.stack([times[done:stop] // 1_000_000_000, times[done:stop] % 1_000_000_000], 1)
+            _stamp(chunk, place[done:stop], stamps.astype(np.uint32))
+            file.write(chunk.data)
+            done = stop
+
+
+def _stamp(chunk: NDArray[np.uint8], place: NDArray[np.int64], stamps: NDArray[np.uint32]) -> None:
+    """Write the times, uint32[n, 2] seconds and nanoseconds, to the records' headers."""
+    chunk[place[:, None] + np.arange(8)] = stamps.view(np.uint8).reshape(-1, 8)

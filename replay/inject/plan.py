@@ -1,0 +1,255 @@
+"""What a replay would do, and whether it may: asked of the machines before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field
+
+from analyzer.network import ETHERNET_HEADER_BYTES
+from replay.inject.files import Load, Records, load_of, open_records
+from replay.inject.machines import Facts, probe
+from replay.inventory import Inventory, Point, Sender
+from replay.rewrite import MANIFEST
+from traces.documents import Shape, check_shape, read_json
+from traces.errors import InputError
+from traces.units import write_rate
+
+TCPREPLAY, ABSOLUTE = "tcpreplay", "absolute"
+DRAIN_NS: Final = 2_000_000_000  # a capture that is stopped earlier loses what it has not yet been given
+FIRST_WITH_CATCH_UP: Final = (4, 5, 3)
+
+_AGAIN: Final = "run segcast rewrite again"
+_VLAN_TAG_BYTES: Final = 4
+_LIMIT_FACTOR: Final = 3
+_LIMIT_EXTRA_NS: Final = 30_000_000_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a replay is run. `compensation_ns`: taken from every gap; None: calibrated where tcpreplay needs it.
+
+    `calibrate`: packets may be sent for that; `snaplen`: bytes kept of each packet, 0 for all.
+    """
+
+    sender: str = TCPREPLAY
+    compensation_ns: int | None = None
+    calibrate: bool = False
+    snaplen: int = 0
+    drain_ns: int = DRAIN_NS
+
+
+class _FileShape(Shape):
+    host: str
+    path: str
+
+
+class _ManifestShape(Shape):
+    """What `rewrite.json` holds, as far as it is read here."""
+
+    cell: str = ""
+    files: list[_FileShape] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What one interface sends: its inventory entry, the packets, what they ask for, and what its machine says."""
+
+    name: str
+    sender: Sender
+    records: Records
+    load: Load
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A replay that may be run: `refusals` are why it may not be, in words. Times in nanoseconds."""
+
+    rewrite: Path
+    cell: str
+    forecast: str
+    inventory: Inventory
+    streams: tuple[Stream, ...]
+    facts: Mapping[str, Facts]
+    transit: tuple[str, ...]
+    refusals: tuple[str, ...]
+    start_ns: int
+    duration_ns: int
+    limit_ns: int
+
+    @property
+    def packets(self) -> int:
+        """Packets of all interfaces."""
+        return sum(stream.load.packets for stream in self.streams)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "rewrite": str(self.rewrite),
+            "cell": self.cell,
+            "packets": self.packets,
+            "duration_ns": self.duration_ns,
+            "limit_ns": self.limit_ns,
+            "senders": [
+                {
+                    "name": stream.name,
+                    "machine": stream.sender.machine,
+                    "netns": stream.sender.netns,
+                    "interface": stream.sender.interface,
+                    "packets": stream.load.packets,
+                    "bytes": stream.load.bytes,
+                    "starts_after_ns": stream.load.first_ns - self.start_ns,
+                    "longest_frame_bytes": stream.load.longest_bytes,
+                    "busiest_bps": stream.load.busiest_bps,
+                    "mtu": stream.facts.mtu,
+                    "link_bps": link_bps(stream.sender, stream.facts),
+                    "tcpreplay": stream.facts.tcpreplay,
+                }
+                for stream in self.streams
+            ],
+            "receivers": [
+                {"name": name, "machine": point.machine, "netns": point.netns, "interface": point.interface}
+                for name, point in self.inventory.receivers.items()
+            ],
+            "transit": list(self.transit),
+            "refused": list(self.refusals),
+            "notes": [
+                f"tcpreplay {stream.facts.tcpreplay} at {stream.name} adds the cost of sending to every gap, so that "
+                "it falls behind: --calibrate measures that, --compensation states it, --sender absolute keeps time"
+                for stream in self.streams
+                if stream.facts.tcpreplay and not keeps_time(stream.facts.tcpreplay)
+            ],
+        }
+
+
+def plan_replay(
+    folder: Path,
+    inventory: Inventory,
+    *,
+    forecast: str = "",
+    sender: str = TCPREPLAY,
+    transit: bool = False,
+    limit_ns: int | None = None,
+    allow_default_route: bool = False,
+) -> Replay:
+    """Read what `segcast rewrite` wrote to `folder`, and ask all machines of the inventory.
+
+    Raises InputError if the folder holds no rewrite, a file of it has no sender, or a machine cannot be reached. What
+    forbids sending is in `refusals`.
+    """
+    document = read_json_of(folder)
+    files: dict[str, list[Path]] = {}
+    for entry in document.files:
+        owner = inventory.sender_of(entry.host)
+        if owner is None:
+            raise InputError(
+                f"{folder / MANIFEST}: no sender of the inventory injects for {entry.host}: give one of them its "
+                "prefix (prefixes) or its attachment (attachments)"
+            )
+        files.setdefault(owner, []).append(folder / Path(entry.path).name)
+    if not files:
+        raise InputError(f"{folder / MANIFEST}: names no captures, so there is nothing to send; {_AGAIN}")
+    streams, facts = [], {}
+    for name, paths in files.items():
+        records = open_records(sorted(paths))
+        facts[name] = probe(inventory.senders[name], inventory.capture)
+        streams.append(Stream(name, inventory.senders[name], records, load_of(records), facts[name]))
+    seen = tuple(inventory.transit) if transit else ()
+    others: dict[str, Point] = {**inventory.receivers, **{f"transit {name}": inventory.transit[name] for name in seen}}
+    asked = {_where(stream.sender): stream.facts for stream in streams}
+    refusals = [why for stream in streams for why in _refusals(stream, sender, inventory.capture, allow_default_route)]
+    for name, point in others.items():
+        found = asked.get(_where(point)) or probe(point, inventory.capture)
+        asked[_where(point)] = found
+        facts[f"receiver {name}"] = found
+        refusals += _capture_refusals(f"receiver {name}", point, found, inventory.capture)
+    start = min(stream.load.first_ns for stream in streams)
+    duration = max(stream.load.last_ns for stream in streams) - start
+    return Replay(
+        rewrite=folder,
+        cell=document.cell,
+        forecast=forecast,
+        inventory=inventory,
+        streams=tuple(streams),
+        facts=facts,
+        transit=seen,
+        refusals=tuple(dict.fromkeys(refusals)),
+        start_ns=start,
+        duration_ns=duration,
+        limit_ns=limit_ns if limit_ns is not None else duration * _LIMIT_FACTOR + _LIMIT_EXTRA_NS,
+    )
+
+
+def read_json_of(folder: Path) -> _ManifestShape:
+    """What a rewrite says of itself. Raises InputError."""
+    try:
+        document = read_json(folder / MANIFEST, _AGAIN)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: has no {MANIFEST}, so it is no folder that segcast rewrite wrote") from None
+    check_shape(document, _ManifestShape, folder / MANIFEST, _AGAIN)
+    return _ManifestShape.model_validate(document)
+
+
+def keeps_time(version: str) -> bool:
+    """Whether a tcpreplay of this version makes up for what sending costs (since 4.5.3)."""
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    return numbers >= FIRST_WITH_CATCH_UP
+
+
+def link_bps(sender: Sender, facts: Facts) -> int | None:
+    """The rate of a sender's link: as the inventory says, else as the machine does."""
+    return sender.rate if sender.rate is not None else facts.speed_bps
+
+
+def _where(point: Point) -> tuple[str | None, str | None, str]:
+    return point.ssh, point.netns, point.interface
+
+
+def _refusals(stream: Stream, sender: str, tool: str, allow_default_route: bool) -> Sequence[str]:
+    """Why nothing may be sent at an interface."""
+    facts, interface = stream.facts, stream.sender.interface
+    at = f"sender {stream.name}: interface {interface}"
+    found = _capture_refusals(f"sender {stream.name}", stream.sender, facts, tool)
+    if sender == TCPREPLAY and facts.tcpreplay is None:
+        found.append(
+            f"sender {stream.name}: tcpreplay is not installed (apt-get install tcpreplay), or choose --sender absolute"
+        )
+    if facts.default_route and not allow_default_route:
+        found.append(
+            f"{at} has the default route: a replay could cut this machine off; add --i-mean-it if that is meant"
+        )
+    longest = stream.load.longest_bytes - ETHERNET_HEADER_BYTES
+    if facts.mtu is not None and longest > facts.mtu + _VLAN_TAG_BYTES * _tagged(stream.records):
+        found.append(f"{at} has an MTU of {facts.mtu}, but packets of up to {longest} bytes are to be sent; raise it")
+    link = link_bps(stream.sender, facts)
+    if link is not None and stream.load.busiest_bps > link:
+        found.append(
+            f"{at} carries {write_rate(link)}, but {stream.load.busiest_bps / 1e9:.3f} Gbit/s are to be sent in the "
+            "busiest 100 ms; forecast with a lower load"
+        )
+    return found
+
+
+def _capture_refusals(what: str, point: Point, facts: Facts, tool: str) -> list[str]:
+    found = []
+    if facts.up is None:
+        place = f" of {point.netns}" if point.netns else ""
+        found.append(f"{what}: there is no interface {point.interface}{place} on {point.machine}")
+    elif not facts.up:
+        found.append(f"{what}: interface {point.interface} is down; ip link set {point.interface} up")
+    if not facts.root:
+        found.append(f"{what}: sending and capturing take root on {point.machine}; run it with sudo, or ssh as root")
+    if not facts.capture:
+        found.append(f"{what}: {tool} is not installed on {point.machine}")
+    return found
+
+
+def _tagged(records: Records) -> int:
+    """1 if the first frame has a VLAN tag, which the MTU does not count."""
+    first = records.first[0] + 16 + 12
+    return int(records.data[records.file[0]][first : first + 2].tobytes() in (b"\x81\x00", b"\x88\xa8"))

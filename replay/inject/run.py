@@ -1,0 +1,139 @@
+"""`segcast replay`: captures start, packets are sent together at an instant, all is drained, and a run folder says so.
+
+RUN/run.json is written before anything is sent and renewed as things happen, so that what was measured until a crash
+can be read: `complete` is false until all has ended as it should.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from replay.inject.calibrating import costs
+from replay.inject.captures import READY_S, captures_of, listens, missed, start_capture
+from replay.inject.children import Children
+from replay.inject.document import Document
+from replay.inject.files import write_records
+from replay.inject.machines import discard, fetch
+from replay.inject.plan import Options, Replay
+from replay.inject.senders import counts, file_to_send, start_senders
+from traces.errors import InputError
+
+_START_AFTER_NS: Final = 700_000_000
+_SPARE_BYTES: Final = 64 << 20
+
+Progress = Callable[[int, int], None]
+
+
+def run_replay(
+    replay: Replay, out: Path, options: Options, progress: Progress = lambda done, total: None
+) -> dict[str, Any]:
+    """Send and capture; returns the content of run.json. `progress`: nanoseconds since the start, and those there are.
+
+    Raises InputError if sending is refused, or something fails on the way: then what was captured is there, and
+    run.json says why it is not complete.
+    """
+    if replay.refusals:
+        more = f" (and {len(replay.refusals) - 1} more)" if len(replay.refusals) > 1 else ""
+        raise InputError(f"nothing was sent: {replay.refusals[0]}{more}")
+    prepare(replay, out)
+    document = Document(replay, out)
+    document.write()
+    with contextlib.ExitStack() as stack:
+        far = f"/tmp/segcast-{time.time_ns():x}"
+        for point in {capture.point.ssh: capture.point for capture in captures_of(replay, out, far)}.values():
+            if point.ssh is not None:
+                stack.callback(discard, point, far)
+        try:
+            cost = costs(replay, out, options, far)
+            document.compensation_ns = max(cost.values(), default=0)
+            _send(replay, out, options, cost, far, document, progress)
+        except BaseException as error:
+            document.reason = str(error) or "interrupted"
+            raise
+        finally:
+            document.ended_ns = time.time_ns()
+            document.write()
+            shutil.rmtree(out / ".sending", ignore_errors=True)
+    return document.content()
+
+
+def prepare(replay: Replay, out: Path) -> None:
+    """Make the run folder with what is to be sent. Raises InputError if it is in use, or there is no room."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is not empty; give a run a folder of its own")
+    try:
+        for name in ("planned", "sent", "received", "transit", "log", ".sending"):
+            (out / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made: {error.strerror}") from None
+    per_copy = sum(stream.load.bytes + 16 * stream.load.packets for stream in replay.streams)
+    needed = (4 + (1 + len(replay.transit)) // 2) * per_copy + _SPARE_BYTES
+    if (free := shutil.disk_usage(out).free) < needed:
+        raise InputError(f"{out}: has {free >> 20} MiB free, but {needed >> 20} MiB may be written; nothing was sent")
+    for stream in replay.streams:
+        planned = out / "planned" / f"{stream.name}.pcap"
+        try:
+            write_records(
+                stream.records, planned, source_mac=stream.sender.source_mac, next_hop_mac=stream.sender.next_hop_mac
+            )
+        except OSError as error:
+            raise InputError(f"{planned}: cannot be written: {error.strerror}") from None
+
+
+def _send(
+    replay: Replay,
+    out: Path,
+    options: Options,
+    cost: Mapping[str, int],
+    far: str,
+    document: Document,
+    progress: Progress,
+) -> None:
+    captures = captures_of(replay, out, far)
+    files = {stream.name: file_to_send(stream, out, cost.get(stream.name, 0), far) for stream in replay.streams}
+    with Children() as children:
+        try:
+            for capture in captures:
+                capture.child = start_capture(capture, replay, options, out)
+                children.captures.append(capture.child)
+            ready = children.until(lambda: all(listens(child) for child in children.captures), READY_S)
+            if not ready:
+                raise InputError(f"a capture did not start within {READY_S:.0f} s, so nothing was sent")
+            instant = time.time_ns() + _START_AFTER_NS
+            document.started_ns = instant
+            document.write()
+            children.senders += start_senders(replay, options, files, instant, out)
+
+            def tick() -> None:
+                progress(min(max(time.time_ns() - instant, 0), replay.duration_ns), replay.duration_ns)
+
+            limit_s = (_START_AFTER_NS + replay.limit_ns) / 1e9
+            ended = children.until(lambda: all(c.code is not None for c in children.senders), limit_s, tick)
+            if not ended:
+                raise InputError(f"sending took longer than {replay.limit_ns / 1e9:.1f} s (--limit), so it was stopped")
+            document.sent = counts(replay, options, children.senders)
+            drain = time.monotonic() + options.drain_ns / 1e9
+            children.until(lambda: time.monotonic() >= drain, options.drain_ns / 1e9 + 1, tick)
+            document.complete = True
+        finally:
+            children.end_senders()
+            if children.senders and not document.complete:
+                time.sleep(options.drain_ns / 1e9)
+            with contextlib.suppress(InputError):
+                document.sent = document.sent or counts(replay, options, children.senders)
+            children.end_captures()
+            for capture in captures:
+                if capture.child is not None:
+                    document.missed[capture.file.relative_to(out)] = missed(capture.child.printed())
+                    if capture.far is not None:
+                        with contextlib.suppress(InputError):
+                            fetch(capture.point, capture.far, capture.file)
+    for capture in captures:
+        if not capture.file.exists() or capture.file.stat().st_size == 0:
+            document.complete = False
+            raise InputError(f"{capture.file}: the capture is missing; see {out / 'log'}")

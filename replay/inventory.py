@@ -1,0 +1,134 @@
+"""The inventory: which interfaces inject and capture, on which machines, and how those are reached. A TOML file."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+import tomli_w
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from analyzer.fields import Mac, Model, Prefix, Rate
+from analyzer.positions import Place, key_lines, line_of, written
+from traces.errors import InputError
+
+LOCAL: Final = "here"
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
+_InterfaceName = Annotated[str, Field(pattern=r"^[^\s/:]{1,15}$", description="the interface, as the machine calls it")]
+_SshTarget = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:%-]*$")]
+
+
+class Point(Model):
+    """An interface, and how to reach the machine or namespace that it is in; by default it is this machine's."""
+
+    interface: _InterfaceName
+    ssh: _SshTarget | None = Field(default=None, description="USER@HOST that ssh reaches without a password")
+    netns: _Name | None = Field(default=None, description="network namespace of this machine")
+    clock: _Name | None = Field(default=None, description="whose clock stamps packets; by default the machine's own")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.ssh is not None and self.netns is not None:
+            raise ValueError("give ssh or netns, not both")
+        return self
+
+    @property
+    def machine(self) -> str:
+        """The machine it is at: points of one machine share its processors."""
+        return self.ssh or LOCAL
+
+    @property
+    def stamped_by(self) -> str:
+        """The name of the clock that stamps its packets."""
+        return self.clock or self.machine
+
+
+class Sender(Point):
+    """Where packets are injected."""
+
+    source_mac: Mac | None = Field(default=None, description="of the frames; none: as they were written")
+    next_hop_mac: Mac | None = Field(default=None, description="the switch's or router's; none: as it was written")
+    prefixes: tuple[Prefix, ...] = Field(default=(), description="hosts whose packets are injected here; longest wins")
+    attachments: tuple[str, ...] = Field(default=(), description="attachments of the scenario whose packets are")
+    rate: Rate | None = Field(default=None, description="of the link, where the machine does not know it")
+
+
+class Receiver(Point):
+    """Where packets arrive."""
+
+    attachment: str = Field(description="the attachment of the scenario that it stands for")
+
+
+class Transit(Point):
+    """Where packets may be seen on the way."""
+
+    node: str = Field(description="the node of the scenario")
+    link: str = Field(description="the link of the scenario by which they leave or arrive")
+
+
+class Inventory(Model):
+    """Senders, receivers and transit points, by the name that their captures will have."""
+
+    capture: Literal["tcpdump", "dumpcap"] = Field(default="tcpdump", description="the tool that captures")
+    senders: Annotated[dict[_Name, Sender], Field(min_length=1)] = Field(description="where packets are injected")
+    receivers: dict[_Name, Receiver] = Field(default_factory=dict, description="where packets arrive")
+    transit: dict[_Name, Transit] = Field(default_factory=dict, description="where they may be seen on the way")
+
+    @field_validator("senders")
+    @classmethod
+    def _no_overlap(cls, senders: dict[str, Sender]) -> dict[str, Sender]:
+        owners: dict[str, str] = {}
+        for name, sender in senders.items():
+            for claim in (*sender.prefixes, *(f"attachment {place}" for place in sender.attachments)):
+                if claim in owners:
+                    raise ValueError(f"{owners[claim]} and {name} both inject for {claim}")
+                owners[claim] = name
+        return senders
+
+    def sender_of(self, host: str) -> str | None:
+        """The sender that injects a rewritten file: by its own name, by an attachment's, else by the longest prefix."""
+        for name, sender in self.senders.items():
+            if host == name or host in sender.attachments:
+                return name
+        try:
+            network = ipaddress.ip_network(host)
+        except ValueError:
+            return None
+        best: tuple[int, str] | None = None
+        for name, sender in self.senders.items():
+            for prefix in map(ipaddress.ip_network, sender.prefixes):
+                if prefix.version == network.version and prefix.supernet_of(network):  # type: ignore[arg-type]
+                    best = max(best or (-1, ""), (prefix.prefixlen, name))
+        return best[1] if best else None
+
+    def to_toml(self) -> str:
+        """The inventory as text that `read_inventory` reads back."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def read_inventory(file: Path) -> Inventory:
+    """The inventory in a TOML file. Raises InputError with the file, the line and the place in it."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"{file}: cannot read the inventory: {error.strerror}") from None
+    except ValueError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        raise InputError(f"{file}{f':{line[1]}' if line else ''}: not TOML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{file}: not an inventory: it is nested too deeply") from None
+    try:
+        return Inventory.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place: Place = tuple(part for part in first["loc"] if part != "[key]")
+        line_number = line_of(key_lines(text.replace("\r\n", "\n")), place)
+        at = "" if line_number is None else f":{line_number}"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{file}{at}: {written(place) or 'inventory'}: {message}{more}") from None

@@ -1,0 +1,185 @@
+"""Which nodes, wires and SIDs a scenario's network has, and by which wires packets go from node to node.
+
+Sources: RFC 8986 sections 4.1 (End), 4.2 (End.X), 4.4 (End.DX6) and 4.5 (End.DX4); RFC 9800 section 4.1 (NEXT-C-SID).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import networkx as nx
+
+from analyzer.fabric import Attachment, Fabric, adjacencies
+from analyzer.network import Link
+from analyzer.scenario import Scenario
+from analyzer.sids import BLOCK_BITS, NODE_BITS, Sids, usids
+from analyzer.topologies.graph import GraphSpec
+from traces.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Sid:
+    """What a node does with packets to a SID of its own: `action` as the kernel calls it, `next_hop` where it has one.
+
+    `identifier_bits`: of a uSID, how many follow the block (RFC 9800 NEXT-C-SID); 0 for a plain SID.
+    """
+
+    action: str
+    next_hop: str | None = None
+    identifier_bits: int = 0
+
+
+class Hop(NamedTuple):
+    """A wire between nodes, and the links whose queues stand before it in both directions."""
+
+    ends: tuple[str, str]
+    links: tuple[Link | None, Link | None]
+    numbers: tuple[int, int] = (-1, -1)
+    cost: int = 1
+
+
+class Draft(NamedTuple):
+    """Nodes' wires, the SIDs of each node by prefix, and the neighbours of a node on the way to another."""
+
+    nodes: Sequence[str]
+    hops: Sequence[Hop]
+    sids: dict[str, dict[str, tuple[Sid, int]]]  # prefix -> the SID, and for End.X the hop it names
+    towards: Callable[[str, str], list[int]]  # (node, target) -> hops
+    reach: dict[str, list[str]]  # prefixes by which others reach a node's SIDs
+
+
+def _sid_prefix(sid: str, scenario: Scenario) -> tuple[str, int]:
+    """The prefix that matches a SID, and the bits of its identifiers if it is a uSID."""
+    if scenario.srv6.mode != "usid":
+        return f"{sid}/128", 0
+    bits = NODE_BITS * len(usids(sid, scenario.srv6.block))
+    return str(ipaddress.IPv6Network((sid, BLOCK_BITS + bits), strict=False)), bits
+
+
+def parallel(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> Draft:
+    """Each path a chain of nodes of its own between left and right: one for each SID or inner hop, whichever are more.
+
+    Hops without a link of the scenario are not shaped.
+    """
+    hops: list[Hop] = []
+    sids: dict[str, dict[str, tuple[Sid, int]]] = {"left": {}, "right": {}}
+    chains: list[list[tuple[str, int]]] = []  # (node, the hop behind it) from left to right
+    nodes = ["left"]
+    seen: dict[str, int] = {}
+    for slot, path in enumerate(scenario.network.paths):
+        way = fabric.routes(0, 1).paths[slot]
+        back = fabric.routes(1, 0).paths[slot][::-1]
+        transit = [f"path{slot}.{n}" for n in range(max(len(way) - 1, 1))]
+        if not path.segments and len(scenario.network.paths) > 1:
+            raise InputError(f"network.paths[{slot}]: has no segments, so no packet could be steered onto it; give one")
+        for number, segment in enumerate(path.segments):
+            if seen.setdefault(segment, slot) != slot:
+                raise InputError(
+                    f"network.paths[{slot}]: {segment} is on path {seen[segment]} too; a SID is one node's"
+                )
+            prefix, bits = _sid_prefix(segment, scenario)
+            sids.setdefault(transit[min(number, len(transit) - 1)], {})[prefix] = (Sid("End", None, bits), -1)
+        nodes += transit
+        chain = ["left", *transit, "right"]
+        chains.append([])
+        for number, (a, b) in enumerate(itertools.pairwise(chain)):
+            shaped = number < len(way)
+            # A chain of one link has two hops: the queue stands where packets come from, on the first hop of each way.
+            backwards = number == 1 if len(way) == 1 else shaped
+            forward_link = links[way[number]] if shaped else None
+            back_link = links[back[0 if len(way) == 1 else number]] if backwards else None
+            chains[-1].append((a, len(hops)))
+            hops.append(Hop((a, b), (forward_link, back_link)))
+        chains[-1].append(("right", -1))
+    nodes.append("right")
+    _decapsulation(scenario, fabric.attachments, None, sids)
+
+    def towards(node: str, target: str) -> list[int]:
+        found = []
+        for chain in chains:
+            order = [name for name, _ in chain]
+            if node in order and target in order:
+                at, to = order.index(node), order.index(target)
+                found.append(chain[at][1] if to > at else chain[at - 1][1])
+        return found
+
+    return Draft(nodes, hops, sids, towards, {node: list(own) for node, own in sids.items()})
+
+
+def general(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> Draft:
+    """The nodes and links of the fabric as they are; routes by the least cost."""
+    spec = scenario.network
+    costs = [link.cost for link in spec.links] if isinstance(spec, GraphSpec) else [1] * len(fabric.edges)
+    hops = [
+        Hop(edge.ends, (links[edge.forward], links[edge.back]), (edge.forward, edge.back), cost)
+        for edge, cost in zip(fabric.edges, costs, strict=True)
+    ]
+    allocated = Sids(fabric.nodes(), scenario.srv6.mode, scenario.srv6.block, scenario.srv6.locators)
+    sids: dict[str, dict[str, tuple[Sid, int]]] = {node: {} for node in fabric.nodes()}
+    reach = {node: [str(allocated.locator(node))] for node in fabric.nodes()}
+    for node, own in sids.items():
+        prefix, bits = _sid_prefix(allocated.end(node), scenario)
+        own[prefix] = (Sid("End", None, bits), -1)
+    hop_of = {number: place for place, hop in enumerate(hops) for number in hop.numbers}
+    for link, (node, number) in adjacencies(fabric.edges).items():
+        prefix, bits = _sid_prefix(allocated.adjacency(node, number), scenario)
+        sids[node][prefix] = (Sid("End.X", None, bits), hop_of[link])
+    for node, prefixes in _decapsulation(scenario, fabric.attachments, allocated, sids).items():
+        reach[node] += prefixes
+    graph = nx.Graph()
+    graph.add_nodes_from(sids)
+    around: dict[str, list[int]] = {node: [] for node in sids}
+    for place, hop in enumerate(hops):
+        a, b = hop.ends
+        known = graph.get_edge_data(a, b, {"cost": hop.cost})["cost"]
+        graph.add_edge(a, b, cost=min(known, hop.cost))
+        around[a].append(place)
+        around[b].append(place)
+    distance = dict(nx.all_pairs_dijkstra_path_length(graph, weight="cost"))
+
+    def towards(node: str, target: str) -> list[int]:
+        if target not in distance[node]:
+            return []
+        left = distance[node][target]
+        return [
+            place for place in around[node] if hops[place].cost + distance[_other(hops[place], node)][target] == left
+        ]
+
+    return Draft(list(sids), hops, sids, towards, reach)
+
+
+def _other(hop: Hop, node: str) -> str:
+    return hop.ends[1] if hop.ends[0] == node else hop.ends[0]
+
+
+def _decapsulation(
+    scenario: Scenario,
+    attachments: Sequence[Attachment],
+    allocated: Sids | None,
+    sids: dict[str, dict[str, tuple[Sid, int]]],
+) -> dict[str, list[str]]:
+    """Add the SIDs that unpack at each attachment; returns their prefixes by node.
+
+    The kernel refuses End.DT4 and End.DT46 where no VRF is built in, so all hand over to the host (End.DX4, End.DX6).
+    The next hop is set when hosts have addresses: here it is the attachment's number.
+    """
+    found: dict[str, list[str]] = {}
+    for number, place in enumerate(attachments):
+        given = place.decapsulate
+        if not given:
+            assert allocated is not None
+            given = allocated.decapsulate(place.node, 4), allocated.decapsulate(place.node, 6)
+        for sid, action in zip(given[:2], ("End.DX4", "End.DX6"), strict=True):
+            prefix, bits = _sid_prefix(sid, scenario)
+            if prefix in sids[place.node]:
+                raise InputError(
+                    f"attachments: {sid} at {place.name} would unpack for two hosts or for IPv4 and IPv6 alike, which "
+                    "namespaces cannot (End.DT46 needs a VRF): give decapsulate_ipv4 and decapsulate_ipv6 of its own"
+                )
+            sids[place.node][prefix] = (Sid(action, str(number), bits), -1)
+            found.setdefault(place.node, []).append(prefix)
+    return found

@@ -1,0 +1,102 @@
+"""The two requests that pyroute2 cannot word: SIDs with flavours, and token buckets with an overhead per frame.
+
+Layouts: linux/netlink.h, linux/rtnetlink.h, linux/lwtunnel.h, linux/seg6_local.h, linux/pkt_sched.h.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import struct
+from types import TracebackType
+from typing import Final, Self
+
+from replay.testbed.draft import Sid
+from replay.testbed.plan import Shaper
+
+_NEW_ROUTE: Final = 24
+_NEW_QDISC: Final = 36
+_CREATE: Final = 0x0001 | 0x0004 | 0x0200 | 0x0400  # request, acknowledge, exclusive, create
+_ERROR: Final = 2
+_NESTED: Final = 0x8000
+_U32: Final = 0xFFFFFFFF
+
+_MAIN_TABLE, _STATIC, _UNICAST = 254, 4, 1
+_RTA_DST, _RTA_OIF, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 21, 22
+_SEG6_LOCAL: Final = 7
+_ACTIONS: Final = {"End": 1, "End.X": 2, "End.DX6": 5, "End.DX4": 6}
+_ACTION, _NH4, _NH6, _FLAVORS = 1, 4, 5, 11
+_OPERATIONS, _BLOCK_BITS, _IDENTIFIER_BITS = 1, 2, 3
+_NEXT_CSID: Final = 1 << 4
+_USID_BLOCK_BITS: Final = 32
+
+_ROOT, _HANDLE = _U32, 0x10000
+_TCA_KIND, _TCA_OPTIONS = 1, 2
+_TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 4, 6
+_ETHERNET: Final = 1  # a link layer that is known spares the tables of transmission times
+
+
+class Requests:
+    """A socket in the namespace that the calling thread is in. Errors of the kernel are raised as OSError."""
+
+    def __enter__(self) -> Self:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket.bind((0, 0))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def add_sid(self, prefix: str, interface: int, sid: Sid) -> None:
+        """Have packets to the prefix handled as the SID says; `interface` by its index."""
+        network = ipaddress.IPv6Network(prefix)
+        body = struct.pack("=BBBBBBBBI", socket.AF_INET6, network.prefixlen, 0, 0, _MAIN_TABLE, _STATIC, 0, _UNICAST, 0)
+        body += attribute(_RTA_DST, network.network_address.packed)
+        body += attribute(_RTA_OIF, struct.pack("=I", interface))
+        body += attribute(_RTA_ENCAP_TYPE, struct.pack("=H", _SEG6_LOCAL))
+        body += attribute(_RTA_ENCAP | _NESTED, local_sid(sid))
+        self._create(_NEW_ROUTE, body)
+
+    def add_shaper(self, interface: int, shaper: Shaper) -> None:
+        """Put a token bucket before an interface."""
+        body = struct.pack("=BxHiIII", 0, 0, interface, _HANDLE, _ROOT, 0)
+        body += attribute(_TCA_KIND, b"tbf\0") + attribute(_TCA_OPTIONS, token_bucket(shaper))
+        self._create(_NEW_QDISC, body)
+
+    def _create(self, kind: int, body: bytes) -> None:
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, _CREATE, 1, 0) + body)
+        answer = self._socket.recv(65536)
+        code: int = struct.unpack_from("=i", answer, 16)[0]
+        if struct.unpack_from("=H", answer, 4)[0] == _ERROR and code:
+            raise OSError(-code, os.strerror(-code))
+
+
+def local_sid(sid: Sid) -> bytes:
+    """The attributes of a SID of a node's own."""
+    found = attribute(_ACTION, struct.pack("=I", _ACTIONS[sid.action]))
+    if sid.next_hop is not None:
+        address = ipaddress.ip_address(sid.next_hop)
+        found += attribute(_NH4 if address.version == 4 else _NH6, address.packed)
+    if sid.identifier_bits:
+        flavors = attribute(_OPERATIONS, struct.pack("=I", _NEXT_CSID))
+        flavors += attribute(_BLOCK_BITS, bytes((_USID_BLOCK_BITS,)))
+        flavors += attribute(_IDENTIFIER_BITS, bytes((sid.identifier_bits,)))
+        found += attribute(_FLAVORS | _NESTED, flavors)
+    return found
+
+
+def token_bucket(shaper: Shaper) -> bytes:
+    """The options of a token bucket. The rate is in whole bytes per second, as the kernel counts."""
+    rate = shaper.rate_bps // 8
+    ratespec = struct.pack("=BBHhHI", 0, _ETHERNET, shaper.overhead_bytes, -1, 0, min(rate, _U32))
+    parameters = ratespec + bytes(len(ratespec)) + struct.pack("=III", shaper.limit_bytes, 0, 0)
+    found = attribute(_TBF_PARMS, parameters) + attribute(_TBF_BURST, struct.pack("=I", shaper.burst_bytes))
+    return found + attribute(_TBF_RATE64, struct.pack("=Q", rate)) if rate > _U32 else found
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """A netlink attribute, padded to four bytes."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)

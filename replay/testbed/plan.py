@@ -1,0 +1,282 @@
+"""What a scenario's network is in namespaces: nodes, hosts, interfaces, shapers and routes, as plain values.
+
+Nothing here touches the system; `replay.testbed.build` makes it stand.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from analyzer.fabric import Attachment
+from analyzer.network import ETHERNET_HEADER_BYTES, Link
+from analyzer.scenario import Scenario
+from analyzer.topologies.parallel import ParallelSpec
+from replay.testbed.draft import Draft, Sid, general, parallel
+from traces.errors import InputError
+from traces.units import write_rate
+
+DEFAULT_MTU_BYTES: Final = 2000
+DEFAULT_BURST_BYTES: Final = 10_000
+DEFAULT_MAX_RATE_BPS: Final = 2 * 10**9
+UNBOUNDED_BYTES: Final = 1 << 30  # the shaper's limit where the scenario has none
+
+_WIRES6: Final = ipaddress.IPv6Network("fd5e:9ca5::/32")  # addresses of interfaces, a /64 for each wire
+_WIRES4: Final = ipaddress.IPv4Network("198.18.0.0/15")  # for tests of devices (RFC 2544 appendix C.2.2)
+_HOSTS4: Final = ipaddress.IPv4Network("198.19.0.0/16")
+_HOSTS6: Final = ipaddress.IPv6Network("fd5e:9ca5:ffff:ffff::/64")
+_MAX_WIRES: Final = 1 << 14
+_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shaper:
+    """A token bucket; the queue counts frames with their Ethernet header, the rate `overhead_bytes` more for each."""
+
+    link: str
+    rate_bps: int
+    limit_bytes: int
+    burst_bytes: int
+    overhead_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One end of a wire: its addresses, and those of the other end."""
+
+    name: str
+    mac: str
+    ipv4: str
+    ipv6: str
+    peer_mac: str
+    peer_ipv4: str
+    peer_ipv6: str
+    shaper: Shaper | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where packets to a prefix go: to interfaces and next hops, several of equal cost; or into a SID, by `sid`."""
+
+    prefix: str
+    ways: tuple[tuple[str, str], ...]
+    sid: Sid | None = None
+
+
+@dataclass(slots=True)
+class Space:
+    """A namespace: a node of the scenario, or the host of an attachment. `place` is its name in the scenario.
+
+    `prefixes`: of a host, those behind its attachment that no earlier attachment has; `addresses`: its own ones, IPv4
+    and IPv6, besides those of its wire.
+    """
+
+    namespace: str
+    place: str
+    host: bool
+    interfaces: list[Interface] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
+    prefixes: list[str] = field(default_factory=list)
+    addresses: tuple[str, ...] = ()
+
+
+class Wire(NamedTuple):
+    """A pair of interfaces, each as (namespace, name)."""
+
+    a: tuple[str, str]
+    b: tuple[str, str]
+
+
+@dataclass(slots=True)
+class Bed:
+    """A whole testbed. `notes` say what of the scenario it does not emulate."""
+
+    name: str
+    mtu: int
+    spaces: list[Space]
+    wires: list[Wire]
+    notes: list[str]
+
+    def hosts(self) -> list[Space]:
+        """The hosts, in the order of the attachments."""
+        return [space for space in self.spaces if space.host]
+
+
+def plan_bed(
+    scenario: Scenario,
+    name: str,
+    *,
+    max_rate_bps: int = DEFAULT_MAX_RATE_BPS,
+    burst_bytes: int = DEFAULT_BURST_BYTES,
+) -> Bed:
+    """The testbed of a scenario; namespaces are called `NAME-NODE` and `NAME-host-ATTACHMENT`.
+
+    Raises InputError if namespaces cannot show it: a link faster than `max_rate_bps`, paths that SIDs cannot tell
+    apart, one SID for IPv4 and IPv6, too many links, addresses in use here.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
+    if scenario.srv6.mode.startswith("l2"):
+        raise InputError(
+            f"srv6.mode {scenario.srv6.mode}: a testbed's attachments unpack IP packets, not Ethernet frames"
+        )
+    fabric = scenario.fabric()
+    attachments = fabric.attachments
+    if len(attachments) < 2:
+        raise InputError("attachments: a testbed needs at least two")
+    links = scenario.assembled(((0, 1), (1, 0))).network.links
+    for link in links:
+        if link.rate_bps > max_rate_bps:
+            raise InputError(
+                f"link {link.name}: {write_rate(link.rate_bps)} is more than a testbed of namespaces is built for "
+                f"({write_rate(max_rate_bps)}; about 1.8Gbps pass through a whole one): forecast a scenario with "
+                "slower links and a load to match, or raise --max-rate"
+            )
+    if ipaddress.IPv6Network(scenario.srv6.block).overlaps(_WIRES6):
+        raise InputError(
+            f"srv6.block {scenario.srv6.block} overlaps {_WIRES6}, which a testbed's wires have; change it"
+        )
+    draft = (parallel if isinstance(scenario.network, ParallelSpec) else general)(scenario, fabric, links)
+    mtu = scenario.network.mtu or DEFAULT_MTU_BYTES
+    if not 1280 <= mtu <= 65535:
+        raise InputError(f"network.mtu: {mtu} bytes is none that interfaces with IPv6 can have: give 1280 to 65535")
+    if mtu + ETHERNET_HEADER_BYTES > burst_bytes:
+        raise InputError(f"--burst {burst_bytes}B: a frame of {mtu + ETHERNET_HEADER_BYTES} bytes must fit in it")
+    return _laid_out(scenario, attachments, draft, name, mtu, burst_bytes)
+
+
+def _laid_out(
+    scenario: Scenario, attachments: Sequence[Attachment], draft: Draft, name: str, mtu: int, burst_bytes: int
+) -> Bed:
+    """Give wires addresses and names, and nodes their routes."""
+    spaces = {node: Space(f"{name}-{_clean(node)}", node, False) for node in draft.nodes}
+    hosts = [
+        Space(
+            f"{name}-host-{_clean(place.name)}",
+            place.name,
+            True,
+            addresses=(str(_HOSTS4[number + 1]), str(_HOSTS6[number + 1])),
+        )
+        for number, place in enumerate(attachments)
+    ]
+    names = [space.namespace for space in (*spaces.values(), *hosts)]
+    if twice := {text for text in names if names.count(text) > 1}:
+        raise InputError(f"network: two nodes would share the namespace {min(twice)}; rename one")
+    if len(draft.hops) + len(hosts) > _MAX_WIRES:
+        raise InputError(f"network: {len(draft.hops)} links are more than a testbed has addresses for ({_MAX_WIRES})")
+    wires: list[Wire] = []
+
+    def wire(a: Space, b: Space, shapers: tuple[Shaper | None, Shaper | None], macs: tuple[str, str] | None) -> None:
+        number = len(wires)
+        macs = macs or (_mac(2 * number), _mac(2 * number + 1))
+        v4 = [str(_WIRES4[4 * number + side]) for side in (1, 2)]
+        v6 = [str(_WIRES6[(number << 64) + side]) for side in (1, 2)]
+        labels = (f"e{len(a.interfaces)}", f"e{len(b.interfaces)}")
+        for side, space in enumerate((a, b)):
+            space.interfaces.append(
+                Interface(
+                    labels[side],
+                    macs[side],
+                    v4[side],
+                    v6[side],
+                    macs[1 - side],
+                    v4[1 - side],
+                    v6[1 - side],
+                    shapers[side],
+                )
+            )
+        wires.append(Wire((a.namespace, labels[0]), (b.namespace, labels[1])))
+
+    ends: list[dict[str, Interface]] = []
+    for hop in draft.hops:
+        a, b = (spaces[node] for node in hop.ends)
+        shapers = tuple(None if link is None else _shaper(link, burst_bytes) for link in hop.links)
+        wire(a, b, (shapers[0], shapers[1]), None)
+        ends.append({a.place: a.interfaces[-1], b.place: b.interfaces[-1]})
+    doors: list[Interface] = []  # of nodes, towards the hosts
+    # Frames as a rewrite addresses them are those of every host's wire: each is a segment of its own.
+    macs = (scenario.srv6.source_mac, scenario.srv6.destination_mac)
+    for host, place in zip(hosts, attachments, strict=True):
+        wire(host, spaces[place.node], (None, None), macs)
+        doors.append(spaces[place.node].interfaces[-1])
+        # All addresses, but in halves: an interface with the default route is one that a replay refuses to use.
+        for prefix in ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"):
+            host.routes.append(Route(prefix, (("e0", doors[-1].ipv6 if ":" in prefix else doors[-1].ipv4),)))
+    claimed: set[str] = set()
+    for host, place in zip(hosts, attachments, strict=True):
+        host.prefixes += [prefix for prefix in place.prefixes if prefix not in claimed]
+        claimed |= set(place.prefixes)
+    for space in spaces.values():
+        space.routes += _routes(space, draft, ends, attachments, hosts, doors)
+    bed = Bed(name, mtu, [*spaces.values(), *hosts], wires, [])
+    bed.notes += _notes(scenario, draft)
+    return bed
+
+
+def _routes(
+    space: Space,
+    draft: Draft,
+    ends: Sequence[dict[str, Interface]],
+    attachments: Sequence[Attachment],
+    hosts: Sequence[Space],
+    doors: Sequence[Interface],
+) -> Iterator[Route]:
+    """SIDs of the node, then the ways to all others' SIDs, to the hosts, and to the prefixes behind them.
+
+    What is unpacked goes to the host's own address, which is behind the one of its wire: the next hop of a route
+    without a gateway would be whatever the inner packet is addressed to.
+    """
+    node = space.place
+    for prefix, (sid, hop) in draft.sids.get(node, {}).items():
+        if sid.action == "End":
+            yield Route(prefix, ((space.interfaces[0].name, ""),), sid)
+        elif sid.action == "End.X":
+            mine = ends[hop][node]
+            yield Route(prefix, ((mine.name, ""),), Sid(sid.action, mine.peer_ipv6, sid.identifier_bits))
+        else:
+            assert sid.next_hop is not None
+            number = int(sid.next_hop)
+            next_hop = hosts[number].addresses[0 if sid.action == "End.DX4" else 1]
+            yield Route(prefix, ((doors[number].name, ""),), Sid(sid.action, next_hop))
+    for target in draft.nodes:
+        if target != node and (hops := draft.towards(node, target)):
+            ways = [ends[hop][node] for hop in hops]
+            for prefix in draft.reach.get(target, []):
+                yield Route(prefix, tuple((way.name, way.peer_ipv6) for way in ways))
+    claimed: set[str] = set()
+    for place, host, door in zip(attachments, hosts, doors, strict=True):
+        ways = [door] if place.node == node else [ends[hop][node] for hop in draft.towards(node, place.node)]
+        own = (f"{host.addresses[0]}/32", f"{host.addresses[1]}/128")
+        for prefix in (*own, *place.prefixes):
+            if ways and prefix not in claimed:
+                claimed.add(prefix)
+                v6 = ":" in prefix
+                yield Route(prefix, tuple((way.name, way.peer_ipv6 if v6 else way.peer_ipv4) for way in ways))
+
+
+def _shaper(link: Link, burst_bytes: int) -> Shaper:
+    limit = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
+    return Shaper(link.name, link.rate_bps, limit, burst_bytes, link.overhead_bytes)
+
+
+def _notes(scenario: Scenario, draft: Draft) -> Iterable[str]:
+    shaped = [link for hop in draft.hops for link in hop.links if link is not None]
+    if any(link.delay_ns for link in shaped):
+        yield "the propagation delay of links is not emulated: compare with a forecast that has the delay measured"
+    if any(link.ecn_bytes is not None for link in shaped):
+        yield "links do not mark (ECN)"
+    if scenario.network.host_links is not None:
+        yield "the links of hosts are not shaped: an attachment has one host for all its addresses"
+    if scenario.events:
+        yield "events of links do not happen"
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+
+
+def _mac(number: int) -> str:
+    return (0x02_5E_9C_00_00_00 + number).to_bytes(6, "big").hex(":")

@@ -1,0 +1,100 @@
+"""`segcast testbed run`: a forecast's schedule through the testbed that stands for its scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analyzer.scenario import read_scenario
+from analyzer.schedule import find_cell, groups_of, origin_of, read_schedule
+from replay.inject.plan import Options, plan_replay
+from replay.inject.run import run_replay
+from replay.inventory import read_inventory
+from replay.plan import encapsulation, trace_of
+from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
+from replay.testbed.bed import DEFAULT_NAME, held, standing
+from traces.errors import InputError
+
+
+def write_schedule(
+    folder: Path, out: Path, *, policy: str, timeout: str | None = None, seed: int | None = None
+) -> RewriteSummary:
+    """Write a schedule for the testbed: one capture per attachment, as its hosts inject it, all steered.
+
+    Policies that do not steer are written onto their forecast paths as well: what they chose is to be seen, not what
+    the kernel's own hash would choose. Raises InputError as `replay.plan.rewrite_forecast` does.
+    """
+    scenario = read_scenario(folder / "scenario.toml")
+    cell = find_cell(folder, policy, timeout, seed)
+    trace = trace_of(origin_of(folder), folder)
+    flows = trace.flow_table()
+    schedule = read_schedule(folder, cell["cell"])
+    groups = groups_of(folder)
+    names = list(dict.fromkeys(source for source, _ in groups))
+    numbers = {place.name: number for number, place in enumerate(scenario.fabric().attachments)}
+    unknown = [name for pair in groups for name in pair if name not in numbers]
+    if unknown:
+        raise InputError(f"{folder}: names the attachment {unknown[0]!r}, which its scenario has not; forecast again")
+    paths = scenario.assembled([(numbers[a], numbers[b]) for a, b in groups]).network.paths
+    enters = np.array([names.index(groups[path.group][0]) for path in paths], np.int64)
+    of_flow = np.zeros(flows.num_rows, np.int64)
+    path_id = schedule.column("path_id").to_numpy().astype(np.int64)
+    if len(path_id) and int(path_id.max()) >= len(paths):
+        raise InputError(f"{folder}: its schedule has path {path_id.max()}, its scenario {len(paths)}; forecast again")
+    of_flow[schedule.column("flow_id").to_numpy()] = enters[path_id]
+    return rewrite_schedule(
+        schedule,
+        flows,
+        [source.path for source in trace.sources],
+        encapsulation(scenario, len(names), steered=True, groups=groups),
+        Hosts(tuple(names), of_flow),
+        out,
+        cell=cell["cell"],
+        layer=trace.layer,
+        resumed=trace.resumed_files,
+    )
+
+
+def run_in_testbed(
+    folder: Path,
+    out: Path,
+    *,
+    policy: str,
+    timeout: str | None = None,
+    seed: int | None = None,
+    name: str = DEFAULT_NAME,
+    transit: bool = False,
+    limit_ns: int | None = None,
+    options: Options,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Rewrite, replay through the standing testbed, and leave the run folder; returns run.json.
+
+    The rewrite goes to RUN-rewrite, beside the run. Raises InputError if the testbed does not stand or was built for
+    another network than the forecast's.
+    """
+    with held(name):
+        built, inventory_file = standing(name)
+        wanted = read_scenario(folder / "scenario.toml")
+        for part in ("network", "attachments", "srv6"):
+            if getattr(built, part) != getattr(wanted, part):
+                raise InputError(
+                    f"testbed {name}: was built for another {part} than that of {folder}; "
+                    f"run segcast testbed up {folder}"
+                )
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out}: is not empty; give a run a folder of its own")
+        rewrite = out.with_name(f"{out.name}-rewrite")
+        write_schedule(folder, rewrite, policy=policy, timeout=timeout, seed=seed)
+        replay = plan_replay(
+            rewrite,
+            read_inventory(inventory_file),
+            forecast=str(folder.absolute()),
+            sender=options.sender,
+            transit=transit,
+            limit_ns=limit_ns,
+        )
+        return run_replay(replay, out, options, progress)

@@ -1,0 +1,186 @@
+"""The testbed as the kernel builds it: packets of every encapsulation arrive over their links; nothing stays behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import replay.testbed.bed as beds
+from replay.testbed.bed import down, status, up
+from replay.testbed.plan import plan_bed
+from replay.testbed.spaces import inhabitants, spaces, within
+from tests.beds import NAME, SCENARIOS, frame, needs_testbed, scenario_of, send, udp
+from tests.conftest import Run
+from traces.errors import InputError
+
+pytestmark = needs_testbed
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _gone() -> Iterator[None]:
+    yield
+    down(NAME)
+    assert spaces(f"{NAME}-") == []
+    assert not (Path("/run/segcast") / NAME).exists()
+
+
+def listening(address: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind((address, 9000))
+    made.settimeout(2)
+    return made
+
+
+def quiet() -> None:
+    """Wait until interfaces have told their memberships of multicast groups: those are packets, too."""
+    time.sleep(1.5)
+
+
+def counted() -> dict[str, int]:
+    return {link["link"]: link["packets"] for link in status(NAME)["links"]}
+
+
+@pytest.mark.parametrize("kind", SCENARIOS)
+def test_packets_of_every_path_reach_a_socket_over_its_links(kind: str, tmp_path: Path) -> None:
+    scenario = scenario_of(kind, tmp_path)
+    up(scenario, NAME)
+    quiet()
+    hosts = plan_bed(scenario, NAME).hosts()
+    pairs = [pair for pair in itertools.product(range(len(hosts)), repeat=2) if pair[0] != pair[1]][:4]
+    assembled = scenario.assembled(pairs)
+    for family, address in ((0, "198.19.0.77"), (1, "2001:db8::77")):
+        for number, path in enumerate(assembled.network.paths):
+            a, b = (hosts[place] for place in pairs[path.group])
+            segments = (*path.segments, assembled.decapsulate[path.group][family])
+            inner = udp(address, b.addresses[family], f"{family} {number}".encode())
+            before = counted()
+            with within(b.namespace, partial(listening, b.addresses[family])) as arrivals:
+                within(a.namespace, partial(send, [frame(scenario, inner, segments)], "e0"))
+                assert arrivals.recv(100) == f"{family} {number}".encode()
+            after = counted()
+            expected = {assembled.network.links[link].name for link in path.links}
+            assert {link for link in after if after[link] > before[link]} == expected
+
+
+def test_packets_without_srv6_pass_by_the_prefixes_of_attachments(tmp_path: Path) -> None:
+    up(scenario_of("graph", tmp_path), NAME)
+    west, east = plan_bed(scenario_of("graph", tmp_path), NAME).hosts()
+    macs = bytes.fromhex("020000000002020000000001")
+    for family, kind in ((0, b"\x08\x00"), (1, b"\x86\xdd")):
+        with within(east.namespace, partial(listening, east.addresses[family])) as arrivals:
+            packet = udp(west.addresses[family], east.addresses[family], b"plain")
+            within(west.namespace, partial(send, [macs + kind + packet], "e0"))
+            assert arrivals.recv(100) == b"plain"
+
+
+def test_links_have_their_rate_and_their_buffer(tmp_path: Path) -> None:
+    scenario = scenario_of("parallel", tmp_path)
+    up(scenario, NAME)
+    quiet()
+    left, right = plan_bed(scenario, NAME).hosts()
+    inner = udp("2001:db8::1", right.addresses[1], bytes(1200))
+    packet = frame(scenario, inner, ("fd00:0:1000::1", "fd00:0:20::d6"))
+    room = 65536 + 10000  # the buffer, and what a full bucket lets pass at once
+    with within(right.namespace, partial(listening, right.addresses[1])) as arrivals:
+        before = counted()["upper"]
+        started = time.monotonic()
+        within(left.namespace, partial(send, [packet] * 400, "e0"))
+        sent_in = time.monotonic() - started
+        got = 0
+        while True:
+            try:
+                arrivals.recv(2000)
+                got += 1
+            except TimeoutError:
+                break
+    passed = room + sent_in * 100e6 / 8
+    assert got == counted()["upper"] - before
+    assert room / len(packet) - 3 <= got <= passed / len(packet) + 3
+
+
+def test_up_is_idempotent_and_replaces_another_network(tmp_path: Path) -> None:
+    first = up(scenario_of("leaf-spine", tmp_path), NAME)
+    assert first["state"] == "up"
+    inode = (Path("/run/netns") / f"{NAME}-leaf0").stat().st_ino
+    assert up(scenario_of("leaf-spine", tmp_path), NAME)["namespaces"] == first["namespaces"]
+    assert (Path("/run/netns") / f"{NAME}-leaf0").stat().st_ino == inode
+    other = up(scenario_of("parallel", tmp_path), NAME)
+    assert f"{NAME}-leaf0" not in other["namespaces"]
+    assert other["state"] == "up"
+
+
+def test_what_lost_a_part_is_partial_and_mended(tmp_path: Path) -> None:
+    up(scenario_of("leaf-spine", tmp_path), NAME)
+    beds.remove(f"{NAME}-spine0")
+    found = status(NAME)
+    assert (found["state"], found["missing"]) == ("partial", [f"{NAME}-spine0"])
+    assert up(scenario_of("leaf-spine", tmp_path), NAME)["state"] == "up"
+
+
+def test_down_ends_what_lives_in_it(tmp_path: Path) -> None:
+    up(scenario_of("leaf-spine", tmp_path), NAME)
+    living = subprocess.Popen(["ip", "netns", "exec", f"{NAME}-leaf0", "sleep", "100"])
+    while living.pid not in inhabitants([f"{NAME}-leaf0"]):
+        time.sleep(0.01)
+    assert down(NAME)["processes_ended"] == 1
+    assert living.wait(5) != 0
+    assert down(NAME)["namespaces_removed"] == []
+
+
+def test_a_failure_while_building_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr("replay.testbed.netlink.Requests.add_shaper", refuse)
+    with pytest.raises(InputError, match=r"token bucket of leaf0-spine0: the kernel refuses it: .*CONFIG_NET_SCH_TBF"):
+        up(scenario_of("leaf-spine", tmp_path), NAME)
+    assert spaces(f"{NAME}-") == []
+    assert status(NAME)["state"] == "down"
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    with beds.held(NAME):
+        code = f"from replay.testbed.bed import down; down({NAME!r})"
+        run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"testbed {NAME}: is in use by process" in run.stderr
+
+
+def test_refusals_are_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(SCENARIOS["leaf-spine"])
+    with monkeypatch.context() as user:
+        user.setattr("os.geteuid", lambda: 1000)
+        for arguments in (("up", file), ("down",)):
+            ran = run("testbed", *arguments, "--name", NAME)
+            assert (ran.code, ran.out) == (2, "")
+            assert "takes root" in ran.err
+            assert ran.err.count("\n") == 1
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pyroute2", None)
+        ran = run("testbed", "up", file, "--name", NAME)
+        assert (ran.code, ran.err.count("\n")) == (2, 1)
+        assert "segcast[testbed]" in ran.err
+    ran = run("testbed", "status", "--name", NAME, "--json")
+    assert json.loads(ran.out) == {"name": NAME, "state": "down", "namespaces": []}
+
+
+def test_the_command_line(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(SCENARIOS["parallel"])
+    ran = run("testbed", "up", file, "--name", NAME)
+    assert (ran.code, ran.err) == (0, "")
+    assert "upper: 100 Mbit/s, 65,536 bytes" in ran.out
+    assert "note: the propagation delay" in ran.out
+    ran = run("testbed", "down", "--name", NAME)
+    assert (ran.code, ran.out) == (0, f"testbed {NAME}: 7 namespaces removed\n")

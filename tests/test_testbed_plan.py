@@ -1,0 +1,143 @@
+"""What a testbed is planned to be: every path of every kind of network leads where it should, over its links."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from pathlib import Path
+
+import pytest
+
+from analyzer.fabric import BACK
+from analyzer.scenario import read_scenario, short_scenario
+from analyzer.sids import on_the_wire
+from replay.inventory import read_inventory
+from replay.testbed.bed import inventory_of
+from replay.testbed.draft import Sid
+from replay.testbed.netlink import local_sid, token_bucket
+from replay.testbed.plan import UNBOUNDED_BYTES, Bed, Shaper, plan_bed
+from tests.beds import SCENARIOS, scenario_of
+from tests.twins.forwarding import travel
+from traces.errors import InputError
+
+
+@pytest.mark.parametrize("kind", SCENARIOS)
+def test_every_path_leads_over_its_links(kind: str, tmp_path: Path) -> None:
+    scenario = scenario_of(kind, tmp_path)
+    bed = plan_bed(scenario, "sgtb")
+    attachments = scenario.fabric().attachments
+    pairs = [(a, b) for a, b in itertools.product(range(len(attachments)), repeat=2) if a != b]
+    assembled = scenario.assembled(pairs)
+    at = {space.place: space.namespace for space in bed.spaces if not space.host}
+    for path in assembled.network.paths:
+        a, b = pairs[path.group]
+        for last in assembled.decapsulate[path.group]:
+            wire = on_the_wire((*path.segments, last), scenario.srv6.mode, scenario.srv6.block)
+            arrived, links = travel(bed, at[attachments[a].node], wire)
+            assert arrived == at[attachments[b].node]
+            assert links == [assembled.network.links[link].name for link in path.links]
+
+
+def shapers(bed: Bed) -> dict[str, Shaper]:
+    return {i.shaper.link: i.shaper for space in bed.spaces for i in space.interfaces if i.shaper is not None}
+
+
+def test_links_are_shaped_as_the_scenario_says(tmp_path: Path) -> None:
+    bed = plan_bed(scenario_of("parallel", tmp_path), "sgtb", burst_bytes=5000)
+    found = shapers(bed)
+    assert found["upper"] == Shaper("upper", 10**8, 65536, 5000, 0)
+    assert found["mid" + BACK] == Shaper("mid" + BACK, 5 * 10**7, 65536, 5000, 24)
+    assert set(found) == {name + back for name in ("upper", "west", "mid", "east") for back in ("", BACK)}
+    unbounded = plan_bed(short_scenario(paths="1x10Mbps", buffer=None), "sgtb")
+    assert shapers(unbounded)["path0"].limit_bytes == UNBOUNDED_BYTES
+
+
+def test_names_and_addresses_are_unique(tmp_path: Path) -> None:
+    bed = plan_bed(scenario_of("fat-tree-usid", tmp_path), "sgtb")
+    interfaces = [i for space in bed.spaces for i in space.interfaces]
+    for values in (
+        [space.namespace for space in bed.spaces],
+        [i.ipv4 for i in interfaces],
+        [i.ipv6 for i in interfaces],
+        [(space.namespace, i.name) for space in bed.spaces for i in space.interfaces],
+    ):
+        assert len(set(values)) == len(values)
+    doors = {(i.mac, i.peer_mac) for space in bed.hosts() for i in space.interfaces}
+    assert doors == {("02:00:00:00:00:01", "02:00:00:00:00:02")}
+    assert all(route.prefix not in ("0.0.0.0/0", "::/0") for space in bed.hosts() for route in space.routes)
+
+
+def test_notes_say_what_is_not_emulated(tmp_path: Path) -> None:
+    scenario = read_scenario(_written(tmp_path, SCENARIOS["leaf-spine"] + 'host_links = { rate = "1Gbps" }\n'))
+    notes = plan_bed(scenario, "sgtb").notes
+    assert any("propagation delay" in note for note in notes)
+    assert any("links of hosts" in note for note in notes)
+
+
+def _written(folder: Path, text: str) -> Path:
+    file = folder / "s.toml"
+    file.write_text(text)
+    return file
+
+
+REFUSED = {
+    "faster": (SCENARIOS["leaf-spine"].replace("100Mbps", "25Gbps"), "link leaf0-spine0: 25Gbps", "--max-rate"),
+    "no segments": (SCENARIOS["parallel"].replace('segments = ["fd00:0:1000::1"]', ""), "paths[0]", "no segments"),
+    "a SID twice": (SCENARIOS["parallel"].replace("1001::1", "1000::1"), "paths[1]", "fd00:0:1000::1 is on path 0"),
+    "an MTU": (SCENARIOS["leaf-spine"] + 'mtu = "1000B"\n', "network.mtu", "1280"),
+    "frames over the burst": (SCENARIOS["leaf-spine"] + 'mtu = "12000B"\n', "--burst", "12014"),
+    "its own addresses": (SCENARIOS["leaf-spine"] + '[srv6]\nblock = "fd5e:9ca5::/32"\n', "srv6.block", "overlaps"),
+    "one host for two SIDs": (
+        SCENARIOS["graph"].replace(
+            'node = "b"', 'node = "b"\ndecapsulate_ipv4 = "fd00::d"\ndecapsulate_ipv6 = "fd00::d"'
+        ),
+        "fd00::d at east",
+        "decapsulate_ipv6",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_namespaces_cannot_show_is_refused(case: str, tmp_path: Path) -> None:
+    text, *words = REFUSED[case]
+    scenario = read_scenario(_written(tmp_path, text))
+    with pytest.raises(InputError) as refused:
+        plan_bed(scenario, "sgtb")
+    for word in words:
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["", "a-b", "A", "0a", "a" * 13, "../x"])
+def test_a_name_is_small_letters_and_digits(name: str) -> None:
+    with pytest.raises(InputError, match="--name"):
+        plan_bed(short_scenario(paths="2x10Mbps"), name)
+
+
+def test_an_inventory_of_the_testbed_reads_back(tmp_path: Path) -> None:
+    bed = plan_bed(scenario_of("graph", tmp_path), "sgtb")
+    inventory = inventory_of(bed)
+    file = tmp_path / "i.toml"
+    file.write_text(inventory.to_toml())
+    assert read_inventory(file) == inventory
+    assert inventory.sender_of("10.20.1.7") == "west"
+    assert inventory.sender_of("10.20.2.7") == "east"
+    assert inventory.sender_of("2001:db8:1::9") == "west"
+    assert inventory.receivers["east"].attachment == "east"
+    assert {point.link for point in inventory.transit.values()} == set(shapers(bed))
+
+
+def test_sids_as_the_kernel_reads_them() -> None:
+    assert local_sid(Sid("End")) == struct.pack("=HHI", 8, 1, 1)
+    end_x = local_sid(Sid("End.X", "fd00::1", 32))
+    nested = struct.pack("=HHI", 8, 1, 16) + struct.pack("=HHB3x", 5, 2, 32) + struct.pack("=HHB3x", 5, 3, 32)
+    next_hop = struct.pack("=HH", 20, 5) + bytes.fromhex("fd00") + bytes(13) + b"\1"
+    assert end_x == struct.pack("=HHI", 8, 1, 2) + next_hop + struct.pack("=HH", 28, 11 | 0x8000) + nested
+    assert local_sid(Sid("End.DX4", "198.19.0.1"))[8:] == struct.pack("=HH4B", 8, 4, 198, 19, 0, 1)
+
+
+def test_token_buckets_as_the_kernel_reads_them() -> None:
+    parameters = struct.pack("=BBHhHI", 0, 1, 24, -1, 0, 12_500_000) + bytes(12) + struct.pack("=III", 65536, 0, 0)
+    found = token_bucket(Shaper("x", 10**8, 65536, 10_000, 24))
+    assert found == struct.pack("=HH", 40, 1) + parameters + struct.pack("=HHI", 8, 6, 10_000)
+    fast = token_bucket(Shaper("x", 4 * 10**10, 65536, 10_000, 24))
+    assert fast.endswith(struct.pack("=HHQ", 12, 4, 5 * 10**9))
