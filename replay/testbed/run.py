@@ -14,7 +14,8 @@ from replay.inject.plan import Options, plan_replay
 from replay.inject.run import run_replay
 from replay.inventory import read_inventory
 from replay.plan import encapsulation, trace_of
-from replay.rewrite import Hosts, RewriteSummary, rewrite_schedule
+from replay.rewrite import Hosts, rewrite_schedule
+from replay.summary import RewriteSummary
 from replay.testbed.bed import DEFAULT_NAME, held, standing
 from traces.errors import InputError
 
