@@ -144,7 +144,7 @@ def moved(address: bytes, pairs: tuple[str, ...]) -> bytes:
     return result
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_addresses_are_mapped_and_checksums_follow(data: st.DataObject) -> None:
     mode = data.draw(st.sampled_from(("encaps", "insert-reduced", "l2", "none")))
