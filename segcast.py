@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.commands import measure
+from replay.commands.screen import Screen
 from traces.errors import InputError, SegcastError
 from traces.version import VERSION
 
@@ -343,6 +345,25 @@ def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total or None)
 
         yield update
+
+
+def _show_kind(document: dict[str, Any], as_json: bool, kind: str) -> None:
+    def printed(shown: dict[str, Any], console: Console) -> None:
+        from reports.validation_terminal import PRINTERS
+
+        PRINTERS[kind](shown, console)
+
+    _show(document, as_json, printed)
+
+
+def _write_validation(folder: Path) -> object:
+    from reports.validation_page import write_validation
+
+    return write_validation(folder)
+
+
+_SCREEN = Screen(_progress, _show_kind, _write_validation)
+cli.add_command(measure.command(_SCREEN))
 
 
 class _Interruption:

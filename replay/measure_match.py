@@ -202,7 +202,11 @@ def _sent(
     for number, (plan, own, seen) in enumerate(zip(parts["planned"], parts["sent"], captures.sent, strict=True)):
         leaving = np.flatnonzero(expected[own] & ((seen.state == STEERED) == steered[own]))
         leaving = leaving[np.argsort(seen.time_ns[leaving], kind="stable")]
-        found = align(plan, own[leaving], len(steered))
+        # At the sender equal packets are also told apart by their segments.
+        listed = captures.planned[number].segments, seen.segments[leaving]
+        of_class = plan.astype(np.uint64), own[leaving].astype(np.uint64)
+        (ours, theirs), kinds = classify([(of_class[0], listed[0]), (of_class[1], listed[1])])
+        found = align(ours, theirs, kinds)
         good = found != NONE
         rows.append(found[good] + base)
         times.append(seen.time_ns[leaving[good]])
