@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from replay.commands import measure
+from replay.commands.measure import command as measure_command
 from replay.commands.screen import Screen
+from replay.commands.validate import command as validate_command
 from traces.errors import InputError, SegcastError
 from traces.version import VERSION
 
@@ -363,7 +364,8 @@ def _write_validation(folder: Path) -> object:
 
 
 _SCREEN = Screen(_progress, _show_kind, _write_validation)
-cli.add_command(measure.command(_SCREEN))
+cli.add_command(measure_command(_SCREEN))
+cli.add_command(validate_command(_SCREEN))
 
 
 class _Interruption:

@@ -74,8 +74,8 @@ def read_capture(
         kinds = (np.int64, np.uint32, np.uint64, np.uint64, np.uint64, np.uint8, np.uint8, np.uint32)
         parts.append(tuple(np.empty(0, kind) for kind in kinds))
     words = np.zeros((0, 5), np.uint64) if flows is None else flows.words()
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Seen._make([*columns, words])
+    joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Seen._make([*joined, words])
 
 
 def _note(out: Identity, reading: Reading) -> None:

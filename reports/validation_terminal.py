@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from reports import text
+from reports.console import print_table
+from reports.validation_words import METRICS, error_words, path_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,4 +47,33 @@ def print_findings(findings: list[str], console: Console) -> None:
         console.print(f"... and {len(findings) - _MOST} more notes", style="dim", markup=False)
 
 
-PRINTERS: Final[dict[str, Callable[[dict[str, Any], Console], None]]] = {"measurement": print_measurement}
+def print_validation(document: dict[str, Any], console: Console) -> None:
+    """The verdict, the ranking, what is furthest off, and where the page is."""
+    console.print(document["answer"], style="bold" if document["holds"] else "bold red", markup=False)
+    console.print(document["ranking_words"], markup=False)
+    console.print()
+    rows = [["policy", "path", "metric", "comparison", "predicted", "measured", "error", "x tolerance"]]
+    for row in document["disagreements"]:
+        unit = text.duration if row["metric"].endswith("_ns") else text.percent
+        times = text.plain(abs(row["error"]) / row["allowed"], 2)
+        values = [unit(row["predicted"]), unit(row["measured"]), error_words(row), times]
+        rows.append([row["policy"], path_words(row), METRICS[row["metric"]], row["comparison"], *values])
+    print_table(console, rows, left=(0, 1, 2, 3))
+    console.print()
+    for policy in document["policies"]:
+        own = [row for row in document["departures"] if row["cell"] == policy["cell"]]
+        gap = max((row["gap_error_p99_ns"] or 0 for row in own), default=0)
+        kept, planned = (sum(row[name] for row in own) for name in ("boundaries_kept", "boundaries"))
+        console.print(
+            f"{policy['policy']}: {policy['packets']['sent']:,} sent, {policy['packets']['dropped']:,} lost; gaps of "
+            f"departures within {text.duration(gap)} (p99); {kept:,} of {planned:,} flowlet boundaries survived",
+            markup=False,
+        )
+    print_findings(document["findings"], console)
+    console.print(f"page: {document['page']}", markup=False)
+
+
+PRINTERS: Final[dict[str, Callable[[dict[str, Any], Console], None]]] = {
+    "measurement": print_measurement,
+    "validation": print_validation,
+}
