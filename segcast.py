@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.commands.calibrate import command as calibrate_command
 from replay.commands.measure import command as measure_command
 from replay.commands.screen import Screen
 from replay.commands.validate import command as validate_command
@@ -365,6 +366,7 @@ def _write_validation(folder: Path) -> object:
 
 _SCREEN = Screen(_progress, _show_kind, _write_validation)
 cli.add_command(measure_command(_SCREEN))
+cli.add_command(calibrate_command(_SCREEN))
 cli.add_command(validate_command(_SCREEN))
 
 

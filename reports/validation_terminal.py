@@ -73,7 +73,35 @@ def print_validation(document: dict[str, Any], console: Console) -> None:
     console.print(f"page: {document['page']}", markup=False)
 
 
+def print_probes(document: dict[str, Any], console: Console) -> None:
+    """What was written."""
+    console.print(
+        f"{document['packets']:,} packets in {document['trains']:,} trains, {text.duration(document['duration_ns'])}: "
+        f"{document['folder']}",
+        markup=False,
+    )
+
+
+def print_calibration(document: dict[str, Any], console: Console) -> None:
+    """The estimates of each path, and where the scenario is."""
+    units = {
+        "rate_bps": text.rate,
+        "base_delay_ns": text.duration,
+        "buffer_bytes": text.size,
+        "burst_bytes": text.size,
+        "overhead_bytes": text.size,
+    }
+    rows = [["path", "links", "rate", "base delay", "buffer", "burst", "overhead"]]
+    for path in document["paths"]:
+        cells = [unit(path[name]["value"], 4) if path[name] else text.NO_VALUE for name, unit in units.items()]
+        rows.append([str(path["path_id"]), " ".join(path["links"]), *cells])
+    print_table(console, rows, left=(0, 1))
+    console.print(f"scenario, with intervals: {document['scenario']}", markup=False)
+
+
 PRINTERS: Final[dict[str, Callable[[dict[str, Any], Console], None]]] = {
+    "calibration": print_calibration,
     "measurement": print_measurement,
+    "probes": print_probes,
     "validation": print_validation,
 }
