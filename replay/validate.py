@@ -18,7 +18,7 @@ from analyzer.network import Network
 from analyzer.quantiles import nearest_ranks
 from analyzer.scenario import Scenario, read_scenario
 from analyzer.schedule import groups_of, read_schedule, read_summary
-from replay.as_sent import as_sent, link_model
+from replay.as_sent import LinkModel, as_sent, link_model
 from replay.measure import DOCUMENT as MEASUREMENT
 from replay.measure import pairs_of
 from replay.measure_schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
@@ -59,19 +59,22 @@ def validate(
     tolerances: Tolerances | None = None,
     judge: Judge = "as-sent",
     scenario: Path | None = None,
+    burst_bytes: int | None = None,
     finish: Callable[[Path], object] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compare measurements with the forecast, write the folder `out`; returns the content of validation.json.
 
     `judge`: which comparison must be within the tolerances. `scenario`: instead of the forecast's own, whose links the
-    packets as sent go through (a calibrated one). `finish` is called with the complete folder before it gets its name.
+    packets as sent go through (a calibrated one); `burst_bytes`: what every link lets pass at once after an idle
+    time, instead of what the scenario says. `finish` is called with the complete folder before it gets its name.
     Raises InputError if something is missing, or a measurement is of another forecast.
     """
     tolerances = tolerances or Tolerances()
     groups = groups_of(forecast)
     model = read_scenario(forecast / "scenario.toml" if scenario is None else scenario)
     network = _network(model, groups)
+    models = [link_model(link, burst_bytes) for link in network.links]
     summary = {row["cell"]: row for row in read_summary(forecast).to_pylist()}
     policies: list[dict[str, Any]] = []
     tables: dict[str, list[dict[str, Any]]] = {DEPARTURES.name: [], COMPARISONS.name: [], CURVES.name: []}
@@ -86,7 +89,7 @@ def validate(
             row = summary[document.cell]
             label = _label(row, [policy["policy"] for policy in policies])
             names = {"policy": label, "cell": document.cell}
-            found = _one(forecast, measurement, document, row["timeout_ns"], network, tolerances)
+            found = _one(forecast, measurement, document, row["timeout_ns"], (network, models), tolerances)
             for name, rows in found.pop("tables").items():
                 tables[name] += [{**names, **entry} for entry in rows]
             policies.append({**names, "measurement": str(measurement.resolve()), **found})
@@ -137,10 +140,11 @@ def _one(
     measurement: Path,
     document: _MeasurementShape,
     timeout_ns: int | None,
-    network: Network,
+    through: tuple[Network, Sequence[LinkModel]],
     tolerances: Tolerances,
 ) -> dict[str, Any]:
     """What one measurement shows, and its rows of the tables."""
+    network, models = through
     rows = _joined(forecast, measurement, document.cell)
     if int(rows["path_id"].max() or 0) >= len(network.paths):  # type: ignore[arg-type]
         raise InputError(f"{measurement}: names a path that the scenario has not; give the forecast that was replayed")
@@ -155,7 +159,6 @@ def _one(
         )
     measured = _fate(sent, "path_id", "send_ns", "receive_ns")
     planned = _fate(sent, "path_id_forecast", "send_ns_forecast", "receive_ns_forecast")
-    models = [link_model(link) for link in network.links]
     ways = [path.links for path in network.paths]
     again = as_sent(models, ways, measured.path, measured.send_ns, _ints(sent["frame_bytes"]))
     predicted = measured._replace(receive_ns=again.receive_ns)

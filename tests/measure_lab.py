@@ -87,7 +87,9 @@ class Lab:
         for leaf, block, link in (("l1", 10, 1), ("l2", 20, 2)):
             head = f"-6 route add fd00:0:{block}::"
             self._ip(leaf, f"{head}d6/128 encap seg6local action End.DX6 nh6 fc00:{link}::1 dev h0")
-            self._ip(leaf, f"{head}d4/128 encap seg6local action End.DX4 nh4 10.99.{link}.1 dev h0")
+            # Through a gateway: to a neighbour, the kernel would look for the inner destination on the link instead.
+            self._ip(leaf, f"route add 192.0.2.{link}/32 via 10.99.{link}.1 dev h0")
+            self._ip(leaf, f"{head}d4/128 encap seg6local action End.DX4 nh4 192.0.2.{link} dev h0")
             for spine, (rate, burst, limit) in enumerate(self.shapers):
                 shaper = f"tc qdisc add dev u{spine} root tbf rate {rate}bit burst {burst} limit {limit}"
                 self.inside(leaf, *shaper.split())
@@ -104,7 +106,6 @@ class Lab:
             for way in ("sent", "received"):
                 (out / way).mkdir(parents=True, exist_ok=True)
                 side = "out" if way == "sent" else "in"
-                command = ["tcpdump", "-i", "e0", "-Q", side, "-j", "adapter_unsynced"]
                 command = ["tcpdump", "-i", "e0", "-Q", side, "--time-stamp-precision=nano", "-B", "32768", "-s", "300"]
                 command = [
                     "ip",

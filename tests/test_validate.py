@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import tomli_w
 
 from analyzer.forecast import forecast
 from analyzer.scenario import Scenario, read_scenario, short_scenario
-from replay.measure import measure
+from analyzer.schedule import groups_of
+from replay.as_sent import LOST, as_sent, link_model
+from replay.measure import measure, pairs_of
 from replay.plan import encapsulation, rewrite_forecast
 from replay.validate import ranking_words, validate
 from replay.validate_compare import Fate, base_delays, compare, ranking, shifted
@@ -135,8 +138,6 @@ def test_a_wrong_model_fails_and_a_calibrated_one_mends_it(lab: Lab, run: Run, t
     slower = lab.scenario.model_dump(mode="json", exclude_none=True)
     slower["network"]["paths"][2]["links"][0]["rate"] = "120Mbps"
     true = tmp_path / "true.toml"
-    import tomli_w
-
     true.write_text(tomli_w.dumps(slower))
     measurement = sent(lab.folder, read_scenario(true), "inflight", Net(), "slow")
     ran = run("validate", lab.forecast, measurement, "--out", tmp_path / "v")
@@ -252,3 +253,32 @@ def test_tolerances_come_from_a_file_and_flags(tmp_path: Path) -> None:
             read_tolerances(file)
     with pytest.raises(InputError, match="cannot read the tolerances"):
         read_tolerances(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("kind", ["parallel", "leaf-spine"])
+def test_as_sent_agrees_with_the_engine(cluster: Trace, tmp_path: Path, kind: str) -> None:
+    scenario = short_scenario(paths="2x200Mbps", buffer="64KiB", policies=["inflight"], seeds=[1])
+    if kind == "leaf-spine":
+        document = scenario.model_dump(mode="json", exclude_none=True)
+        links = {"rate": "200Mbps", "delay": "2us", "buffer": "64KiB"}
+        document["network"] = {"kind": kind, "leaves": 3, "spines": 2, "links": links}
+        (tmp_path / "s.toml").write_text(tomli_w.dumps(document | {"policies": ["inflight"]}))
+        scenario = read_scenario(tmp_path / "s.toml")
+    forecast(cluster, scenario, tmp_path / "f")
+    (cell,) = (tmp_path / "f" / "packets").iterdir()
+    packets = pl.read_parquet(cell).join(
+        cluster.packets.select("file", "frame_number", "ip_bytes").collect(),
+        on=["file", "frame_number"],
+        maintain_order="left",
+    )
+    network = scenario.assembled(pairs_of(scenario, groups_of(tmp_path / "f"))).network
+    path = packets["path_id"].cast(pl.Int64).to_numpy(writable=True)
+    extra = np.array([path.srv6_bytes for path in network.paths])
+    frame_bytes = np.maximum(network.minimum_frame_bytes, 14 + packets["ip_bytes"].to_numpy() + extra[path])
+    send_ns = packets["send_ns"].to_numpy(writable=True)
+    ways = [path.links for path in network.paths]
+    found = as_sent([link_model(link) for link in network.links], ways, path, send_ns, frame_bytes)
+    wanted = packets["receive_ns"].fill_null(LOST).to_numpy()
+    assert (wanted == LOST).sum() > 100
+    assert (found.receive_ns == wanted).all()
+    assert (found.queue_ns == packets["queue_ns"].to_numpy())[wanted != LOST].all()

@@ -21,6 +21,7 @@ def command(screen: Screen) -> click.Command:
     @click.option(
         "--scenario", type=click.Path(path_type=Path), help="Links of packets as sent: a calibrated scenario [F's own]."
     )
+    @click.option("--burst", help="What every link lets pass at once, such as 10kB, as sent [that of the scenario].")
     @click.option(
         "--judge",
         type=click.Choice(["as-sent", "end-to-end", "both"]),
@@ -40,6 +41,7 @@ def command(screen: Screen) -> click.Command:
         measurements: tuple[Path, ...],
         out: Path,
         scenario: Path | None,
+        burst: str | None,
         judge: Literal["as-sent", "end-to-end", "both"],
         tolerances: Path | None,
         as_json: bool,
@@ -48,6 +50,7 @@ def command(screen: Screen) -> click.Command:
         """Say whether a forecast F held, from measurements M of it, one per policy; exit 1 if it did not."""
         from replay.validate import validate as run_validate
         from replay.validate_tolerances import read_tolerances
+        from traces.units import size_bytes
 
         with screen.progress("validate", "measurements") as tick:
             document = run_validate(
@@ -57,6 +60,7 @@ def command(screen: Screen) -> click.Command:
                 tolerances=read_tolerances(tolerances, **flags),
                 judge=judge,
                 scenario=scenario,
+                burst_bytes=None if burst is None else size_bytes(burst),
                 finish=screen.write_page,
                 progress=tick,
             )
