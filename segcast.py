@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from replay.commands.calibrate import command as calibrate_command
+from replay.commands.measure import command as measure_command
 from replay.commands.replay import replay
 from replay.commands.rewrite import flags as rewrite_flags
+from replay.commands.screen import Screen
 from replay.commands.testbed import testbed
+from replay.commands.validate import command as validate_command
 from traces.errors import InputError, SegcastError
 from traces.version import VERSION
 
@@ -360,6 +364,27 @@ def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total or None)
 
         yield update
+
+
+def _show_kind(document: dict[str, Any], as_json: bool, kind: str) -> None:
+    def printed(shown: dict[str, Any], console: Console) -> None:
+        from reports.validation_terminal import PRINTERS
+
+        PRINTERS[kind](shown, console)
+
+    _show(document, as_json, printed)
+
+
+def _write_validation(folder: Path) -> object:
+    from reports.validation_page import write_validation
+
+    return write_validation(folder)
+
+
+_SCREEN = Screen(_progress, _show_kind, _write_validation)
+cli.add_command(measure_command(_SCREEN))
+cli.add_command(calibrate_command(_SCREEN))
+cli.add_command(validate_command(_SCREEN))
 
 
 class _Interruption:

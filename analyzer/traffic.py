@@ -116,7 +116,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are:
     # Kernels are compiled anew for arrays that may not be written, so those of polars would cost seconds per policy.
     send_ns, flow, ip_bytes = (chosen[name].to_numpy(writable=True) for name in ("time_ns", "flow_id", "ip_bytes"))
     network = scenario.changed(assembled, int(send_ns[0]))
-    words = _words(table)
+    words = flow_words(table)
     hosts, host = steering_hosts(flows, scenario.steering.hosts)
     plan = FlowPlan(flow_keys(words), host, group, words, np.maximum(ends.source, 0))
     if links is not None:
@@ -213,7 +213,7 @@ def steering_hosts(flows: pa.Table, prefixes: Sequence[str]) -> tuple[tuple[str,
     return tuple(numbers), np.array(host, np.int64)
 
 
-def _words(flows: pl.DataFrame) -> NDArray[np.uint64]:
+def flow_words(flows: pl.DataFrame) -> NDArray[np.uint64]:
     """Five-tuples as uint64[n, 5]: the words that `flow_keys` folds."""
     packed: dict[str, tuple[int, int]] = {}
     for text in pl.concat([flows["src"], flows["dst"]]).unique():

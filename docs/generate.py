@@ -19,6 +19,7 @@ from analyzer.detectors.registry import Detector, detectors
 from analyzer.policies.registry import Policy, policies
 from analyzer.scenario import Scenario
 from analyzer.schema import FLOWLETS, FORECAST_TABLES
+from replay.measure_schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
 from segcast import cli
 from traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
 from traces.units import write_duration, write_rate, write_size
@@ -43,7 +44,10 @@ def _table_lines(table: Table, where: str) -> Iterator[str]:
 def tables_page() -> str:
     """docs/tables.md"""
     lines = ["# Tables", ""]
-    lines += ["Generated from `traces/schema.py` and `analyzer/schema.py` by `make docs`.", ""]
+    lines += [
+        "Generated from `traces/schema.py`, `analyzer/schema.py` and `replay/measure_schema.py` by `make docs`.",
+        "",
+    ]
     lines += ["## A trace: a folder `NAME.trace`", ""]
     lines += _table_lines(PACKETS, "`packets/*.parquet`")
     lines += _table_lines(FLOWS, "`flows.parquet`")
@@ -52,6 +56,11 @@ def tables_page() -> str:
     for table in FORECAST_TABLES:
         where = "`packets/CELL.parquet`" if table.name == "packets" else f"`{table.name}.parquet`"
         lines += _table_lines(table, where)
+    lines += ["## A measurement: a folder", ""]
+    lines += _table_lines(MEASURED, "`packets.parquet`")
+    lines += ["## A validation: a folder", ""]
+    for table in (DEPARTURES, COMPARISONS, CURVES):
+        lines += _table_lines(table, f"`{table.name}.parquet`")
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
     return "\n".join(lines)

@@ -29,30 +29,37 @@ def write_report(folder: Path) -> Path:
 def render(forecast: Forecast) -> str:
     """The page as text."""
     # Imported here: a command that writes no report does not pay for them.
-    import jinja2
     from markupsafe import Markup
-    from plotly.io import to_json
     from plotly.offline import get_plotlyjs
 
-    environment = jinja2.Environment(
+    content = Content(forecast)
+    return str(
+        environment()
+        .get_template("report.html.j2")
+        .render(content=content, figures=Markup(figures_json(content.drawings())), plotlyjs=Markup(get_plotlyjs()))
+    )
+
+
+def environment() -> Any:
+    """Where the templates are, and the filters they use."""
+    import jinja2
+
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"typeset": text.typeset, "count": text.count, "size": text.size, "rate": text.rate}
-    environment.filters |= {"duration": text.duration, "percent": text.percent}
-    content = Content(forecast)
-    return environment.get_template("report.html.j2").render(
-        content=content,
-        # CORRECTNESS: plotly's encoder escapes every `<`, so no text in a figure can end the script element.
-        figures=Markup(_json(to_json, content.drawings())),
-        plotlyjs=Markup(get_plotlyjs()),
-    )
+    made.filters |= {"typeset": text.typeset, "count": text.count, "size": text.size, "rate": text.rate}
+    made.filters |= {"duration": text.duration, "percent": text.percent}
+    return made
 
 
-def _json(to_json: Any, figures: dict[str, Any]) -> str:
+def figures_json(figures: dict[str, Any]) -> str:
     """Figures as one JSON object by name; unvalidated, for speed."""
+    from plotly.io import to_json
+
+    # CORRECTNESS: plotly's encoder escapes every `<`, so no text in a figure can end the script element.
     parts = (f'"{name}":{to_json(figure, validate=False)}' for name, figure in figures.items())
     return "{" + ",".join(parts) + "}"

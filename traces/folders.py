@@ -79,7 +79,13 @@ FORECAST: Final = Kind(
         "report.html",
     ),
 )
-KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST)}
+MEASUREMENT: Final = Kind("measurement", "measurement.json", ("packets.parquet", "scenario.toml"))
+VALIDATION: Final = Kind(
+    "validation",
+    "validation.json",
+    ("departures.parquet", "comparisons.parquet", "curves.parquet", "validation.html"),
+)
+KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION)}
 
 
 def printable(path: str | Path) -> str:

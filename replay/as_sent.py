@@ -1,0 +1,149 @@
+"""Forecasts packets as they were sent: given departures, frame sizes and paths, through the links of a network.
+
+No policy decides anything again, so what is left is the links' model (docs/model.md, Links) with a token bucket's
+burst, and links can be run one after the other: each once all links before it have been.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.network import Link
+from traces.errors import InputError
+from traces.jit import int64, kernel
+
+LOST: Final = -1
+
+_NANOSECOND_BITS: Final = 8_000_000_000
+_UNBOUNDED: Final = np.iinfo(np.int64).max
+
+
+class LinkModel(NamedTuple):
+    """A link: `burst_bytes` may leave at once after an idle time; a frame takes its bytes and `overhead_bytes`."""
+
+    rate_bps: int
+    delay_ns: int
+    buffer_bytes: int
+    overhead_bytes: int
+    burst_bytes: int
+
+
+def link_model(link: Link, burst_bytes: int | None = None) -> LinkModel:
+    """The same of a network's link; `burst_bytes` instead of its own burst."""
+    buffer_bytes = _UNBOUNDED if link.buffer_bytes is None else link.buffer_bytes
+    burst = getattr(link, "burst_bytes", 0) if burst_bytes is None else burst_bytes
+    return LinkModel(link.rate_bps, link.delay_ns, buffer_bytes, link.overhead_bytes, burst)
+
+
+class AsSent(NamedTuple):
+    """By packet: `receive_ns` int64, LOST if dropped; `queue_ns` int64, time beyond that of an idle network."""
+
+    receive_ns: NDArray[np.int64]
+    queue_ns: NDArray[np.int64]
+
+
+@kernel
+def through_link(
+    arrival_ns: NDArray[np.int64],
+    frame_bytes: NDArray[np.int64],
+    link: LinkModel,
+    depart_ns: NDArray[np.int64],
+    queue_ns: NDArray[np.int64],
+) -> None:
+    """Departures of frames from one link, int64[n] in order of arrival; LOST if dropped. Adds to `queue_ns`.
+
+    f = max(f of the frame before, arrival - burst) + length, in exact fractions of a nanosecond; the last bit leaves at
+    max(arrival, ceil(f)). A frame is dropped if it and the frames still there exceed the buffer.
+    """
+    rate = int64(link.rate_bps)
+    burst = int64(link.burst_bytes) * _NANOSECOND_BITS
+    burst_ns, burst_rest = burst // rate, burst % rate
+    free_ns, free_rest = int64(-(1 << 62)), int64(0)
+    backlog, leaving = int64(0), 0
+    for i in range(len(arrival_ns)):
+        now = arrival_ns[i]
+        while leaving < i and (depart_ns[leaving] == LOST or depart_ns[leaving] <= now):
+            if depart_ns[leaving] != LOST:
+                backlog -= frame_bytes[leaving]
+            leaving += 1
+        if frame_bytes[i] > link.buffer_bytes - backlog:
+            depart_ns[i] = LOST
+            continue
+        backlog += frame_bytes[i]
+        work = (frame_bytes[i] + link.overhead_bytes) * _NANOSECOND_BITS
+        work_ns, work_rest = work // rate, work % rate
+        idle_ns, idle_rest = now - burst_ns, -burst_rest
+        if idle_rest < 0:
+            idle_ns, idle_rest = idle_ns - 1, idle_rest + rate
+        alone_ns = idle_ns + work_ns + (idle_rest + work_rest + rate - 1) // rate
+        if free_ns < idle_ns or (free_ns == idle_ns and free_rest < idle_rest):
+            free_ns, free_rest = idle_ns, idle_rest
+        free_ns += work_ns
+        free_rest += work_rest
+        if free_rest >= rate:
+            free_ns += 1
+            free_rest -= rate
+        depart_ns[i] = max(now, free_ns + (1 if free_rest > 0 else 0))
+        queue_ns[i] += depart_ns[i] - max(now, alone_ns)
+
+
+def as_sent(
+    links: Sequence[LinkModel],
+    ways: Sequence[Sequence[int]],
+    path: NDArray[np.int64],
+    send_ns: NDArray[np.int64],
+    frame_bytes: NDArray[np.int64],
+) -> AsSent:
+    """What becomes of packets sent at `send_ns` along `ways[path]`, links by number; all int64[n], any order.
+
+    Frames that arrive at one instant are served in order of the number of the link they come from, then those just
+    sent, in their order. Raises InputError if paths use links in orders that contradict each other.
+    """
+    hops = max((len(way) for way in ways), default=0)
+    chain = np.full((len(ways), hops + 1), -1, np.int64)
+    for number, way in enumerate(ways):
+        chain[number, : len(way)] = way
+    now = send_ns.astype(np.int64, copy=True)
+    hop = np.zeros(len(now), np.int64)
+    alive = np.ones(len(now), np.bool_)
+    queue_ns = np.zeros(len(now), np.int64)
+    last = np.full(len(now), len(links), np.int64)
+    at = chain[path, 0] if len(now) else np.empty(0, np.int64)
+    for link in _in_order(ways):
+        rows = np.flatnonzero(alive & (at == link))
+        rows = rows[np.lexsort((rows, last[rows], now[rows]))]
+        depart_ns, waited = np.empty(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        through_link(now[rows], frame_bytes[rows].astype(np.int64), links[link], depart_ns, waited)
+        queue_ns[rows] += waited
+        gone, left = rows[depart_ns == LOST], rows[depart_ns != LOST]
+        alive[gone] = False
+        now[left] = depart_ns[depart_ns != LOST] + links[link].delay_ns
+        hop[left] += 1
+        last[left] = link
+        at[left] = chain[path[left], hop[left]]
+    now[~alive] = LOST
+    return AsSent(now, queue_ns)
+
+
+def _in_order(ways: Sequence[Sequence[int]]) -> list[int]:
+    """The links used, each after all that come before it on any path."""
+    before: dict[int, set[int]] = {link: set() for way in ways for link in way}
+    for way in ways:
+        for a, b in itertools.pairwise(way):
+            before[b].add(a)
+    order: list[int] = []
+    while before:
+        ready = sorted(link for link, others in before.items() if not others)
+        if not ready:
+            raise InputError(
+                "paths of this network use some links in opposite orders, so packets as sent cannot be run link by "
+                "link; give fewer paths (network.paths, network.max_paths)"
+            )
+        order += ready
+        before = {link: others - set(ready) for link, others in before.items() if link not in ready}
+    return order

@@ -1,0 +1,183 @@
+"""Writes probe trains for `segcast calibrate`: per path spaced packets, trains back to back, and trains that overflow.
+
+The packets are UDP over IPv6, no two alike, in a capture per sending attachment with the scenario's SRv6 around them;
+probes.json says which train is when. Trains follow each other in time over all paths, so none meets another.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from analyzer.network import ETHERNET_HEADER_BYTES, Network
+from analyzer.scenario import Scenario
+from analyzer.schema import PACKET_FATES
+from replay.plan import encapsulation
+from replay.rewrite import Hosts, rewrite_schedule
+from traces.errors import InputError
+from traces.folders import new_file
+from traces.schema import FLOWS
+
+PROBES_FILE: Final = "probes.json"
+SINGLE: Final = "single"
+RATE: Final = "rate"
+OVERFLOW: Final = "overflow"
+
+_START_NS: Final = 1_700_000_000 * 1_000_000_000
+_SIZES: Final = (200, 1200)  # IP bytes
+_SINGLES: Final = 40
+_TRAINS: Final = {RATE: 6, OVERFLOW: 3}
+_MOST_PACKETS: Final = 6000
+_RATE_PACKETS: Final = 300
+_UNBOUNDED_BYTES: Final = 1 << 17
+_SPARE_NS: Final = 4_000_000
+_FILLINGS: Final = 4  # of the buffer that the scenario says
+_MOST_PATHS: Final = 256
+_PORT: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Packets of one size on one path, planned from `first_ns` to `last_ns`."""
+
+    path_id: int
+    kind: str
+    ip_bytes: int
+    packets: int
+    first_ns: int
+    last_ns: int
+
+
+def write_probes(scenario: Scenario, out: Path) -> dict[str, Any]:
+    """Write the probe trains of all paths between all attachments into `out`; returns the content of probes.json.
+
+    `out` is also what `segcast rewrite` writes, so that `segcast replay` sends it. Raises InputError if there are more
+    than 256 paths, a packet of 1200 bytes does not fit `network.mtu`, or `out` is not to be written.
+    """
+    attachments = scenario.fabric().attachments
+    pairs = [(a, b) for a in range(len(attachments)) for b in range(len(attachments)) if a != b]
+    network = scenario.assembled(pairs).network
+    if len(network.paths) > _MOST_PATHS:
+        raise InputError(
+            f"network: {len(network.paths)} paths to probe; at most {_MOST_PATHS}: probe a smaller scenario"
+        )
+    extra = max(path.srv6_bytes for path in network.paths)
+    if scenario.network.mtu is not None and _SIZES[1] + extra > scenario.network.mtu:
+        raise InputError(f"network.mtu {scenario.network.mtu} bytes: probes need {_SIZES[1] + extra}; raise it")
+    trains: list[Train] = []
+    times: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+    now = _START_NS
+    for path_id in range(len(network.paths)):
+        for kind, ip_bytes, gaps_ns, rest_ns in _plan(network, path_id):
+            send_ns = now + np.rint(np.cumsum(gaps_ns) - gaps_ns[0]).astype(np.int64)
+            trains.append(Train(path_id, kind, ip_bytes, len(gaps_ns), int(send_ns[0]), int(send_ns[-1])))
+            times.append(send_ns)
+            now = int(send_ns[-1]) + rest_ns
+    names = [_address(attachment.prefixes, number) for number, attachment in enumerate(attachments)]
+    _write(scenario, out, network, pairs, names, trains, times)
+    document = {
+        "schema_version": 1,
+        "groups": [[attachments[a].name, attachments[b].name] for a, b in pairs],
+        "duration_ns": now - _START_NS,
+        "packets": sum(train.packets for train in trains),
+        "trains": [asdict(train) for train in trains],
+    }
+    with new_file(out / PROBES_FILE) as aside:
+        aside.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    return document
+
+
+def _plan(network: Network, path_id: int) -> Iterator[tuple[str, int, np.ndarray[Any, np.dtype[np.float64]], int]]:
+    """Trains of a path: kind, size, gaps in ns (the first counts for nothing), and the idle time after it."""
+    path = network.paths[path_id]
+    links = [network.links[link] for link in path.links]
+    rate_bps = min(link.rate_bps for link in links)
+    buffers = [link.buffer_bytes for link in links if link.buffer_bytes is not None]
+    room = min(buffers, default=_UNBOUNDED_BYTES)
+
+    def lasting(size: float) -> float:
+        return size * 8e9 / rate_bps
+
+    # Twice the time that a buffer takes, for rates below those of the scenario.
+    drained = int(2 * lasting(room + _UNBOUNDED_BYTES)) + _SPARE_NS
+    for ip_bytes in _SIZES:
+        frame = ETHERNET_HEADER_BYTES + ip_bytes + path.srv6_bytes
+        apart = max(2_000_000.0, 4 * lasting(frame))
+        yield SINGLE, ip_bytes, np.full(_SINGLES, apart), drained
+    for ip_bytes in _SIZES:
+        frame = ETHERNET_HEADER_BYTES + ip_bytes + path.srv6_bytes
+        count = max(8, min(_RATE_PACKETS, int(0.7 * room / frame)))
+        for _ in range(_TRAINS[RATE]):
+            yield RATE, ip_bytes, np.zeros(count), drained
+        if not buffers:
+            continue
+        pressed = _FILLINGS * room + _UNBOUNDED_BYTES
+        for _ in range(_TRAINS[OVERFLOW]):
+            count = min(_MOST_PACKETS, math.ceil(pressed / frame))
+            yield OVERFLOW, ip_bytes, np.zeros(count), drained
+
+
+def _address(prefixes: Sequence[str], number: int) -> str:
+    """An IPv6 address behind an attachment."""
+    own = [network for network in map(ipaddress.ip_network, prefixes) if network.version == 6 and network.prefixlen]
+    return str(own[0][1] if own and own[0].num_addresses > 1 else ipaddress.IPv6Address(f"2001:db8:{number + 1:x}::1"))
+
+
+def _write(
+    scenario: Scenario,
+    out: Path,
+    network: Network,
+    pairs: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    trains: Sequence[Train],
+    times: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
+) -> None:
+    """The packets as a capture, and that rewritten: what a schedule would make of it."""
+    flows = [
+        dict.fromkeys(FLOWS.names(), 0)
+        | {"flow_id": path_id, "ip_version": 6, "protocol": 17, "src_port": 1024 + path_id, "dst_port": _PORT}
+        | {"src": names[pairs[path.group][0]], "dst": names[pairs[path.group][1]]}
+        for path_id, path in enumerate(network.paths)
+    ]
+    labels = [(scenario.fabric().attachments[a].name, scenario.fabric().attachments[b].name) for a, b in pairs]
+    path_ids = np.concatenate([np.full(train.packets, train.path_id) for train in trains])
+    count = len(path_ids)
+    columns: dict[str, Any] = {field.name: np.zeros(count, np.int64) for field in PACKET_FATES.arrow_schema()}
+    columns |= {"frame_number": np.arange(1, count + 1), "flow_id": path_ids, "path_id": path_ids}
+    columns |= {"send_ns": np.concatenate(times)}
+    schema = PACKET_FATES.arrow_schema()
+    schedule = pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
+    with tempfile.TemporaryDirectory() as aside:
+        capture = Path(aside) / "probes.pcap"
+        with capture.open("wb") as file:
+            file.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1))
+            number = 0
+            for train, send_ns in zip(trains, times, strict=True):
+                flow = flows[train.path_id]
+                ends = b"".join(ipaddress.IPv6Address(str(flow[side])).packed for side in ("src", "dst"))
+                size = train.ip_bytes - 40
+                head = bytes(12) + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, size, 17, 64) + ends
+                head += struct.pack("!HHHH", int(flow["src_port"]), _PORT, size, 0)
+                for time_ns in send_ns.tolist():
+                    frame = head + struct.pack("!Q", number) + bytes(size - 16)
+                    file.write(struct.pack("<IIII", time_ns // 10**9, time_ns % 10**9, len(frame), len(frame)) + frame)
+                    number += 1
+        rewrite_schedule(
+            schedule,
+            pa.Table.from_pylist(flows, FLOWS.arrow_schema()),
+            [capture],
+            encapsulation(scenario, len(names), steered=True, groups=labels),
+            Hosts(tuple(names), np.array([pairs[path.group][0] for path in network.paths], np.int64)),
+            out,
+            cell="probes",
+        )

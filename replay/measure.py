@@ -1,0 +1,269 @@
+"""`segcast measure`: what became of the packets of a run, in the columns of a forecast's packets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from analyzer.fabric import Assembled
+from analyzer.quantiles import nearest_ranks
+from analyzer.scenario import Scenario, read_scenario
+from analyzer.schedule import groups_of, origin_of, read_schedule
+from analyzer.schema import QUANTILES
+from analyzer.sids import on_the_wire
+from analyzer.traffic import flow_words
+from replay.matching import NONE
+from replay.measure_identity import list_key
+from replay.measure_match import Matched, Planned, match_run
+from replay.measure_run import Run, marks_of, read_run, rewrite_of
+from replay.measure_schema import MEASURED
+from traces.errors import InputError
+from traces.folders import new_folder
+from traces.store import open_trace
+from traces.trace import Trace
+from traces.version import VERSION
+
+DOCUMENT: Final = "measurement.json"
+_SAME_NS: Final = 1_000
+_BACK: Final = "-back"
+
+Progress = Callable[[int, int], None]
+
+
+def measure(run_folder: Path, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Measure a run into the folder `out`; returns the content of measurement.json.
+
+    Raises InputError if the run folder, or the forecast it names, lacks something, or `out` is not a measurement.
+    """
+    run = read_run(run_folder)
+    if run.forecast is None:
+        raise InputError(f"{run_folder / 'run.json'}: names no forecast; runs of probes are read by segcast calibrate")
+    forecast = run_folder / run.forecast
+    origin = origin_of(forecast)
+    scenario = read_scenario(forecast / "scenario.toml")
+    rewrite = rewrite_of(run_folder, run)
+    cell = run.cell or rewrite.cell
+    schedule = read_schedule(forecast, cell)
+    kept = Path(origin.folder)
+    trace = open_trace(kept if kept.is_dir() else origin.sources[0].path, layer=origin.layer)
+    captures = [run_folder / name for s in run.senders for name in (s.planned, s.capture)]
+    with new_folder(out, marker=DOCUMENT, inputs=[run_folder, forecast, *captures]) as folder:
+        matched = match_run(run_folder, run, marks_of(scenario, rewrite.mode), origin.layer, progress)
+        joined = join(matched.packets, schedule, trace, rewrite.speed)
+        built = scenario.assembled(pairs_of(scenario, groups_of(forecast)))
+        table, paths = measured_table(matched.packets, joined, schedule, scenario, run, built)
+        pq.write_table(table, folder / "packets.parquet", compression="zstd")
+        (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
+        document = {
+            "segcast": VERSION,
+            "schema_version": 1,
+            "run": str(run_folder.resolve()),
+            "forecast": str(forecast.resolve()),
+            "cell": cell,
+            "complete": run.complete,
+            "reason": run.reason,
+            "senders": [sender.host for sender in run.senders],
+            "receivers": [receiver.host for receiver in run.receivers],
+            "packets": {
+                **matched.counts,
+                "dropped": int(np.count_nonzero(table["dropped"].to_numpy())),
+                "not_in_forecast": int((joined == NONE).sum()),
+                "failed": sum(sender.failed for sender in run.senders),
+                "dropped_by_captures": run.missed_by_captures,
+            },
+            "paths": paths,
+            "identity_bytes": matched.identity_bytes,
+            "clocks": {"reference": matched.reference, "fits": [fit.as_dict() for fit in matched.fits]},
+            "delay_ns": _delays(table),
+            "findings": _findings(run, matched, joined),
+        }
+        (folder / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return document
+
+
+def pairs_of(scenario: Scenario, groups: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+    """The groups of a forecast as pairs of the scenario's attachments, by number."""
+    numbers = {attachment.name: number for number, attachment in enumerate(scenario.fabric().attachments)}
+    return [(numbers[a], numbers[b]) for a, b in groups]
+
+
+def join(packets: Planned, schedule: pa.Table, trace: Trace, speed: float = 1.0) -> NDArray[np.int64]:
+    """The row of `schedule` that each planned packet is, int64[n], NONE if it is none.
+
+    A planned flow is the trace's of the same five-tuple; if its addresses were changed, the one of the same protocol
+    and ports, if there is only one. Packets of a flow keep their order, so they are joined one after the other; where
+    some were left out, by their times, which `speed` compresses.
+    """
+    flows = trace.flow_table()
+    flow_of = _flows_of(packets.words, flows)[packets.flow]
+    own = schedule["flow_id"].to_numpy().astype(np.int64)
+    send_ns = schedule["send_ns"].to_numpy()
+    rows = np.full(len(flow_of), NONE, np.int64)
+    if not len(own) or not len(flow_of):
+        return rows
+    ours = np.lexsort((packets.planned_ns, flow_of))
+    theirs = np.argsort(own, kind="stable")
+    mine = np.searchsorted(flow_of[ours], np.arange(flows.num_rows + 1))
+    yours = np.searchsorted(own[theirs], np.arange(flows.num_rows + 1))
+    first_ns = int(send_ns[0])
+    for flow in np.unique(flow_of[flow_of != NONE]).tolist():
+        a, b = ours[mine[flow] : mine[flow + 1]], theirs[yours[flow] : yours[flow + 1]]
+        if len(a) == len(b):
+            rows[a] = b
+            continue
+        wanted = first_ns + np.rint((send_ns[b] - first_ns) / speed).astype(np.int64)
+        place = 0
+        for row, time_ns in zip(a.tolist(), packets.planned_ns[a].tolist(), strict=True):
+            while place < len(b) and wanted[place] < time_ns - _SAME_NS:
+                place += 1
+            if place < len(b) and wanted[place] <= time_ns + _SAME_NS:
+                rows[row] = b[place]
+                place += 1
+    return rows
+
+
+def _flows_of(words: NDArray[np.uint64], flows: pa.Table) -> NDArray[np.int64]:
+    """The trace's flow of each planned one, NONE if it is none of them."""
+    table = pl.from_arrow(flows)
+    assert isinstance(table, pl.DataFrame)
+    known = flow_words(table)
+    exact = {row.tobytes(): number for number, row in enumerate(known)}
+    by_ports: dict[int, int] = {}
+    for number, rest in enumerate(known[:, 4].tolist()):
+        by_ports[rest] = NONE if rest in by_ports else number
+    found = (exact.get(row.tobytes(), by_ports.get(int(row[4]), NONE)) for row in np.ascontiguousarray(words))
+    return np.fromiter(found, np.int64, len(words))
+
+
+def measured_table(
+    packets: Planned,
+    joined: NDArray[np.int64],
+    schedule: pa.Table,
+    scenario: Scenario,
+    run: Run,
+    built: Assembled,
+) -> tuple[pa.Table, dict[str, int]]:
+    """MEASURED of the packets that are in the forecast, and how their paths were found."""
+    rows = np.flatnonzero(joined != NONE)
+    rows = rows[np.argsort(packets.planned_ns[rows], kind="stable")]
+    source = schedule.take(pa.array(joined[rows]))
+    path, counts = _paths(packets, rows, source["path_id"].to_numpy().astype(np.int64), scenario, run, built)
+    send_ns, receive_ns = packets.send_ns[rows], packets.receive_ns[rows]
+    seen = (send_ns != NONE) & (receive_ns != NONE)
+    delay = receive_ns - send_ns
+    least = np.full(len(built.network.paths), np.iinfo(np.int64).max)
+    np.minimum.at(least, path[seen], delay[seen])
+    columns: dict[str, Any] = {name: source[name] for name in ("file", "frame_number", "flow_id", "flowlet_id")}
+    columns |= {
+        "path_id": path,
+        "send_ns": pa.array(send_ns, mask=send_ns == NONE),
+        "receive_ns": pa.array(receive_ns, mask=receive_ns == NONE),
+        "queue_ns": pa.array(np.where(seen, delay - least[path], 0), mask=~seen),
+        "ecn_marked": packets.marked[rows],
+        "dropped": (send_ns != NONE) & (receive_ns == NONE),
+        "planned_ns": packets.planned_ns[rows],
+        "frame_bytes": packets.frame_bytes[rows],
+        "sender": packets.sender[rows],
+        "receiver": pa.array(packets.receiver[rows].clip(0), mask=packets.receiver[rows] == NONE),
+    }
+    schema = MEASURED.arrow_schema()
+    return pa.table([pa.chunked_array(_arrow(columns[f.name])).cast(f.type) for f in schema], schema=schema), counts
+
+
+def _arrow(column: Any) -> Any:
+    return column.chunks if isinstance(column, pa.ChunkedArray) else [pa.array(column)]
+
+
+def _paths(
+    packets: Planned,
+    rows: NDArray[np.int64],
+    planned: NDArray[np.int64],
+    scenario: Scenario,
+    run: Run,
+    built: Assembled,
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Path of each packet, int64[rows]: by the segments it left with; without any, by the links it was seen at; else
+    the planned one. And how many were found how.
+    """
+    keys = path_keys(scenario, built, insert="insert" in scenario.srv6.mode)
+    listed, place = np.unique(packets.segments[rows], return_inverse=True)
+    named = np.array([keys.get(key, NONE) for key in listed.tolist()], np.int64)[place.reshape(-1)]
+    bare = packets.segments[rows] == 0
+    path = np.where(named != NONE, named, planned)
+    counts = {"by_segments": int((named != NONE).sum()), "segments_unknown": int(((named == NONE) & ~bare).sum())}
+    network = built.network
+    on_link = [
+        np.array([any(network.links[link].name.removesuffix(_BACK) == name for link in p.links) for p in network.paths])
+        for name in (place.link.removesuffix(_BACK) for place in run.transit)
+    ]
+    group = np.array([p.group for p in network.paths])
+    by_links = np.zeros(len(rows), np.bool_)
+    for seen, fits in zip(packets.links, on_link, strict=True):
+        here = np.flatnonzero(seen[rows] & bare)
+        for number in np.unique(group[planned[here]]):
+            only = np.flatnonzero(fits & (group == number))
+            if len(only) == 1:
+                mine = here[group[planned[here]] == number]
+                path[mine] = only[0]
+                by_links[mine] = True
+    off = sum(int((seen[rows] & ~fits[path]).sum()) for seen, fits in zip(packets.links, on_link, strict=True))
+    counts |= {"by_links": int(by_links.sum()), "as_planned": int((bare & ~by_links).sum())}
+    return path, counts | {"changed": int((path != planned).sum()), "seen_off_path": off}
+
+
+def path_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[int, int]:
+    """Path by `list_key` of its segment list as it is sent, for IPv4 and IPv6; NONE where several have the same."""
+    found: dict[int, int] = {}
+    spec = scenario.srv6
+    for number, path in enumerate(built.network.paths):
+        for last in built.decapsulate[path.group]:
+            sids = path.segments if insert else (*path.segments, last)
+            wire = on_the_wire(sids, spec.mode, spec.block)
+            key = list_key(tuple(IPv6Address(sid).packed for sid in wire))
+            found[key] = number if found.get(key, number) == number else NONE
+    return found
+
+
+def _delays(table: pa.Table) -> dict[str, int | None]:
+    delay = delays_of(table)
+    return dict(zip(QUANTILES, nearest_ranks(delay, QUANTILES.values()), strict=True))
+
+
+def delays_of(table: pa.Table) -> NDArray[np.int64]:
+    """One-way delays, int64, of the packets that have one."""
+    rows = table.filter(pc.and_(pc.is_valid(table["send_ns"]), pc.is_valid(table["receive_ns"])))
+    delays: NDArray[np.int64] = rows["receive_ns"].to_numpy() - rows["send_ns"].to_numpy()
+    return delays
+
+
+def _findings(run: Run, matched: Matched, joined: NDArray[np.int64]) -> list[str]:
+    """What a reader should know before believing the numbers."""
+    found = list(matched.findings)
+    if not run.complete:
+        found.append(f"the run did not end as planned: {run.reason or 'no reason given'}")
+    if run.missed_by_captures:
+        found.append(f"the captures themselves missed {run.missed_by_captures} packets, which may count as lost here")
+    counts = matched.counts
+    if counts["received_unseen_sent"]:
+        found.append(f"{counts['received_unseen_sent']} packets arrived that were not seen leaving; they have no delay")
+    if counts["sent_unplanned"]:
+        found.append(f"{counts['sent_unplanned']} packets left that were not planned")
+    if (missing := int((joined == NONE).sum())) > 0:
+        found.append(f"{missing} planned packets are not in the forecast's cell and are left out")
+    found += [
+        f"clock {fit.clock} was seen in one direction only: its offset takes the least delay for 0, "
+        "so only differences of its delays mean anything"
+        for fit in matched.fits
+        if not fit.symmetric
+    ]
+    return found

@@ -1,0 +1,122 @@
+"""Reads a run folder: run.json, and what it leads to of the rewrite, the forecast and the scenario."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import Field
+
+from analyzer.scenario import Scenario
+from replay.measure_identity import Marks
+from traces.documents import Count, Shape, Whole, check_shape, read_json
+from traces.errors import InputError
+
+RUN_FILE: Final = "run.json"
+_AGAIN: Final = "run segcast replay again"
+
+
+class Sender(Shape):
+    """A host that sent: what it was asked to send, and what its interface was seen to send."""
+
+    host: str
+    interface: str = ""
+    clock: str
+    planned: str
+    capture: str
+    sent: Count = 0
+    failed: Count = 0
+    dropped_by_capture: Count = 0
+
+
+class Receiver(Shape):
+    """A host that received, behind an attachment."""
+
+    host: str
+    attachment: str = ""
+    interface: str = ""
+    clock: str
+    capture: str
+    dropped_by_capture: Count = 0
+
+
+class Transit(Shape):
+    """A capture within the network, of what is sent into a link."""
+
+    node: str = ""
+    link: str
+    capture: str
+    clock: str
+
+
+class Tcpreplay(Shape):
+    """The sender's program."""
+
+    version: str = ""
+    compensation_ns: Whole = 0
+
+
+class Run(Shape):
+    """The content of run.json."""
+
+    schema_version: Count
+    complete: bool
+    reason: str | None = None
+    forecast: str | None = None
+    rewrite: str | None = None
+    cell: str = ""
+    started_ns: Whole = 0
+    ended_ns: Whole = 0
+    tcpreplay: Tcpreplay = Tcpreplay()
+    senders: list[Sender] = Field(min_length=1)
+    receivers: list[Receiver] = Field(min_length=1)
+    transit: list[Transit] = Field(default_factory=list)
+
+    @property
+    def missed_by_captures(self) -> int:
+        """Packets that the programs which captured say they lost."""
+        return sum(s.dropped_by_capture for s in self.senders) + sum(r.dropped_by_capture for r in self.receivers)
+
+
+class _RewriteShape(Shape):
+    cell: str = ""
+    mode: str = ""
+    speed: float = 1.0
+
+
+def read_run(folder: Path) -> Run:
+    """What run.json says. Raises InputError."""
+    file = folder / RUN_FILE
+    try:
+        document = read_json(file, _AGAIN)
+    except FileNotFoundError:
+        raise InputError(f"{file}: not found, so this is no run; make one with segcast replay") from None
+    check_shape(document, Run, file, _AGAIN)
+    run = Run.model_validate(document)
+    if run.schema_version != 1:
+        raise InputError(f"{file}: schema version {run.schema_version} is not 1; {_AGAIN} with this Segcast")
+    return run
+
+
+def rewrite_of(folder: Path, run: Run) -> _RewriteShape:
+    """What rewrite.json says, as far as it matters here; nothing if the run names no rewrite. Raises InputError."""
+    if run.rewrite is None:
+        return _RewriteShape()
+    file = folder / run.rewrite / "rewrite.json"
+    mend = f"mend the path in {folder / RUN_FILE}, or {_AGAIN}"
+    try:
+        document = read_json(file, mend)
+    except FileNotFoundError:
+        raise InputError(f"{file}: not found; {mend}") from None
+    check_shape(document, _RewriteShape, file, mend)
+    return _RewriteShape.model_validate(document)
+
+
+def marks_of(scenario: Scenario, mode: str) -> Marks:
+    """How the packets of a scenario are known when they are steered; `mode` is the rewrite's."""
+    network = ipaddress.IPv6Network(scenario.srv6.source_prefix)
+    words = [int(network.network_address), int(network.netmask)]
+    prefix, mask = (np.array([word >> 64, word & (2**64 - 1)], np.uint64) for word in words)
+    return Marks(prefix, mask, "insert" in (mode or scenario.srv6.mode))

@@ -1,0 +1,285 @@
+"""`segcast validate`: a forecast against measurements of it: the sending, the model, and both together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field
+
+from analyzer.network import Network
+from analyzer.quantiles import nearest_ranks
+from analyzer.scenario import Scenario, read_scenario
+from analyzer.schedule import groups_of, read_schedule, read_summary
+from replay.as_sent import LinkModel, as_sent, link_model
+from replay.measure import DOCUMENT as MEASUREMENT
+from replay.measure import pairs_of
+from replay.measure_schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
+from replay.validate_compare import LOST, Base, Fate, base_delays, compare, curves, ranking, shifted
+from replay.validate_departures import departures
+from replay.validate_tolerances import Tolerances
+from traces.documents import Count, Shape, check_shape, read_json
+from traces.errors import InputError
+from traces.folders import new_folder
+from traces.parquet import read_table
+from traces.schema import Table
+from traces.version import VERSION
+
+DOCUMENT: Final = "validation.json"
+AS_SENT: Final = "as-sent"
+END_TO_END: Final = "end-to-end"
+
+_AGAIN: Final = "run segcast measure again"
+_NAMED: Final = 6
+
+Judge = Literal["as-sent", "end-to-end", "both"]
+Progress = Callable[[int, int], None]
+
+
+class _MeasurementShape(Shape):
+    cell: str
+    forecast: str
+    senders: list[str]
+    packets: dict[str, Count]
+    findings: list[str] = Field(default_factory=list)
+
+
+def validate(
+    forecast: Path,
+    measurements: Sequence[Path],
+    out: Path,
+    *,
+    tolerances: Tolerances | None = None,
+    judge: Judge = "as-sent",
+    scenario: Path | None = None,
+    burst_bytes: int | None = None,
+    finish: Callable[[Path], object] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compare measurements with the forecast, write the folder `out`; returns the content of validation.json.
+
+    `judge`: which comparison must be within the tolerances. `scenario`: instead of the forecast's own, whose links the
+    packets as sent go through (a calibrated one); `burst_bytes`: what every link lets pass at once after an idle
+    time, instead of what the scenario says. `finish` is called with the complete folder before it gets its name.
+    Raises InputError if something is missing, or a measurement is of another forecast.
+    """
+    tolerances = tolerances or Tolerances()
+    groups = groups_of(forecast)
+    model = read_scenario(forecast / "scenario.toml" if scenario is None else scenario)
+    network = _network(model, groups)
+    models = [link_model(link, burst_bytes) for link in network.links]
+    summary = {row["cell"]: row for row in read_summary(forecast).to_pylist()}
+    policies: list[dict[str, Any]] = []
+    tables: dict[str, list[dict[str, Any]]] = {DEPARTURES.name: [], COMPARISONS.name: [], CURVES.name: []}
+    with new_folder(out, marker=DOCUMENT, inputs=[forecast, *measurements]) as folder:
+        for number, measurement in enumerate(measurements):
+            document = _document(measurement)
+            if document.cell not in summary:
+                raise InputError(
+                    f"{measurement}: measures cell {document.cell!r}, which {forecast} has not; give the forecast that "
+                    f"was replayed ({document.forecast})"
+                )
+            row = summary[document.cell]
+            label = _label(row, [policy["policy"] for policy in policies])
+            names = {"policy": label, "cell": document.cell}
+            found = _one(forecast, measurement, document, row["timeout_ns"], (network, models), tolerances)
+            for name, rows in found.pop("tables").items():
+                tables[name] += [{**names, **entry} for entry in rows]
+            policies.append({**names, "measurement": str(measurement.resolve()), **found})
+            if progress is not None:
+                progress(number + 1, len(measurements))
+        for table in (DEPARTURES, COMPARISONS, CURVES):
+            _write(folder, table, tables[table.name])
+        document_out = _verdict(policies, tables[COMPARISONS.name], tolerances, judge)
+        document_out |= {"forecast": str(forecast.resolve()), "tolerances": tolerances.as_dict(), "policies": policies}
+        document_out["departures"] = tables[DEPARTURES.name]
+        document_out["comparisons"] = tables[COMPARISONS.name]
+        (folder / DOCUMENT).write_text(json.dumps(document_out, indent=1) + "\n", encoding="utf-8")
+        if finish is not None:
+            finish(folder)
+    return document_out
+
+
+def _network(scenario: Scenario, groups: Sequence[tuple[str, str]]) -> Network:
+    """The network that packets as sent go through. Raises InputError where links would differ between packets."""
+    if scenario.events:
+        raise InputError(
+            "scenario: events change links, which a forecast of packets as sent does not know; remove them"
+        )
+    if scenario.network.host_links is not None:
+        raise InputError(
+            "scenario: network.host_links is not known to forecasts of packets as sent; remove it for the replay"
+        )
+    return scenario.assembled(pairs_of(scenario, groups)).network
+
+
+def _document(measurement: Path) -> _MeasurementShape:
+    file = measurement / MEASUREMENT
+    try:
+        document = read_json(file, _AGAIN)
+    except FileNotFoundError:
+        raise InputError(f"{file}: not found, so this is no measurement; make one with segcast measure") from None
+    check_shape(document, _MeasurementShape, file, _AGAIN)
+    return _MeasurementShape.model_validate(document)
+
+
+def _label(row: dict[str, Any], taken: Sequence[str]) -> str:
+    """The policy, with its cell where it has been measured already."""
+    return row["policy"] if row["policy"] not in taken else f"{row['cell']} ({len(taken) + 1})"
+
+
+def _one(
+    forecast: Path,
+    measurement: Path,
+    document: _MeasurementShape,
+    timeout_ns: int | None,
+    through: tuple[Network, Sequence[LinkModel]],
+    tolerances: Tolerances,
+) -> dict[str, Any]:
+    """What one measurement shows, and its rows of the tables."""
+    network, models = through
+    rows = _joined(forecast, measurement, document.cell)
+    if int(rows["path_id"].max() or 0) >= len(network.paths):  # type: ignore[arg-type]
+        raise InputError(f"{measurement}: names a path that the scenario has not; give the forecast that was replayed")
+    senders = [
+        {"host": host, **_departures(rows.filter(pl.col("sender") == number), timeout_ns)}
+        for number, host in enumerate(document.senders)
+    ]
+    sent = rows.filter(pl.col("send_ns").is_not_null()).sort("send_ns", maintain_order=True)
+    if len(sent) == 0:
+        raise InputError(
+            f"{measurement}: no packet was seen leaving, so there is nothing to compare; measure a run again"
+        )
+    measured = _fate(sent, "path_id", "send_ns", "receive_ns")
+    planned = _fate(sent, "path_id_forecast", "send_ns_forecast", "receive_ns_forecast")
+    ways = [path.links for path in network.paths]
+    again = as_sent(models, ways, measured.path, measured.send_ns, _ints(sent["frame_bytes"]))
+    predicted = measured._replace(receive_ns=again.receive_ns)
+    bases = base_delays(len(network.paths), measured, predicted, again.queue_ns)
+    predicted, planned = shifted(predicted, bases), shifted(planned, bases)
+    comparisons = compare(AS_SENT, predicted, measured, tolerances) + compare(END_TO_END, planned, measured, tolerances)
+    sources = {"measured": measured, "as-sent": predicted, "forecast": planned}
+    p99 = {name: (nearest_ranks(fate.delays(), (0.99,)) or [None])[0] for name, fate in sources.items()}
+    return {
+        "packets": document.packets,
+        "base_delay_ns": {str(path): _base(base) for path, base in enumerate(bases) if base is not None},
+        "delay_p99_ns": p99,
+        "findings": document.findings,
+        "tables": {
+            DEPARTURES.name: senders,
+            COMPARISONS.name: comparisons,
+            CURVES.name: [row for name, fate in sources.items() for row in curves(name, fate)],
+        },
+    }
+
+
+def _base(base: Base) -> dict[str, Any]:
+    return {"delay_ns": base.delay_ns, "packets": base.packets, "idle": base.idle}
+
+
+def _joined(forecast: Path, measurement: Path, cell: str) -> pl.DataFrame:
+    """The measured packets, each with its fate in the forecast."""
+    measured = pl.from_arrow(read_table(measurement / "packets.parquet", MEASURED, mend=_AGAIN))
+    schedule = pl.from_arrow(read_schedule(forecast, cell))
+    assert isinstance(measured, pl.DataFrame)
+    assert isinstance(schedule, pl.DataFrame)
+    rows = measured.join(schedule, on=["file", "frame_number"], how="left", suffix="_forecast", maintain_order="left")
+    strange = rows.filter(pl.col("send_ns_forecast").is_null() | (pl.col("flow_id") != pl.col("flow_id_forecast")))
+    if len(strange):
+        raise InputError(
+            f"{measurement}: {len(strange)} of its packets are not those of {forecast}; give the forecast that was "
+            "replayed, or measure the run again"
+        )
+    return rows
+
+
+def _departures(rows: pl.DataFrame, timeout_ns: int | None) -> dict[str, Any]:
+    return departures(
+        _ints(rows["planned_ns"]), _ints(rows["send_ns"].fill_null(-1)), _ints(rows["flow_id"]), timeout_ns
+    )
+
+
+def _fate(rows: pl.DataFrame, path: str, send: str, receive: str) -> Fate:
+    received = _ints(rows[receive].fill_null(LOST))
+    return Fate(_ints(rows["flow_id"]), _ints(rows[path]), _ints(rows[send]), received)
+
+
+def _ints(column: pl.Series) -> NDArray[np.int64]:
+    values: NDArray[np.int64] = column.cast(pl.Int64).to_numpy(writable=True)
+    return values
+
+
+def _verdict(
+    policies: Sequence[dict[str, Any]], comparisons: Sequence[dict[str, Any]], tolerances: Tolerances, judge: Judge
+) -> dict[str, Any]:
+    """Whether the forecast held, in a word, a sentence and what speaks most against it."""
+    judged = [row for row in comparisons if row["holds"] is not None and judge in ("both", row["comparison"])]
+    failed = [row for row in judged if not row["holds"]]
+    p99 = {
+        policy["policy"]: (policy["delay_p99_ns"]["forecast"], policy["delay_p99_ns"]["measured"])
+        for policy in policies
+        if None not in (policy["delay_p99_ns"]["forecast"], policy["delay_p99_ns"]["measured"])
+    }
+    order = ranking(p99, tolerances)
+    worst = sorted(
+        (row for row in comparisons if row["allowed"] and row["path_id"] is not None),
+        key=lambda row: -abs(row["error"]) / row["allowed"],
+    )
+    holds = bool(judged) and not failed and not (order and order["swapped"])
+    return {
+        "segcast": VERSION,
+        "schema_version": 1,
+        "holds": holds,
+        "judged": judge,
+        "checks": {"judged": len(judged), "failed": len(failed)},
+        "answer": _answer(judge, len(judged), len(failed), order),
+        "ranking": order,
+        "ranking_words": ranking_words(order),
+        "disagreements": worst[:_NAMED],
+        "findings": [f"{policy['policy']}: {finding}" for policy in policies for finding in policy["findings"]],
+    }
+
+
+_MEANT: Final = {
+    "as-sent": "the forecast of packets as they were sent",
+    "end-to-end": "the forecast",
+    "both": "the forecast, as planned and as sent,",
+}
+
+
+def _answer(judge: Judge, judged: int, failed: int, order: dict[str, Any] | None) -> str:
+    what = _MEANT[judge]
+    if judged == 0:
+        return f"Nothing could be judged: no path has enough packets for {what}"
+    if failed:
+        return f"{failed} of {judged} checks fail: {what} is off by more than the tolerances"
+    held = f"{what[:1].upper()}{what[1:]} holds in all {judged} checks"
+    return held + (", but the order of policies does not" if order and order["swapped"] else "")
+
+
+def ranking_words(order: dict[str, Any] | None) -> str:
+    """Whether the planner's ranking of policies survives, as a sentence."""
+    if order is None:
+        return "One policy was measured, so there is no ranking to check."
+    if order["swapped"]:
+        pairs = "; ".join(f"{worse} is measured better than {better}" for better, worse in order["swapped"])
+        return f"The planner's ranking by p99 delay does not survive: {pairs}."
+    measured = ", ".join(order["measured"])
+    if order["measured"] == order["forecast"]:
+        return f"The planner's ranking by p99 delay survives: {measured}, best first."
+    return (
+        f"The planner's ranking by p99 delay survives within the tolerance: forecast {', '.join(order['forecast'])}, "
+        f"measured {measured}."
+    )
+
+
+def _write(folder: Path, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    content = pa.Table.from_pylist(list(rows), schema=table.arrow_schema())
+    pq.write_table(content, folder / f"{table.name}.parquet", compression="zstd")

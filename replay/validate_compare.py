@@ -1,0 +1,164 @@
+"""Predicted against measured: loss, delay and reordering of each path, and the policies' ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.engine import empty_fates
+from analyzer.quantiles import nearest_ranks
+from analyzer.reordering import add_rows, last_rows, no_reordering
+from analyzer.state import DROPPED, RECEIVED, Packets
+from replay.validate_tolerances import Tolerances
+
+LOST: Final = -1
+CURVE: Final = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 0.9995, 1.0)
+
+_IDLE_PACKETS: Final = 20
+
+
+class Fate(NamedTuple):
+    """Packets, int64[n]: `flow`, `path`, `send_ns`, `receive_ns` (LOST if they were)."""
+
+    flow: NDArray[np.int64]
+    path: NDArray[np.int64]
+    send_ns: NDArray[np.int64]
+    receive_ns: NDArray[np.int64]
+
+    def on(self, rows: NDArray[np.bool_]) -> Fate:
+        """Some of them."""
+        return Fate(*(column[rows] for column in self))
+
+    def delays(self) -> NDArray[np.int64]:
+        """Of those received."""
+        good = self.receive_ns != LOST
+        delays: NDArray[np.int64] = (self.receive_ns - self.send_ns)[good]
+        return delays
+
+    @property
+    def loss_ratio(self) -> float:
+        """Lost packets over all."""
+        return float((self.receive_ns == LOST).mean()) if len(self.flow) else 0.0
+
+    @property
+    def reordered_ratio(self) -> float:
+        """Reordered packets over those received (RFC 4737)."""
+        order = np.argsort(self.send_ns, kind="stable")
+        _, flow = np.unique(self.flow[order], return_inverse=True)
+        sizes = np.zeros(len(order), np.uint32)
+        packets = Packets(self.send_ns[order], flow.reshape(-1).astype(np.uint32), sizes)
+        received = self.receive_ns[order]
+        state = np.where(received == LOST, DROPPED, RECEIVED).astype(np.uint8)
+        fates = empty_fates(len(order))._replace(receive_ns=received, state=state)
+        late = last_rows(add_rows(no_reordering(int(flow.max(initial=-1)) + 1), packets, fates)).late
+        return float(late.sum() / max(1, int((received != LOST).sum())))
+
+
+class Base(NamedTuple):
+    """A path's constant delay besides what the model computes: `delay_ns`, from so many packets, `idle` or queued."""
+
+    delay_ns: int
+    packets: int
+    idle: bool
+
+
+def base_delays(paths: int, measured: Fate, predicted: Fate, queue_ns: NDArray[np.int64]) -> list[Base | None]:
+    """Of each path the median of measured - predicted delay over packets that met no queue.
+
+    Both hold the same packets. With fewer than 20 of those it is the 5th percentile over all; None without any.
+    """
+    both = (measured.receive_ns != LOST) & (predicted.receive_ns != LOST)
+    error = measured.receive_ns - predicted.receive_ns
+    found: list[Base | None] = []
+    for path in range(paths):
+        mine = both & (measured.path == path)
+        idle = mine & (queue_ns == 0)
+        use, quantile = (idle, 0.5) if idle.sum() >= _IDLE_PACKETS else (mine, 0.05)
+        (value,) = nearest_ranks(error[use], (quantile,))
+        found.append(None if value is None else Base(value, int(use.sum()), bool(quantile == 0.5)))
+    return found
+
+
+def shifted(fate: Fate, bases: Sequence[Base | None]) -> Fate:
+    """With its paths' base delays added."""
+    extra = np.array([0 if base is None else base.delay_ns for base in bases] or [0], np.int64)
+    return fate._replace(receive_ns=np.where(fate.receive_ns == LOST, LOST, fate.receive_ns + extra[fate.path]))
+
+
+def compare(comparison: str, predicted: Fate, measured: Fate, tolerances: Tolerances) -> list[dict[str, Any]]:
+    """Rows of COMPARISONS without policy and cell: of all packets together, then of each path."""
+    rows = list(_rows(comparison, None, predicted, measured, tolerances))
+    ratios = predicted.reordered_ratio, measured.reordered_ratio
+    rows.append(_row(comparison, None, "reordered_ratio", len(measured.flow), *ratios, tolerances))
+    for path in np.unique(np.concatenate((predicted.path, measured.path))).tolist():
+        parts = predicted.on(predicted.path == path), measured.on(measured.path == path)
+        rows += _rows(comparison, path, *parts, tolerances)
+    return rows
+
+
+def _rows(
+    comparison: str, path: int | None, predicted: Fate, measured: Fate, tolerances: Tolerances
+) -> Iterator[dict[str, Any]]:
+    count = min(len(measured.flow), len(predicted.flow))
+    yield _row(comparison, path, "loss_ratio", count, predicted.loss_ratio, measured.loss_ratio, tolerances)
+    ours, theirs = predicted.delays(), measured.delays()
+    count = min(len(ours), len(theirs))
+    quantiles = (0.5, 0.99)
+    for name, p, m in zip(
+        ("p50", "p99"), nearest_ranks(ours, quantiles), nearest_ranks(theirs, quantiles), strict=True
+    ):
+        yield _row(comparison, path, f"delay_{name}_ns", count, p, m, tolerances)
+
+
+def _row(
+    comparison: str,
+    path: int | None,
+    metric: str,
+    packets: int,
+    predicted: float | None,
+    measured: float | None,
+    tolerances: Tolerances,
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"comparison": comparison, "path_id": path, "metric": metric, "packets": packets}
+    row |= {"predicted": predicted, "measured": measured, "error": None, "allowed": None, "holds": None}
+    if predicted is None or measured is None:
+        return row
+    row["error"] = measured - predicted
+    row["allowed"] = tolerances.allowed(metric, measured)
+    # Tolerances are by path; of all together only the order of packets has one.
+    judged = path is not None or metric == "reordered_ratio"
+    if row["allowed"] is not None and judged and packets >= tolerances.least_packets:
+        row["holds"] = abs(row["error"]) <= row["allowed"]
+    return row
+
+
+def curves(source: str, fate: Fate) -> list[dict[str, Any]]:
+    """Rows of CURVES without policy and cell."""
+    rows = []
+    for path in np.unique(fate.path).tolist():
+        delays = fate.on(fate.path == path).delays()
+        if len(delays):
+            for quantile, value in zip(CURVE, nearest_ranks(delays, CURVE), strict=True):
+                rows.append({"source": source, "path_id": path, "quantile": quantile, "delay_ns": value})
+    return rows
+
+
+def ranking(values: dict[str, tuple[float, float]], tolerances: Tolerances) -> dict[str, Any] | None:
+    """Whether an order of policies by p99 delay survives: `values` are (forecast, measured) by policy.
+
+    It does if no two policies stand the other way round by more than the tolerance of p99. None for a single policy.
+    """
+    if len(values) < 2:
+        return None
+    forecast = sorted(values, key=lambda name: values[name][0])
+    measured = sorted(values, key=lambda name: values[name][1])
+    swapped = [
+        [better, worse]
+        for place, better in enumerate(forecast)
+        for worse in forecast[place + 1 :]
+        if values[better][1] - values[worse][1] > (tolerances.allowed("delay_p99_ns", values[worse][1]) or 0)
+    ]
+    return {"metric": "delay_p99_ns", "forecast": forecast, "measured": measured, "swapped": swapped}

@@ -1,0 +1,28 @@
+"""What a validation says in words: metrics, paths and errors, the same on the page and in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from reports import text
+
+METRICS: Final = {
+    "loss_ratio": "loss",
+    "delay_p50_ns": "p50 delay",
+    "delay_p99_ns": "p99 delay",
+    "reordered_ratio": "reordered",
+}
+
+
+def path_words(row: dict[str, Any]) -> str:
+    """The path of a row of COMPARISONS."""
+    return "all paths" if row["path_id"] is None else f"path {row['path_id']}"
+
+
+def error_words(row: dict[str, Any]) -> str:
+    """How far the measured value is from the predicted one: `+12 us (+3 %)`, `-0.1 %`."""
+    error = row["error"]
+    if not row["metric"].endswith("_ns"):
+        return text.percent(error, signed=True)
+    words = ("+" if error > 0 else "") + text.duration(error)
+    return f"{words} ({text.change(error / row['predicted'])})" if row["predicted"] else words

@@ -1,0 +1,180 @@
+"""`segcast calibrate`: probes through links whose rate, delay, buffer, burst and overhead are known."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analyzer.scenario import Scenario, read_scenario, short_scenario
+from replay import calibrate as calibrating
+from replay.calibrate_estimate import LOST, Probe, estimate_path
+from replay.plan import encapsulation
+from replay.rewrite import HostCapture, RewriteSummary
+from tests.conftest import Run
+from tests.measuring import Net, run_folder
+from tests.twins import matching as twin
+from tests.twins.srv6 import check_packet, parse_frame, read_pcap
+from traces.errors import InputError
+
+SMALL, LARGE = 314, 1314  # probes as frames, with 2 SIDs around them
+
+
+def scenario_of(paths: str, **changes: Any) -> Scenario:
+    """Parallel paths on virtual devices, with what links have in common."""
+    made = short_scenario(paths=paths, policies=["inflight"], delay="0us", **{"buffer": "64KiB", **changes})
+    document = made.model_dump(mode="json", exclude_none=True)
+    for path in document["network"]["paths"]:
+        path["links"][0]["overhead"] = "0B"
+    return Scenario.model_validate(document)
+
+
+def probed(folder: Path, says: Scenario, truth: Scenario, net: Net) -> Path:
+    """A run of the probes of the one scenario through the network of the other."""
+    (folder / "says.toml").write_text(says.to_toml())
+    calibrating.probes(folder / "says.toml", folder / "probes")
+    document = json.loads((folder / "probes" / "rewrite.json").read_text())
+    names = [field.name for field in fields(RewriteSummary)]
+    document["files"] = tuple(HostCapture(**file) for file in document["files"])
+    summary = RewriteSummary(**{name: document[name] for name in names})
+    lists = encapsulation(truth, 2, steered=True).segments6
+
+    def path_of(frame: bytes) -> int:
+        outer = parse_frame(frame, summary.mode).outer
+        assert outer is not None
+        return lists.index(tuple(sid.packed for sid in outer.segments))
+
+    return run_folder(folder / "run", truth, summary, None, path_of, net)
+
+
+@pytest.mark.parametrize(
+    ("burst", "overhead", "jitter_ns"),
+    [(0, 0, 0), (0, 24, 4_000), (10_000, 0, 8_000)],
+    ids=["exact", "plain", "bucket"],
+)
+def test_links_are_found_as_they_are(tmp_path: Path, run: Run, burst: int, overhead: int, jitter_ns: int) -> None:
+    says = scenario_of("1x100Mbps,1x50Mbps")
+    document = says.model_dump(mode="json", exclude_none=True)
+    wanted = ((93_700_000, 51_234), (57_100_000, 70_001))
+    for path, (rate, buffer) in zip(document["network"]["paths"], wanted, strict=True):
+        path["links"][0] |= {"rate": f"{rate}bps", "buffer": f"{buffer}B", "overhead": f"{overhead}B"}
+    truth = Scenario.model_validate(document)
+    net = Net(base_ns=33_000, jitter_ns=jitter_ns, burst=burst)
+    # Back to back is 2 us apart at a real sender.
+    folder = probed(tmp_path, says, truth, net)
+    out = tmp_path / "found.toml"
+    ran = run("calibrate", folder, "--scenario", tmp_path / "says.toml", "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    paths = json.loads(ran.out)["paths"]
+    assert len(paths) == 4
+    for path in paths:
+        rate, buffer = wanted[path["path_id"] % 2]
+        assert path["rate_bps"]["value"] == pytest.approx(rate, rel=0.003)
+        assert path["base_delay_ns"]["value"] == pytest.approx(33_000 + jitter_ns / 2, abs=3_000)
+        assert path["buffer_bytes"]["value"] == pytest.approx(buffer, abs=SMALL)
+        assert path["overhead_bytes"]["value"] == pytest.approx(overhead, abs=2)
+        assert path["burst_bytes"]["value"] == pytest.approx(burst, abs=200)
+        assert path["buffer_bytes"]["low"] - SMALL <= buffer <= path["buffer_bytes"]["high"] + SMALL
+    written = read_scenario(out)
+    for number, link in enumerate(written.build_network().links[:2]):
+        rate, buffer = wanted[number]
+        assert link.rate_bps == pytest.approx(rate, rel=0.003)
+        assert link.buffer_bytes == pytest.approx(buffer, abs=SMALL)
+        assert link.delay_ns == pytest.approx(33_000 + jitter_ns / 2, abs=3_000)
+        assert link.overhead_bytes == pytest.approx(overhead, abs=2)
+    assert out.read_text().startswith("# Calibrated")
+    plain = run("calibrate", folder, "--scenario", tmp_path / "says.toml", "--out", out)
+    assert plain.code == 0
+    assert "scenario, with intervals" in plain.out
+
+
+def test_probes_are_valid_packets_and_trains_do_not_meet(tmp_path: Path, run: Run) -> None:
+    says = scenario_of("2x100Mbps")
+    (tmp_path / "s.toml").write_text(says.to_toml())
+    ran = run("calibrate", "probes", "--scenario", tmp_path / "s.toml", "--out", tmp_path / "p", "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads((tmp_path / "p" / "probes.json").read_text())
+    assert json.loads(ran.out)["packets"] == document["packets"]
+    trains = document["trains"]
+    assert all(a["last_ns"] < b["first_ns"] for a, b in itertools.pairwise(trains))
+    assert {(train["path_id"], train["kind"]) for train in trains} == {
+        (path, kind) for path in range(4) for kind in ("single", "rate", "overflow")
+    }
+    inner = set()
+    count = 0
+    for file in sorted((tmp_path / "p").glob("*.pcap")):
+        for record in read_pcap(file):
+            frame = parse_frame(record.frame, "encaps")
+            check_packet(frame.inner)
+            inner.add(frame.inner)
+            count += 1
+    assert count == len(inner) == document["packets"]
+    assert run("calibrate", "probes", "--scenario", tmp_path / "s.toml", "--out", tmp_path / "p").code == 0
+
+
+def test_what_is_no_run_of_probes_is_refused(tmp_path: Path, run: Run) -> None:
+    says = scenario_of("1x100Mbps")
+    folder = probed(tmp_path, says, says, Net())
+    scenario = tmp_path / "says.toml"
+
+    def refused(words: str, *arguments: object) -> None:
+        ran = run("calibrate", *arguments, "--scenario", scenario, "--out", tmp_path / "o.toml")
+        assert ran.code == 2
+        assert words in ran.err
+        assert ran.err.count("\n") == 1
+        assert not (tmp_path / "o.toml").exists()
+
+    refused("so this is no run", tmp_path)
+    refused("give probes alone", "probes", folder)
+    (tmp_path / "probes" / "probes.json").rename(tmp_path / "aside.json")
+    refused("so this is no run of probes", folder)
+    document = json.loads((tmp_path / "aside.json").read_text())
+    (tmp_path / "probes" / "probes.json").write_text(json.dumps(document | {"trains": []}))
+    refused("none of its packets are on a path", folder)
+    (tmp_path / "probes" / "probes.json").write_text(json.dumps(document | {"trains": document["trains"][:1]}))
+    refused("too few spaced probes arrived", folder)
+
+
+def trains(rate: int, buffer: int | None, burst: int, overhead: int, noise_ns: int, seed: int) -> list[Probe]:
+    """Probe trains through one link, with noise on arrivals."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for kind, count, gap, times in (("single", 40, 10**7, 1), ("rate", 120, 1500, 6), ("overflow", 900, 0, 3)):
+        for size in (SMALL, LARGE):
+            for _ in range(times):
+                step = gap or size * 8e9 / rate / 1.6
+                send = np.rint(np.arange(count) * step + np.cumsum(rng.integers(0, 500, count))).astype(np.int64)
+                arrivals = list(zip(send.tolist(), [size] * count, strict=True))
+                came = twin.link(arrivals, rate, 20_000, buffer, overhead, burst)
+                receive = np.array([LOST if time_ns is None else time_ns for time_ns in came])
+                late = rng.integers(0, noise_ns + 1, count)
+                receive = np.where(receive == LOST, LOST, np.maximum.accumulate(receive + late))
+                found.append(Probe(kind, size, send, receive))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("burst", "overhead"), [(0, 24), (10_000, 0), (0, 38)])
+def test_estimators_over_many_links(seed: int, burst: int, overhead: int) -> None:
+    rng = np.random.default_rng(seed + 100)
+    rate, buffer = int(rng.integers(20_000_000, 200_000_000)), int(rng.integers(40_000, 160_000))
+    found = estimate_path(trains(rate, buffer, burst, overhead, 12_000, seed), 0, "path 0")
+    assert found.rate_bps.value == pytest.approx(rate, rel=0.01)
+    assert found.base_delay_ns.value == pytest.approx(26_000, abs=10_000)
+    assert found.buffer_bytes is not None
+    assert found.buffer_bytes.value == pytest.approx(buffer, abs=LARGE)
+    assert found.overhead_bytes.value == pytest.approx(overhead, abs=6)
+
+
+def test_a_link_that_never_drops_has_no_buffer_estimate_and_one_that_never_queues_is_refused() -> None:
+    found = estimate_path(trains(100_000_000, None, 0, 0, 0, 1), 0, "path 0")
+    assert found.buffer_bytes is None
+    assert found.rate_bps.value == pytest.approx(100_000_000, rel=1e-3)
+    fast = [probe._replace(receive_ns=probe.send_ns + 20_000) for probe in trains(10**8, None, 0, 0, 0, 1)]
+    with pytest.raises(InputError, match="path 0: probes of 0 size"):
+        estimate_path(fast, 0, "path 0")

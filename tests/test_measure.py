@@ -1,0 +1,160 @@
+"""`segcast measure`: runs made from a rewrite, whose every packet's fate is known."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from analyzer.forecast import forecast
+from analyzer.scenario import Scenario, short_scenario
+from replay.measure import measure
+from replay.plan import encapsulation, rewrite_forecast
+from replay.rewrite import RewriteSummary
+from replay.srv6 import Encapsulation
+from tests.conftest import Run
+from tests.measuring import Net, run_folder
+from tests.twins.srv6 import parse_frame
+from traces.errors import InputError
+from traces.trace import Trace
+
+
+@dataclass(frozen=True)
+class Written:
+    """A forecast of the bundled capture and the rewrite of its inflight schedule."""
+
+    forecast: Path
+    scenario: Scenario
+    summary: RewriteSummary
+    lists: Encapsulation
+
+    def path_of(self, frame: bytes) -> int:
+        inner = parse_frame(frame, self.summary.mode)
+        assert inner.outer is not None
+        family = self.lists.segments4 if inner.inner[0] >> 4 == 4 else self.lists.segments6
+        return family.index(tuple(sid.packed for sid in inner.outer.segments))
+
+
+@pytest.fixture(scope="module", params=["encaps", "reduced"])
+def written(request: pytest.FixtureRequest, cluster: Trace, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    folder = tmp_path_factory.mktemp("written")
+    scenario = short_scenario(
+        paths="2x300Mbps,1x100Mbps", buffer="64KiB", policies=["inflight"], seeds=[1], srv6={"mode": request.param}
+    )
+    forecast(cluster, scenario, folder / "f")
+    summary = rewrite_forecast(folder / "f", folder / "out", policy="inflight")
+    return Written(folder / "f", scenario, summary, encapsulation(scenario, 40, steered=True))
+
+
+def table_of(folder: Path) -> pl.DataFrame:
+    return pl.read_parquet(folder / "packets.parquet")
+
+
+def test_every_packet_is_found_with_its_fate(written: Written, tmp_path: Path) -> None:
+    net = Net(jitter_ns=3_000, late_ns=lambda number: 2_000 * number, fails=lambda number: number % 97 == 5)
+    run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, net)
+    document = measure(run, tmp_path / "m")
+    table = table_of(tmp_path / "m")
+    plan = pl.read_parquet(written.forecast / "packets" / f"{written.summary.cell}.parquet")
+    assert len(table) == len(plan) == written.summary.packets
+    assert document["packets"]["not_in_forecast"] == 0
+    lost = sum(time_ns is None for _, time_ns in net.fates.values())
+    assert lost > 100
+    assert document["packets"]["dropped"] == lost == int(table["dropped"].sum())
+    assert document["packets"]["sent"] == len(net.fates)
+    assert document["packets"]["duplicates"] == 0
+    both = table.join(plan, on=["file", "frame_number"], suffix="_plan")
+    assert len(both) == len(plan)
+    for name in ("flow_id", "flowlet_id", "path_id"):
+        assert (both[name] == both[f"{name}_plan"]).all(), name
+    assert (both["planned_ns"] == both["send_ns_plan"]).all()
+    names = document["senders"]
+    place: dict[int, int] = {}
+    wrong = 0
+    for row in table.sort("sender", "planned_ns", maintain_order=True).iter_rows(named=True):
+        number = place[row["sender"]] = place.get(row["sender"], -1) + 1
+        fate = net.fates.get((names[row["sender"]], number), (None, None))
+        wrong += (row["send_ns"], row["receive_ns"]) != fate
+    assert wrong < len(table) / 500  # of equal packets nobody can tell which one was lost
+    assert document["findings"] == []
+    assert document["paths"]["by_segments"] == len(table)
+
+
+def test_packets_that_arrive_twice_count_once(written: Written, tmp_path: Path) -> None:
+    net = Net(twice=lambda number: number % 50 == 7)
+    run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, net)
+    document = measure(run, tmp_path / "m")["packets"]
+    lost = sum(time_ns is None for _, time_ns in net.fates.values())
+    copies = sum(time_ns is not None and number % 50 == 7 for (_, number), (_, time_ns) in net.fates.items())
+    assert document["received"] + document["dropped"] == document["sent"]
+    # A copy may stand for an equal packet that was lost: nobody can tell.
+    assert lost - 20 < document["dropped"] <= lost
+    assert copies - document["duplicates"] == lost - document["dropped"]
+
+
+def test_short_captures_and_other_clocks_change_little(written: Written, tmp_path: Path) -> None:
+    net = Net(snaplen=14 + 96 + 80, receiver_clock="far", shows=lambda time_ns: time_ns + 7_000_000_000)
+    run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, net)
+    document = measure(run, tmp_path / "m")
+    assert document["identity_bytes"] < 256
+    (fit,) = document["clocks"]["fits"]
+    assert (fit["clock"], fit["reference"], fit["symmetric"]) == ("far", "lab", False)
+    assert "one direction only" in document["findings"][0]
+    delays = table_of(tmp_path / "m").filter(~pl.col("dropped"))
+    assert abs(document["packets"]["dropped"] - sum(t is None for _, t in net.fates.values())) < 20
+    assert int((delays["receive_ns"] - delays["send_ns"]).min()) >= 0  # type: ignore[arg-type]
+
+
+def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) -> None:
+    folder = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
+    good = (folder / "run.json").read_text()
+
+    def refused(change: Callable[[dict[str, Any]], object], words: str) -> None:
+        document = json.loads(good)
+        change(document)
+        (folder / "run.json").write_text(json.dumps(document))
+        ran = run("measure", folder, "--out", tmp_path / "m")
+        assert ran.code == 2
+        assert words in ran.err
+        assert ran.err.count("\n") == 1
+        assert not (tmp_path / "m").exists()
+
+    refused(lambda d: d.update(schema_version=2), "schema version 2 is not 1")
+    refused(lambda d: d.update(senders=[]), "senders")
+    refused(lambda d: d.update(forecast=None), "names no forecast")
+    refused(lambda d: d.update(rewrite="nowhere"), "nowhere/rewrite.json: not found")
+    refused(lambda d: d["senders"][0].update(capture="sent/none.pcap"), "none.pcap: not found")
+    refused(lambda d: d["senders"][0].update(sent="many"), "senders.0.sent")
+    (folder / "run.json").unlink()
+    assert "so this is no run" in run("measure", folder, "--out", tmp_path / "m").err
+    (folder / "run.json").write_text(good)
+    ran = run("measure", folder, "--out", tmp_path / "m", "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out)["packets"]["planned"] == written.summary.packets
+    plain = run("measure", folder, "--out", tmp_path / "m")
+    assert plain.out.startswith(f"{written.summary.packets:,} packets planned")
+    with pytest.raises(InputError, match="was not made by this command"):
+        shutil.rmtree(tmp_path / "m")
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m" / "notes").write_text("mine")
+        measure(folder, tmp_path / "m")
+
+
+def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
+    document = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(document | {"complete": False, "reason": "killed"}))
+    capture = folder / "received" / "right.pcap"
+    whole = capture.read_bytes()
+    capture.write_bytes(whole[: len(whole) // 2])
+    measured = measure(folder, tmp_path / "m")
+    assert measured["complete"] is False
+    assert any("did not end as planned: killed" in finding for finding in measured["findings"])
+    assert any("right.pcap: damaged at byte" in finding for finding in measured["findings"])
+    assert 0 < measured["packets"]["received"] < written.summary.packets
