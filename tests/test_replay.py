@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -253,6 +254,45 @@ def test_a_capture_that_dies_stops_everything(bed: Bed, tmp_path: Path) -> None:
     assert "the capture received/leaf1 ended (signal SIGKILL" in text
     assert "so the replay was stopped" in json.loads((tmp_path / "run" / "run.json").read_text())["reason"]
     assert left_running(tmp_path) == []
+
+
+def test_a_full_disk_ends_the_replay(bed: Bed, tmp_path: Path) -> None:
+    rewritten(tmp_path / "r", {"leaf0": packets(5000, 2 * MS, 1000)})
+    small = tmp_path / "run"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "none", small], check=True)
+    try:
+        command = [*SEGCAST, "replay", tmp_path / "r", "--inventory", inventory_file(tmp_path, only(bed))]
+        child = subprocess.Popen(
+            [*command, "--out", small / "it", "--send"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        once_sending(tmp_path)
+        with (small / "hog").open("wb", buffering=0) as hog, contextlib.suppress(OSError):
+            while True:
+                hog.write(bytes(1 << 16))
+                if shutil.disk_usage(small).free < 1 << 20:
+                    break
+        _, text = child.communicate(timeout=40)
+        assert (child.returncode, text.count("\n")) == (2, 1), text
+        assert "stopped" in text or "cannot be written" in text
+        assert json.loads((small / "it" / "run.json").read_text())["complete"] is False
+        check_readable(small / "it")
+        assert left_running(tmp_path) == []
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_no_room_is_said(run: Run, bed: Bed, tmp_path: Path) -> None:
+    rewritten(tmp_path / "r", {"leaf0": packets(10)})
+    (tmp_path / "run").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "none", tmp_path / "run"], check=True)
+    try:
+        ran = replayed(run, tmp_path, only(bed))
+        assert (ran.code, ran.err.count("\n")) == (2, 1)
+        assert "has 9 MiB free" in ran.err or "has 10 MiB free" in ran.err
+        assert "nothing was sent" in ran.err
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "run"], check=True)
 
 
 def test_an_interrupted_replay_keeps_what_it_has(bed: Bed, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from replay.inject.senders import counts, file_to_send, start_senders
 from traces.errors import InputError
 
 _START_AFTER_NS: Final = 700_000_000
+_LEAST_FREE_BYTES: Final = 4 << 20
 _SPARE_BYTES: Final = 64 << 20
 
 Progress = Callable[[int, int], None]
@@ -110,6 +111,9 @@ def _send(
             children.senders += start_senders(replay, options, files, instant, out)
 
             def tick() -> None:
+                # tcpdump writes on without a word when nothing can be written any more.
+                if shutil.disk_usage(out).free < _LEAST_FREE_BYTES:
+                    raise InputError(f"{out}: the disk is full, so the replay was stopped; make room")
                 progress(min(max(time.time_ns() - instant, 0), replay.duration_ns), replay.duration_ns)
 
             limit_s = (_START_AFTER_NS + replay.limit_ns) / 1e9
