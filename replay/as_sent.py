@@ -36,7 +36,7 @@ class LinkModel(NamedTuple):
 def link_model(link: Link, burst_bytes: int | None = None) -> LinkModel:
     """The same of a network's link; `burst_bytes` instead of its own burst."""
     buffer_bytes = _UNBOUNDED if link.buffer_bytes is None else link.buffer_bytes
-    burst = getattr(link, "burst_bytes", 0) if burst_bytes is None else burst_bytes
+    burst = link.burst_bytes if burst_bytes is None else burst_bytes
     return LinkModel(link.rate_bps, link.delay_ns, buffer_bytes, link.overhead_bytes, burst)
 
 
