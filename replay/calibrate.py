@@ -173,9 +173,8 @@ def _overrides(network: Network, estimates: dict[int, PathEstimate]) -> list[Ove
             buffers = [found.buffer_bytes.value for found in alike if found.buffer_bytes is not None]
             if buffers:
                 values["buffer"] = write_size(round(float(np.median(buffers))))
-            if "burst" in Override.model_fields:
-                burst = float(np.median([found.burst_bytes.value for found in alike]))
-                values["burst"] = write_size(round(burst))
+            burst = float(np.median([found.burst_bytes.value for found in alike]))
+            values["burst"] = write_size(round(burst))
         overrides.append(Override.model_validate(values))
     return overrides
 

@@ -25,7 +25,7 @@ def testbed() -> None:
 @click.argument("source", metavar="F", type=click.Path(path_type=Path))
 @_name
 @click.option("--max-rate", default="2Gbps", show_default=True, help="Refuse networks with faster links.")
-@click.option("--burst", default="10kB", show_default=True, help="Of the token buckets that shape links.")
+@click.option("--burst", default="10kB", show_default=True, help="Of token buckets, where the scenario has none.")
 @as_json
 def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> None:
     """Build the network of F, a forecast or a scenario file; what stands already is left as it is."""

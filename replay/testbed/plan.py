@@ -114,6 +114,7 @@ def plan_bed(
 ) -> Bed:
     """The testbed of a scenario; namespaces are called `NAME-NODE` and `NAME-host-ATTACHMENT`.
 
+    `burst_bytes`: of the shapers of links that have no burst themselves.
     Raises InputError if namespaces cannot show it: a link faster than `max_rate_bps`, paths that SIDs cannot tell
     apart, one SID for IPv4 and IPv6, too many links, addresses in use here.
     """
@@ -143,8 +144,10 @@ def plan_bed(
     mtu = scenario.network.mtu or DEFAULT_MTU_BYTES
     if not 1280 <= mtu <= 65535:
         raise InputError(f"network.mtu: {mtu} bytes is none that interfaces with IPv6 can have: give 1280 to 65535")
-    if mtu + ETHERNET_HEADER_BYTES > burst_bytes:
-        raise InputError(f"--burst {burst_bytes}B: a frame of {mtu + ETHERNET_HEADER_BYTES} bytes must fit in it")
+    for link in links:
+        burst, where = (link.burst_bytes, f"link {link.name}: burst") if link.burst_bytes else (burst_bytes, "--burst")
+        if mtu + ETHERNET_HEADER_BYTES > burst:
+            raise InputError(f"{where} {burst}B: a frame of {mtu + ETHERNET_HEADER_BYTES} bytes must fit in it")
     return _laid_out(scenario, attachments, draft, name, mtu, burst_bytes)
 
 
@@ -259,7 +262,7 @@ def _routes(
 
 def _shaper(link: Link, burst_bytes: int) -> Shaper:
     limit = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
-    return Shaper(link.name, link.rate_bps, limit, burst_bytes, link.overhead_bytes)
+    return Shaper(link.name, link.rate_bps, limit, link.burst_bytes or burst_bytes, link.overhead_bytes)
 
 
 def _notes(scenario: Scenario, draft: Draft) -> Iterable[str]:
