@@ -23,6 +23,7 @@ LOST: Final = -1
 
 _DRAWS: Final = 400
 _LEAST_PACKETS: Final = 6
+_STEADY: Final = 0.1
 _QUEUED: Final = 3  # packets that must have waited for each other to call it a queue
 _SETTLED: Final = 0.25  # of the largest wait in a train: from there on the burst is spent
 _PLAIN: Final = 0.5  # of a frame's transmission that must show between two sizes to believe there is one
@@ -152,11 +153,11 @@ def _median(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
     return Estimate(float(np.median(values)), float(low), float(high))
 
 
-def _lower_quartile(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
-    """What disturbs a delay makes it longer, so those in the lower half are the steadier."""
-    drawn = np.quantile(rng.choice(values, (_DRAWS, len(values))), 0.25, axis=1)
+def _steady(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
+    """A low quantile: what disturbs a delay makes it longer."""
+    drawn = np.quantile(rng.choice(values, (_DRAWS, len(values))), _STEADY, axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(float(np.quantile(values, 0.25)), float(low), float(high))
+    return Estimate(float(np.quantile(values, _STEADY)), float(low), float(high))
 
 
 def _base(singles: dict[int, NDArray[np.int64]], rate: float, overhead: float, rng: np.random.Generator) -> Estimate:
@@ -165,7 +166,7 @@ def _base(singles: dict[int, NDArray[np.int64]], rate: float, overhead: float, r
     rise = float(np.median(singles[large]) - np.median(singles[small]))
     plain = rise > _PLAIN * (large - small) * 8e9 / rate
     parts = [delays - (8e9 * (size + overhead) / rate if plain else 0.0) for size, delays in singles.items()]
-    return _lower_quartile(np.concatenate(parts), rng)
+    return _steady(np.concatenate(parts), rng)
 
 
 def _burst(trains: Sequence[Probe], rate: float, overhead: float, base: float, rng: np.random.Generator) -> Estimate:
