@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.as_sent import LinkModel, through_link
 from replay.calibrate_probes import OVERFLOW, RATE, SINGLE
 from traces.errors import InputError
 
@@ -96,7 +97,8 @@ def estimate_path(probes: Sequence[Probe], overhead_bytes: int, what: str) -> Pa
     rate = _bootstrap(lambda drawn: _rate(drawn, overhead.value), spacings, rng)
     base = _base(singles, rate.value, overhead.value, rng)
     burst = _burst(trains, rate.value, overhead.value, base.value, rng)
-    buffer = _buffer([probe for probe in trains if probe.kind == OVERFLOW], base.value)
+    link = LinkModel(round(rate.value), 0, np.iinfo(np.int64).max, round(overhead.value), round(burst.value))
+    buffer = _buffer([probe for probe in trains if probe.kind == OVERFLOW], link)
     sent = sum(len(probe.send_ns) for probe in probes)
     return PathEstimate(rate, overhead, base, burst, buffer, (sent, sum(len(probe.delays()) for probe in probes)))
 
@@ -185,12 +187,16 @@ def _burst(trains: Sequence[Probe], rate: float, overhead: float, base: float, r
     return Estimate(max(0.0, found.value), max(0.0, found.low), max(0.0, found.high))
 
 
-def _buffer(trains: Sequence[Probe], base: float) -> Estimate | None:
-    """The largest backlog, the packet itself included, that is still accepted: the fewest contradict it."""
+def _buffer(trains: Sequence[Probe], link: LinkModel) -> Estimate | None:
+    """The largest backlog, the packet itself included, that is still accepted: the fewest contradict it.
+
+    The backlog is that of the packets that got through, by when they left `link`: those times have no noise.
+    """
     accepted, refused = [], []
     for probe in trains:
         taken = probe.receive_ns != LOST
-        departs = probe.receive_ns[taken] - base
+        sent_ns, departs = probe.send_ns[taken], np.empty(int(taken.sum()), np.int64)
+        through_link(sent_ns, np.full(len(sent_ns), probe.frame_bytes), link, departs, np.zeros(len(sent_ns), np.int64))
         before = np.cumsum(taken) - taken
         gone = np.searchsorted(departs, probe.send_ns, "right")
         backlog = (np.maximum(before - gone, 0) + 1) * probe.frame_bytes
