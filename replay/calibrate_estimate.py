@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.as_sent import LinkModel, through_link
 from replay.calibrate_probes import OVERFLOW, RATE, SINGLE
 from traces.errors import InputError
 
@@ -23,6 +24,7 @@ LOST: Final = -1
 
 _DRAWS: Final = 400
 _LEAST_PACKETS: Final = 6
+_STEADY: Final = 0.1
 _QUEUED: Final = 3  # packets that must have waited for each other to call it a queue
 _SETTLED: Final = 0.25  # of the largest wait in a train: from there on the burst is spent
 _PLAIN: Final = 0.5  # of a frame's transmission that must show between two sizes to believe there is one
@@ -95,7 +97,8 @@ def estimate_path(probes: Sequence[Probe], overhead_bytes: int, what: str) -> Pa
     rate = _bootstrap(lambda drawn: _rate(drawn, overhead.value), spacings, rng)
     base = _base(singles, rate.value, overhead.value, rng)
     burst = _burst(trains, rate.value, overhead.value, base.value, rng)
-    buffer = _buffer([probe for probe in trains if probe.kind == OVERFLOW], base.value)
+    link = LinkModel(round(rate.value), 0, np.iinfo(np.int64).max, round(overhead.value), round(burst.value))
+    buffer = _buffer([probe for probe in trains if probe.kind == OVERFLOW], link)
     sent = sum(len(probe.send_ns) for probe in probes)
     return PathEstimate(rate, overhead, base, burst, buffer, (sent, sum(len(probe.delays()) for probe in probes)))
 
@@ -152,11 +155,11 @@ def _median(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
     return Estimate(float(np.median(values)), float(low), float(high))
 
 
-def _lower_quartile(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
-    """What disturbs a delay makes it longer, so those in the lower half are the steadier."""
-    drawn = np.quantile(rng.choice(values, (_DRAWS, len(values))), 0.25, axis=1)
+def _steady(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
+    """A low quantile: what disturbs a delay makes it longer."""
+    drawn = np.quantile(rng.choice(values, (_DRAWS, len(values))), _STEADY, axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(float(np.quantile(values, 0.25)), float(low), float(high))
+    return Estimate(float(np.quantile(values, _STEADY)), float(low), float(high))
 
 
 def _base(singles: dict[int, NDArray[np.int64]], rate: float, overhead: float, rng: np.random.Generator) -> Estimate:
@@ -165,7 +168,7 @@ def _base(singles: dict[int, NDArray[np.int64]], rate: float, overhead: float, r
     rise = float(np.median(singles[large]) - np.median(singles[small]))
     plain = rise > _PLAIN * (large - small) * 8e9 / rate
     parts = [delays - (8e9 * (size + overhead) / rate if plain else 0.0) for size, delays in singles.items()]
-    return _lower_quartile(np.concatenate(parts), rng)
+    return _steady(np.concatenate(parts), rng)
 
 
 def _burst(trains: Sequence[Probe], rate: float, overhead: float, base: float, rng: np.random.Generator) -> Estimate:
@@ -184,12 +187,16 @@ def _burst(trains: Sequence[Probe], rate: float, overhead: float, base: float, r
     return Estimate(max(0.0, found.value), max(0.0, found.low), max(0.0, found.high))
 
 
-def _buffer(trains: Sequence[Probe], base: float) -> Estimate | None:
-    """The largest backlog, the packet itself included, that is still accepted: the fewest contradict it."""
+def _buffer(trains: Sequence[Probe], link: LinkModel) -> Estimate | None:
+    """The largest backlog, the packet itself included, that is still accepted: the fewest contradict it.
+
+    The backlog is that of the packets that got through, by when they left `link`: those times have no noise.
+    """
     accepted, refused = [], []
     for probe in trains:
         taken = probe.receive_ns != LOST
-        departs = probe.receive_ns[taken] - base
+        sent_ns, departs = probe.send_ns[taken], np.empty(int(taken.sum()), np.int64)
+        through_link(sent_ns, np.full(len(sent_ns), probe.frame_bytes), link, departs, np.zeros(len(sent_ns), np.int64))
         before = np.cumsum(taken) - taken
         gone = np.searchsorted(departs, probe.send_ns, "right")
         backlog = (np.maximum(before - gone, 0) + 1) * probe.frame_bytes

@@ -65,7 +65,7 @@ def test_links_are_found_as_they_are(tmp_path: Path, run: Run, burst: int, overh
         path["links"][0] |= {"rate": f"{rate}bps", "buffer": f"{buffer}B", "overhead": f"{overhead}B"}
     truth = Scenario.model_validate(document)
     net = Net(base_ns=33_000, jitter_ns=jitter_ns, burst=burst)
-    # Back to back is 2 us apart at a real sender.
+    room = SMALL + (200 if burst else 0)  # an error of the burst is one of the backlog, too
     folder = probed(tmp_path, says, truth, net)
     out = tmp_path / "found.toml"
     ran = run("calibrate", folder, "--scenario", tmp_path / "says.toml", "--out", out, "--json")
@@ -75,17 +75,17 @@ def test_links_are_found_as_they_are(tmp_path: Path, run: Run, burst: int, overh
     for path in paths:
         rate, buffer = wanted[path["path_id"] % 2]
         assert path["rate_bps"]["value"] == pytest.approx(rate, rel=0.003)
-        assert path["base_delay_ns"]["value"] == pytest.approx(33_000 + jitter_ns / 2, abs=3_000)
-        assert path["buffer_bytes"]["value"] == pytest.approx(buffer, abs=SMALL)
+        assert path["base_delay_ns"]["value"] == pytest.approx(33_000 + jitter_ns / 2, abs=5_000)
+        assert path["buffer_bytes"]["value"] == pytest.approx(buffer, abs=room)
         assert path["overhead_bytes"]["value"] == pytest.approx(overhead, abs=2)
         assert path["burst_bytes"]["value"] == pytest.approx(burst, abs=200)
-        assert path["buffer_bytes"]["low"] - SMALL <= buffer <= path["buffer_bytes"]["high"] + SMALL
+        assert path["buffer_bytes"]["low"] - room <= buffer <= path["buffer_bytes"]["high"] + room
     written = read_scenario(out)
     for number, link in enumerate(written.build_network().links[:2]):
         rate, buffer = wanted[number]
         assert link.rate_bps == pytest.approx(rate, rel=0.003)
-        assert link.buffer_bytes == pytest.approx(buffer, abs=SMALL)
-        assert link.delay_ns == pytest.approx(33_000 + jitter_ns / 2, abs=3_000)
+        assert link.buffer_bytes == pytest.approx(buffer, abs=room)
+        assert link.delay_ns == pytest.approx(33_000 + jitter_ns / 2, abs=5_000)
         assert link.overhead_bytes == pytest.approx(overhead, abs=2)
     assert out.read_text().startswith("# Calibrated")
     plain = run("calibrate", folder, "--scenario", tmp_path / "says.toml", "--out", out)
