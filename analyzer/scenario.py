@@ -83,9 +83,8 @@ class Srv6Spec(Model):
     locators: dict[str, Ipv6Prefix] = Field(default_factory=dict, description="the 48-bit locator of a node, if given")
     max_sids: int | None = Field(default=None, ge=1, le=127, description="most SIDs (carriers) that hosts can write")
     source_prefix: Ipv6Prefix = Field(default="fd00:0:100::/64", description="the hosts' own addresses")
-    hop_limit: Annotated[int, Field(ge=1, le=255)] | Literal["inner"] = Field(
-        default=64, description='of the outer header; "inner": that of the packet inside'
-    )
+    hop_limit: Annotated[int, Field(ge=1, le=255)] = Field(default=64, description="of the outer header")
+    copy_hop_limit: bool = Field(default=False, description="that of the packet inside instead")
     tag: Annotated[int, Field(ge=0, le=0xFFFF)] = Field(default=0, description="Tag of the SRH")
     hmac: HmacSpec | None = Field(default=None, description="sign the SRH; none: it has no TLV")
     flavors: tuple[Flavor, ...] = Field(

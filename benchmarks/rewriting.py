@@ -1,4 +1,5 @@
-"""Rewriting beside `tcprewrite`, which changes a MAC address of the same capture: seconds, their ratio, peak memory.
+"""Rewriting beside `tcprewrite`, which changes a MAC address of the same capture: seconds of the clock and of
+processors, their ratios, peak memory.
 
 `python -m benchmarks.rewriting [--size BYTES]` makes whole frames of that many bytes (2 GB), ingests and forecasts
 them, and then runs each in a process of its own, one after the other, on files that are in the page cache: MAC
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import sys
 import tempfile
@@ -19,11 +21,11 @@ from benchmarks.measuring import ROOT, Ran, run
 from benchmarks.synthesis import MIXES, write
 
 SEGCAST: Final = (sys.executable, ROOT / "segcast.py")
-RUNS: Final = 3
+RUNS: Final = 2
 
 
 def table(size: int, folder: Path) -> list[dict[str, Any]]:
-    """A row for each program and job, the best of some runs; the first is tcprewrite's, None if it is not there."""
+    """A row for each program and job, the best of some runs; the first is tcprewrite's, if it is there."""
     capture, forecast = folder / "in.pcap", folder / "f"
     write(capture, MIXES["frames"], size=size)
     trace = folder / "in.trace"
@@ -53,22 +55,31 @@ def table(size: int, folder: Path) -> list[dict[str, Any]]:
     if peer is not None:
         for row in rows:
             row["of_tcprewrite"] = row["seconds"] / rows[0]["seconds"]
+            row["cpu_of_tcprewrite"] = row["cpu_seconds"] / rows[0]["cpu_seconds"]
     return rows
 
 
 def _row(job: str, command: list[str | Path], out: Path) -> dict[str, Any]:
-    runs: list[Ran] = []
+    runs: list[tuple[Ran, float]] = []
     for _ in range(RUNS):
-        runs.append(run(command))
+        before = _children_cpu_seconds()
+        ran = run(command)
+        runs.append((ran, _children_cpu_seconds() - before))
         if out.is_dir():
             shutil.rmtree(out)
         else:
             out.unlink()
-    best = min(runs, key=lambda ran: ran.seconds)
-    row = {"job": job, "seconds": best.seconds, "peak_bytes": max(ran.peak_bytes for ran in runs)}
-    if best.out.startswith("{"):
-        row["packets"] = json.loads(best.out)["packets"]
+    row: dict[str, Any] = {"job": job, "seconds": min(ran.seconds for ran, _ in runs)}
+    row["cpu_seconds"] = min(cpu for _, cpu in runs)
+    row["peak_bytes"] = max(ran.peak_bytes for ran, _ in runs)
+    if runs[0][0].out.startswith("{"):
+        row["packets"] = json.loads(runs[0][0].out)["packets"]
     return row
+
+
+def _children_cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -79,8 +90,11 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as name:
         for row in table(chosen.size, Path(name)):
-            ratio = f"{row['of_tcprewrite']:6.2f} of tcprewrite" if "of_tcprewrite" in row else ""
-            print(f"{row['job']:45} {row['seconds']:7.2f} s {row['peak_bytes'] / 1e6:7.0f} MB {ratio}", flush=True)
+            line = f"{row['job']:45} {row['seconds']:7.2f} s, {row['cpu_seconds']:6.2f} s of processors"
+            line += f", {row['peak_bytes'] / 1e6:5.0f} MB"
+            if "of_tcprewrite" in row:
+                line += f"; of tcprewrite {row['of_tcprewrite']:.2f}, {row['cpu_of_tcprewrite']:.2f}"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

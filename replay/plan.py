@@ -190,7 +190,7 @@ def encapsulation(
     return Encapsulation(
         mode=mode if steered else "none",
         source=tuple((first + host).to_bytes(16, "big") for host in range(hosts)),
-        hop_limit=None if spec.hop_limit == "inner" else spec.hop_limit,
+        hop_limit=None if spec.copy_hop_limit else spec.hop_limit,
         segments4=lists(0),
         segments6=lists(1),
         source_mac=_mac(spec.source_mac),

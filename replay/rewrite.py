@@ -61,6 +61,19 @@ class Choices:
     last_node: str = ""
 
 
+class _Scratch:
+    """A buffer that is used again and again: fresh pages for each piece would cost as much as filling them."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(0, np.uint8)
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """So many bytes, of any content; what was taken before is lost."""
+        if len(self._buffer) < size:
+            self._buffer = np.empty(size, np.uint8)
+        return self._buffer[:size]
+
+
 class _Job(NamedTuple):
     """Everything that stays the same from batch to batch; `label` and `version` int64 by flow."""
 
@@ -75,6 +88,7 @@ class _Job(NamedTuple):
     inner_link: LinkHeaders
     signer: Signer | None
     chunk_bytes: int
+    scratch: _Scratch
 
 
 class _Batch(NamedTuple):
@@ -138,6 +152,7 @@ def rewrite_schedule(
         LinkHeaders(choices.macs, choices.vlan, keep_macs=True),
         None if encapsulation.key is None else Signer(encapsulation.key, encapsulation),
         chunk_bytes,
+        _Scratch(),
     )
     if choices.mtu is not None and choices.mtu.oversize == "refuse":
         _check_lengths(job, choices.mtu, _batches(job, rows, sources, layer, resumed))
@@ -285,7 +300,7 @@ def _write(
 ) -> None:
     """Build the records of one piece, append each output's to its capture, and count them."""
     ends = packets.inner + packets.total
-    buffer = np.empty(int(ends[-1]), np.uint8)
+    buffer = job.scratch.take(int(ends[-1]))
     inserts = job.encapsulation.inserts
     encapsulate(data, packets, job.headers, int(inserts), buffer)
     inner = Inner(packets.inner, packets.total, packets.kept, packets.family, packets.shortened)
