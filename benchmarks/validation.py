@@ -20,11 +20,11 @@ import numpy as np
 
 from traces.samples import CLUSTER
 
-POLICIES = ("ecmp", "random", "inflight")
+POLICIES = ("host-ecmp", "random", "inflight")
 NAME = "sgbench"
 
 SCENARIO = """\
-policies = ["ecmp", "random", "inflight"]
+policies = ["host-ecmp", "random", "inflight"]
 timeouts = ["500us"]
 seeds = [1]
 

@@ -52,6 +52,15 @@ class Ecmp(Balancer):
         return slot
 
 
+class HostEcmp(Balancer):
+    """Hosts that hash."""
+
+    granularity = "flow"
+
+    def choose(self, choice: Choice) -> int:
+        return hashed(choice.flow_key, self.seed, choice.slots)
+
+
 class Wcmp(Balancer):
     """A hash weighted by the rates of the paths as configured."""
 

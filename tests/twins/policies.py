@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Any, ClassVar
 
 from tests.twins.balancing import Balancer, Choice, Feedback, Policy, Setup, one_of, smoothed
-from tests.twins.hashing_policies import Ecmp, FlowBender, LetFlow, Plb, Presto, Wcmp
+from tests.twins.hashing_policies import Ecmp, FlowBender, HostEcmp, LetFlow, Plb, Presto, Wcmp
 from tests.twins.sensing_policies import CloveEcn, Conga, Hermes
 
 __all__ = ["POLICIES", "Choice", "Feedback", "Policy", "Setup", "smoothed"]
@@ -86,6 +86,7 @@ class LeastQueue(Balancer):
 
 POLICIES: dict[str, type[Balancer]] = {
     "ecmp": Ecmp,
+    "host-ecmp": HostEcmp,
     "wcmp": Wcmp,
     "random": AtRandom,
     "inflight": LeastInFlight,
