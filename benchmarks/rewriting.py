@@ -14,6 +14,7 @@ import resource
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,12 +83,12 @@ def _children_cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def main() -> None:
-    """Print the table."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table; `arguments` instead of the command line's."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=2_000_000_000)
     parser.add_argument("--scratch", type=Path, help="where to write, instead of the temporary folder")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as name:
         for row in table(chosen.size, Path(name)):
             line = f"{row['job']:45} {row['seconds']:7.2f} s, {row['cpu_seconds']:6.2f} s of processors"

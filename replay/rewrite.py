@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from analyzer.traffic import scaled_ns
 from replay import walk as outcomes
 from replay.admit import Extent, Longest, Mtu, admit, extent
+from replay.background import Background
 from replay.encapsulate import RECORD_BYTES, Packets, encapsulate, insert
 from replay.ethernet import LinkHeaders, Vlan
 from replay.interfaces import Outputs, by_host
@@ -62,16 +63,17 @@ class Choices:
 
 
 class _Scratch:
-    """A buffer that is used again and again: fresh pages for each piece would cost as much as filling them."""
+    """Two buffers that are used in turn: fresh pages for each piece would cost as much as filling them."""
 
     def __init__(self) -> None:
-        self._buffer = np.empty(0, np.uint8)
+        self._buffers = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
 
     def take(self, size: int) -> NDArray[np.uint8]:
-        """So many bytes, of any content; what was taken before is lost."""
-        if len(self._buffer) < size:
-            self._buffer = np.empty(size, np.uint8)
-        return self._buffer[:size]
+        """So many bytes, of any content; what was taken the time before is kept, and what before that is lost."""
+        self._buffers.reverse()
+        if len(self._buffers[0]) < size:
+            self._buffers[0] = np.empty(size, np.uint8)
+        return self._buffers[0][:size]
 
 
 class _Job(NamedTuple):
@@ -159,14 +161,15 @@ def rewrite_schedule(
     tally = Tally(len(outputs.names))
     late = unordered(rows, outputs.of_host[hosts.of_flow[rows.flow]], len(outputs.names))
     done = 0
-    with PcapFolder(out, outputs.names, late, _earlier(out)) as folder:
+    with PcapFolder(out, outputs.names, late, _earlier(out)) as folder, Background() as writing:
         for batch in _batches(job, rows, sources, layer, resumed):
             packets, rank = _packets(job, batch, tally)
             for piece, piece_rank in _pieces(packets, rank, job):
-                _write(batch.frames.data, piece, piece_rank, job, folder, tally)
+                writing.run(_built(batch.frames.data, piece, piece_rank, job, folder, tally))
             done += len(batch.rows.rank)
             if progress is not None:
                 progress(done)
+        writing.wait()
         summary = _summary(out, cell, job, folder.names, tally)
         folder.finish(MANIFEST, json.dumps(summary.as_dict(), indent=1).encode() + b"\n")
     return summary
@@ -295,10 +298,10 @@ def _pieces(packets: Packets, rank: NDArray[np.int64], job: _Job) -> Iterator[tu
         first = stop
 
 
-def _write(
+def _built(
     data: NDArray[np.uint8], packets: Packets, rank: NDArray[np.int64], job: _Job, folder: PcapFolder, tally: Tally
-) -> None:
-    """Build the records of one piece, append each output's to its capture, and count them."""
+) -> Callable[[], None]:
+    """Build and count the records of one piece; the result appends each output's to its capture."""
     ends = packets.inner + packets.total
     buffer = job.scratch.take(int(ends[-1]))
     inserts = job.encapsulation.inserts
@@ -313,10 +316,14 @@ def _write(
         job.signer.sign(packets, job.headers, buffer, hmac_end)
     tally.add(packets, ends - packets.record - RECORD_BYTES, found.outcome)
     edges = np.flatnonzero(np.diff(packets.output)) + 1
-    for first, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(rank)], strict=True):
-        records = buffer[packets.record[first] : ends[stop - 1]]
-        sizes = ends[first:stop] - packets.record[first:stop]
-        folder.append(int(packets.output[first]), records, rank[first:stop], sizes)
+
+    def append() -> None:
+        for first, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(rank)], strict=True):
+            records = buffer[packets.record[first] : ends[stop - 1]]
+            sizes = ends[first:stop] - packets.record[first:stop]
+            folder.append(int(packets.output[first]), records, rank[first:stop], sizes)
+
+    return append
 
 
 def _mend(buffer: NDArray[np.uint8], inner: Inner, found: Found, prefixes: Prefixes | None) -> None:
