@@ -23,13 +23,12 @@ from replay.commands.rewrite import flags as rewrite_flags
 from replay.commands.screen import Screen
 from replay.commands.testbed import testbed
 from replay.commands.validate import command as validate_command
-from traces.errors import InputError, SegcastError
+from traces.errors import SegcastError
 from traces.version import VERSION
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from analyzer.scenario import Scenario
     from traces.trace import Trace
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
@@ -134,10 +133,11 @@ def forecast(
     trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, sensitivity: bool, **flags: Any
 ) -> None:
     """Forecast delay, loss and balance of a trace under several policies, timeouts and seeds."""
+    from analyzer.flags import scenario_of
     from analyzer.forecast import forecast as run
     from reports.page import write_report
 
-    chosen = _scenario(scenario, flags)
+    chosen = scenario_of(scenario, flags)
     if sensitivity:
         from analyzer.sensitivity import with_errors
 
@@ -216,6 +216,7 @@ def report(folder: Path) -> None:
 )
 def demo(out: Path) -> None:
     """Run the main job on the bundled capture: ingest, flowlets, forecast, report, SRv6 schedule."""
+    from analyzer.flags import scenario_of
     from analyzer.flowlet_report import flowlet_report
     from analyzer.forecast import forecast as run
     from replay.plan import rewrite_forecast
@@ -228,7 +229,7 @@ def demo(out: Path) -> None:
     console = _console()
     trace = out / "cluster.trace"
     folder = out / "cluster.forecast"
-    scenario = _scenario(None, _DEMO_FLAGS)
+    scenario = scenario_of(None, _DEMO_FLAGS)
     flags = " ".join(f"--{name} {value}" for name, value in _DEMO_FLAGS.items())
     _step(console, f"segcast ingest {CLUSTER.name} --out {trace}")
     ingest_captures([CLUSTER], trace)
@@ -264,35 +265,6 @@ def _durations(text: str) -> list[int]:
     from traces.units import duration_ns
 
     return [duration_ns(part) for part in text.split(",")]
-
-
-def _scenario(file: Path | None, flags: dict[str, Any]) -> Scenario:
-    from analyzer.scenario import read_scenario, short_scenario
-
-    given = {name: value for name, value in flags.items() if value is not None}
-    if file is not None:
-        if given:
-            raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
-        return read_scenario(file)
-    lists = {"policy": "policies", "timeout": "timeouts", "load": "load"}
-    fields = {lists.get(name, name): value for name, value in given.items()}
-    for name in lists.values():
-        if name in fields:
-            fields[name] = [part.strip() for part in fields[name].split(",")]
-    if "load" in fields:
-        fields["load"] = [_number("load", part) for part in fields["load"]]
-    if "seeds" in fields:
-        fields["seeds"] = list(range(1, fields["seeds"] + 1))
-    if "paths" not in fields:
-        raise InputError("give the network: --paths 4x10Gbps, or --scenario FILE")
-    return short_scenario(**fields)
-
-
-def _number(flag: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"--{flag} {text!r} is not a number") from None
 
 
 def _timeout_label(text: str | None) -> str | None:

@@ -15,7 +15,7 @@ from analyzer.scenario import Scenario, read_scenario, short_scenario
 from replay import calibrate as calibrating
 from replay.calibrate_estimate import LOST, Probe, estimate_path
 from replay.plan import encapsulation
-from replay.rewrite import HostCapture, RewriteSummary
+from replay.summary import HostCapture, RewriteSummary
 from tests.conftest import Run
 from tests.measuring import Net, run_folder
 from tests.twins import matching as twin

@@ -53,7 +53,7 @@ def steered(packet: bytes, rng: random.Random, mode: str) -> bytes:
     kind, inside = {4: 4, 6: 41}[version], packet
     if mode == "l2":
         kind, inside = 143, bytes(12) + (b"\x08\x00" if version == 4 else b"\x86\xdd") + packet
-    head = bytearray(outer_headers(sids, kind, 64, mode == "reduced"))
+    head = bytearray(outer_headers(sids, kind, 64, reduced=mode == "reduced"))
     head[8:24] = (PREFIX[rng.randrange(1, 9)]).packed
     head[4:6] = (len(head) - 40 + len(inside)).to_bytes(2, "big")
     return bytes(head) + inside

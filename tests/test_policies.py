@@ -479,7 +479,9 @@ def test_hermes_leaves_a_failed_path() -> None:
 # All of them
 
 
-@pytest.mark.parametrize("policy", sorted(name for name, p in policies().items() if p.steered))
+@pytest.mark.parametrize(
+    "policy", sorted(name for name, p in policies().items() if p.steered and p.granularity != "flow")
+)
 def test_suspected_paths_are_spared(policy: str) -> None:
     """Path 1 of 3 dies at once. After the first timeout it is suspected for 5 ms, and tried again when that is over."""
     of = network(GBPS, GBPS, GBPS, changes=(Change(0, 1, 0),), detection_ns=10**9)

@@ -1,0 +1,37 @@
+"""The scenario that a command line means: a file, or the short flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from analyzer.scenario import Scenario, read_scenario, short_scenario
+from traces.errors import InputError
+
+
+def scenario_of(file: Path | None, flags: dict[str, Any]) -> Scenario:
+    """The scenario in `file`, else that of the flags (None: not given). Raises InputError naming the flag."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if file is not None:
+        if given:
+            raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
+        return read_scenario(file)
+    lists = {"policy": "policies", "timeout": "timeouts", "load": "load"}
+    fields = {lists.get(name, name): value for name, value in given.items()}
+    for name in lists.values():
+        if name in fields:
+            fields[name] = [part.strip() for part in fields[name].split(",")]
+    if "load" in fields:
+        fields["load"] = [_number("load", part) for part in fields["load"]]
+    if "seeds" in fields:
+        fields["seeds"] = list(range(1, fields["seeds"] + 1))
+    if "paths" not in fields:
+        raise InputError("give the network: --paths 4x10Gbps, or --scenario FILE")
+    return short_scenario(**fields)
+
+
+def _number(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--{flag} {text!r} is not a number") from None
