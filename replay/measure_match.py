@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,7 +135,7 @@ def match_run(
         marked,
         np.concatenate(flows),
         np.concatenate([seen.words for seen in captures.planned]),
-        _passed(captures.transit, parts["transit"], planned, steered, count),
+        seen_on_links(parts["transit"], planned, count),
     )
     counts = {
         "planned": total,
@@ -290,16 +290,14 @@ def _fits(
     return tuple(fits)
 
 
-def _passed(
-    transit: list[Seen],
-    classes: list[NDArray[np.int64]],
-    planned: NDArray[np.int64],
-    steered: NDArray[np.bool_],
-    count: int,
-) -> NDArray[np.bool_]:
-    """Where each planned packet was seen on its way: of equal ones as many as were seen, the first ones."""
+def seen_on_links(transit: Sequence[NDArray[np.int64]], planned: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Where each planned packet was seen on its way, bool[captures, planned].
+
+    `transit` are the classes of equal packets, 0 to `count`, that each capture holds; `planned` int64 those of the
+    packets. Of equal packets all were seen if as many are there; else which ones is unknown, and none counts as seen.
+    """
     links = np.zeros((len(transit), len(planned)), np.bool_)
-    for number, own in enumerate(classes):
-        found = align(planned, own, count)
-        links[number, found[found != NONE]] = True
+    alike = np.bincount(planned, minlength=count)
+    for number, own in enumerate(transit):
+        links[number] = (np.bincount(own, minlength=count) >= alike)[planned]
     return links

@@ -14,6 +14,7 @@ from replay import measure_identity as mi
 from replay.as_sent import LOST, LinkModel, as_sent, through_link
 from replay.clocks import ClockFit, fit_clock, lower_hull
 from replay.matching import align, classify, pair
+from replay.measure_match import seen_on_links
 from replay.srv6 import outer_headers
 from tests.rewriting import EXTENSIONS, PROTOCOLS, make
 from tests.twins import matching as twin
@@ -231,3 +232,9 @@ def test_one_direction_takes_the_least_delay_for_none_and_none_at_all_is_refused
         fit_clock("b", "a", nothing, nothing)
     exact = ClockFit("b", "a", 1000, 7, 0.5, True, 0, 0, (1, 1))
     assert exact.to_reference(np.array([1007, 1022])).tolist() == [1000, 1010]
+
+
+@given(st.lists(st.integers(0, 5), max_size=12), st.lists(st.lists(st.integers(0, 6), max_size=12), max_size=3))
+def test_packets_seen_on_the_way(planned: list[int], transit: list[list[int]]) -> None:
+    comp = seen_on_links([np.array(own, np.int64) for own in transit], np.array(planned, np.int64), 7)
+    assert comp.tolist() == [[own.count(kind) >= planned.count(kind) for kind in planned] for own in transit]
