@@ -181,17 +181,26 @@ def policies(as_json: bool) -> None:
 @click.option("--policy", required=True, help="Policy whose schedule to write, by its label.")
 @click.option("--timeout", help="Flowlet timeout of the cell, such as 100us or rtt, if the forecast has several.")
 @click.option("--seed", type=int, help="Seed of the cell, if several were kept.")
+@click.option("--load", type=float, help="Load of the cell, if the forecast has several.")
 @rewrite_flags
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the captures.")
 @_json
 def rewrite(
-    folder: Path, policy: str, timeout: str | None, seed: int | None, out: Path, as_json: bool, **flags: Any
+    folder: Path,
+    policy: str,
+    timeout: str | None,
+    seed: int | None,
+    load: float | None,
+    out: Path,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Write the schedule of one policy as SRv6-encapsulated captures, one per injecting host or interface."""
     from replay.plan import Wanted, rewrite_forecast
 
     wanted = Wanted(**flags)
-    summary = rewrite_forecast(folder, out, policy=policy, timeout=_timeout_label(timeout), seed=seed, wanted=wanted)
+    cell: dict[str, Any] = {"policy": policy, "timeout": _timeout_label(timeout), "seed": seed, "load": load}
+    summary = rewrite_forecast(folder, out, **cell, wanted=wanted)
     from reports.console import print_rewrite
 
     _show(summary.as_dict(), as_json, print_rewrite)

@@ -171,7 +171,9 @@ def groups_of(folder: Path) -> list[tuple[str, str]]:
     return [groups[number] for number in range(len(groups))]
 
 
-def find_cell(folder: Path, policy: str, timeout: str | None, seed: int | None) -> dict[str, Any]:
+def find_cell(
+    folder: Path, policy: str, timeout: str | None, seed: int | None, load: float | None = None
+) -> dict[str, Any]:
     """The first fitting cell whose packets were kept, as a row of `summary`; policy and timeout are labels.
 
     Raises InputError naming those kept.
@@ -179,11 +181,14 @@ def find_cell(folder: Path, policy: str, timeout: str | None, seed: int | None) 
     rows: list[dict[str, Any]] = read_summary(folder).to_pylist()
     kept = [row for row in rows if (folder / "packets" / f"{row['cell']}.parquet").is_file()]
     for row in kept:
-        if row["policy"] == policy and timeout in (None, row["timeout"]) and seed in (None, row["seed"]):
+        chosen = timeout in (None, row["timeout"]) and seed in (None, row["seed"]) and load in (None, row["load"])
+        if row["policy"] == policy and chosen:
             return row
     wanted = policy
     if timeout is not None:
         wanted += f", timeout {timeout}"
+    if load is not None:
+        wanted += f", load {load:g}"
     if seed is not None:
         wanted += f", seed {seed}"
     there = ", ".join(row["cell"] for row in kept) or "none; run segcast forecast with --packets first"

@@ -81,13 +81,14 @@ def rewrite_forecast(
     policy: str,
     timeout: str | None = None,
     seed: int | None = None,
+    load: float | None = None,
     wanted: Wanted | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
     """Write the schedule of one policy of a forecast as captures, one per steering host or interface, into `out`.
 
-    `policy` and `timeout` are labels. Without a timeout or seed the first cell of the policy whose packets were kept is
-    taken; the summary names it.
+    `policy` and `timeout` are labels. Without a timeout, load or seed the first cell of the policy whose packets were
+    kept is taken; the summary names it.
     Raises InputError if there is no such cell, the trace or its captures are gone or have changed since, what is
     `wanted` cannot be, or `out` is a forecast, a trace, or holds one of the captures.
     """
@@ -96,7 +97,7 @@ def rewrite_forecast(
     scenario = read_scenario(folder / "scenario.toml")
     wanted = wanted or Wanted()
     choices = wanted.choices(scenario)
-    cell = find_cell(folder, policy, timeout, seed)
+    cell = find_cell(folder, policy, timeout, seed, load)
     trace = trace_of(origin, folder)
     sources = [source.path for source in trace.sources]
     refuse_inputs(out, sources)

@@ -69,6 +69,7 @@ def down(name: str, as_json: bool) -> None:
 @click.option("--policy", required=True, help="Policy whose schedule to send, by its label.")
 @click.option("--timeout", help="Flowlet timeout of the cell, if the forecast has several.")
 @click.option("--seed", type=int, help="Seed of the cell, if several were kept.")
+@click.option("--load", type=float, help="Load of the cell, if the forecast has several.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
 @click.option("--no-calibration", is_flag=True, help="Do not send the first second beforehand to calibrate gaps.")
 @_name
@@ -79,6 +80,7 @@ def run_command(
     policy: str,
     timeout: str | None,
     seed: int | None,
+    load: float | None,
     out: Path,
     no_calibration: bool,
     name: str,
@@ -103,6 +105,7 @@ def run_command(
             policy=policy,
             timeout=timeout,
             seed=seed,
+            load=load,
             name=name,
             transit=transit,
             limit_ns=None if limit is None else duration_ns(limit),

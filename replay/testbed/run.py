@@ -21,7 +21,13 @@ from traces.errors import InputError
 
 
 def write_schedule(
-    folder: Path, out: Path, *, policy: str, timeout: str | None = None, seed: int | None = None
+    folder: Path,
+    out: Path,
+    *,
+    policy: str,
+    timeout: str | None = None,
+    seed: int | None = None,
+    load: float | None = None,
 ) -> RewriteSummary:
     """Write a schedule for the testbed: one capture per attachment, as its hosts inject it, all steered.
 
@@ -29,7 +35,7 @@ def write_schedule(
     the kernel's own hash would choose. Raises InputError as `replay.plan.rewrite_forecast` does.
     """
     scenario = read_scenario(folder / "scenario.toml")
-    cell = find_cell(folder, policy, timeout, seed)
+    cell = find_cell(folder, policy, timeout, seed, load)
     trace = trace_of(origin_of(folder), folder)
     flows = trace.flow_table()
     schedule = read_schedule(folder, cell["cell"])
@@ -66,6 +72,7 @@ def run_in_testbed(
     policy: str,
     timeout: str | None = None,
     seed: int | None = None,
+    load: float | None = None,
     name: str = DEFAULT_NAME,
     transit: bool = False,
     limit_ns: int | None = None,
@@ -89,7 +96,7 @@ def run_in_testbed(
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out}: is not empty; give a run a folder of its own")
         rewrite = out.with_name(f"{out.name}-rewrite")
-        write_schedule(folder, rewrite, policy=policy, timeout=timeout, seed=seed)
+        write_schedule(folder, rewrite, policy=policy, timeout=timeout, seed=seed, load=load)
         replay = plan_replay(
             rewrite,
             read_inventory(inventory_file),
