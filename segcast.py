@@ -5,12 +5,11 @@ Packages are imported inside the commands, so that `segcast --help` answers at o
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from replay.commands.calibrate import command as calibrate_command
 from replay.commands.measure import command as measure_command
 from replay.commands.replay import replay
 from replay.commands.rewrite import flags as rewrite_flags
-from replay.commands.screen import Screen
+from replay.commands.screen import Screen, json_option, print_json, progress
 from replay.commands.testbed import testbed
 from replay.commands.validate import command as validate_command
 from traces.errors import SegcastError
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from traces.trace import Trace
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
 _layer = click.option(
     "--layer", type=click.Choice(["outer", "inner"]), help="IP header that counts where tunnels nest them [outer]."
 )
@@ -64,7 +62,7 @@ def cli() -> None:
 @click.option("--line-rate", help="Rate at which split frames follow each other [10Gbps].")
 @click.option("--anonymize", metavar="KEYFILE", type=click.Path(path_type=Path), help="Map addresses (Crypto-PAn).")
 @click.option("--keep-going", is_flag=True, help="Read on after damage, and exit 0; each one is a warning on stderr.")
-@_json
+@json_option
 def ingest(
     captures: tuple[str, ...], out: Path, layer: str | None, keep_going: bool, as_json: bool, **flags: Any
 ) -> None:
@@ -87,7 +85,7 @@ def ingest(
 @cli.command()
 @click.argument("trace")
 @_layer
-@_json
+@json_option
 def inspect(trace: str, layer: str | None, as_json: bool) -> None:
     """Say what a trace holds, what was skipped and why."""
     from traces.describe import describe
@@ -100,7 +98,7 @@ def inspect(trace: str, layer: str | None, as_json: bool) -> None:
 @click.option("--timeout", "timeouts", default=_FLOWLET_TIMEOUTS, show_default=True, help="Flowlet timeouts.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write every flowlet to this Parquet file.")
 @_layer
-@_json
+@json_option
 def flowlets(trace: str, timeouts: str, out: Path | None, layer: str | None, as_json: bool) -> None:
     """Count flowlets and their sizes at any list of timeouts."""
     from analyzer.flowlet_report import flowlet_report
@@ -128,7 +126,7 @@ def flowlets(trace: str, timeouts: str, out: Path | None, layer: str | None, as_
 @click.option("--sensitivity", is_flag=True, help="Also run what counts bytes in flight with errors of that count.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @_layer
-@_json
+@json_option
 def forecast(
     trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, sensitivity: bool, **flags: Any
 ) -> None:
@@ -147,7 +145,7 @@ def forecast(
         with _interruption.deferred():
             document = run(opened, chosen, out, progress, finish=write_report)
     if as_json:
-        _print_json(document)
+        print_json(document)
         return
     from reports.terminal import print_forecast
 
@@ -157,14 +155,14 @@ def forecast(
 
 
 @cli.command()
-@_json
+@json_option
 def policies(as_json: bool) -> None:
     """Explain the policies and flowlet timeouts, their parameters, and where they come from."""
     from analyzer.catalogue import catalogue
 
     document = catalogue()
     if as_json:
-        _print_json(document)
+        print_json(document)
         return
     console = _console()
     asked = {"asked": "asked at each packet", "packet": "per packet", "flowlet": "per flowlet", "flow": "per flow"}
@@ -184,7 +182,7 @@ def policies(as_json: bool) -> None:
 @click.option("--load", type=float, help="Load of the cell, if the forecast has several.")
 @rewrite_flags
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the captures.")
-@_json
+@json_option
 def rewrite(
     folder: Path,
     policy: str,
@@ -199,7 +197,7 @@ def rewrite(
     from replay.plan import Wanted, rewrite_forecast
 
     wanted = Wanted(**flags)
-    cell: dict[str, Any] = {"policy": policy, "timeout": _timeout_label(timeout), "seed": seed, "load": load}
+    cell: dict[str, Any] = {"policy": policy, "timeout": timeout, "seed": seed, "load": load}
     summary = rewrite_forecast(folder, out, **cell, wanted=wanted)
     from reports.console import print_rewrite
 
@@ -276,15 +274,6 @@ def _durations(text: str) -> list[int]:
     return [duration_ns(part) for part in text.split(",")]
 
 
-def _timeout_label(text: str | None) -> str | None:
-    """How the tables of a forecast write a timeout: the shortest form of a duration; labels as they are."""
-    from traces.units import duration_ns, write_duration
-
-    if text is None or not text[:1].isdigit():
-        return text
-    return write_duration(duration_ns(text))
-
-
 def _console() -> Console:
     from rich.console import Console
 
@@ -309,13 +298,9 @@ def _say_entry(console: Console, name: str, how: str, row: dict[str, Any]) -> No
         _say(console, f"{'':12}   {parameter['name']} = {parameter['default']}{among}: {parameter['description']}")
 
 
-def _print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=1))
-
-
 def _show(document: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any], Console], None]) -> None:
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         show(document, _console())
 
@@ -326,25 +311,9 @@ def _print_facts(facts: dict[str, Any], console: Console) -> None:
     print_facts(facts, console)
 
 
-@contextmanager
-def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Called with what is done and what there is: a bar on stderr if that is a terminal; ends when interrupted."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: _interruption.check()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    count = DownloadColumn() if unit == "B" else MofNCompleteColumn()
-    columns = (TextColumn(what), BarColumn(), count, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-
-        def update(done: int, total: int) -> None:
-            _interruption.check()
-            bar.update(task, completed=done, total=total or None)
-
-        yield update
+def _progress(what: str, unit: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """A bar that ends when interrupted."""
+    return progress(what, unit, _interruption.check)
 
 
 def _show_kind(document: dict[str, Any], as_json: bool, kind: str) -> None:

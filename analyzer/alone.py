@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.engine import FlowPlan
-from analyzer.network import ETHERNET_HEADER_BYTES, Link, Network, Path
+from analyzer.network import ETHERNET_HEADER_BYTES, Network, Path
 from analyzer.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
 from traces.jit import int64, kernel
 
@@ -55,13 +55,9 @@ def _no_slower(network: Network, path: Path, other: Path) -> bool:
         a.rate_bps >= b.rate_bps
         and a.delay_ns <= b.delay_ns
         and a.overhead_bytes <= b.overhead_bytes
-        and _burst_ns(a) >= _burst_ns(b)
+        and a.burst_ns >= b.burst_ns
         for a, b in pairs
     )
-
-
-def _burst_ns(link: Link) -> int:
-    return link.burst_bytes * NANOSECOND_BITS // link.rate_bps
 
 
 def _fastest_paths(network: Network) -> list[list[Path]]:
@@ -87,7 +83,7 @@ def ways_of(network: Network, plan: FlowPlan) -> Ways:
     ways = np.diff(first_way)[plan.group]
     absent = np.full(len(plan.group), -1, np.int64)
     return Ways(
-        np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes, _burst_ns(x)) for x in network.links], np.int64),
+        np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes, x.burst_ns) for x in network.links], np.int64),
         first_way.astype(np.int64),
         first_hop.astype(np.int64),
         np.array([link for fastest in groups for path in fastest for link in path.links], np.int64),

@@ -309,7 +309,7 @@ def _initial_state(network: Network, flows: FlowPlan, steering: Steering, rules:
         row["buffer_bytes"] = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
         row["ecn_bytes"] = UNBOUNDED_BYTES if link.ecn_bytes is None else link.ecn_bytes
         row["overhead_bytes"] = link.overhead_bytes
-        row["burst_ns"] = link.burst_bytes * NANOSECOND_BITS // link.rate_bps
+        row["burst_ns"] = link.burst_ns
         row["free_ns"] = np.iinfo(np.int64).min
         row["bounded"] = link.buffer_bytes is not None or link.ecn_bytes is not None
     paths = np.zeros(len(network.paths), PATH)

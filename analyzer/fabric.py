@@ -93,6 +93,14 @@ def full_duplex(edges: Sequence[tuple[str, tuple[str, str], LinkShape]]) -> tupl
     return made, (*links, *(shape.link(name + BACK) for name, _, shape in edges))
 
 
+def pairs_named(fabric: Fabric, groups: Sequence[tuple[str, str]]) -> list[Pair]:
+    """The groups of a forecast, which name attachments, as pairs of them by number. Raises InputError."""
+    numbers = {attachment.name: number for number, attachment in enumerate(fabric.attachments)}
+    if missing := [name for pair in groups for name in pair if name not in numbers]:
+        raise InputError(f"scenario.toml: has no attachment {missing[0]!r}, which the forecast names; forecast again")
+    return [(numbers[a], numbers[b]) for a, b in groups]
+
+
 def adjacencies(edges: Sequence[Edge]) -> dict[int, tuple[str, int]]:
     """For each direction of a link the node that sends on it, and its number among that node's, as in its End.X."""
     found: dict[int, tuple[str, int]] = {}

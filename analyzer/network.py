@@ -22,6 +22,7 @@ _MIN_RATE_BPS: Final = 1000
 _MAX_RATE_BPS: Final = 10**13
 _MAX_DELAY_NS: Final = 10**12
 _MAX_BURST_BYTES: Final = 1 << 30
+_NANOSECOND_BITS: Final = 8_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Link:
     ecn_bytes: int | None = None
     overhead_bytes: int = ETHERNET_OVERHEAD_BYTES
     burst_bytes: int = 0
+
+    @property
+    def burst_ns(self) -> int:
+        """The time in which the bucket fills; 0 for a plain transmitter."""
+        return self.burst_bytes * _NANOSECOND_BITS // self.rate_bps
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,13 @@
-"""Lines of the keys in a TOML file, so that an error can name one: `tomllib` gives values, but not where they stand."""
+"""TOML files, and the lines of their keys, so that an error can name one: `tomllib` does not say where values stand."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
+
+from traces.errors import InputError
 
 Place = tuple[str | int, ...]
 
@@ -17,6 +20,21 @@ _STRINGS: Final = (
     re.compile(r'"(?:[^"\\]|\\.)*"'),
     re.compile(r"'[^']*'"),
 )
+
+
+def read_toml(file: Path, what: str) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file and what it says. Raises InputError, in which `what` the file should be is named."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"{file}: cannot read the {what}: {error.strerror}") from None
+    except ValueError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        raise InputError(f"{file}{f':{line[1]}' if line else ''}: not TOML: {error}") from None
+    except RecursionError:
+        article = "an" if what[0] in "aeiou" else "a"
+        raise InputError(f"{file}: not {article} {what}: it is nested too deeply") from None
 
 
 def key_lines(text: str) -> dict[Place, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import operator
 import re
-import tomllib
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path as FilePath
@@ -27,7 +26,7 @@ from analyzer.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_ev
 from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Seed
 from analyzer.happenings import EventSpec
 from analyzer.network import Network
-from analyzer.positions import Place, key_lines, line_of, written
+from analyzer.positions import Place, key_lines, line_of, read_toml, written
 from analyzer.sids import Flavor
 from analyzer.sids import Mode as SidMode
 from analyzer.steering import SteeringSpec
@@ -243,16 +242,7 @@ def _place(location: tuple[int | str, ...]) -> Place:
 
 def read_scenario(file: FilePath) -> Scenario:
     """The scenario in a TOML file. Raises InputError with the file, the line and the place in it."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except OSError as error:
-        raise InputError(f"{file}: cannot read the scenario: {error.strerror}") from None
-    except ValueError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise InputError(f"{file}{f':{line[1]}' if line else ''}: not TOML: {error}") from None
-    except RecursionError:
-        raise InputError(f"{file}: not a scenario: it is nested too deeply") from None
+    text, data = read_toml(file, "scenario")
     lines = key_lines(text.replace("\r\n", "\n"))
 
     def where(place: Place) -> str:

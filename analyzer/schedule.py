@@ -14,6 +14,7 @@ from traces.errors import InputError
 from traces.folders import FORECAST, check_name
 from traces.parquet import read_table
 from traces.schema import Table
+from traces.units import duration_ns, write_duration
 
 _AGAIN: Final = "run segcast forecast again"
 
@@ -176,8 +177,11 @@ def find_cell(
 ) -> dict[str, Any]:
     """The first fitting cell whose packets were kept, as a row of `summary`; policy and timeout are labels.
 
+    A timeout may be any writing of a duration: tables have its shortest.
     Raises InputError naming those kept.
     """
+    if timeout is not None and timeout[:1].isdigit():
+        timeout = write_duration(duration_ns(timeout))
     rows: list[dict[str, Any]] = read_summary(folder).to_pylist()
     kept = [row for row in rows if (folder / "packets" / f"{row['cell']}.parquet").is_file()]
     for row in kept:

@@ -9,16 +9,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.fabric import BACK
+from analyzer.fabric import BACK, pairs_named
 from analyzer.fields import Override
 from analyzer.network import Network
 from analyzer.scenario import read_scenario
 from replay.calibrate_estimate import PathEstimate, Probe, estimate_path
 from replay.calibrate_probes import PROBES_FILE, write_probes
-from replay.measure import pairs_of, path_keys
+from replay.measure import path_keys
 from replay.measure_match import Planned, match_run
 from replay.measure_run import Run, marks_of, read_run, rewrite_of
-from traces.documents import Count, Shape, check_shape, read_json
+from traces.documents import Count, Shape, read_shape
 from traces.errors import InputError
 from traces.folders import new_file
 from traces.units import write_duration, write_rate, write_size
@@ -71,7 +71,7 @@ def calibrate(
         if groups and own != groups:
             raise InputError(f"{folder}: probes another network than {runs[0]}; calibrate them one by one")
         groups = own
-        built = scenario.assembled(pairs_of(scenario, groups))
+        built = scenario.assembled(pairs_named(scenario.fabric(), groups))
         matched = match_run(folder, run, marks_of(scenario, rewrite_of(folder, run).mode))
         keys = path_keys(scenario, built, insert="insert" in scenario.srv6.mode)
         for path_id, probe in _trains(matched.packets, sent.trains, keys):
@@ -110,12 +110,7 @@ def _probes_of(folder: Path, run: Run) -> _ProbesShape:
     if run.rewrite is None:
         raise InputError(f"{folder}: names no folder of probes; {_AGAIN}")
     file = folder / run.rewrite / PROBES_FILE
-    try:
-        document = read_json(file, _AGAIN)
-    except FileNotFoundError:
-        raise InputError(f"{file}: not found, so this is no run of probes; {_AGAIN}") from None
-    check_shape(document, _ProbesShape, file, _AGAIN)
-    return _ProbesShape.model_validate(document)
+    return read_shape(file, _ProbesShape, f"{file}: not found, so this is no run of probes; {_AGAIN}", _AGAIN)
 
 
 def _trains(packets: Planned, trains: Sequence[_TrainShape], keys: dict[int, int]) -> list[tuple[int, Probe]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from analyzer.fields import Mac, Model, Name, Prefix
+from analyzer.positions import read_toml
 from replay.srv6 import check_mac
 from traces.errors import InputError
 
@@ -109,16 +109,13 @@ def _bytes(mac: str | None) -> bytes | None:
 
 
 def _read(file: Path) -> _FileSpec:
+    _, data = read_toml(file, "interfaces")
     try:
-        spec = _FileSpec.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{file}: cannot read the interfaces: {error.strerror}") from None
+        spec = _FileSpec.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
         raise InputError(f"{file}: {place}: {first['msg'].removeprefix('Value error, ')}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not TOML: {error}") from None
     for name, part in {**spec.interfaces, **spec.hosts}.items():
         if part.source_mac is not None:
             try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -12,7 +10,7 @@ import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from analyzer.fields import Mac, Model, Prefix, Rate
-from analyzer.positions import Place, key_lines, line_of, written
+from analyzer.positions import Place, key_lines, line_of, read_toml, written
 from traces.errors import InputError
 
 LOCAL: Final = "here"
@@ -112,16 +110,7 @@ class Inventory(Model):
 
 def read_inventory(file: Path) -> Inventory:
     """The inventory in a TOML file. Raises InputError with the file, the line and the place in it."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except OSError as error:
-        raise InputError(f"{file}: cannot read the inventory: {error.strerror}") from None
-    except ValueError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise InputError(f"{file}{f':{line[1]}' if line else ''}: not TOML: {error}") from None
-    except RecursionError:
-        raise InputError(f"{file}: not an inventory: it is nested too deeply") from None
+    text, data = read_toml(file, "inventory")
     try:
         return Inventory.model_validate(data)
     except ValidationError as error:

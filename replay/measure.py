@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyzer.fabric import Assembled
+from analyzer.fabric import Assembled, pairs_named
 from analyzer.quantiles import nearest_ranks
 from analyzer.scenario import Scenario, read_scenario
 from analyzer.schedule import groups_of, origin_of, read_schedule
@@ -60,7 +60,7 @@ def measure(run_folder: Path, out: Path, *, progress: Progress | None = None) ->
     with new_folder(out, marker=DOCUMENT, inputs=[run_folder, forecast, *captures]) as folder:
         matched = match_run(run_folder, run, marks_of(scenario, rewrite.mode), origin.layer, progress)
         joined = join(matched.packets, schedule, trace, rewrite.speed)
-        built = scenario.assembled(pairs_of(scenario, groups_of(forecast)))
+        built = scenario.assembled(pairs_named(scenario.fabric(), groups_of(forecast)))
         table, paths = measured_table(matched.packets, joined, schedule, scenario, run, built)
         pq.write_table(table, folder / "packets.parquet", compression="zstd")
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
@@ -89,12 +89,6 @@ def measure(run_folder: Path, out: Path, *, progress: Progress | None = None) ->
         }
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return document
-
-
-def pairs_of(scenario: Scenario, groups: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
-    """The groups of a forecast as pairs of the scenario's attachments, by number."""
-    numbers = {attachment.name: number for number, attachment in enumerate(scenario.fabric().attachments)}
-    return [(numbers[a], numbers[b]) for a, b in groups]
 
 
 def join(packets: Planned, schedule: pa.Table, trace: Trace, speed: float = 1.0) -> NDArray[np.int64]:

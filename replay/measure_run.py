@@ -11,7 +11,7 @@ from pydantic import Field
 
 from analyzer.scenario import Scenario
 from replay.measure_identity import Marks
-from traces.documents import Count, Shape, Whole, check_shape, read_json
+from traces.documents import Count, Shape, Whole, read_shape
 from traces.errors import InputError
 
 RUN_FILE: Final = "run.json"
@@ -89,12 +89,7 @@ class _RewriteShape(Shape):
 def read_run(folder: Path) -> Run:
     """What run.json says. Raises InputError."""
     file = folder / RUN_FILE
-    try:
-        document = read_json(file, _AGAIN)
-    except FileNotFoundError:
-        raise InputError(f"{file}: not found, so this is no run; make one with segcast replay") from None
-    check_shape(document, Run, file, _AGAIN)
-    run = Run.model_validate(document)
+    run = read_shape(file, Run, f"{file}: not found, so this is no run; make one with segcast replay", _AGAIN)
     if run.schema_version != 1:
         raise InputError(f"{file}: schema version {run.schema_version} is not 1; {_AGAIN} with this Segcast")
     return run
@@ -106,12 +101,7 @@ def rewrite_of(folder: Path, run: Run) -> _RewriteShape:
         return _RewriteShape()
     file = folder / run.rewrite / "rewrite.json"
     mend = f"mend the path in {folder / RUN_FILE}, or {_AGAIN}"
-    try:
-        document = read_json(file, mend)
-    except FileNotFoundError:
-        raise InputError(f"{file}: not found; {mend}") from None
-    check_shape(document, _RewriteShape, file, mend)
-    return _RewriteShape.model_validate(document)
+    return read_shape(file, _RewriteShape, f"{file}: not found; {mend}", mend)
 
 
 def marks_of(scenario: Scenario, mode: str) -> Marks:

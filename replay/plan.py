@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
+from analyzer.fabric import pairs_named
 from analyzer.scenario import HmacSpec, Scenario, read_scenario
 from analyzer.schedule import Origin, find_cell, groups_of, origin_of, read_schedule
 from analyzer.sids import INSERTING, Flavor, on_the_wire
@@ -168,15 +169,13 @@ def encapsulation(
     if hosts >= prefix.num_addresses:
         raise InputError(f"srv6.source_prefix {prefix} has no room for {hosts} hosts; give a shorter one")
     first = int(prefix.network_address) + 1
-    numbers = {attachment.name: number for number, attachment in enumerate(scenario.fabric().attachments)}
-    if missing := [name for pair in groups for name in pair if name not in numbers]:
-        raise InputError(f"scenario.toml: has no attachment {missing[0]!r}, which the forecast names; forecast again")
+    pairs = pairs_named(scenario.fabric(), groups)
     if steered and any(a == b for a, b in groups):
         raise InputError(
             "packets between hosts of one attachment have no path with segments, so this forecast cannot be rewritten; "
             "forecast again without network.host_links"
         )
-    assembled = scenario.assembled([(numbers[a], numbers[b]) for a, b in groups])
+    assembled = scenario.assembled(pairs)
 
     def lists(family: int) -> tuple[tuple[bytes, ...], ...]:
         if spec.mode in INSERTING:

@@ -14,18 +14,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
+from analyzer.fabric import pairs_named
 from analyzer.network import Network
 from analyzer.quantiles import nearest_ranks
 from analyzer.scenario import Scenario, read_scenario
 from analyzer.schedule import groups_of, read_schedule, read_summary
 from replay.as_sent import LinkModel, as_sent, link_model
 from replay.measure import DOCUMENT as MEASUREMENT
-from replay.measure import pairs_of
 from replay.measure_schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
 from replay.validate_compare import LOST, Base, Fate, base_delays, compare, curves, ranking, shifted
 from replay.validate_departures import departures
 from replay.validate_tolerances import Tolerances
-from traces.documents import Count, Shape, check_shape, read_json
+from traces.documents import Count, Shape, read_shape
 from traces.errors import InputError
 from traces.folders import new_folder
 from traces.parquet import read_table
@@ -117,17 +117,13 @@ def _network(scenario: Scenario, groups: Sequence[tuple[str, str]]) -> Network:
         raise InputError(
             "scenario: network.host_links is not known to forecasts of packets as sent; remove it for the replay"
         )
-    return scenario.assembled(pairs_of(scenario, groups)).network
+    return scenario.assembled(pairs_named(scenario.fabric(), groups)).network
 
 
 def _document(measurement: Path) -> _MeasurementShape:
     file = measurement / MEASUREMENT
-    try:
-        document = read_json(file, _AGAIN)
-    except FileNotFoundError:
-        raise InputError(f"{file}: not found, so this is no measurement; make one with segcast measure") from None
-    check_shape(document, _MeasurementShape, file, _AGAIN)
-    return _MeasurementShape.model_validate(document)
+    missing = f"{file}: not found, so this is no measurement; make one with segcast measure"
+    return read_shape(file, _MeasurementShape, missing, _AGAIN)
 
 
 def _label(row: dict[str, Any], taken: Sequence[str]) -> str:

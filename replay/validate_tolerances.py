@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from analyzer.positions import read_toml
 from traces.errors import InputError
 from traces.units import duration_ns
 
@@ -46,12 +46,7 @@ def read_tolerances(file: Path | None, **flags: Any) -> Tolerances:
     """
     given: dict[str, Any] = {}
     if file is not None:
-        try:
-            given = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{file}: cannot read the tolerances: {error.strerror}") from None
-        except ValueError as error:
-            raise InputError(f"{file}: not TOML: {error}") from None
+        _, given = read_toml(file, "tolerances")
     given |= {name: value for name, value in flags.items() if value is not None}
     where = f"{file}: " if file is not None else ""
     if "absolute" in given:

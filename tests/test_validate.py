@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 import tomli_w
 
+from analyzer.fabric import pairs_named
 from analyzer.forecast import forecast
 from analyzer.scenario import Scenario, read_scenario, short_scenario
 from analyzer.schedule import groups_of
 from replay.as_sent import LOST, as_sent, link_model
-from replay.measure import measure, pairs_of
+from replay.measure import measure
 from replay.plan import encapsulation, rewrite_forecast
 from replay.validate import ranking_words, validate
 from replay.validate_compare import Fate, base_delays, compare, ranking, shifted
@@ -271,7 +272,7 @@ def test_as_sent_agrees_with_the_engine(cluster: Trace, tmp_path: Path, kind: st
         on=["file", "frame_number"],
         maintain_order="left",
     )
-    network = scenario.assembled(pairs_of(scenario, groups_of(tmp_path / "f"))).network
+    network = scenario.assembled(pairs_named(scenario.fabric(), groups_of(tmp_path / "f"))).network
     path = packets["path_id"].cast(pl.Int64).to_numpy(writable=True)
     extra = np.array([path.srv6_bytes for path in network.paths])
     frame_bytes = np.maximum(network.minimum_frame_bytes, 14 + packets["ip_bytes"].to_numpy() + extra[path])

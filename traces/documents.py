@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,9 @@ class Shape(BaseModel):
     """Base of the shapes: values are checked and never converted; keys that a shape does not name are let through."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+ShapeT = TypeVar("ShapeT", bound=Shape)
 
 
 def read_json(file: Path, mend: str) -> dict[str, Any]:
@@ -37,6 +40,16 @@ def read_json(file: Path, mend: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{file}: holds no JSON object; {mend}")
     return document
+
+
+def read_shape(file: Path, shape: type[ShapeT], missing: str, mend: str) -> ShapeT:
+    """The document in `file` as its shape. Raises InputError: `missing` if there is none, else ending in `mend`."""
+    try:
+        document = read_json(file, mend)
+    except FileNotFoundError:
+        raise InputError(missing) from None
+    check_shape(document, shape, file, mend)
+    return shape.model_validate(document)
 
 
 def check_shape(document: dict[str, Any], shape: type[Shape], file: Path, mend: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from replay.commands.showing import as_json, print_json, print_plan, print_run, progress
+from replay.commands.screen import json_option, print_json, progress
+from replay.commands.showing import print_plan, print_run
 
 
 def sending_options(command: Any) -> Any:
@@ -61,7 +62,7 @@ def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: b
     "--forecast", type=click.Path(path_type=Path), help="The forecast it belongs to, noted in the run folder."
 )
 @sending_options
-@as_json
+@json_option
 def replay(
     folder: Path,
     inventory: Path,

@@ -1,36 +1,10 @@
-"""How commands of a replay show what they do: progress on stderr, one document or a few lines on stdout."""
+"""What commands of a replay print: a plan, a run."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
-
-
-def print_json(document: Any) -> None:
-    """One JSON document."""
-    click.echo(json.dumps(document, indent=1))
-
-
-@contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Called with what is done and what there is: a bar on stderr if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 def print_plan(plan: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replay.commands.replay import options_of, sending_options
-from replay.commands.showing import as_json, print_json, print_run, progress
+from replay.commands.screen import json_option, print_json, progress
+from replay.commands.showing import print_run
 
 if TYPE_CHECKING:
     from analyzer.scenario import Scenario
@@ -26,7 +27,7 @@ def testbed() -> None:
 @_name
 @click.option("--max-rate", default="2Gbps", show_default=True, help="Refuse networks with faster links.")
 @click.option("--burst", default="10kB", show_default=True, help="Of token buckets, where the scenario has none.")
-@as_json
+@json_option
 def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> None:
     """Build the network of F, a forecast or a scenario file; what stands already is left as it is."""
     from replay.testbed.bed import up as run
@@ -40,7 +41,7 @@ def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> Non
 
 @testbed.command()
 @_name
-@as_json
+@json_option
 def status(name: str, as_json: bool) -> None:
     """Say what stands, and what the shapers of its links have counted."""
     from replay.testbed.bed import status as run
@@ -51,7 +52,7 @@ def status(name: str, as_json: bool) -> None:
 
 @testbed.command()
 @_name
-@as_json
+@json_option
 def down(name: str, as_json: bool) -> None:
     """Remove everything that a testbed made, also after a crash."""
     from replay.testbed.bed import down as run
@@ -74,7 +75,7 @@ def down(name: str, as_json: bool) -> None:
 @click.option("--no-calibration", is_flag=True, help="Do not send the first second beforehand to calibrate gaps.")
 @_name
 @sending_options
-@as_json
+@json_option
 def run_command(
     folder: Path,
     policy: str,
@@ -93,11 +94,9 @@ def run_command(
 ) -> None:
     """Send the schedule of one policy of forecast F through the testbed, and capture departures and arrivals."""
     from replay.testbed.run import run_in_testbed
-    from traces.units import duration_ns, write_duration
+    from traces.units import duration_ns
 
     options = options_of(sender, compensation, snaplen, calibrate=not no_calibration)
-    if timeout is not None and timeout[:1].isdigit():
-        timeout = write_duration(duration_ns(timeout))
     with progress("replay") as shown:
         document = run_in_testbed(
             folder,

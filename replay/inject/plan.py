@@ -15,7 +15,7 @@ from replay.inject.files import Load, Records, load_of, open_records
 from replay.inject.machines import Facts, probe
 from replay.inventory import Inventory, Point, Sender
 from replay.rewrite import MANIFEST
-from traces.documents import Shape, check_shape, read_json
+from traces.documents import Shape, read_shape
 from traces.errors import InputError
 from traces.units import write_rate
 
@@ -187,12 +187,8 @@ def plan_replay(
 
 def read_json_of(folder: Path) -> _ManifestShape:
     """What a rewrite says of itself. Raises InputError."""
-    try:
-        document = read_json(folder / MANIFEST, _AGAIN)
-    except FileNotFoundError:
-        raise InputError(f"{folder}: has no {MANIFEST}, so it is no folder that segcast rewrite wrote") from None
-    check_shape(document, _ManifestShape, folder / MANIFEST, _AGAIN)
-    return _ManifestShape.model_validate(document)
+    missing = f"{folder}: has no {MANIFEST}, so it is no folder that segcast rewrite wrote"
+    return read_shape(folder / MANIFEST, _ManifestShape, missing, _AGAIN)
 
 
 def keeps_time(version: str) -> bool:

@@ -63,10 +63,15 @@ def run_replay(
     return document.content()
 
 
-def prepare(replay: Replay, out: Path) -> None:
-    """Make the run folder with what is to be sent. Raises InputError if it is in use, or there is no room."""
+def refuse_in_use(out: Path) -> None:
+    """Raise InputError if a run folder holds anything, or is a file."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is not empty; give a run a folder of its own")
+
+
+def prepare(replay: Replay, out: Path) -> None:
+    """Make the run folder with what is to be sent. Raises InputError if it is in use, or there is no room."""
+    refuse_in_use(out)
     try:
         for name in ("planned", "sent", "received", "transit", "log", ".sending"):
             (out / name).mkdir(parents=True, exist_ok=True)

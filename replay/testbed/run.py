@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.fabric import pairs_named
 from analyzer.scenario import read_scenario
 from analyzer.schedule import find_cell, groups_of, origin_of, read_schedule
 from replay.inject.plan import Options, plan_replay
-from replay.inject.run import run_replay
+from replay.inject.run import refuse_in_use, run_replay
 from replay.inventory import read_inventory
 from replay.plan import encapsulation, trace_of
 from replay.rewrite import Hosts, rewrite_schedule
@@ -41,11 +42,7 @@ def write_schedule(
     schedule = read_schedule(folder, cell["cell"])
     groups = groups_of(folder)
     names = list(dict.fromkeys(source for source, _ in groups))
-    numbers = {place.name: number for number, place in enumerate(scenario.fabric().attachments)}
-    unknown = [name for pair in groups for name in pair if name not in numbers]
-    if unknown:
-        raise InputError(f"{folder}: names the attachment {unknown[0]!r}, which its scenario has not; forecast again")
-    paths = scenario.assembled([(numbers[a], numbers[b]) for a, b in groups]).network.paths
+    paths = scenario.assembled(pairs_named(scenario.fabric(), groups)).network.paths
     enters = np.array([names.index(groups[path.group][0]) for path in paths], np.int64)
     of_flow = np.zeros(flows.num_rows, np.int64)
     path_id = schedule.column("path_id").to_numpy().astype(np.int64)
@@ -93,8 +90,7 @@ def run_in_testbed(
                     f"testbed {name}: was built for another {part} than that of {folder}; "
                     f"run segcast testbed up {folder}"
                 )
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out}: is not empty; give a run a folder of its own")
+        refuse_in_use(out)
         rewrite = out.with_name(f"{out.name}-rewrite")
         write_schedule(folder, rewrite, policy=policy, timeout=timeout, seed=seed, load=load)
         replay = plan_replay(
