@@ -18,7 +18,7 @@ from replay.pcap import file_name
 from replay.srv6 import outer_headers
 from tests.twins.srv6 import folded_sum
 
-NAME = "sgtbtest"
+NAME = f"sgtb{os.getpid()}"  # several processes may run tests at once
 
 SCENARIOS = {
     "parallel": """
