@@ -1,8 +1,8 @@
 """Forecasts against a network in namespaces: `python -m benchmarks.validation [--out FOLDER] [--seconds 20]`, as root.
 
 The bundled capture, and a synthetic one of so many seconds, are forecast on a leaf-spine of four shaped paths, sent by
-the schedules of three policies, measured and validated with the tolerances of docs/validation.md. Everything goes
-through the commands, as a user gives them; they are printed.
+the schedules of three policies, measured and validated with the tolerances of docs/validation.md; then the links are
+calibrated by probes. Everything goes through the commands, as a user gives them; they are printed.
 """
 
 from __future__ import annotations
@@ -121,8 +121,26 @@ def validate(capture: Path, scenario: Path, folder: Path) -> dict[str, Any]:
     return found
 
 
+def calibrate(scenario: Path, folder: Path) -> None:
+    """Probe the links of a scenario, and print the least and most that was found of any path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    segcast("testbed", "up", scenario, "--name", NAME)
+    try:
+        segcast("calibrate", "probes", "--scenario", scenario, "--out", folder / "probes")
+        inventory = f"/run/segcast/{NAME}/inventory.toml"
+        sending = ["--sender", "absolute", "--out", folder / "run", "--send"]
+        segcast("replay", folder / "probes", "--inventory", inventory, *sending)
+    finally:
+        segcast("testbed", "down", "--name", NAME)
+    found = segcast("calibrate", folder / "run", "--scenario", scenario, "--out", folder / "calibrated.toml", "--json")
+    paths = json.loads(found)["paths"]
+    for what in ("rate_bps", "buffer_bytes", "burst_bytes", "overhead_bytes", "base_delay_ns"):
+        values = [path[what]["value"] for path in paths]
+        print(f"{what:15} {min(values):>14,.0f} to {max(values):,.0f} on {len(paths)} paths")
+
+
 def main() -> None:
-    """Both traces, and what came out."""
+    """Both traces and the calibration, and what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="folder for everything that is made [a temporary one]")
     parser.add_argument("--seconds", type=int, default=20, help="of the synthetic trace [20]")
@@ -140,6 +158,7 @@ def main() -> None:
             scenario.write_text(SCENARIO.replace("RATE", rate).replace("BUFFER", buffer))
             document = validate(capture, scenario, folder / name)
             print(json.dumps({key: document[key] for key in document if key not in ("comparisons",)}, indent=1)[:4000])
+        calibrate(folder / "synthetic.toml", folder / "calibration")
 
 
 if __name__ == "__main__":

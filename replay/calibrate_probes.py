@@ -35,7 +35,9 @@ OVERFLOW: Final = "overflow"
 
 _START_NS: Final = 1_700_000_000 * 1_000_000_000
 _SIZES: Final = (200, 1200)  # IP bytes
-_SINGLES: Final = 40
+_SINGLES: Final = (14, 3)  # groups, and packets of each: the first wakes what sleeps and warms what is cold
+_APART_NS: Final = 2_000_000
+_CLOSE_NS: Final = 20_000
 _TRAINS: Final = {RATE: 6, OVERFLOW: 3}
 _MOST_PACKETS: Final = 6000
 _RATE_PACKETS: Final = 300
@@ -112,8 +114,10 @@ def _plan(network: Network, path_id: int) -> Iterator[tuple[str, int, np.ndarray
     drained = int(2 * lasting(room + _UNBOUNDED_BYTES)) + _SPARE_NS
     for ip_bytes in _SIZES:
         frame = ETHERNET_HEADER_BYTES + ip_bytes + path.srv6_bytes
-        apart = max(2_000_000.0, 4 * lasting(frame))
-        yield SINGLE, ip_bytes, np.full(_SINGLES, apart), drained
+        groups, of_each = _SINGLES
+        gaps_ns = np.full((groups, of_each), max(float(_CLOSE_NS), 2 * lasting(frame)))
+        gaps_ns[:, 0] = max(float(_APART_NS), 4 * lasting(frame))
+        yield SINGLE, ip_bytes, gaps_ns.ravel(), drained
     for ip_bytes in _SIZES:
         frame = ETHERNET_HEADER_BYTES + ip_bytes + path.srv6_bytes
         count = max(8, min(_RATE_PACKETS, int(0.7 * room / frame)))

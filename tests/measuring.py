@@ -45,6 +45,7 @@ class Net:
 
     base_ns: int = 40_000
     jitter_ns: int = 0
+    wake_ns: int = 0  # more for a packet on a path that was idle for a millisecond
     burst: int = 0
     late_ns: Callable[[int], int] = lambda number: 0
     fails: Callable[[int], bool] = lambda number: False
@@ -100,9 +101,11 @@ def run_folder(
             left = twin.link(arrivals, link.rate_bps, link.delay_ns, link.buffer_bytes, link.overhead_bytes, net.burst)
             for k, time_ns in zip(alive, left, strict=True):
                 times[k] = time_ns
+        before_ns = 0
         for (sent_ns, host, number, frame), time_ns in zip(items, times, strict=True):
+            idle_ns, before_ns = sent_ns - before_ns, sent_ns
             if time_ns is not None:
-                time_ns += net.base_ns + rng.randint(0, net.jitter_ns)
+                time_ns += net.base_ns + rng.randint(0, net.jitter_ns) + net.wake_ns * (idle_ns > 10**6)
                 copies = 2 if net.twice(number) else 1
                 seen = [(net.shows(time_ns) + 1000 * k, unpacked(frame, summary.mode)) for k in range(copies)]
                 came[network.paths[path].group] += seen

@@ -53,18 +53,20 @@ def probed(folder: Path, says: Scenario, truth: Scenario, net: Net) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("burst", "overhead", "jitter_ns"),
-    [(0, 0, 0), (0, 24, 4_000), (10_000, 0, 8_000)],
-    ids=["exact", "plain", "bucket"],
+    ("burst", "overhead", "jitter_ns", "wake_ns"),
+    [(0, 0, 0, 0), (0, 24, 4_000, 0), (10_000, 0, 8_000, 0), (10_000, 0, 2_000, 30_000)],
+    ids=["exact", "plain", "bucket", "asleep"],
 )
-def test_links_are_found_as_they_are(tmp_path: Path, run: Run, burst: int, overhead: int, jitter_ns: int) -> None:
+def test_links_are_found_as_they_are(
+    tmp_path: Path, run: Run, burst: int, overhead: int, jitter_ns: int, wake_ns: int
+) -> None:
     says = scenario_of("1x100Mbps,1x50Mbps")
     document = says.model_dump(mode="json", exclude_none=True)
     wanted = ((93_700_000, 51_234), (57_100_000, 70_001))
     for path, (rate, buffer) in zip(document["network"]["paths"], wanted, strict=True):
         path["links"][0] |= {"rate": f"{rate}bps", "buffer": f"{buffer}B", "overhead": f"{overhead}B"}
     truth = Scenario.model_validate(document)
-    net = Net(base_ns=33_000, jitter_ns=jitter_ns, burst=burst)
+    net = Net(base_ns=33_000, jitter_ns=jitter_ns, wake_ns=wake_ns, burst=burst)
     room = SMALL + (200 if burst else 0)  # an error of the burst is one of the backlog, too
     folder = probed(tmp_path, says, truth, net)
     out = tmp_path / "found.toml"
