@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.engine import FlowPlan
+from analyzer.initial import FlowPlan
 from analyzer.network import ETHERNET_HEADER_BYTES, Network, Path
 from analyzer.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
 from traces.jit import int64, kernel

@@ -85,7 +85,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
         _ = digest
         links, paths, hops, flows = state.links, state.paths, state.hops, state.flows
         nodes, queues, heap, scalars = state.nodes, state.queues, state.heap, state.scalars
-        inflight, counters = state.inflight, state.counters
+        inflight, counters, watched = state.inflight, state.counters, state.watched
         send_ns, packet_flow, ip_bytes = packets.send_ns, packets.flow, packets.ip_bytes
         fate_path, fate_state, fate_hop = fates.path, fates.state, fates.hop
         queue_ns, receive_ns, fate_flowlet = fates.queue_ns, fates.receive_ns, fates.flowlet
@@ -231,8 +231,9 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                         asks = not steered and flows[at(flow)].routing != scalars[ROUTING]
                 if asks:
                     if ack == LAZY:
-                        for candidate in range(first_path, first_path + count):
-                            release(nodes, queues, scalars, first_ack + candidate, now_ns, inflight)
+                        first_watched = int64(flows[at(flow)].first_watched)
+                        for entry in range(first_watched, first_watched + int64(flows[at(flow)].watched)):
+                            release(nodes, queues, scalars, first_ack + watched[at(entry)], now_ns, inflight)
                     # Slots that may be chosen.
                     usable = count
                     narrowed = scalars[SUSPECTS] > now_ns if steered else scalars[ROUTING] > 0

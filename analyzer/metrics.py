@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.alone import Alone, add_alone, least_times, nobody, ways_of
-from analyzer.engine import FlowPlan
 from analyzer.histogram import BITS, Histogram, bucket_count, bucket_of, empty_histogram, record
+from analyzer.initial import FlowPlan
 from analyzer.network import Network
 from analyzer.path_load import INTERVAL_NS, Load, add_load, close_interval, no_load, path_facts
 from analyzer.reordering import Reordering, add_rows, last_rows, no_reordering

@@ -82,6 +82,8 @@ FLOW: Final = np.dtype(
         ("uplink", np.int32),
         ("downlink", np.int32),
         ("ack_queue", np.int64),
+        ("watched", np.int32),
+        ("first_watched", np.int32),
     ],
     align=True,
 )
@@ -147,7 +149,8 @@ class State(NamedTuple):
 
     `links` LINK, `paths` PATH, `hops` int32 (links of all paths, path after path), `flows` FLOW, `inflight` int64
     (bytes, by counter), `counters` COUNTER, `nodes` NODE and `queues` QUEUE: first a backlog per link, then a transit
-    per link, then the acknowledgement queues; `heap` ENTRY: the heads of transits (source: the link's number) and, if
+    per link, then the acknowledgement queues; `watched` int32: of the latter those that may hold what a group's flows
+    sent, group after group (FLOW says where); `heap` ENTRY: the heads of transits (source: the link's number) and, if
     acknowledgements are ordered, of their queues (source: number of links + queue); `scalars` int64; `routes_down` says
     which links routing knows to be down.
     """
@@ -160,6 +163,7 @@ class State(NamedTuple):
     counters: NDArray[np.void]
     nodes: NDArray[np.void]
     queues: NDArray[np.void]
+    watched: NDArray[np.int32]
     heap: NDArray[np.void]
     scalars: NDArray[np.int64]
     routes_down: NDArray[np.bool_]

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from analyzer.engine import Ack, Scope, Steering
 from analyzer.estimator import SHARES
 from analyzer.fields import Duration, Model, Prefix
+from analyzer.initial import Ack, Scope, Steering
 
 
 def _share(value: float) -> float:

@@ -14,9 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analyzer.attaching import NOWHERE, Ends, ends_of, host_names
-from analyzer.engine import MAX_IP_BYTES, FlowPlan
+from analyzer.engine import MAX_IP_BYTES
 from analyzer.fabric import Fabric, Pair
 from analyzer.hashing import flow_keys
+from analyzer.initial import FlowPlan
 from analyzer.network import Network
 from analyzer.scenario import Scenario
 from analyzer.state import Packets

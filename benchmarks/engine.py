@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, FlowPlan, Steering, simulate
+from analyzer.engine import Cell, simulate
 from analyzer.hashing import draw, seeded_generator
+from analyzer.initial import FlowPlan, Steering
 from analyzer.metrics import Accumulator
 from analyzer.network import Link, Network, Path, parallel_network
 from analyzer.parallel import in_order

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analyzer.engine import Cell, FlowPlan, Steering, simulate
+from analyzer.engine import Cell, simulate
 from analyzer.hashing import flow_keys
+from analyzer.initial import FlowPlan, Steering
 from analyzer.network import Link, Network, Path
 from analyzer.policies.registry import find_policy
 from analyzer.state import RECEIVED, Packets

@@ -9,7 +9,8 @@ import numpy as np
 
 from analyzer.acknowledgements import Segments, recorded
 from analyzer.detectors.registry import Detector, detectors, find_detector
-from analyzer.engine import Cell, FlowPlan, Steering, simulate
+from analyzer.engine import Cell, simulate
+from analyzer.initial import FlowPlan, Steering
 from analyzer.network import Change, Link, Network, Path
 from analyzer.policies.registry import Parameters, Policy, find_policy, policies
 from analyzer.state import DROPPED, MARKED, RECEIVED, Fates, Packets, Releases

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analyzer.detectors.registry import Detector, Gap, detectors, find_detector
-from analyzer.engine import Cell, Steering, simulate
+from analyzer.engine import Cell, simulate
+from analyzer.initial import Steering
 from analyzer.policies.registry import find_policy
 from analyzer.state import RECEIVED, Fates, Packets
 from tests.simulating import network_of, traffic_of

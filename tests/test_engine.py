@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path as File
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer.state import Fates
-from tests.simulating import CELLS, DETECTORS, POLICIES, assert_same_fates, parameters_of, run_engine
+from analyzer.state import LAZY, ORDERED, Fates
+from tests.simulating import CELLS, DETECTORS, POLICIES, assert_same_fates, cell_of, parameters_of, run_engine
 from tests.strategies import Scenario, Seeded, fabrics, make_fabric, make_scenario, scenarios
 from tests.twins import detectors as twin_detectors
 from tests.twins import engine as twin
@@ -83,6 +84,20 @@ def test_same_fates_as_the_twin_on_longer_traces(cell: tuple[str, str]) -> None:
 def test_same_fates_as_the_twin_however_acknowledged(ack: str) -> None:
     for seed in range(12):
         assert_same_as_the_twin(make_fabric(Seeded(seed), 600, [("inflight", "fixed")], (ack,)))
+
+
+@pytest.mark.parametrize("most", [32, 0], ids=["when-asked", "as-events"])
+def test_same_fates_as_the_twin_however_bytes_are_released(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analyzer.initial._MOST_WATCHED", most)
+    seen = 0
+    for seed in range(60):
+        scenario = make_fabric(Seeded(seed), 300, [("inflight", "fixed"), ("two-choices", "fixed")])
+        if scenario.hosts:
+            scenario = replace(scenario, changes=(), suspect_after=0, scope=("pair", "fabric")[seed % 2], timeout_ns=0)
+            assert_same_as_the_twin(scenario)
+            assert cell_of(scenario).rules.ack == (LAZY if most else ORDERED)
+            seen += 1
+    assert seen > 20
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

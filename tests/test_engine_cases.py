@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, FlowPlan, Steering, empty_fates, simulate
+from analyzer.engine import Cell, empty_fates, simulate
+from analyzer.initial import FlowPlan, Steering
 from analyzer.network import Link, Network, Path, parallel_network
 from analyzer.policies.registry import Decision, Fabric, Policy, Setting, find_policy, register
 from analyzer.state import DROPPED, RECEIVED, Packets
@@ -124,7 +125,8 @@ def test_a_policy_registered_from_outside_runs() -> None:
 OUTSIDE = """
 from typing import NamedTuple
 import numpy as np
-from analyzer.engine import Cell, FlowPlan, Steering, simulate
+from analyzer.engine import Cell, simulate
+from analyzer.initial import FlowPlan, Steering
 from analyzer.state import Packets
 from analyzer.network import Link, parallel_network
 from analyzer.policies.registry import register

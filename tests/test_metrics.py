@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from analyzer import cell_rows
 from analyzer.cells import CellPlan
 from analyzer.choices import PolicyChoice, TimeoutChoice
-from analyzer.engine import FlowPlan, empty_fates
+from analyzer.engine import empty_fates
 from analyzer.forecast import CellRows, CellRunner
 from analyzer.histogram import (
     BITS,
@@ -33,6 +33,7 @@ from analyzer.histogram import (
     merge,
     record_all,
 )
+from analyzer.initial import FlowPlan
 from analyzer.metrics import HOST_BITS, Accumulator, watched_hosts
 from analyzer.network import Change, Link, Network, Path
 from analyzer.path_load import add_load, balance, bin_ns, bins_used, close_interval, no_load, path_facts

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, FlowPlan, Steering, simulate
+from analyzer.engine import Cell, simulate
 from analyzer.hashing import flow_keys, mix
+from analyzer.initial import FlowPlan, Steering
 from analyzer.network import Change, Link, Network, Path
 from analyzer.policies import ecmp
 from analyzer.policies.registry import Decision, Feedback, Setting, find_policy, policies

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, FlowPlan, Steering
+from analyzer.engine import Cell
+from analyzer.initial import FlowPlan, Steering
 from analyzer.metrics import Accumulator
 from analyzer.network import Change, Link, parallel_network
 from analyzer.policies.registry import find_policy

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from analyzer.engine import Cell, FlowPlan, Steering
+from analyzer.engine import Cell
+from analyzer.initial import FlowPlan, Steering
 from analyzer.network import Link, Network, Path
 from analyzer.policies.registry import find_policy
 from analyzer.state import DROPPED, Fates, Packets

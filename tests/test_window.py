@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer.engine import Cell, FlowPlan, Steering
+from analyzer.engine import Cell
+from analyzer.initial import FlowPlan, Steering
 from analyzer.network import Link, parallel_network
 from analyzer.policies.registry import find_policy
 from analyzer.state import Packets
