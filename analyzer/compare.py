@@ -128,20 +128,33 @@ def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str,
     return {"value": value, "baseline": base, "change": change, "low": low, "high": high}
 
 
-def answer(comparisons: Sequence[dict[str, Any]]) -> str:
-    """The headline: policy and timeout of lowest p99 delay, of those clearly better than the baseline or else of all.
+def chosen(comparisons: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The comparison of lowest p99 delay, of those clearly better than the baseline or else of all; None without any.
 
-    Clearly better: the whole interval of the change is below 0. An interval that holds 0 is called no clear difference.
-    At the trace's own load if that ran, else at the first.
+    Clearly better: the whole interval of the change is below 0. At the trace's own load if that ran, else at the first.
     """
     headlines = [c for c in comparisons if c["metric"] == HEADLINE and c["change"] is not None]
     if not headlines:
-        return "no comparison: nothing was delivered, or there is only one policy"
+        return None
     loads = [c["load"] for c in headlines]
     load = 1.0 if 1.0 in loads else loads[0]
     there = [c for c in headlines if c["load"] == load]
     sure = [c for c in there if c["high"] is None or c["high"] < 0]
-    best = min(sure or there, key=lambda c: c["value"])
+    return min(sure or there, key=lambda c: c["value"])
+
+
+def answered(comparisons: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The policy, timeout and load that `answer` is about."""
+    best = chosen(comparisons)
+    return None if best is None else _variant(best)._asdict()
+
+
+def answer(comparisons: Sequence[dict[str, Any]]) -> str:
+    """The headline: what is chosen, and how its p99 delay changes. An interval with 0 in it is no clear difference."""
+    best = chosen(comparisons)
+    if best is None:
+        return "no comparison: nothing was delivered, or there is only one policy"
+    load = best["load"]
     name = best["policy"]
     if best["timeout_ns"] is not None:
         name += ", " + re.sub(r"(?<=\d)(?=[a-z])", " ", write_duration(best["timeout_ns"]))

@@ -149,6 +149,12 @@ class Forecast:
         stated = str(self.meta.get("answer") or "")
         return "" if stated.startswith("no comparison") else stated
 
+    @property
+    def answered(self) -> Variant | None:
+        """The variant that the answer is about, if `forecast.json` says."""
+        stated = self.meta.get("answered")
+        return Variant.of(stated) if stated else None
+
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """The comparisons of `forecast.json` whose two sides are in the summary."""

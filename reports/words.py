@@ -67,16 +67,14 @@ def headline(forecast: Forecast) -> tuple[str, Comparison | None]:
 
 
 def _chosen(forecast: Forecast) -> Comparison | None:
-    """The comparison that the stated answer is about; without a statement, the largest cut of p99 delay."""
+    """The comparison that the stated answer is about, if it says; without an answer, the largest cut of p99 delay."""
     usable = [c for c in forecast.comparisons if c.change is not None and c.metric in _PHRASES]
     metrics = [c.metric for c in usable]
     metric = "delay_p99_ns" if "delay_p99_ns" in metrics else next(iter(metrics), None)
     candidates = sorted((c for c in usable if c.metric == metric), key=lambda c: c.change or 0.0)
-    if not forecast.answer:
-        return next(iter(candidates), None)
-    stated = forecast.answer.split(":")[0].replace(" ", "")
-    named = [c for c in candidates if stated.startswith(c.variant.label.replace(" ", ""))]
-    return max(named, key=lambda c: len(c.variant.label), default=None)
+    if forecast.answer:
+        candidates = [c for c in candidates if c.variant == forecast.answered]
+    return next(iter(candidates), None)
 
 
 def _compared(found: Comparison, forecast: Forecast) -> str:
