@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from traces.units import write_duration
+from traces.units import say_duration, say_number
 
 COMPARED: Final = (
     "delay_p50_ns",
@@ -30,6 +29,21 @@ class Interval(NamedTuple):
     mean: float
     low: float | None
     high: float | None
+
+
+def variant_label(policy: str, timeout_ns: int | None, rule: str | None = None, load: float = 1.0) -> str:
+    """A policy, its flowlet timeout (exactly, or a rule by its label) and a load other than the trace's own."""
+    parts = [policy]
+    if timeout := timeout_label(timeout_ns, rule):
+        parts.append(timeout)
+    if load != 1:
+        parts.append(f"load {say_number(load)}")
+    return ", ".join(parts)
+
+
+def timeout_label(timeout_ns: int | None, rule: str | None = None) -> str:
+    """A flowlet timeout: `100 us` if fixed, else the label of its rule; empty without one."""
+    return (rule or "") if timeout_ns is None else say_duration(timeout_ns)
 
 
 def student_quantile(probability: float, degrees: int) -> float:
@@ -154,14 +168,7 @@ def answer(comparisons: Sequence[dict[str, Any]]) -> str:
     best = chosen(comparisons)
     if best is None:
         return "no comparison: nothing was delivered, or there is only one policy"
-    load = best["load"]
-    name = best["policy"]
-    if best["timeout_ns"] is not None:
-        name += ", " + re.sub(r"(?<=\d)(?=[a-z])", " ", write_duration(best["timeout_ns"]))
-    elif best["timeout"] is not None:
-        name += f", {best['timeout']}"
-    if load != 1:
-        name += f", load {load:g}"
+    name = variant_label(best["policy"], best["timeout_ns"], best["timeout"], best["load"])
     bounds = ""
     if best["low"] is not None:
         bounds = f" ({_percent(best['low'])} to {_percent(best['high'])})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from reports import text
+from traces.units import say_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
         share = row["never_split"] / row["flows"] if row["flows"] else 0
         rows.append(
             [
-                text.duration(row["timeout_ns"]),
+                say_duration(row["timeout_ns"]),
                 f"{row['flowlets']:,}",
                 f"{row['never_split']:,} ({100 * share:.0f} %)",
                 text.plain(row["packets_mean"]),

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
-from analyzer.compare import interval
+from analyzer.compare import interval, timeout_label, variant_label
 from analyzer.schedule import read_document, read_forecast_table, read_summary
 from analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
 from reports import text
@@ -42,17 +42,17 @@ class Variant:
     @property
     def timeout(self) -> str:
         """Its timeout in words."""
-        return text.timeout(self.timeout_ns, self.rule)
+        return timeout_label(self.timeout_ns, self.rule) or text.NO_VALUE
 
     @property
     def beside(self) -> str:
         """What tells it from others of its policy, in words; empty if nothing does."""
-        return text.variant("", self.timeout_ns, self.rule, self.load).removeprefix(", ")
+        return variant_label("", self.timeout_ns, self.rule, self.load).removeprefix(", ")
 
     @property
     def label(self) -> str:
         """The variant in words, such as `inflight, 100 us`."""
-        return text.variant(self.policy, self.timeout_ns, self.rule, self.load)
+        return variant_label(self.policy, self.timeout_ns, self.rule, self.load)
 
 
 @dataclass(frozen=True, slots=True)

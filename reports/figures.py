@@ -31,6 +31,7 @@ from reports.style import (
     looks,
     widened,
 )
+from traces.units import say_duration
 
 _MOST_INTERVALS: Final = 120
 MOST_LINES: Final = 6
@@ -317,7 +318,7 @@ def profile_flowlets(profile: Sequence[dict[str, Any]]) -> Figure:
     counts = [row["flowlets"] for row in profile]
     flows = max((row["flows"] for row in profile), default=0)
     words = [
-        f"{text.typeset(text.duration(t))}: {text.count(row['flowlets'])} flowlets, "
+        f"{text.typeset(say_duration(t))}: {text.count(row['flowlets'])} flowlets, "
         f"{text.count(row['never_split'])} of {text.count(row['flows'])} flows never split"
         for t, row in zip(times, profile, strict=True)
     ]
@@ -347,7 +348,7 @@ def profile_packets(profile: Sequence[dict[str, Any]]) -> Figure:
     for place, (column, name) in enumerate(curves):
         values = [row[f"packets_{column}"] for row in profile]
         known += [v for v in values if v is not None]
-        words = [f"{text.typeset(text.duration(t))}: {text.plain(v)}" for t, v in zip(times, values, strict=True)]
+        words = [f"{text.typeset(say_duration(t))}: {text.plain(v)}" for t, v in zip(times, values, strict=True)]
         colour = COLOURS[place]
         data.append(
             {

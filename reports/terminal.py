@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from reports import text
 from reports.data import Forecast, Variant
 from reports.words import headline
+from traces.units import say_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +51,7 @@ def _policy(forecast: Forecast, variant: Variant) -> str:
 _COLUMNS: Final = (
     _Column("policy", _policy),
     _Column("timeout", lambda _, v: v.timeout),
-    _Column("load", lambda _, v: text.plain(v.load)),
+    _Column("load", lambda _, v: say_number(v.load)),
     _Column("p50", _mean("delay_p50_ns", text.duration), 5),
     _Column("p99", _mean("delay_p99_ns", text.duration)),
     _Column("change of p99", _against),

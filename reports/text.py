@@ -1,7 +1,8 @@
 """Numbers as people read them: durations, sizes, rates, counts and percentages, as plain ASCII.
 
-Three significant digits unless said otherwise, in the unit that keeps the number between 1 and 1000. None, NaN and
-infinities become `NO_VALUE`. `typeset` turns such text into HTML typography (micro sign, minus sign, unbroken units).
+Three significant digits unless said otherwise, in the unit that keeps the number between 1 and 1000; settings such as
+timeouts are names, which `traces.units` writes exactly. None, NaN and infinities become `NO_VALUE`. `typeset` turns
+such text into HTML typography (micro sign, minus sign, unbroken units).
 """
 
 from __future__ import annotations
@@ -138,21 +139,6 @@ def span(low: str, high: str, join: str = " to ") -> str:
     if number and high.endswith(f" {unit}") and not unit[:1].isdigit():
         return f"{number}{join}{high}"
     return f"{low}{join}{high}"
-
-
-def variant(policy: str, timeout_ns: Number, rule: str | None = None, load: float = 1.0) -> str:
-    """A policy, its flowlet timeout (fixed, or a rule by its label) and a load other than the trace's own."""
-    parts = [policy]
-    if timeout_ns is not None or rule:
-        parts.append(timeout(timeout_ns, rule))
-    if load != 1:
-        parts.append(f"load {plain(load)}")
-    return ", ".join(parts)
-
-
-def timeout(timeout_ns: Number, rule: str | None) -> str:
-    """A flowlet timeout: `100 us` if fixed, else the label of its rule; NO_VALUE without one."""
-    return rule if timeout_ns is None and rule else duration(timeout_ns)
 
 
 def typeset(text: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from analyzer.compare import answer, answered, compare
 from reports.content import Content
-from reports.data import Forecast
+from reports.data import Forecast, Variant
 from tests.test_forecast import row
 from tests.test_reports import make_forecast
 
@@ -25,3 +27,23 @@ def test_the_answer_is_found_whatever_its_timeout(tmp_path: Path) -> None:
         content = compared(tmp_path / str(timeout_ns), variants, {"ecmp": 1000.0, "inflight": 700.0})
         assert " would cut the p99 one-way delay by 30 % " in content.sentence
         assert len(content.tiles) == 4
+
+
+@pytest.mark.parametrize(
+    ("variant", "label"),
+    [
+        (Variant("inflight", 1_500_000), "inflight, 1.5 ms"),
+        (Variant("inflight", 99_999), "inflight, 99.999 us"),
+        (Variant("inflight", 100_001, load=1.234), "inflight, 100.001 us, load 1.234"),
+        (Variant("inflight", 2 * 10**9, load=1.2341), "inflight, 2 s, load 1.2341"),
+        (Variant("inflight", 0, load=20.0), "inflight, 0 ns, load 20"),
+        (Variant("inflight", None, "adaptive", 1e-7), "inflight, adaptive, load 0.0000001"),
+        (Variant("ecmp", None), "ecmp"),
+    ],
+)
+def test_settings_are_named_exactly(variant: Variant, label: str) -> None:
+    assert variant.label == label
+    rows = [row("ecmp", None, 1, 1000.0), row(variant.policy, variant.timeout_ns, 1, 500.0) | {"policy": "inflight"}]
+    settings = {"load": variant.load} | ({"timeout": variant.rule} if variant.rule else {})
+    if variant.policy != "ecmp":
+        assert answer(compare([one | settings for one in rows], "ecmp")).startswith(f"{label}: p99 delay -50 %")

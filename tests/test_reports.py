@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from analyzer.compare import variant_label
 from analyzer.schema import DISTRIBUTIONS, FLOW_FATES, PROFILE, QUANTILES, SERIES, SIZES, SUMMARY
 from reports import figures, text
 from reports.content import Content
@@ -191,8 +192,8 @@ def document_of(variants: Cells, means: dict[tuple[str, int | None], float], see
     best = min(comparisons, key=lambda c: c["change"], default=None)
     answer = ""
     if best:
-        name = text.variant(best["policy"], best["timeout_ns"])
-        answer = f"{name}: p99 delay {text.change(best['change'])} against {text.variant(policy, timeout)}"
+        name = variant_label(best["policy"], best["timeout_ns"])
+        answer = f"{name}: p99 delay {text.change(best['change'])} against {variant_label(policy, timeout)}"
     links = [
         {
             "name": f"left-right-{n}",
