@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final
 
 from reports import figures, text
 from reports.data import Comparison, Estimate, Forecast, Variant
-from reports.style import COLOURS, DASH_ARRAYS, Figure
+from reports.path_loads import PathLoads, group_names, path_loads
+from reports.style import Figure
 from reports.words import BY_COLUMN, METRICS, Metric, caveats, headline
 
 _TILES: Final = ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")
-_MOST_GROUPS: Final = 6
 _MOST_ROWS: Final = 16
 _LONGEST_SCENARIO: Final = 20_000
 
@@ -51,31 +51,6 @@ class Whisker:
     left: float
     width: float
     mood: str
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """A panel of path load: which variant and group it is of, and what it says in words."""
-
-    name: str
-    number: int
-    group: int
-    title: str
-    words: str
-    shown: bool
-
-
-@dataclass(slots=True)
-class _Loads:
-    """Panels of path load and their figures."""
-
-    panels: list[Panel] = field(default_factory=list)
-    figures: dict[str, Figure] = field(default_factory=dict)
-    groups: list[tuple[int, str]] = field(default_factory=list)
-    paths: list[tuple[str, str, str]] = field(default_factory=list)
-    interval_ns: int = 0
-    drops: bool = False
-    capacity: str = ""
 
 
 class Content:
@@ -207,67 +182,16 @@ class Content:
         return [(figures.bin_label(*key), number) for key, number in sorted(bins.items(), key=lambda item: item[0][0])]
 
     @cached_property
-    def loads(self) -> _Loads:
-        """Path load per variant and group, all on the same axes."""
-        forecast, loads = self.forecast, _Loads()
-        paths = self.network.get("paths") or []
-        sent: dict[int, int] = {}
-        for table in forecast.series.values():
-            totals = table.group_by("group", use_threads=False).aggregate([("bytes", "sum")]).to_pylist()
-            for row in totals:
-                sent[row["group"]] = sent.get(row["group"], 0) + row["bytes_sum"]
-        few = max(sent, default=0) <= 1
-        busiest = sorted(sent) if few else sorted(sent, key=lambda g: -sent[g])[:_MOST_GROUPS]
-        between = {g["group"]: f"{g['from']} to {g['to']}" for g in self._groups()}
-        loads.groups = [(g, ("forward", "back")[g] if few else between.get(g, f"group {g}")) for g in busiest]
-        found: list[tuple[int, int, figures.Load]] = []
-        for number, variant in enumerate(forecast.variants):
-            for group in busiest if variant in forecast.series else ():
-                ids = [p["path_id"] for p in paths if p.get("group") == group]
-                one = figures.load(forecast.series[variant], group, ids)
-                if one is not None:
-                    found.append((number, group, one))
-        top = max((float(one.bps.max()) for *_, one in found), default=0.0)
-        if not found or top <= 0:
-            return loads
-        until_ns = max(one.bps.shape[1] * one.interval_ns for *_, one in found)
-        rates = [p["rate_bps"] for p in paths if p.get("rate_bps")]
-        capacity = float(min(rates)) if rates else None
-        if capacity is not None and capacity <= 1.7 * top:
-            top = max(top, capacity)
-        if capacity is not None:
-            drawn = "dotted line" if capacity <= top else "above the scale"
-            loads.capacity = f"{text.rate(capacity)} ({drawn})"
-        loads.interval_ns = found[0][2].interval_ns
-        loads.drops = any(bool(one.dropped.any()) for *_, one in found)
-        widest = max(len(one.path_ids) for *_, one in found)
-        loads.paths = _path_legend(widest)
-        first = busiest[0]
-        for number, group, one in found:
-            variant = forecast.variants[number]
-            name = f"load-{number}-{group}"
-            loads.figures[name] = figures.load_panel(one, top, capacity, until_ns)
-            shown = variant in self.cast.shown and group == first
-            words = self._panel_words(variant, one)
-            loads.panels.append(Panel(name, number, group, variant.label, words, shown))
-        return loads
-
-    def _panel_words(self, variant: Variant, one: figures.Load) -> str:
-        share, even = one.share_max, 1 / len(one.path_ids)
-        overall = text.plain(self.forecast.estimate(variant, "imbalance").mean, 2)
-        busiest = f"busiest path {text.percent(share)} of bytes (even: {text.percent(even)})"
-        return f"imbalance {overall}; {busiest}"
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """The groups by name, if the network is no pair of sides."""
-        return [] if self.network.get("kind") in (None, "parallel") else self.network.get("groups") or []
+    def loads(self) -> PathLoads:
+        """Path load per variant and direction."""
+        return path_loads(self.forecast, self.cast)
 
     @property
     def paths(self) -> list[dict[str, Any]]:
         """Rows of the table of paths, with the keys the template asks for: the first, or of many the most loaded."""
         keys = ("path_id", "group", "slot", "links", "rate_bps", "delay_ns", "srv6_bytes")
         rows = self.network.get("paths") or []
-        between = {g["group"]: f"{g['from']} to {g['to']}" for g in self._groups()}
+        between = group_names(self.forecast)
         shown = _busiest(rows, [self._sent.get(path["path_id"], 0) / (path.get("rate_bps") or 1) for path in rows])
         return [
             {key: path.get(key) for key in keys} | {"group": between.get(path["group"], path["group"])}
@@ -353,10 +277,3 @@ def _whisker(found: Comparison, low: float, high: float) -> Whisker:
         words += f" ({interval})"
     mood = "unclear" if not found.clear and found.low is not None else "better" if change < 0 else "worse"
     return Whisker(found.variant.label, words, place(change), left, round(right - left, 2), mood)
-
-
-def _path_legend(paths: int) -> list[tuple[str, str, str]]:
-    """Label, colour and dash of each path of a panel, by its place in the group; none where envelopes are drawn."""
-    if paths > figures.MOST_LINES:
-        return []
-    return [(f"path {n}", COLOURS[n % len(COLOURS)], DASH_ARRAYS[n % len(DASH_ARRAYS)]) for n in range(paths)]

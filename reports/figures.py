@@ -253,10 +253,11 @@ def load(series: Any, group: int, path_ids: Sequence[int] = ()) -> Load | None:
     return Load(ids, interval_ns, sent_bytes * 8e9 / interval_ns, drops, sent_bytes.sum(axis=1))
 
 
-def load_panel(found: Load, top_bps: float, capacity_bps: float | None, until_ns: int) -> Figure:
+def load_panel(found: Load, top_bps: float, rates_bps: Sequence[float], until_ns: int) -> Figure:
     """One panel of path load over time: a line per path, or with many paths their envelope and mean.
 
-    `top_bps` and `until_ns` end the axes, the same for all panels; drops are crosses on the path that lost them.
+    `top_bps` and `until_ns` end the axes, the same for all panels; drops are crosses on the path that lost them. Each
+    of the rates of the paths within the axis is a dotted line.
     """
     scale, unit = text.rate_unit(top_bps)
     time_scale, time_unit = _time_unit(until_ns)
@@ -291,11 +292,8 @@ def load_panel(found: Load, top_bps: float, capacity_bps: float | None, until_ns
                 "marker": {"symbol": "x-thin", "size": 7, "color": INK, "line": {"width": 1.4, "color": INK}},
             }
         )
-    shapes = []
-    if capacity_bps is not None and capacity_bps <= top_bps:
-        line = {"color": MUTED, "width": 1.4, "dash": "dot"}
-        end = {"y0": capacity_bps / scale, "y1": capacity_bps / scale, "x0": 0, "x1": 1, "xref": "paper"}
-        shapes.append({"type": "line", "line": line, **end})
+    dotted = {"type": "line", "line": {"color": MUTED, "width": 1.4, "dash": "dot"}, "x0": 0, "x1": 1, "xref": "paper"}
+    shapes = [{**dotted, "y0": rate / scale, "y1": rate / scale} for rate in rates_bps if rate <= top_bps]
     x_axis = axis(f"time ({time_unit})", range=[0, until_ns / time_scale], nticks=5)
     y_axis = axis(unit, range=[0, top_bps / scale * 1.06], nticks=5)
     return {"data": data, "layout": layout(xaxis=x_axis, yaxis=y_axis, shapes=shapes, height=230)}

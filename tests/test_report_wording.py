@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from analyzer.compare import answer, answered, compare
@@ -47,3 +49,22 @@ def test_settings_are_named_exactly(variant: Variant, label: str) -> None:
     settings = {"load": variant.load} | ({"timeout": variant.rule} if variant.rule else {})
     if variant.policy != "ecmp":
         assert answer(compare([one | settings for one in rows], "ecmp")).startswith(f"{label}: p99 delay -50 %")
+
+
+def test_path_rates_are_those_of_the_direction_shown(tmp_path: Path) -> None:
+    rates = {0: (0, None), 2: (1, 400_000_000), 3: (1, 200_000_000)}
+    paths = [{"path_id": p, "group": g, "slot": 0, "links": [], "rate_bps": r} for p, (g, r) in rates.items()]
+    groups = [{"group": 0, "from": "leaf0", "to": "leaf0"}, {"group": 1, "from": "leaf0", "to": "leaf1"}]
+    network = {"kind": "leaf-spine", "paths": paths, "links": [], "groups": groups}
+    folder = make_forecast(tmp_path / "f", [("ecmp", None)], seeds=1, paths=2, network=network)
+    series = pq.read_table(folder / "series.parquet")
+    pq.write_table(series.filter(pc.not_equal(series["path_id"], 1)), folder / "series.parquet")
+    loads = Content(Forecast(folder)).loads
+    first, second = loads.groups
+    assert (first.name, first.rates) == ("leaf0 to leaf1", "200 to 400 Mbit/s (dotted lines)")
+    assert [name for name, *_ in first.paths] == ["path 2", "path 3"]
+    assert (second.name, second.rates) == ("leaf0 to leaf0", "")
+    assert [name for name, *_ in second.paths] == ["path 0"]
+    assert [panel.name for panel in loads.panels if panel.shown] == ["load-0-1"]
+    drawn = {name: [shape["y0"] for shape in figure["layout"]["shapes"]] for name, figure in loads.figures.items()}
+    assert drawn == {"load-0-0": [], "load-0-1": [0.2, 0.4]}
