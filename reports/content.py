@@ -96,9 +96,14 @@ class Content:
             rows.setdefault(variant.policy, []).append(chip)
         return list(rows.items())
 
+    @property
+    def best_of(self) -> str:
+        """Among what the table marks the best."""
+        return "its column at each load" if len({v.load for v in self.forecast.variants}) > 1 else "its column"
+
     @cached_property
     def table(self) -> list[tuple[Variant, list[Cell]]]:
-        """Key numbers: a row per variant, a cell per metric."""
+        """Key numbers: a row per variant, a cell per metric; the best is that of each load."""
         variants = self.forecast.variants
         columns = [self._column(metric, variants) for metric in METRICS]
         return [(variant, [column[row] for column in columns]) for row, variant in enumerate(variants)]
@@ -106,10 +111,11 @@ class Content:
     def _column(self, metric: Metric, variants: Sequence[Variant]) -> list[Cell]:
         found = [self.forecast.estimate(v, metric.column) for v in variants]
         words = [metric.unit(e.mean) for e in found]
-        best = min((e for e in found if e.mean is not None), key=lambda e: e.mean or 0.0, default=None)
-        marks = best is not None and len({w for w in words if w != text.NO_VALUE}) > 1
         cells = []
-        for estimate, mean in zip(found, words, strict=True):
+        for variant, estimate, mean in zip(variants, found, words, strict=True):
+            there = [e for v, e in zip(variants, found, strict=True) if v.load == variant.load and e.mean is not None]
+            best = min(there, key=lambda e: e.mean or 0.0, default=None)
+            marks = best is not None and len({metric.unit(e.mean) for e in there}) > 1
             first = marks and best is not None and mean == metric.unit(best.mean)
             tied = marks and not first and best is not None and _overlap(estimate, best)
             cells.append(Cell(mean, _interval(estimate, metric), first, tied))

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer.compare import answer, answered, compare
+from analyzer.schema import SUMMARY
 from reports.content import Content
 from reports.data import Forecast, Variant
 from tests.test_forecast import row
-from tests.test_reports import make_forecast
+from tests.test_reports import make_forecast, page_of, write_table
 
 
 def compared(folder: Path, variants: list[tuple[str, int | None]], p99: dict[str, float]) -> Content:
@@ -68,3 +69,15 @@ def test_path_rates_are_those_of_the_direction_shown(tmp_path: Path) -> None:
     assert [panel.name for panel in loads.panels if panel.shown] == ["load-0-1"]
     drawn = {name: [shape["y0"] for shape in figure["layout"]["shapes"]] for name, figure in loads.figures.items()}
     assert drawn == {"load-0-0": [], "load-0-1": [0.2, 0.4]}
+
+
+def test_the_best_is_that_of_each_load(tmp_path: Path) -> None:
+    folder = make_forecast(tmp_path / "f", [("ecmp", None), ("inflight", 100_000)], seeds=2)
+    light = pq.read_table(folder / "summary.parquet").to_pylist()
+    heavy = [one | {"load": 2.0, "delay_p99_ns": 10 * one["delay_p99_ns"]} for one in light]
+    write_table(folder, SUMMARY, light + heavy)
+    content = Content(Forecast(folder))
+    place = [metric.column for metric in content.metrics].index("delay_p99_ns")
+    marked = {variant.label for variant, cells in content.table if cells[place].best}
+    assert marked == {"inflight, 100 us", "inflight, 100 us, load 2"}
+    assert "★ is the best of its column at each load" in page_of(folder).text
