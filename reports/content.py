@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final
@@ -137,11 +137,17 @@ class Content:
 
     @property
     def changes_against(self) -> str:
-        """What `changes` compares with; a baseline of several timeouts is met timeout by timeout."""
-        others = dict.fromkeys(c.against for c in self.forecast.comparisons)
-        if len(others) > 1:
-            return f"{next(iter(others)).policy} at the same timeout"
-        return self.baseline
+        """What `changes` compares with; a baseline of several timeouts or loads is met by what is at the same."""
+        others = list(dict.fromkeys(c.against for c in self.forecast.comparisons))
+        timeouts, loads = len({v.timeout for v in others}) > 1, len({v.load for v in others}) > 1
+        if not timeouts and not loads:
+            return self.baseline
+        one = others[0]
+        if timeouts:
+            one = replace(one, timeout_ns=None, rule=None)
+        if loads:
+            one = replace(one, load=1.0)
+        return f"{one.label} at the same {' and '.join(['timeout'] * timeouts + ['load'] * loads)}"
 
     @property
     def sources(self) -> list[str]:

@@ -143,6 +143,11 @@ class Forecast:
             return exact
         return next((v for v in self._rows if v.policy == exact.policy), None)
 
+    @cached_property
+    def baselines(self) -> set[Variant]:
+        """All that others are compared with: the baseline, at each load and timeout it has."""
+        return {c.against for c in self.comparisons} | ({self.baseline} if self.baseline else set())
+
     @property
     def answer(self) -> str:
         """The sentence of `forecast.json`; empty if there is none, or none but that nothing was compared."""

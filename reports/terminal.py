@@ -34,7 +34,7 @@ def _mean(column: str, unit: Callable[[float | None], str]) -> Callable[[Forecas
 
 def _against(forecast: Forecast, variant: Variant) -> str:
     """The change of p99 delay: `-31 % (-35 to -27)`."""
-    if variant == forecast.baseline:
+    if variant in forecast.baselines:
         return "baseline"
     found = forecast.compared(variant, "delay_p99_ns")
     if found is None:

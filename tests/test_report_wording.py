@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -12,8 +13,9 @@ from analyzer.compare import answer, answered, compare
 from analyzer.schema import SUMMARY
 from reports.content import Content
 from reports.data import Forecast, Variant
+from reports.terminal import table
 from tests.test_forecast import row
-from tests.test_reports import make_forecast, page_of, write_table
+from tests.test_reports import comparison, make_forecast, page_of, write_table
 
 
 def compared(folder: Path, variants: list[tuple[str, int | None]], p99: dict[str, float]) -> Content:
@@ -81,3 +83,34 @@ def test_the_best_is_that_of_each_load(tmp_path: Path) -> None:
     marked = {variant.label for variant, cells in content.table if cells[place].best}
     assert marked == {"inflight, 100 us", "inflight, 100 us, load 2"}
     assert "★ is the best of its column at each load" in page_of(folder).text
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "loads", "words"),
+    [
+        ((None, None), (1.0, 2.0), "ecmp at the same load"),
+        ((100_000, 100_000), (1.0, 2.0), "ecmp, 100 us at the same load"),
+        ((50_000, 100_000), (1.0, 1.0), "ecmp at the same timeout"),
+        ((50_000, 100_000), (1.0, 2.0), "ecmp at the same timeout and load"),
+        ((None, None), (1.0, 1.0), "ecmp"),
+    ],
+)
+def test_the_baseline_is_met_at_the_same(
+    tmp_path: Path, timeouts: tuple[int | None, ...], loads: tuple[float, ...], words: str
+) -> None:
+    folder = make_forecast(tmp_path / "f", [("ecmp", None), ("inflight", 100_000)], seeds=1)
+    summary = pq.read_table(folder / "summary.parquet").to_pylist()
+    settings = [{"timeout_ns": t, "load": load} for t, load in zip(timeouts, loads, strict=True)]
+    write_table(folder, SUMMARY, [one | setting for one in summary for setting in settings])
+    document = json.loads((folder / "forecast.json").read_text())
+    document["baseline"] = {"policy": "ecmp"} | settings[0]
+    document["comparisons"] = [
+        comparison(**setting, baseline_policy="ecmp", baseline_timeout_ns=setting["timeout_ns"]) for setting in settings
+    ]
+    (folder / "forecast.json").write_text(json.dumps(document))
+    forecast = Forecast(folder)
+    assert Content(forecast).changes_against == words
+    lines, _ = table(forecast, 120)
+    assert [str(v) for v, line in lines if v and "baseline" in line] == [
+        str(v) for v in forecast.variants if v.policy == "ecmp"
+    ]
