@@ -21,6 +21,7 @@ COMPARED: Final = (
     "reordered_ratio",
 )
 HEADLINE: Final = "delay_p99_ns"
+TENFOLD: Final = 9.0  # The change that makes ten of one: bounds from there on are told as such, not in percent.
 
 
 class Interval(NamedTuple):
@@ -172,8 +173,14 @@ def answer(comparisons: Sequence[dict[str, Any]]) -> str:
     bounds = ""
     if best["low"] is not None:
         bounds = f" ({_percent(best['low'])} to {_percent(best['high'])})"
+        if best["high"] >= TENFOLD:
+            bounds = (
+                f" ({_percent(best['low'])} to more than tenfold)" if best["low"] < TENFOLD else " (more than tenfold)"
+            )
     sentence = f"{name}: p99 delay {_percent(best['change'])} %{bounds} against {best['baseline_policy']}"
     unclear = "; no clear difference" if best["high"] is not None and best["low"] <= 0 <= best["high"] else ""
+    if unclear and best["high"] >= TENFOLD:
+        unclear += ": too wide to tell, run more seeds"
     return sentence + unclear + _loss(comparisons, best)
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final
 
+from analyzer.compare import TENFOLD
 from reports import figures, text
 from reports.data import Comparison, Estimate, Forecast, Variant
 from reports.path_loads import PathLoads, group_names, path_loads
@@ -43,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Whisker:
-    """A change against the baseline, placed along a track in percent of its width."""
+    """A change against the baseline, placed along a track in percent of its width; `beyond`: it goes on."""
 
     label: str
     words: str
@@ -51,6 +52,7 @@ class Whisker:
     left: float
     width: float
     mood: str
+    beyond: bool
 
 
 class Content:
@@ -128,12 +130,14 @@ class Content:
         rows = [c for v in self.forecast.variants if (c := self.forecast.compared(v, metric)) and c.change is not None]
         if not rows:
             return []
-        ends = [e for c in rows for e in (c.change, c.low, c.high) if e is not None]
+        # One bar too long would flatten the others: it ends at a doubling, or at twice the largest change.
+        most = min(max(1.0, *(2 * abs(c.change or 0.0) for c in rows)), TENFOLD)
+        ends = [min(e, most) for c in rows for e in (c.change, c.low, c.high) if e is not None]
         low, high = min(0.0, *ends), max(0.0, *ends)
         room = max((high - low) * 0.06, 0.01)
         low, high = low - room, high + room
         self.zero = (0.0 - low) / (high - low) * 100
-        return [_whisker(c, low, high) for c in rows]
+        return [_whisker(c, low, high, most) for c in rows]
 
     @property
     def changes_against(self) -> str:
@@ -278,9 +282,9 @@ def _interval(estimate: Estimate, metric: Metric) -> str:
     return "" if low == high else text.span(low, high, "–")
 
 
-def _whisker(found: Comparison, low: float, high: float) -> Whisker:
+def _whisker(found: Comparison, low: float, high: float, most: float) -> Whisker:
     def place(value: float) -> float:
-        return round((value - low) / (high - low) * 100, 2)
+        return round((min(value, most) - low) / (high - low) * 100, 2)
 
     change = found.change or 0.0
     left, right = (place(change if end is None else end) for end in (found.low, found.high))
@@ -288,4 +292,5 @@ def _whisker(found: Comparison, low: float, high: float) -> Whisker:
     if interval := text.change_interval(found.low, found.high):
         words += f" ({interval})"
     mood = "unclear" if not found.clear and found.low is not None else "better" if change < 0 else "worse"
-    return Whisker(found.variant.label, words, place(change), left, round(right - left, 2), mood)
+    beyond = max(change, found.high or 0.0) > most
+    return Whisker(found.variant.label, words, place(change), left, round(right - left, 2), mood, beyond)

@@ -33,13 +33,13 @@ def _mean(column: str, unit: Callable[[float | None], str]) -> Callable[[Forecas
 
 
 def _against(forecast: Forecast, variant: Variant) -> str:
-    """The change of p99 delay: `-31 % (-35 to -27)`."""
+    """The change of p99 delay: `-31 % (-35 to -27)`, `-31 % (-90 to >x10)`."""
     if variant in forecast.baselines:
         return "baseline"
     found = forecast.compared(variant, "delay_p99_ns")
     if found is None:
         return text.NO_VALUE
-    interval = text.change_interval(found.low, found.high)
+    interval = text.change_interval(found.low, found.high).replace("more than tenfold", ">x10")
     return text.change(found.change) + (f" ({interval})" if interval else "")
 
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from analyzer.compare import TENFOLD
+
 Number = int | float | None
 
 NO_VALUE: Final = "-"
@@ -37,10 +39,6 @@ def significant(value: float, digits: int = DIGITS) -> str:
         return str(int(rounded))
     text = f"{rounded:.{places}f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
-
-
-def _missing(value: Number) -> bool:
-    return value is None or not math.isfinite(value)
 
 
 def _scaled(value: Number, units: Sequence[tuple[float, str]], digits: int) -> str:
@@ -120,17 +118,27 @@ def change(ratio: Number) -> str:
     """A relative change as `-31 %`, `+4.2 %`, `0 %`; to a tenth of a percent, tenfold and more as `x12`."""
     if ratio is None or not math.isfinite(ratio):
         return NO_VALUE
-    if ratio >= 9:
+    if ratio >= TENFOLD:
         return f"x{significant(1 + ratio, 2)}"
     rounded = round(ratio, 3)
     return percent(rounded + 0.0, signed=True)
 
 
-def change_interval(low: Number, high: Number) -> str:
-    """The bounds of a change as `-35 to -27`, in percent, or an empty text if there is no interval."""
-    if _missing(low) or _missing(high):
+def change_interval(low: Number, high: Number, unit: str = "") -> str:
+    """The bounds of a change as `-35 to -27`, in percent (said if `unit` is ` %`); empty if there is no interval.
+
+    A bound of tenfold or more is no percentage: `-20 to more than tenfold`.
+    """
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"{change(low)} to {change(high)}".replace(" %", "")
+    if low >= TENFOLD:
+        return "more than tenfold"
+    first = change(low).removesuffix(" %")
+    return (
+        f"{first}{unit} to more than tenfold"
+        if high >= TENFOLD
+        else f"{first} to {change(high).removesuffix(' %')}{unit}"
+    )
 
 
 def span(low: str, high: str, join: str = " to ") -> str:

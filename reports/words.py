@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from analyzer.compare import TENFOLD
 from reports import text
 from reports.data import Comparison, Forecast
 
@@ -83,15 +84,16 @@ def _compared(found: Comparison, forecast: Forecast) -> str:
     what, within = _PHRASES[found.metric]
     unit = BY_COLUMN[found.metric].unit
     change = found.change or 0.0
-    amount = text.change(abs(change)) if abs(change) < 9 else text.change(change)
-    amount = amount.lstrip("+")
+    amount = text.change(abs(change)).lstrip("+")
     if found.low is None or found.high is None:
         interval = "one seed, so no interval" if forecast.most_seeds == 1 else "no interval known"
     else:
         low, high = (-found.high, -found.low) if found.clear and change < 0 else (found.low, found.high)
-        interval = f"95 % interval {text.change_interval(low, high)} %"
+        interval = f"95 % interval {text.change_interval(low, high, ' %')}"
         if found.clear:
             interval = interval.replace("+", "")
+        elif high >= TENFOLD:
+            interval += ": too wide to tell, run more seeds"
     lost = _drops(found, forecast)
     absolute = f"{within} {unit(found.value)} instead of {unit(found.baseline)}"
     if found.low is not None and not found.clear:

@@ -11,6 +11,7 @@ import pytest
 
 from analyzer.compare import answer, answered, compare
 from analyzer.schema import SUMMARY
+from reports import text
 from reports.content import Content
 from reports.data import Forecast, Variant
 from reports.terminal import table
@@ -114,3 +115,32 @@ def test_the_baseline_is_met_at_the_same(
     assert [str(v) for v, line in lines if v and "baseline" in line] == [
         str(v) for v in forecast.variants if v.policy == "ecmp"
     ]
+
+
+def test_an_interval_beyond_tenfold_is_said_as_such_and_leaves_the_others_visible(tmp_path: Path) -> None:
+    wild, calm = comparison(change=-0.36, low=-0.99999, high=1.5e10), comparison(policy="random", low=-0.4, high=-0.3)
+    variants = [("ecmp", None), ("inflight", 100_000), ("random", 100_000)]
+    said = {"policy": "inflight", "timeout_ns": 100_000}
+    folder = make_forecast(tmp_path / "f", variants, seeds=2, comparisons=[wild, calm], answer="x", answered=said)
+    content = Content(Forecast(folder))
+    assert (
+        "by -36 % (95 % interval -100 % to more than tenfold: too wide to tell, run more seeds) ag" in content.sentence
+    )
+    long, short = content.changes
+    assert (long.words, long.beyond, short.beyond) == ("-36 % (-100 to more than tenfold)", True, False)
+    assert 90 < long.left + long.width < 100
+    assert short.width > 4
+    assert "An arrow: it goes on beyond the scale." in page_of(folder).text
+    lines, _ = table(content.forecast, 120)
+    assert any("-36 % (-100 to >x10)" in line for _, line in lines)
+
+
+def test_bounds_of_changes() -> None:
+    assert text.change_interval(-0.5, 0.2, " %") == "-50 to +20 %"
+    assert text.change_interval(-0.5, 30) == "-50 to more than tenfold"
+    assert text.change_interval(12, 30, " %") == "more than tenfold"
+    rows = [row("ecmp", None, seed, 1000.0) for seed in (1, 2)]
+    rows += [row("random", 1, seed, p99) for seed, p99 in ((1, 1.0), (2, 9000.0))]
+    start, _, end = answer(compare(rows, "ecmp")).partition(" against ecmp; ")
+    assert start == "random, 1 ns: p99 delay -91 % (-100 to more than tenfold)"
+    assert end == "no clear difference: too wide to tell, run more seeds"
