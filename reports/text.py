@@ -90,6 +90,11 @@ def count(value: Number) -> str:
     return _scaled(value, _COUNT, DIGITS)
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something: `1 flow`, `12,345 flows`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def plain(value: Number, digits: int = DIGITS) -> str:
     """A number without a unit: `1.42`."""
     return NO_VALUE if value is None else significant(value, digits)
