@@ -160,7 +160,7 @@ def caveats(forecast: Forecast) -> list[str]:
     if max(drops.values(), default=0.0) > 0:
         found.append(
             "Delays and flow completion are those of received packets. A policy that drops more can look quicker, and "
-            "a flow that loses its last packets ends early, even below 1x slowdown: read both beside drops."
+            "a flow that loses its first or last packets seems quick, even below 1x slowdown: read both beside drops."
         )
     delivered = [n for v in forecast.variants for n in forecast.values(v, "delivered") if n is not None]
     if 0 < min(delivered, default=0) < 10_000:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer.compare import answer, answered, compare
-from analyzer.schema import SUMMARY
+from analyzer.schema import FLOW_FATES, SUMMARY
 from reports import text
 from reports.content import Content
 from reports.data import Forecast, Variant
@@ -144,3 +144,10 @@ def test_bounds_of_changes() -> None:
     start, _, end = answer(compare(rows, "ecmp")).partition(" against ecmp; ")
     assert start == "random, 1 ns: p99 delay -91 % (-100 to more than tenfold)"
     assert end == "no clear difference: too wide to tell, run more seeds"
+
+
+def test_flow_completion_is_said_to_be_of_received_packets(tmp_path: Path) -> None:
+    (fct,) = [column for column in FLOW_FATES.columns if column.name == "fct_ns"]
+    assert fct.meaning.startswith("of the received packets, first send to last receive")
+    page = page_of(make_forecast(tmp_path / "f", [("ecmp", None)], seeds=1))
+    assert "a flow that loses its first or last packets seems quick" in page.text
