@@ -44,7 +44,7 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
                 f"{row['flowlets']:,}",
                 f"{row['never_split']:,} ({100 * share:.0f} %)",
                 text.plain(row["packets_mean"]),
-                *(text.count(row[f"packets_{q}"]) for q in _SHOWN),
+                *(text.count(row[f"packets_{q}"], ",") for q in _SHOWN),
                 text.size(row["bytes_mean"]),
                 *(text.size(row[f"bytes_{q}"]) for q in _SHOWN),
             ]

@@ -121,6 +121,7 @@ def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
         yield "One seed, so no intervals. Delays are one-way, of received packets."
     excluded = sum(n for n in forecast.section("excluded").values() if isinstance(n, int))
     if excluded:
-        yield f"{text.count(excluded)} packets of the trace are left out; the report says why."
+        verb = "is" if excluded == 1 else "are"
+        yield f"{text.counted(excluded, 'packet')} of the trace {verb} left out; the report says why."
     if left_out:
         yield "Some columns do not fit here; the report has them all."

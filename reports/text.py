@@ -81,12 +81,12 @@ def rate_unit(largest_bps: float) -> tuple[float, str]:
     return fitting[-1] if fitting else _RATE[0]
 
 
-def count(value: Number) -> str:
-    """A whole number with thin groups of three: `12 345`; from ten million on `12.3 M`."""
+def count(value: Number, gap: str = " ") -> str:
+    """A whole number in groups of three: `12 345`, with `gap` between; from ten million on `12.3 M`."""
     if value is None or not math.isfinite(value):
         return NO_VALUE
     if abs(value) < 10_000_000:
-        return f"{round(value):,}".replace(",", " ")
+        return f"{round(value):,}".replace(",", gap)
     return _scaled(value, _COUNT, DIGITS)
 
 

@@ -16,7 +16,10 @@ from reports.content import Content
 from reports.data import Forecast, Variant
 from reports.terminal import table
 from tests.test_forecast import row
-from tests.test_reports import comparison, make_forecast, page_of, write_table
+from tests.test_reports import comparison, make_forecast, page_of, printed, write_table
+from tests.twins import writing
+from traces.store import ingest
+from traces.units import say_span
 
 
 def compared(folder: Path, variants: list[tuple[str, int | None]], p99: dict[str, float]) -> Content:
@@ -151,3 +154,25 @@ def test_flow_completion_is_said_to_be_of_received_packets(tmp_path: Path) -> No
     assert fct.meaning.startswith("of the received packets, first send to last receive")
     page = page_of(make_forecast(tmp_path / "f", [("ecmp", None)], seeds=1))
     assert "a flow that loses its first or last packets seems quick" in page.text
+
+
+def test_the_terminal_groups_by_commas(tmp_path: Path) -> None:
+    for number, words in ((18_959, "18,959 packets of the trace are"), (1, "1 packet of the trace is")):
+        folder = make_forecast(tmp_path / str(number), [("ecmp", None)], seeds=1, excluded={"no_ip": number})
+        assert f"{words} left out; the report says why." in printed(folder)
+
+
+@pytest.mark.parametrize(
+    ("value_ns", "words"),
+    [(1_472_003_999_360_380_631, "1,472,003,999 s"), (1_234_567, "1.235 ms"), (999, "999 ns"), (12 * 10**9, "12 s")],
+)
+def test_spans_of_time(value_ns: int, words: str) -> None:
+    assert say_span(value_ns) == words
+
+
+def test_a_step_backwards_is_told_as_a_person_would(tmp_path: Path) -> None:
+    packet = writing.ipv4(writing.udp(), 17)
+    frames = [writing.Captured(time_ns, 60, packet) for time_ns in (1_472_004_000_360_380_631, 10**9)]
+    (tmp_path / "c.pcap").write_bytes(writing.pcap(frames, 101, nanoseconds=True))
+    findings = ingest([tmp_path / "c.pcap"], tmp_path / "t.trace").info["findings"]
+    assert "times step backwards, by up to 1,472,003,999 s" in [finding["detail"] for finding in findings]

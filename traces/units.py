@@ -73,6 +73,11 @@ def say_duration(value_ns: int) -> str:
     return f"{say_number(Decimal(value_ns) / factor)} {unit}"
 
 
+def say_span(value_ns: int) -> str:
+    """A measured time as people read it: whole seconds from 1,000 s on, else to four significant digits."""
+    return f"{value_ns / 1e9:,.0f} s" if value_ns >= 10**12 else say_duration(int(float(f"{value_ns:.4g}")))
+
+
 def write_size(value_bytes: int) -> str:
     """The shortest exact text that `size_bytes` reads back."""
     return _written(value_bytes, (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1)))
