@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from traces.units import write_duration
+from traces.units import say_duration, say_number
 
 COMPARED: Final = (
     "delay_p50_ns",
@@ -22,6 +21,7 @@ COMPARED: Final = (
     "reordered_ratio",
 )
 HEADLINE: Final = "delay_p99_ns"
+TENFOLD: Final = 9.0  # The change that makes ten of one: bounds from there on are told as such, not in percent.
 
 
 class Interval(NamedTuple):
@@ -30,6 +30,21 @@ class Interval(NamedTuple):
     mean: float
     low: float | None
     high: float | None
+
+
+def variant_label(policy: str, timeout_ns: int | None, rule: str | None = None, load: float = 1.0) -> str:
+    """A policy, its flowlet timeout (exactly, or a rule by its label) and a load other than the trace's own."""
+    parts = [policy]
+    if timeout := timeout_label(timeout_ns, rule):
+        parts.append(timeout)
+    if load != 1:
+        parts.append(f"load {say_number(load)}")
+    return ", ".join(parts)
+
+
+def timeout_label(timeout_ns: int | None, rule: str | None = None) -> str:
+    """A flowlet timeout: `100 us` if fixed, else the label of its rule; empty without one."""
+    return (rule or "") if timeout_ns is None else say_duration(timeout_ns)
 
 
 def student_quantile(probability: float, degrees: int) -> float:
@@ -128,32 +143,44 @@ def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str,
     return {"value": value, "baseline": base, "change": change, "low": low, "high": high}
 
 
-def answer(comparisons: Sequence[dict[str, Any]]) -> str:
-    """The headline: policy and timeout of lowest p99 delay, of those clearly better than the baseline or else of all.
+def chosen(comparisons: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The comparison of lowest p99 delay, of those clearly better than the baseline or else of all; None without any.
 
-    Clearly better: the whole interval of the change is below 0. An interval that holds 0 is called no clear difference.
-    At the trace's own load if that ran, else at the first.
+    Clearly better: the whole interval of the change is below 0. At the trace's own load if that ran, else at the first.
     """
     headlines = [c for c in comparisons if c["metric"] == HEADLINE and c["change"] is not None]
     if not headlines:
-        return "no comparison: nothing was delivered, or there is only one policy"
+        return None
     loads = [c["load"] for c in headlines]
     load = 1.0 if 1.0 in loads else loads[0]
     there = [c for c in headlines if c["load"] == load]
     sure = [c for c in there if c["high"] is None or c["high"] < 0]
-    best = min(sure or there, key=lambda c: c["value"])
-    name = best["policy"]
-    if best["timeout_ns"] is not None:
-        name += ", " + re.sub(r"(?<=\d)(?=[a-z])", " ", write_duration(best["timeout_ns"]))
-    elif best["timeout"] is not None:
-        name += f", {best['timeout']}"
-    if load != 1:
-        name += f", load {load:g}"
+    return min(sure or there, key=lambda c: c["value"])
+
+
+def answered(comparisons: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The policy, timeout and load that `answer` is about."""
+    best = chosen(comparisons)
+    return None if best is None else _variant(best)._asdict()
+
+
+def answer(comparisons: Sequence[dict[str, Any]]) -> str:
+    """The headline: what is chosen, and how its p99 delay changes. An interval with 0 in it is no clear difference."""
+    best = chosen(comparisons)
+    if best is None:
+        return "no comparison: nothing was delivered, or there is only one policy"
+    name = variant_label(best["policy"], best["timeout_ns"], best["timeout"], best["load"])
     bounds = ""
     if best["low"] is not None:
         bounds = f" ({_percent(best['low'])} to {_percent(best['high'])})"
+        if best["high"] >= TENFOLD:
+            bounds = (
+                f" ({_percent(best['low'])} to more than tenfold)" if best["low"] < TENFOLD else " (more than tenfold)"
+            )
     sentence = f"{name}: p99 delay {_percent(best['change'])} %{bounds} against {best['baseline_policy']}"
     unclear = "; no clear difference" if best["high"] is not None and best["low"] <= 0 <= best["high"] else ""
+    if unclear and best["high"] >= TENFOLD:
+        unclear += ": too wide to tell, run more seeds"
     return sentence + unclear + _loss(comparisons, best)
 
 

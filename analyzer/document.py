@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.compare import answer, compare
+from analyzer.compare import answer, answered, compare
 from analyzer.scenario import Scenario
 from analyzer.traffic import Extent, Traffic, srv6_overhead
 from traces.quality import for_timeouts
@@ -30,6 +30,7 @@ def forecast_document(
         "segcast": VERSION,
         "schema_version": 2,
         "answer": answer(advised),
+        "answered": answered(advised),
         "baseline": {"policy": baseline, "timeout": baseline_row["timeout"], "timeout_ns": baseline_row["timeout_ns"]},
         "comparisons": comparisons,
         "cells": len(summary),

@@ -105,6 +105,7 @@ class _DocumentShape(Shape):
 
     segcast: str = ""
     answer: str = ""
+    answered: _VariantShape | None = None
     baseline: _VariantShape = _VariantShape(policy="")
     comparisons: list[_ComparisonShape] = Field(default_factory=list)
     trace: _TraceShape = _TraceShape()

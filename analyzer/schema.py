@@ -68,7 +68,9 @@ FLOW_FATES: Final = Table(
         Column("bytes", pa.uint64(), "IP bytes sent"),
         Column("packets", pa.uint64(), "packets sent"),
         Column("delivered", pa.uint64(), "packets received"),
-        Column("fct_ns", pa.int64(), "first send to last receive; null if nothing was received", True),
+        Column(
+            "fct_ns", pa.int64(), "of the received packets, first send to last receive; null if there are none", True
+        ),
         Column("slowdown", pa.float64(), "`fct_ns` over that in an empty network", True),
         Column("reordered", pa.uint64(), "reordered packets"),
         Column("flowlets", pa.uint64(), "flowlets"),

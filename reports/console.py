@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from reports import text
+from reports.text import counted
+from traces.units import say_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +28,9 @@ def print_table(console: Console, rows: list[list[str]], left: tuple[int, ...] =
 def print_flowlets(report: dict[str, Any], console: Console) -> None:
     """Gaps and the flowlets at each timeout."""
     gaps = "  ".join(f"{name} {text.duration(value)}" for name, value in report["gap_ns"].items())
-    console.print(f"{report['trace']}: {report['packets']:,} packets of {report['flows']:,} flows", markup=False)
+    console.print(
+        f"{report['trace']}: {counted(report['packets'], 'packet')} of {counted(report['flows'], 'flow')}", markup=False
+    )
     console.print(f"gaps within flows: {gaps}", markup=False)
     console.print()
     rows = [
@@ -36,11 +40,11 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
         share = row["never_split"] / row["flows"] if row["flows"] else 0
         rows.append(
             [
-                text.duration(row["timeout_ns"]),
+                say_duration(row["timeout_ns"]),
                 f"{row['flowlets']:,}",
                 f"{row['never_split']:,} ({100 * share:.0f} %)",
                 text.plain(row["packets_mean"]),
-                *(text.count(row[f"packets_{q}"]) for q in _SHOWN),
+                *(text.count(row[f"packets_{q}"], ",") for q in _SHOWN),
                 text.size(row["bytes_mean"]),
                 *(text.size(row[f"bytes_{q}"]) for q in _SHOWN),
             ]
@@ -51,8 +55,9 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
 def print_rewrite(summary: dict[str, Any], console: Console) -> None:
     """Files written and what was left out."""
     console.print(
-        f"{summary['packets']:,} packets, {text.size(summary['bytes'])} in {len(summary['files'])} captures "
-        f"({summary['mode']}) from {summary['cell']}: {summary['folder']}",
+        f"{counted(summary['packets'], 'packet')}, {text.size(summary['bytes'])} "
+        f"in {counted(len(summary['files']), 'capture')} ({summary['mode']}) from {summary['cell']}: "
+        f"{summary['folder']}",
         markup=False,
     )
     files = sorted(summary["files"], key=lambda file: -file["packets"])
@@ -60,7 +65,7 @@ def print_rewrite(summary: dict[str, Any], console: Console) -> None:
     rows = [[f["host"], f"{f['packets']:,}", text.size(f["bytes"]), f["path"]] for f in shown]
     print_table(console, [["host", "packets", "bytes", "capture"], *rows], left=(0, 3))
     if len(shown) < len(files):
-        console.print(f"... and {len(files) - len(shown)} more hosts, listed in rewrite.json", markup=False)
+        console.print(f"... and {counted(len(files) - len(shown), 'more host')}, listed in rewrite.json", markup=False)
     for title, counts in (("not written", summary["skipped"]), ("changed", summary["mended"])):
         there = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)
         if there:

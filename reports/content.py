@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final
 
+from analyzer.compare import TENFOLD
 from reports import figures, text
 from reports.data import Comparison, Estimate, Forecast, Variant
-from reports.style import COLOURS, DASH_ARRAYS, Figure
+from reports.path_loads import PathLoads, group_names, path_loads
+from reports.style import Figure
 from reports.words import BY_COLUMN, METRICS, Metric, caveats, headline
 
 _TILES: Final = ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")
-_MOST_GROUPS: Final = 6
 _MOST_ROWS: Final = 16
 _LONGEST_SCENARIO: Final = 20_000
 
@@ -43,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Whisker:
-    """A change against the baseline, placed along a track in percent of its width."""
+    """A change against the baseline, placed along a track in percent of its width; `beyond`: it goes on."""
 
     label: str
     words: str
@@ -51,31 +52,7 @@ class Whisker:
     left: float
     width: float
     mood: str
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """A panel of path load: which variant and group it is of, and what it says in words."""
-
-    name: str
-    number: int
-    group: int
-    title: str
-    words: str
-    shown: bool
-
-
-@dataclass(slots=True)
-class _Loads:
-    """Panels of path load and their figures."""
-
-    panels: list[Panel] = field(default_factory=list)
-    figures: dict[str, Figure] = field(default_factory=dict)
-    groups: list[tuple[int, str]] = field(default_factory=list)
-    paths: list[tuple[str, str, str]] = field(default_factory=list)
-    interval_ns: int = 0
-    drops: bool = False
-    capacity: str = ""
+    beyond: bool
 
 
 class Content:
@@ -121,9 +98,14 @@ class Content:
             rows.setdefault(variant.policy, []).append(chip)
         return list(rows.items())
 
+    @property
+    def best_of(self) -> str:
+        """Among what the table marks the best."""
+        return "its column at each load" if len({v.load for v in self.forecast.variants}) > 1 else "its column"
+
     @cached_property
     def table(self) -> list[tuple[Variant, list[Cell]]]:
-        """Key numbers: a row per variant, a cell per metric."""
+        """Key numbers: a row per variant, a cell per metric; the best is that of each load."""
         variants = self.forecast.variants
         columns = [self._column(metric, variants) for metric in METRICS]
         return [(variant, [column[row] for column in columns]) for row, variant in enumerate(variants)]
@@ -131,10 +113,11 @@ class Content:
     def _column(self, metric: Metric, variants: Sequence[Variant]) -> list[Cell]:
         found = [self.forecast.estimate(v, metric.column) for v in variants]
         words = [metric.unit(e.mean) for e in found]
-        best = min((e for e in found if e.mean is not None), key=lambda e: e.mean or 0.0, default=None)
-        marks = best is not None and len({w for w in words if w != text.NO_VALUE}) > 1
         cells = []
-        for estimate, mean in zip(found, words, strict=True):
+        for variant, estimate, mean in zip(variants, found, words, strict=True):
+            there = [e for v, e in zip(variants, found, strict=True) if v.load == variant.load and e.mean is not None]
+            best = min(there, key=lambda e: e.mean or 0.0, default=None)
+            marks = best is not None and len({metric.unit(e.mean) for e in there}) > 1
             first = marks and best is not None and mean == metric.unit(best.mean)
             tied = marks and not first and best is not None and _overlap(estimate, best)
             cells.append(Cell(mean, _interval(estimate, metric), first, tied))
@@ -147,20 +130,28 @@ class Content:
         rows = [c for v in self.forecast.variants if (c := self.forecast.compared(v, metric)) and c.change is not None]
         if not rows:
             return []
-        ends = [e for c in rows for e in (c.change, c.low, c.high) if e is not None]
+        # One bar too long would flatten the others: it ends at a doubling, or at twice the largest change.
+        most = min(max(1.0, *(2 * abs(c.change or 0.0) for c in rows)), TENFOLD)
+        ends = [min(e, most) for c in rows for e in (c.change, c.low, c.high) if e is not None]
         low, high = min(0.0, *ends), max(0.0, *ends)
         room = max((high - low) * 0.06, 0.01)
         low, high = low - room, high + room
         self.zero = (0.0 - low) / (high - low) * 100
-        return [_whisker(c, low, high) for c in rows]
+        return [_whisker(c, low, high, most) for c in rows]
 
     @property
     def changes_against(self) -> str:
-        """What `changes` compares with; a baseline of several timeouts is met timeout by timeout."""
-        others = dict.fromkeys(c.against for c in self.forecast.comparisons)
-        if len(others) > 1:
-            return f"{next(iter(others)).policy} at the same timeout"
-        return self.baseline
+        """What `changes` compares with; a baseline of several timeouts or loads is met by what is at the same."""
+        others = list(dict.fromkeys(c.against for c in self.forecast.comparisons))
+        timeouts, loads = len({v.timeout for v in others}) > 1, len({v.load for v in others}) > 1
+        if not timeouts and not loads:
+            return self.baseline
+        one = others[0]
+        if timeouts:
+            one = replace(one, timeout_ns=None, rule=None)
+        if loads:
+            one = replace(one, load=1.0)
+        return f"{one.label} at the same {' and '.join(['timeout'] * timeouts + ['load'] * loads)}"
 
     @property
     def sources(self) -> list[str]:
@@ -207,67 +198,16 @@ class Content:
         return [(figures.bin_label(*key), number) for key, number in sorted(bins.items(), key=lambda item: item[0][0])]
 
     @cached_property
-    def loads(self) -> _Loads:
-        """Path load per variant and group, all on the same axes."""
-        forecast, loads = self.forecast, _Loads()
-        paths = self.network.get("paths") or []
-        sent: dict[int, int] = {}
-        for table in forecast.series.values():
-            totals = table.group_by("group", use_threads=False).aggregate([("bytes", "sum")]).to_pylist()
-            for row in totals:
-                sent[row["group"]] = sent.get(row["group"], 0) + row["bytes_sum"]
-        few = max(sent, default=0) <= 1
-        busiest = sorted(sent) if few else sorted(sent, key=lambda g: -sent[g])[:_MOST_GROUPS]
-        between = {g["group"]: f"{g['from']} to {g['to']}" for g in self._groups()}
-        loads.groups = [(g, ("forward", "back")[g] if few else between.get(g, f"group {g}")) for g in busiest]
-        found: list[tuple[int, int, figures.Load]] = []
-        for number, variant in enumerate(forecast.variants):
-            for group in busiest if variant in forecast.series else ():
-                ids = [p["path_id"] for p in paths if p.get("group") == group]
-                one = figures.load(forecast.series[variant], group, ids)
-                if one is not None:
-                    found.append((number, group, one))
-        top = max((float(one.bps.max()) for *_, one in found), default=0.0)
-        if not found or top <= 0:
-            return loads
-        until_ns = max(one.bps.shape[1] * one.interval_ns for *_, one in found)
-        rates = [p["rate_bps"] for p in paths if p.get("rate_bps")]
-        capacity = float(min(rates)) if rates else None
-        if capacity is not None and capacity <= 1.7 * top:
-            top = max(top, capacity)
-        if capacity is not None:
-            drawn = "dotted line" if capacity <= top else "above the scale"
-            loads.capacity = f"{text.rate(capacity)} ({drawn})"
-        loads.interval_ns = found[0][2].interval_ns
-        loads.drops = any(bool(one.dropped.any()) for *_, one in found)
-        widest = max(len(one.path_ids) for *_, one in found)
-        loads.paths = _path_legend(widest)
-        first = busiest[0]
-        for number, group, one in found:
-            variant = forecast.variants[number]
-            name = f"load-{number}-{group}"
-            loads.figures[name] = figures.load_panel(one, top, capacity, until_ns)
-            shown = variant in self.cast.shown and group == first
-            words = self._panel_words(variant, one)
-            loads.panels.append(Panel(name, number, group, variant.label, words, shown))
-        return loads
-
-    def _panel_words(self, variant: Variant, one: figures.Load) -> str:
-        share, even = one.share_max, 1 / len(one.path_ids)
-        overall = text.plain(self.forecast.estimate(variant, "imbalance").mean, 2)
-        busiest = f"busiest path {text.percent(share)} of bytes (even: {text.percent(even)})"
-        return f"imbalance {overall}; {busiest}"
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """The groups by name, if the network is no pair of sides."""
-        return [] if self.network.get("kind") in (None, "parallel") else self.network.get("groups") or []
+    def loads(self) -> PathLoads:
+        """Path load per variant and direction."""
+        return path_loads(self.forecast, self.cast)
 
     @property
     def paths(self) -> list[dict[str, Any]]:
         """Rows of the table of paths, with the keys the template asks for: the first, or of many the most loaded."""
         keys = ("path_id", "group", "slot", "links", "rate_bps", "delay_ns", "srv6_bytes")
         rows = self.network.get("paths") or []
-        between = {g["group"]: f"{g['from']} to {g['to']}" for g in self._groups()}
+        between = group_names(self.forecast)
         shown = _busiest(rows, [self._sent.get(path["path_id"], 0) / (path.get("rate_bps") or 1) for path in rows])
         return [
             {key: path.get(key) for key in keys} | {"group": between.get(path["group"], path["group"])}
@@ -342,9 +282,9 @@ def _interval(estimate: Estimate, metric: Metric) -> str:
     return "" if low == high else text.span(low, high, "–")
 
 
-def _whisker(found: Comparison, low: float, high: float) -> Whisker:
+def _whisker(found: Comparison, low: float, high: float, most: float) -> Whisker:
     def place(value: float) -> float:
-        return round((value - low) / (high - low) * 100, 2)
+        return round((min(value, most) - low) / (high - low) * 100, 2)
 
     change = found.change or 0.0
     left, right = (place(change if end is None else end) for end in (found.low, found.high))
@@ -352,11 +292,5 @@ def _whisker(found: Comparison, low: float, high: float) -> Whisker:
     if interval := text.change_interval(found.low, found.high):
         words += f" ({interval})"
     mood = "unclear" if not found.clear and found.low is not None else "better" if change < 0 else "worse"
-    return Whisker(found.variant.label, words, place(change), left, round(right - left, 2), mood)
-
-
-def _path_legend(paths: int) -> list[tuple[str, str, str]]:
-    """Label, colour and dash of each path of a panel, by its place in the group; none where envelopes are drawn."""
-    if paths > figures.MOST_LINES:
-        return []
-    return [(f"path {n}", COLOURS[n % len(COLOURS)], DASH_ARRAYS[n % len(DASH_ARRAYS)]) for n in range(paths)]
+    beyond = max(change, found.high or 0.0) > most
+    return Whisker(found.variant.label, words, place(change), left, round(right - left, 2), mood, beyond)

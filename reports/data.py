@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
-from analyzer.compare import interval
+from analyzer.compare import interval, timeout_label, variant_label
 from analyzer.schedule import read_document, read_forecast_table, read_summary
 from analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
 from reports import text
@@ -42,17 +42,17 @@ class Variant:
     @property
     def timeout(self) -> str:
         """Its timeout in words."""
-        return text.timeout(self.timeout_ns, self.rule)
+        return timeout_label(self.timeout_ns, self.rule) or text.NO_VALUE
 
     @property
     def beside(self) -> str:
         """What tells it from others of its policy, in words; empty if nothing does."""
-        return text.variant("", self.timeout_ns, self.rule, self.load).removeprefix(", ")
+        return variant_label("", self.timeout_ns, self.rule, self.load).removeprefix(", ")
 
     @property
     def label(self) -> str:
         """The variant in words, such as `inflight, 100 us`."""
-        return text.variant(self.policy, self.timeout_ns, self.rule, self.load)
+        return variant_label(self.policy, self.timeout_ns, self.rule, self.load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +143,22 @@ class Forecast:
             return exact
         return next((v for v in self._rows if v.policy == exact.policy), None)
 
+    @cached_property
+    def baselines(self) -> set[Variant]:
+        """All that others are compared with: the baseline, at each load and timeout it has."""
+        return {c.against for c in self.comparisons} | ({self.baseline} if self.baseline else set())
+
     @property
     def answer(self) -> str:
         """The sentence of `forecast.json`; empty if there is none, or none but that nothing was compared."""
         stated = str(self.meta.get("answer") or "")
         return "" if stated.startswith("no comparison") else stated
+
+    @property
+    def answered(self) -> Variant | None:
+        """The variant that the answer is about, if `forecast.json` says."""
+        stated = self.meta.get("answered")
+        return Variant.of(stated) if stated else None
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reports import text
 from reports.console import print_table
+from reports.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,8 +24,8 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
     where = f" of {len(sources)} captures" if len(sources) > 1 else ""
     _say(
         console,
-        f"{facts['packets']:,} packets of {facts['flows']:,} flows, {text.size(facts['wire_bytes'])} on the wire, "
-        f"{text.size(facts['captured_bytes'])} captured{where}",
+        f"{counted(facts['packets'], 'packet')} of {counted(facts['flows'], 'flow')}, "
+        f"{text.size(facts['wire_bytes'])} on the wire, {text.size(facts['captured_bytes'])} captured{where}",
     )
     if facts["first_ns"] is not None:
         span = text.duration(facts["duration_ns"])
@@ -44,7 +45,8 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
     ):
         if any(counts.values()):
             _say(console, f"{title}: {_counts(counts)}")
-    _say(console, _tcp(facts))
+    if any(entry["name"] == "tcp" for entry in facts["protocols"]):
+        _say(console, _tcp(facts))
     for finding in facts["findings"]:
         _print_finding(finding, console)
 
@@ -77,11 +79,11 @@ def _details(facts: dict[str, Any]) -> str:
     if facts["truncated_packets"]:
         done.append(f"{text.percent(facts['truncated_share'])} of the frames captured in part")
     if facts["packets_without_time"]:
-        done.append(f"{facts['packets_without_time']:,} frames without a time")
+        done.append(f"{counted(facts['packets_without_time'], 'frame')} without a time")
     if facts["fragments_without_first"]:
-        done.append(f"{facts['fragments_without_first']:,} fragments without their first")
+        done.append(f"{counted(facts['fragments_without_first'], 'fragment')} without the first")
     if facts["segment_lists"]:
-        done.append(f"{facts['segment_lists']:,} SRv6 segment lists")
+        done.append(counted(facts["segment_lists"], "SRv6 segment list"))
     return "; ".join(done or ["all frames whole"])
 
 
@@ -121,19 +123,19 @@ def _print_captures(sources: list[dict[str, Any]], console: Console) -> None:
         )
     _section(rows, console, left=(0, 4, 5))
     if len(shown) < len(sources):
-        _say(console, f"... and {len(sources) - len(shown)} more captures, listed by --json")
+        _say(console, f"... and {counted(len(sources) - len(shown), 'more capture')}, listed by --json")
     console.print()
 
 
 def _tcp(facts: dict[str, Any]) -> str:
-    trips = f"round trips of {facts['flows_with_rtt']:,} flows"
+    trips = f"round trips of {counted(facts['flows_with_rtt'], 'flow')}"
     if facts["flows_with_rtt"]:
         trips += (
             f": least {text.duration(facts['rtt_min_ns'])}, median of medians {text.duration(facts['rtt_median_ns'])}"
         )
     return (
-        f"TCP: {facts['retransmissions']:,} retransmissions, {facts['out_of_order']:,} out of order; {trips}; "
-        f"{facts['one_sided_flows']:,} flows without the other direction"
+        f"TCP: {counted(facts['retransmissions'], 'retransmission')}, {facts['out_of_order']:,} out of order; {trips}; "
+        f"{counted(facts['one_sided_tcp_flows'], 'flow')} without the other direction"
     )
 
 

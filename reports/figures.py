@@ -31,6 +31,7 @@ from reports.style import (
     looks,
     widened,
 )
+from traces.units import say_duration
 
 _MOST_INTERVALS: Final = 120
 MOST_LINES: Final = 6
@@ -252,10 +253,11 @@ def load(series: Any, group: int, path_ids: Sequence[int] = ()) -> Load | None:
     return Load(ids, interval_ns, sent_bytes * 8e9 / interval_ns, drops, sent_bytes.sum(axis=1))
 
 
-def load_panel(found: Load, top_bps: float, capacity_bps: float | None, until_ns: int) -> Figure:
+def load_panel(found: Load, top_bps: float, rates_bps: Sequence[float], until_ns: int) -> Figure:
     """One panel of path load over time: a line per path, or with many paths their envelope and mean.
 
-    `top_bps` and `until_ns` end the axes, the same for all panels; drops are crosses on the path that lost them.
+    `top_bps` and `until_ns` end the axes, the same for all panels; drops are crosses on the path that lost them. Each
+    of the rates of the paths within the axis is a dotted line.
     """
     scale, unit = text.rate_unit(top_bps)
     time_scale, time_unit = _time_unit(until_ns)
@@ -290,11 +292,8 @@ def load_panel(found: Load, top_bps: float, capacity_bps: float | None, until_ns
                 "marker": {"symbol": "x-thin", "size": 7, "color": INK, "line": {"width": 1.4, "color": INK}},
             }
         )
-    shapes = []
-    if capacity_bps is not None and capacity_bps <= top_bps:
-        line = {"color": MUTED, "width": 1.4, "dash": "dot"}
-        end = {"y0": capacity_bps / scale, "y1": capacity_bps / scale, "x0": 0, "x1": 1, "xref": "paper"}
-        shapes.append({"type": "line", "line": line, **end})
+    dotted = {"type": "line", "line": {"color": MUTED, "width": 1.4, "dash": "dot"}, "x0": 0, "x1": 1, "xref": "paper"}
+    shapes = [{**dotted, "y0": rate / scale, "y1": rate / scale} for rate in rates_bps if rate <= top_bps]
     x_axis = axis(f"time ({time_unit})", range=[0, until_ns / time_scale], nticks=5)
     y_axis = axis(unit, range=[0, top_bps / scale * 1.06], nticks=5)
     return {"data": data, "layout": layout(xaxis=x_axis, yaxis=y_axis, shapes=shapes, height=230)}
@@ -317,7 +316,7 @@ def profile_flowlets(profile: Sequence[dict[str, Any]]) -> Figure:
     counts = [row["flowlets"] for row in profile]
     flows = max((row["flows"] for row in profile), default=0)
     words = [
-        f"{text.typeset(text.duration(t))}: {text.count(row['flowlets'])} flowlets, "
+        f"{text.typeset(say_duration(t))}: {text.count(row['flowlets'])} flowlets, "
         f"{text.count(row['never_split'])} of {text.count(row['flows'])} flows never split"
         for t, row in zip(times, profile, strict=True)
     ]
@@ -347,7 +346,7 @@ def profile_packets(profile: Sequence[dict[str, Any]]) -> Figure:
     for place, (column, name) in enumerate(curves):
         values = [row[f"packets_{column}"] for row in profile]
         known += [v for v in values if v is not None]
-        words = [f"{text.typeset(text.duration(t))}: {text.plain(v)}" for t, v in zip(times, values, strict=True)]
+        words = [f"{text.typeset(say_duration(t))}: {text.plain(v)}" for t, v in zip(times, values, strict=True)]
         colour = COLOURS[place]
         data.append(
             {

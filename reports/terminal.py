@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from reports import text
 from reports.data import Forecast, Variant
 from reports.words import headline
+from traces.units import say_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,13 +33,13 @@ def _mean(column: str, unit: Callable[[float | None], str]) -> Callable[[Forecas
 
 
 def _against(forecast: Forecast, variant: Variant) -> str:
-    """The change of p99 delay: `-31 % (-35 to -27)`."""
-    if variant == forecast.baseline:
+    """The change of p99 delay: `-31 % (-35 to -27)`, `-31 % (-90 to >x10)`."""
+    if variant in forecast.baselines:
         return "baseline"
     found = forecast.compared(variant, "delay_p99_ns")
     if found is None:
         return text.NO_VALUE
-    interval = text.change_interval(found.low, found.high)
+    interval = text.change_interval(found.low, found.high).replace("more than tenfold", ">x10")
     return text.change(found.change) + (f" ({interval})" if interval else "")
 
 
@@ -50,7 +51,7 @@ def _policy(forecast: Forecast, variant: Variant) -> str:
 _COLUMNS: Final = (
     _Column("policy", _policy),
     _Column("timeout", lambda _, v: v.timeout),
-    _Column("load", lambda _, v: text.plain(v.load)),
+    _Column("load", lambda _, v: say_number(v.load)),
     _Column("p50", _mean("delay_p50_ns", text.duration), 5),
     _Column("p99", _mean("delay_p99_ns", text.duration)),
     _Column("change of p99", _against),
@@ -120,6 +121,7 @@ def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
         yield "One seed, so no intervals. Delays are one-way, of received packets."
     excluded = sum(n for n in forecast.section("excluded").values() if isinstance(n, int))
     if excluded:
-        yield f"{text.count(excluded)} packets of the trace are left out; the report says why."
+        verb = "is" if excluded == 1 else "are"
+        yield f"{text.counted(excluded, 'packet')} of the trace {verb} left out; the report says why."
     if left_out:
         yield "Some columns do not fit here; the report has them all."

@@ -1,7 +1,8 @@
 """Numbers as people read them: durations, sizes, rates, counts and percentages, as plain ASCII.
 
-Three significant digits unless said otherwise, in the unit that keeps the number between 1 and 1000. None, NaN and
-infinities become `NO_VALUE`. `typeset` turns such text into HTML typography (micro sign, minus sign, unbroken units).
+Three significant digits unless said otherwise, in the unit that keeps the number between 1 and 1000; settings such as
+timeouts are names, which `traces.units` writes exactly. None, NaN and infinities become `NO_VALUE`. `typeset` turns
+such text into HTML typography (micro sign, minus sign, unbroken units).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 import re
 from collections.abc import Sequence
 from typing import Final
+
+from analyzer.compare import TENFOLD
 
 Number = int | float | None
 
@@ -36,10 +39,6 @@ def significant(value: float, digits: int = DIGITS) -> str:
         return str(int(rounded))
     text = f"{rounded:.{places}f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
-
-
-def _missing(value: Number) -> bool:
-    return value is None or not math.isfinite(value)
 
 
 def _scaled(value: Number, units: Sequence[tuple[float, str]], digits: int) -> str:
@@ -82,13 +81,18 @@ def rate_unit(largest_bps: float) -> tuple[float, str]:
     return fitting[-1] if fitting else _RATE[0]
 
 
-def count(value: Number) -> str:
-    """A whole number with thin groups of three: `12 345`; from ten million on `12.3 M`."""
+def count(value: Number, gap: str = " ") -> str:
+    """A whole number in groups of three: `12 345`, with `gap` between; from ten million on `12.3 M`."""
     if value is None or not math.isfinite(value):
         return NO_VALUE
     if abs(value) < 10_000_000:
-        return f"{round(value):,}".replace(",", " ")
+        return f"{round(value):,}".replace(",", gap)
     return _scaled(value, _COUNT, DIGITS)
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something: `1 flow`, `12,345 flows`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def plain(value: Number, digits: int = DIGITS) -> str:
@@ -119,17 +123,27 @@ def change(ratio: Number) -> str:
     """A relative change as `-31 %`, `+4.2 %`, `0 %`; to a tenth of a percent, tenfold and more as `x12`."""
     if ratio is None or not math.isfinite(ratio):
         return NO_VALUE
-    if ratio >= 9:
+    if ratio >= TENFOLD:
         return f"x{significant(1 + ratio, 2)}"
     rounded = round(ratio, 3)
     return percent(rounded + 0.0, signed=True)
 
 
-def change_interval(low: Number, high: Number) -> str:
-    """The bounds of a change as `-35 to -27`, in percent, or an empty text if there is no interval."""
-    if _missing(low) or _missing(high):
+def change_interval(low: Number, high: Number, unit: str = "") -> str:
+    """The bounds of a change as `-35 to -27`, in percent (said if `unit` is ` %`); empty if there is no interval.
+
+    A bound of tenfold or more is no percentage: `-20 to more than tenfold`.
+    """
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"{change(low)} to {change(high)}".replace(" %", "")
+    if low >= TENFOLD:
+        return "more than tenfold"
+    first = change(low).removesuffix(" %")
+    return (
+        f"{first}{unit} to more than tenfold"
+        if high >= TENFOLD
+        else f"{first} to {change(high).removesuffix(' %')}{unit}"
+    )
 
 
 def span(low: str, high: str, join: str = " to ") -> str:
@@ -138,21 +152,6 @@ def span(low: str, high: str, join: str = " to ") -> str:
     if number and high.endswith(f" {unit}") and not unit[:1].isdigit():
         return f"{number}{join}{high}"
     return f"{low}{join}{high}"
-
-
-def variant(policy: str, timeout_ns: Number, rule: str | None = None, load: float = 1.0) -> str:
-    """A policy, its flowlet timeout (fixed, or a rule by its label) and a load other than the trace's own."""
-    parts = [policy]
-    if timeout_ns is not None or rule:
-        parts.append(timeout(timeout_ns, rule))
-    if load != 1:
-        parts.append(f"load {plain(load)}")
-    return ", ".join(parts)
-
-
-def timeout(timeout_ns: Number, rule: str | None) -> str:
-    """A flowlet timeout: `100 us` if fixed, else the label of its rule; NO_VALUE without one."""
-    return rule if timeout_ns is None and rule else duration(timeout_ns)
 
 
 def typeset(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from analyzer.compare import TENFOLD
 from reports import text
 from reports.data import Comparison, Forecast
 
@@ -67,16 +68,14 @@ def headline(forecast: Forecast) -> tuple[str, Comparison | None]:
 
 
 def _chosen(forecast: Forecast) -> Comparison | None:
-    """The comparison that the stated answer is about; without a statement, the largest cut of p99 delay."""
+    """The comparison that the stated answer is about, if it says; without an answer, the largest cut of p99 delay."""
     usable = [c for c in forecast.comparisons if c.change is not None and c.metric in _PHRASES]
     metrics = [c.metric for c in usable]
     metric = "delay_p99_ns" if "delay_p99_ns" in metrics else next(iter(metrics), None)
     candidates = sorted((c for c in usable if c.metric == metric), key=lambda c: c.change or 0.0)
-    if not forecast.answer:
-        return next(iter(candidates), None)
-    stated = forecast.answer.split(":")[0].replace(" ", "")
-    named = [c for c in candidates if stated.startswith(c.variant.label.replace(" ", ""))]
-    return max(named, key=lambda c: len(c.variant.label), default=None)
+    if forecast.answer:
+        candidates = [c for c in candidates if c.variant == forecast.answered]
+    return next(iter(candidates), None)
 
 
 def _compared(found: Comparison, forecast: Forecast) -> str:
@@ -85,15 +84,16 @@ def _compared(found: Comparison, forecast: Forecast) -> str:
     what, within = _PHRASES[found.metric]
     unit = BY_COLUMN[found.metric].unit
     change = found.change or 0.0
-    amount = text.change(abs(change)) if abs(change) < 9 else text.change(change)
-    amount = amount.lstrip("+")
+    amount = text.change(abs(change)).lstrip("+")
     if found.low is None or found.high is None:
         interval = "one seed, so no interval" if forecast.most_seeds == 1 else "no interval known"
     else:
         low, high = (-found.high, -found.low) if found.clear and change < 0 else (found.low, found.high)
-        interval = f"95 % interval {text.change_interval(low, high)} %"
+        interval = f"95 % interval {text.change_interval(low, high, ' %')}"
         if found.clear:
             interval = interval.replace("+", "")
+        elif high >= TENFOLD:
+            interval += ": too wide to tell, run more seeds"
     lost = _drops(found, forecast)
     absolute = f"{within} {unit(found.value)} instead of {unit(found.baseline)}"
     if found.low is not None and not found.clear:
@@ -160,7 +160,7 @@ def caveats(forecast: Forecast) -> list[str]:
     if max(drops.values(), default=0.0) > 0:
         found.append(
             "Delays and flow completion are those of received packets. A policy that drops more can look quicker, and "
-            "a flow that loses its last packets ends early, even below 1x slowdown: read both beside drops."
+            "a flow that loses its first or last packets seems quick, even below 1x slowdown: read both beside drops."
         )
     delivered = [n for v in forecast.variants for n in forecast.values(v, "delivered") if n is not None]
     if 0 < min(delivered, default=0) < 10_000:

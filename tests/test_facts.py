@@ -43,8 +43,24 @@ def test_an_odd_trace(tmp_path: Path) -> None:
     assert lines[0].endswith(" of 12 captures")
     assert "link types: raw ip 35" in lines
     assert "... and 2 more captures, listed by --json" in lines
+    assert not any(line.startswith("TCP:") for line in lines)
     (first,) = [line for line in lines if line.startswith(str(tmp_path)) and "damaged" in line]
     assert lines.index(first) == lines.index(next(line for line in lines if line.startswith("capture "))) + 1
+
+
+def test_the_line_on_tcp_is_of_tcp_and_one_is_singular(tmp_path: Path) -> None:
+    datagram, segment = writing.ipv4(writing.udp(), 17), writing.ipv4(writing.tcp(), 6)
+    data = writing.pcap([Captured(n, 60, packet) for n, packet in enumerate((datagram, datagram, segment))], 101)
+    paths = [tmp_path / f"{n}.pcap" for n in range(11)]
+    for path in paths:
+        path.write_bytes(data)
+    trace = ingest(paths, tmp_path / "t.trace")
+    facts = describe(trace)
+    assert (facts["one_sided_flows"], facts["one_sided_tcp_flows"]) == (2, 1)
+    lines = printed(trace).splitlines()
+    (line,) = [line for line in lines if line.startswith("TCP: ")]
+    assert line.endswith("; 1 flow without the other direction")
+    assert "... and 1 more capture, listed by --json" in lines
 
 
 def test_a_trace_without_packets(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from analyzer.compare import variant_label
 from analyzer.schema import DISTRIBUTIONS, FLOW_FATES, PROFILE, QUANTILES, SERIES, SIZES, SUMMARY
 from reports import figures, text
 from reports.content import Content
@@ -191,8 +192,8 @@ def document_of(variants: Cells, means: dict[tuple[str, int | None], float], see
     best = min(comparisons, key=lambda c: c["change"], default=None)
     answer = ""
     if best:
-        name = text.variant(best["policy"], best["timeout_ns"])
-        answer = f"{name}: p99 delay {text.change(best['change'])} against {text.variant(policy, timeout)}"
+        name = variant_label(best["policy"], best["timeout_ns"])
+        answer = f"{name}: p99 delay {text.change(best['change'])} against {variant_label(policy, timeout)}"
     links = [
         {
             "name": f"left-right-{n}",
@@ -224,6 +225,7 @@ def document_of(variants: Cells, means: dict[tuple[str, int | None], float], see
         "baseline": {"policy": policy, "timeout_ns": timeout},
         "comparisons": comparisons,
         "answer": answer,
+        "answered": best and {"policy": best["policy"], "timeout_ns": best["timeout_ns"]},
     }
 
 
@@ -562,9 +564,10 @@ def test_headline(tmp_path: Path, changes: Row, expected: str) -> None:
 
 
 def test_headline_follows_the_stated_answer(tmp_path: Path) -> None:
-    folder = make_forecast(tmp_path / "f", cells(), answer="random, 100us: p99 delay -5 % against ecmp")
+    said = {"policy": "random", "timeout": "100us", "timeout_ns": 100_000, "load": 1.0}
+    folder = make_forecast(tmp_path / "f", cells(), answer="in other words", answered=said)
     assert headline(Forecast(folder))[0].startswith("random, 100 us would cut")
-    folder = make_forecast(tmp_path / "g", cells(), answer="something else altogether")
+    folder = make_forecast(tmp_path / "g", cells(), answer="something else altogether", answered=None)
     assert headline(Forecast(folder)) == ("something else altogether", None)
     folder = make_forecast(tmp_path / "h", [("ecmp", None)], answer="no comparison: there is only one policy")
     assert headline(Forecast(folder))[0].startswith("With ecmp, 99 % of packets arrive within")
@@ -587,7 +590,13 @@ def test_drops_are_told_where_delay_alone_misleads(tmp_path: Path) -> None:
 def test_baseline_is_met_timeout_by_timeout(tmp_path: Path) -> None:
     variants = [(policy, timeout) for policy in ("random", "inflight") for timeout in (50_000, 100_000)]
     rows = [comparison(timeout_ns=t, baseline_policy="random", baseline_timeout_ns=t) for t in (50_000, 100_000)]
-    folder = make_forecast(tmp_path / "f", variants, comparisons=rows, answer="inflight, 100us: p99 delay -33 %")
+    folder = make_forecast(
+        tmp_path / "f",
+        variants,
+        comparisons=rows,
+        answer="as said",
+        answered={k: rows[1][k] for k in ("policy", "timeout_ns")},
+    )
     page = page_of(folder)
     assert re.search(r"inflight, 100\sµs would cut .* against random, 100\sµs", page.text)
     assert "Change of p99 delay against random at the same timeout" in page.text

@@ -15,7 +15,7 @@ from traces.duplicates import Recent, find_duplicates, nothing_seen
 from traces.flows import Flows
 from traces.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from traces.jit import kernel
-from traces.units import write_duration
+from traces.units import say_duration, say_span
 
 SEVERITIES: Final = ("error", "warning", "info")
 SHORTEST_TIMEOUT_NS: Final = 50_000
@@ -184,7 +184,7 @@ def clock(sources: Sequence[dict[str, Any]], timeout_ns: int) -> list[Finding]:
             "coarse_clock",
             "error" if unit >= timeout_ns else "warning",
             sum(unit_ == unit for unit_ in units),
-            f"times are multiples of {write_duration(unit)}, the shortest timeout is {write_duration(timeout_ns)}",
+            f"times are multiples of {say_duration(unit)}, the shortest timeout is {say_duration(timeout_ns)}",
             "gaps are uncertain by one clock tick, so flowlets at short timeouts are split at the wrong places",
         )
     ]
@@ -211,7 +211,7 @@ def _backwards(sources: Sequence[dict[str, Any]]) -> list[Finding]:
             "clock_steps_backwards",
             "warning" if furthest > SHORTEST_TIMEOUT_NS else "info",
             steps,
-            f"times step backwards, by up to {write_duration(furthest)}",
+            f"times step backwards, by up to {say_span(furthest)}",
             "packets are sent in order of time, so packets about a step may swap and gaps there are wrong",
         )
     ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Final
 
 from traces.errors import InputError
 
 _LONGEST: Final = 40
+_TIMES: Final = ((10**9, "s"), (10**6, "ms"), (10**3, "us"), (1, "ns"))
 _FORM: Final = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*[A-Za-zµμ]+(/s)?\s*")
 
 
@@ -57,7 +59,23 @@ def _written(value: int, units: tuple[tuple[str, int], ...]) -> str:
 
 def write_duration(value_ns: int) -> str:
     """The shortest exact text that `duration_ns` reads back."""
-    return _written(value_ns, (("s", 10**9), ("ms", 10**6), ("us", 10**3), ("ns", 1)))
+    return _written(value_ns, tuple((unit, factor) for factor, unit in _TIMES))
+
+
+def say_number(value: float | Decimal) -> str:
+    """Exactly, as people read it, with neither an exponent nor a needless zero: `1.2341`, `2`."""
+    return format(Decimal(str(value)).normalize(), "f")
+
+
+def say_duration(value_ns: int) -> str:
+    """Exactly, as people read it: `1.5 ms`, `99.999 us`. For settings, which are names; measurements are rounded."""
+    factor, unit = next((f, u) for f, u in _TIMES if value_ns >= f or f == 1)
+    return f"{say_number(Decimal(value_ns) / factor)} {unit}"
+
+
+def say_span(value_ns: int) -> str:
+    """A measured time as people read it: whole seconds from 1,000 s on, else to four significant digits."""
+    return f"{value_ns / 1e9:,.0f} s" if value_ns >= 10**12 else say_duration(int(float(f"{value_ns:.4g}")))
 
 
 def write_size(value_bytes: int) -> str:

@@ -53,6 +53,9 @@
       var rightGroup = !groupChoice || panel.dataset.group === groupChoice.value;
       panel.hidden = !(rightGroup && shown.has(variantOf(panel)));
     });
+    document.querySelectorAll(".of-group").forEach(function (words) {
+      words.hidden = Boolean(groupChoice) && words.dataset.group !== groupChoice.value;
+    });
     plots.forEach(function (div) {
       if (!div.drawn) { draw(div); return; }
       var indices = [], visible = [];
