@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from analyzer.choices import (
     PolicyChoice,
     PolicyField,
     TimeoutChoice,
     TimeoutField,
-    WrongChoice,
     settled_policies,
     settled_timeouts,
 )
@@ -26,7 +35,7 @@ from analyzer.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_ev
 from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Seed
 from analyzer.happenings import EventSpec
 from analyzer.network import Network
-from analyzer.positions import Place, key_lines, line_of, read_toml, written
+from analyzer.positions import Origin, Place, WrongKey, key_lines, read_toml, written
 from analyzer.sids import Flavor
 from analyzer.sids import Mode as SidMode
 from analyzer.steering import SteeringSpec
@@ -155,6 +164,7 @@ class Scenario(Model):
     )
     steering: SteeringSpec = Field(default=SteeringSpec(), description="the sending hosts")
     srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
+    _origin: Origin = PrivateAttr(default=Origin())
 
     @property
     def fixed_timeouts_ns(self) -> tuple[int, ...]:
@@ -178,22 +188,35 @@ class Scenario(Model):
     def fabric(self) -> Fabric:
         """The nodes, links and attachments. Raises InputError."""
         assert isinstance(self.network, NetworkBase)
-        return build_fabric(self.network, self.attachments)
+        with self._located():
+            return build_fabric(self.network, self.attachments)
 
     def assembled(self, pairs: Sequence[Pair], hosts: Sequence[tuple[str, int]] = ()) -> Assembled:
         """The network for these pairs of attachments, before anything happens to it. Raises InputError."""
-        return assemble(self.fabric(), self.srv6.assembly(), pairs, hosts)
+        fabric = self.fabric()
+        with self._located():
+            return assemble(fabric, self.srv6.assembly(), pairs, hosts)
 
     def changed(self, assembled: Assembled, first_ns: int) -> Network:
         """The network with what happens to it, if its first packet is sent at `first_ns`. Raises InputError."""
-        events = [
-            (f"events[{number}].link", event) for number, spec in enumerate(self.events) for event in spec.events()
-        ]
-        return with_events(assembled, events, first_ns, self.detection)
+        events = [(number, event) for number, spec in enumerate(self.events) for event in spec.events()]
+        with self._located():
+            return with_events(assembled, events, first_ns, self.detection)
 
     def build_network(self) -> Network:
         """The network between the first two attachments: of parallel paths, the whole. Raises InputError."""
         return self.assembled(((0, 1), (1, 0))).network
+
+    def wrong(self, place: Place, message: str) -> InputError:
+        """What is wrong with a key, with the file and the line that it was read from."""
+        return self._origin.located(WrongKey(place, message))
+
+    @contextlib.contextmanager
+    def _located(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            raise self._origin.located(error) from None
 
     def to_toml(self) -> str:
         """The whole scenario as text that `read_scenario` reads back."""
@@ -216,8 +239,8 @@ def _validated(data: dict[str, Any], where: Where) -> Scenario:
         raise InputError(f"{where(place)}: {message}{more}") from None
     try:
         chosen = {"policies": settled_policies(scenario.policies), "timeouts": settled_timeouts(scenario.timeouts)}
-    except WrongChoice as error:
-        raise InputError(f"{where(error.place)}: {error}") from None
+    except WrongKey as error:
+        raise InputError(f"{where(error.place)}: {error.message}") from None
     for number, choice in enumerate(scenario.policies):
         _check_steering(scenario, choice, lambda key, at=number: where(("policies", at, "steering", *key)))  # type: ignore[misc]
     return scenario.model_copy(update=chosen)
@@ -243,20 +266,17 @@ def _place(location: tuple[int | str, ...]) -> Place:
 def read_scenario(file: FilePath) -> Scenario:
     """The scenario in a TOML file. Raises InputError with the file, the line and the place in it."""
     text, data = read_toml(file, "scenario")
-    lines = key_lines(text.replace("\r\n", "\n"))
-
-    def where(place: Place) -> str:
-        line = line_of(lines, place)
-        return f"{file}{'' if line is None else f':{line}'}: {written(place)}"
-
+    origin = Origin(file, key_lines(text.replace("\r\n", "\n")))
     network = data.get("network")
     if isinstance(network, dict) and network.get("kind") == "graph" and isinstance(network.get("file"), str):
-        data = _with_graph(data, file.parent / network["file"], where)
+        data = _with_graph(data, file.parent / network["file"], origin.where)
     hmac = data["srv6"].get("hmac") if isinstance(data.get("srv6"), dict) else None
     if isinstance(hmac, dict) and isinstance(hmac.get("key_file"), str) and hmac["key_file"]:
         key_file = str((file.parent / hmac["key_file"]).resolve())
         data = {**data, "srv6": {**data["srv6"], "hmac": {**hmac, "key_file": key_file}}}
-    return _validated(data, where)
+    scenario = _validated(data, origin.where)
+    scenario._origin = origin
+    return scenario
 
 
 def _with_graph(data: dict[str, Any], file: FilePath, where: Where) -> dict[str, Any]:

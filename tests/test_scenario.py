@@ -93,13 +93,47 @@ def test_an_error_names_its_line_and_key(tmp_path: Path, old: str, new: str, mes
     assert str(caught.value).startswith(f"{tmp_path / 's.toml'}:{message}"), caught.value
 
 
-def test_an_event_or_override_must_fit_a_link(tmp_path: Path) -> None:
-    scenario = read(tmp_path, FABRIC.replace('link = "leaf0-spine0"', 'link = "leaf9-*"'))
-    with pytest.raises(InputError, match=r"events\[0\].link: no link is called 'leaf9-\*'; there are leaf0-spine0, "):
-        scenario.changed(scenario.assembled([(0, 1)]), 0)
-    scenario = read(tmp_path, FABRIC.replace('link = "leaf0-*"', 'link = "spine"'))
-    with pytest.raises(InputError, match=r"network.overrides\[0\].link: no link is called 'spine'"):
-        scenario.assembled([(0, 1)])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"leaf0-spine0"', '"leaf9-*"', "21: events[0].link: no link is called 'leaf9-*'; there are leaf0-spine0, "),
+        ('"leaf0-*"', '"spine"', "12: network.overrides[0].link: no link is called 'spine'; there are leaf0-spine0, "),
+        (
+            'name = "leaf0"',
+            'name = "leaf9"',
+            "15: attachments[0]: hosts cannot be attached at 'leaf9'; they can at leaf0",
+        ),
+        ("hop_limit = 64", 'block = "fd00::/48"', "25: srv6.block: fd00::/48 has 48 bits: give 32"),
+        ("hop_limit = 64", "max_sids = 1", "25: srv6.max_sids: a path to leaf1 needs 2 SIDs, but srv6.max_sids is 1"),
+        ("hop_limit = 64", 'locators = { x = "fd00:0:1::/48" }', "25: srv6.locators.x: the network has no node 'x'"),
+        ('rate = "10Gbps"', 'rate = "1bps"', " link leaf1-spine0: rate 1 bit/s is not in 1 kbit/s to 10 Tbit/s"),
+    ],
+)
+def test_what_is_found_wrong_later_names_its_line_and_key_too(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in FABRIC
+    scenario = read(tmp_path, FABRIC.replace(old, new))
+    for copied in (scenario, scenario.model_copy(update={"seeds": (1,)})):
+        with pytest.raises(InputError) as caught:
+            copied.changed(copied.assembled([(0, 1)]), 0)
+        assert str(caught.value).startswith(f"{tmp_path / 's.toml'}:{message}"), caught.value
+
+
+def test_a_scenario_of_flags_names_the_key_alone() -> None:
+    scenario = short_scenario(paths="1Gbps", srv6={"block": "fd00::/48"})
+    with pytest.raises(InputError, match=r"^srv6\.block: fd00::/48 has 48 bits"):
+        scenario.build_network()
+
+
+def test_two_links_or_attachments_of_one_name_are_told_by_their_line(tmp_path: Path) -> None:
+    link = '{ ends = ["a", "b"], name = "x", rate = "1Gbps" }'
+    graph = f'[network]\nkind = "graph"\nlinks = [\n{link},\n{link}]\n'
+    with pytest.raises(InputError, match=r"s.toml:5: network.links\[1\].name: two are called x"):
+        read(tmp_path, f'{graph}[[attachments]]\nname = "a"\n').fabric()
+    twice = '[[attachments]]\nname = "leaf0"\n[[attachments]]\nnode = "leaf1"\nname = "leaf0"\n'
+    with pytest.raises(InputError, match=r"s.toml:30: attachments\[1\].name: two are called leaf0"):
+        read(
+            tmp_path, FABRIC.replace('[[attachments]]\nname = "leaf0"\nprefixes = ["10.0.0.0/8"]\n', "") + twice
+        ).fabric()
 
 
 def places_of(value: Any, place: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:

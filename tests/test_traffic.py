@@ -152,7 +152,9 @@ def test_times_are_compressed_exactly(load: str) -> None:
 
 
 def test_packets_must_fit_the_mtu(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"network.mtu 700B: of 3 packets 1 are larger with SRv6 .* 780B would do"):
+    with pytest.raises(
+        InputError, match=r"s.toml:\d+: network.mtu: of 3 packets 1 are larger than 700B with SRv6 .* 780B would do"
+    ):
         prepare(*tables(*TALK), read(tmp_path, LEAVES.replace("spines", 'mtu = "700B"\nspines')))
     prepare(*tables(*TALK), read(tmp_path, LEAVES.replace("spines", 'mtu = "780B"\nspines')))
 

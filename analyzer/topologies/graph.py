@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from analyzer.fabric import Edge, Fabric, Routes, full_duplex
 from analyzer.fields import LinkShape, LinkSpec, Name
+from analyzer.positions import WrongKey
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
 from traces.errors import InputError
 
@@ -102,9 +103,9 @@ def build(spec: GraphSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
     given = [attachment.node or attachment.name for attachment in attachments]
     unknown = [node for node in given if node not in graph.nodes]
     if unknown:
-        raise InputError(f"attachments[{given.index(unknown[0])}]: the network has no node {unknown[0]!r}")
+        raise WrongKey(("attachments", given.index(unknown[0])), f"the network has no node {unknown[0]!r}")
     if not given:
-        raise InputError("attachments: say where hosts are: [[attachments]] with name and node, or a node attribute")
+        raise WrongKey(("attachments",), "say where hosts are: [[attachments]] with name and node, or a node attribute")
     places = attach(list(dict.fromkeys(given)), attachments)
 
     def routes(a: int, b: int) -> Routes:
@@ -127,13 +128,14 @@ class _Graph:
         self._between: dict[tuple[str, str], list[int]] = {}
         self._back: dict[int, int] = {}
         seen: set[str] = set()
-        for edge, link in zip(self.edges, spec.links, strict=True):
+        for number, (edge, link) in enumerate(zip(self.edges, spec.links, strict=True)):
+            place = ("network", "links", number)
             if edge.name in seen:
-                raise InputError(f"network.links: two are called {edge.name}")
+                raise WrongKey((*place, "name"), f"two are called {edge.name}")
             seen.add(edge.name)
             a, b = edge.ends
             if a == b:
-                raise InputError(f"network.links: {edge.name} joins {a} to itself")
+                raise WrongKey((*place, "ends"), f"{edge.name} joins {a} to itself")
             self._add(edge, a, b, link.cost)
         self.nodes = list(self._graph)
         self._order = {node: place for place, node in enumerate(self.nodes)}
@@ -165,15 +167,15 @@ class _Graph:
         return tuple(self._back[link] for link in reversed(way))
 
     def ways(self, a: str, b: str) -> list[tuple[int, ...]]:
-        """The paths from a to b in slot order. Raises InputError if there are none, or too many."""
+        """The paths from a to b in slot order. Raises WrongKey if there are none, or too many."""
         spec = self._spec
         try:
             if spec.paths == "shortest":
                 return self._all_shortest(a, b)
             return list(itertools.islice(self._by_cost(a, b), spec.k))
         except nx.NetworkXNoPath:
-            raise InputError(
-                f"network: no path leads from {a} to {b}, and the trace has packets between them"
+            raise WrongKey(
+                ("network",), f"no path leads from {a} to {b}, and the trace has packets between them"
             ) from None
 
     def _all_shortest(self, a: str, b: str) -> list[tuple[int, ...]]:
@@ -182,9 +184,10 @@ class _Graph:
         found.sort(key=lambda nodes: [self._order[node] for node in nodes])
         ways = list(itertools.islice((way for nodes in found for way in self._links(nodes)), most + 1))
         if len(ways) > most:
-            raise InputError(
-                f"network: more than {most} paths of the least cost lead from {a} to {b}; raise network.max_paths, or "
-                'take some: network.paths = "k-shortest", network.k'
+            raise WrongKey(
+                ("network",),
+                f"more than {most} paths of the least cost lead from {a} to {b}; raise network.max_paths, or take "
+                'some: network.paths = "k-shortest", network.k',
             )
         return ways
 

@@ -10,8 +10,8 @@ from pydantic import Field
 from analyzer.fabric import BACK, Attachment, Edge, Fabric, Routes
 from analyzer.fields import LinkSpec, Model, Prefix, Sid
 from analyzer.network import Link
+from analyzer.positions import WrongKey
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
-from traces.errors import InputError
 
 
 class PathSpec(Model):
@@ -48,7 +48,7 @@ class ParallelSpec(NetworkBase):
 def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
     """The links of all paths forward, then back in the order in which a packet meets them."""
     if attachments:
-        raise InputError("attachments: parallel paths have network.left and network.right instead")
+        raise WrongKey(("attachments",), "parallel paths have network.left and network.right instead")
     total = sum(len(path.links) for path in spec.paths)
     forward: list[Link] = []
     back: list[Link] = []
@@ -75,7 +75,14 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
         edges=tuple(edges),
         links=(*forward, *back),
         attachments=tuple(
-            Attachment(name, name, side.prefixes, (side.decapsulate_ipv4, side.decapsulate_ipv6), side.decapsulate_l2)
+            Attachment(
+                name,
+                name,
+                side.prefixes,
+                (side.decapsulate_ipv4, side.decapsulate_ipv6),
+                side.decapsulate_l2,
+                ("network", name),
+            )
             for name, side in sides
         ),
         routes=routes,
