@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from analyzer.detectors.registry import Detector, detectors, find_detector
-from analyzer.fields import DURATION_SCHEMA, Model
+from analyzer.fields import DURATION_SCHEMA, Model, said
 from analyzer.policies.registry import Parameters, Policy, find_policy, policies
 from analyzer.positions import WrongKey
 from traces.errors import InputError
@@ -150,12 +150,11 @@ def _settled(
         try:
             checked = parameters.model_validate(choice.parameters).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            message = first["msg"].removeprefix("Value error, ")
-            if first["type"] == "extra_forbidden":
+            place, message = said(error, parameters)
+            if place and place[0] not in parameters.model_fields:
                 there = ", ".join(parameters.model_fields) or "none"
                 message = f"{choice.name} has no such parameter; it has {there}"
-            raise WrongKey((key, number, *first["loc"]), message) from None
+            raise WrongKey((key, number, *place), message) from None
         label = choice.label or _default_label(choice, names.count(choice.name) > 1)
         whole = choice.model_copy(update={"label": label, "parameters": checked})
         if found.setdefault(label, whole) != whole:

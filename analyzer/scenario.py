@@ -32,7 +32,7 @@ from analyzer.choices import (
     settled_timeouts,
 )
 from analyzer.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_events
-from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Seed
+from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Seed, said
 from analyzer.happenings import EventSpec
 from analyzer.network import Network
 from analyzer.positions import Origin, Place, WrongKey, key_lines, read_toml, written
@@ -40,6 +40,7 @@ from analyzer.sids import Flavor
 from analyzer.sids import Mode as SidMode
 from analyzer.steering import SteeringSpec
 from analyzer.topologies.graph import read_graph
+from analyzer.topologies.parallel import MOST_PATHS
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, build_fabric, topologies
 from traces.errors import InputError
 from traces.units import duration_ns, rate_bps, size_bytes
@@ -231,12 +232,10 @@ def _validated(data: dict[str, Any], where: Where) -> Scenario:
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place, message = _place(first["loc"]), first["msg"].removeprefix("Value error, ")
-        if first["type"] == "network_kind":
+        place, message = said(error, Scenario)
+        if place == ("network",) and any(each["type"] == "network_kind" for each in error.errors()):
             place = ("network", "kind")
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise InputError(f"{where(place)}: {message}{more}") from None
+        raise InputError(f"{where(_place(place))}: {message}") from None
     try:
         chosen = {"policies": settled_policies(scenario.policies), "timeouts": settled_timeouts(scenario.timeouts)}
     except WrongKey as error:
@@ -252,8 +251,8 @@ def _check_steering(scenario: Scenario, choice: PolicyChoice, where: Where) -> N
     try:
         scenario.steering_of(choice)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{where(first['loc'])}: {first['msg'].removeprefix('Value error, ')}") from None
+        place, message = said(error, SteeringSpec)
+        raise InputError(f"{where(place)}: {message}") from None
 
 
 def _place(location: tuple[int | str, ...]) -> Place:
@@ -310,13 +309,16 @@ def short_scenario(
     """
     specs: list[dict[str, Any]] = []
     for part in paths.split(","):
-        match = re.fullmatch(r"\s*(?:(\d{1,4})\s*x)?\s*(\S.*)", part)
+        match = re.fullmatch(r"\s*(?:(\d+)\s*x)?\s*(\S.*)", part)
         if match is None:
             raise InputError(f"--paths {paths!r}: write it like 4x10Gbps or 2x10Gbps,2x25Gbps")
-        if int(match[1] or 1) == 0:
+        count = int((match[1] or "1")[:9])
+        if count == 0:
             raise InputError(f"--paths {paths!r}: the number of paths must be at least 1")
+        if len(specs) + count > MOST_PATHS:
+            raise InputError(f"--paths {paths!r}: more than {MOST_PATHS} paths; give at most {MOST_PATHS}")
         _check_flag("paths", rate_bps, match[2])
-        for _ in range(int(match[1] or 1)):
+        for _ in range(count):
             number = len(specs)
             link = {"name": f"path{number}", "rate": match[2], "delay": delay, "buffer": buffer, "ecn": ecn}
             specs.append({"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": [_without_none(link)]})

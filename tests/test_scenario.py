@@ -62,7 +62,7 @@ def read(folder: Path, text: str) -> Scenario:
     [
         ('rate = "10Gbps"', 'rate = "10"', "9: network.links.rate: rate '10' is not a number with a unit"),
         ("leaves = 2", "leaves = 1", "7: network.leaves: Input should be greater than or equal to 2"),
-        ("leaves = 2", "", "5: network.leaves: Field required"),
+        ("leaves = 2", "", "5: network.leaves: missing"),
         ('"leaf-spine"', '"torus"', "6: network.kind: there are fat-tree, graph, leaf-spine, parallel"),
         ('rate = "1Gbps"', "rate = 1", "13: network.overrides[0].rate: 1 needs quotes and a unit"),
         ('"10.0.0.0/8"', '"10.0.0.0/8", "10.1.2.3/8"', "17: attachments[0].prefixes[1]: 10.1.2.3/8 has host bits set"),
@@ -70,7 +70,17 @@ def read(folder: Path, text: str) -> Scenario:
         ('state = "down"', "", "19: events[0]: give one of state, rate and flap"),
         ('at = "1s"', 'at = "soon"', "20: events[0].at: duration 'soon'"),
         ("hop_limit = 64", "hop_limit = 0", "25: srv6.hop_limit: Input should be greater than or equal to 1"),
-        ("hop_limit = 64", "hops = 64", "25: srv6.hops: Extra inputs are not permitted"),
+        ("hop_limit = 64", "hops = 64", "25: srv6.hops: unknown key 'hops'"),
+        ("spines = 2", "spins = 2", "8: network.spins: unknown key 'spins'; did you mean 'spines'?"),
+        ("leaves = 2", "leaves = 2\nx = [1]\nfile = 3", "8: network.x: unknown key 'x' (and 1 more)"),
+        (
+            'state = "down"',
+            'flap = { period = "1s", time = 2 }',
+            "22: events[0].flap.time: unknown key 'time'; did you mean 'times'?",
+        ),
+        ("load = [", "seed = 1\nload = [", "3: seed: unknown key 'seed'; did you mean 'seeds'?"),
+        ("load = [", "seeds = 1\nload = [", "3: seeds: Input should be a valid list"),
+        ("load = [", "seeds = []\nload = [", "3: seeds: List should have at least 1 item, not 0"),
         (
             'ack = "modelled"',
             'ack = "guessed"',
@@ -91,6 +101,30 @@ def test_an_error_names_its_line_and_key(tmp_path: Path, old: str, new: str, mes
     with pytest.raises(InputError) as caught:
         read(tmp_path, FABRIC.replace(old, new))
     assert str(caught.value).startswith(f"{tmp_path / 's.toml'}:{message}"), caught.value
+    assert ("more)" in str(caught.value)) == ("more)" in message)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ("5000x10Gbps", r"--paths '5000x10Gbps': more than 1024 paths; give at most 1024"),
+        ("70000x10Gbps", r"--paths '70000x10Gbps': more than 1024 paths; give at most 1024"),
+        ("1000x10Gbps,25x1Gbps", r"--paths '1000x10Gbps,25x1Gbps': more than 1024 paths; give at most 1024"),
+        ("00x10Gbps", r"--paths '00x10Gbps': the number of paths must be at least 1"),
+    ],
+)
+def test_too_many_paths_are_refused(paths: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        short_scenario(paths=paths)
+
+
+def test_one_mistake_counts_once() -> None:
+    with pytest.raises(InputError, match=r"^--timeout: duration '100' is not a number with a unit such as [^(]*$"):
+        short_scenario(paths="1Gbps", timeouts=["100"])
+    with pytest.raises(InputError, match=r"^command line: seeds\[0\]: [^(]*$"):
+        short_scenario(paths="1Gbps", seeds=[-1])
+    with pytest.raises(InputError, match=r"\(and 1 more\)$"):
+        short_scenario(paths="1Gbps", seeds=[-1, -2])
 
 
 @pytest.mark.parametrize(

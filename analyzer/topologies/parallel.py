@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from analyzer.fields import LinkSpec, Model, Prefix, Sid
 from analyzer.network import Link
 from analyzer.positions import WrongKey
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
+
+MOST_PATHS: Final = 1024
 
 
 class PathSpec(Model):
@@ -42,7 +44,7 @@ class ParallelSpec(NetworkBase):
     kind: Literal["parallel"] = Field(default="parallel", description="parallel paths; the default")
     left: SideSpec = _side("fd00:0:10::")
     right: SideSpec = _side("fd00:0:20::")
-    paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=1024, description="in slot order")]
+    paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=MOST_PATHS, description="in slot order")]
 
 
 def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
