@@ -69,16 +69,21 @@ class WrongKey(InputError):
 class Origin:
     """Where something was read: its file, None if there was none, and the lines of its keys.
 
+    `edges` says of each of the network's links where it stands in another file, if the scenario names one.
     All are equal, so that what is compared is what was read.
     """
 
     file: Path | None = field(default=None, compare=False)
     lines: dict[Place, int] = field(default_factory=dict, compare=False)
+    edges: tuple[str, ...] = field(default=(), compare=False)
 
     def where(self, place: Place) -> str:
         """A place in words, with the file and the line."""
-        line = line_of(self.lines, place)
-        parts = ("" if self.file is None else f"{self.file}{'' if line is None else f':{line}'}", written(place))
+        if self.edges and len(place) > 2 and place[:2] == ("network", "links"):
+            parts = [self.where(("network", "file")), self.edges[int(place[2])], written(place[3:])]
+        else:
+            line = line_of(self.lines, place)
+            parts = ["" if self.file is None else f"{self.file}{'' if line is None else f':{line}'}", written(place)]
         return ": ".join(part for part in parts if part)
 
     def located(self, error: InputError) -> InputError:

@@ -7,6 +7,7 @@ import functools
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -32,14 +33,14 @@ from analyzer.choices import (
     settled_timeouts,
 )
 from analyzer.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_events
-from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Seed, said
+from analyzer.fields import Duration, Ipv6Prefix, LinkShape, Mac, Model, Seed, said
 from analyzer.happenings import EventSpec
 from analyzer.network import Network
 from analyzer.positions import Origin, Place, WrongKey, key_lines, read_toml, written
 from analyzer.sids import Flavor
 from analyzer.sids import Mode as SidMode
 from analyzer.steering import SteeringSpec
-from analyzer.topologies.graph import read_graph
+from analyzer.topologies.graph import edge_name, read_graph
 from analyzer.topologies.parallel import MOST_PATHS
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, build_fabric, topologies
 from traces.errors import InputError
@@ -268,7 +269,8 @@ def read_scenario(file: FilePath) -> Scenario:
     origin = Origin(file, key_lines(text.replace("\r\n", "\n")))
     network = data.get("network")
     if isinstance(network, dict) and network.get("kind") == "graph" and isinstance(network.get("file"), str):
-        data = _with_graph(data, file.parent / network["file"], origin.where)
+        data, edges = _with_graph(data, file.parent / network["file"], origin.where)
+        origin = replace(origin, edges=edges)
     hmac = data["srv6"].get("hmac") if isinstance(data.get("srv6"), dict) else None
     if isinstance(hmac, dict) and isinstance(hmac.get("key_file"), str) and hmac["key_file"]:
         key_file = str((file.parent / hmac["key_file"]).resolve())
@@ -278,21 +280,29 @@ def read_scenario(file: FilePath) -> Scenario:
     return scenario
 
 
-def _with_graph(data: dict[str, Any], file: FilePath, where: Where) -> dict[str, Any]:
-    """The scenario with the links of its graph file in it, so that what is written of it needs no other file."""
+def _with_graph(data: dict[str, Any], file: FilePath, where: Where) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The scenario with the links of its graph file in it, so that what is written of it needs no other file.
+
+    And what errors call each of them.
+    """
     network = dict(data["network"])
     if "links" in network:
         raise InputError(f"{where(('network', 'file'))}: give a file or links, not both")
     shape = network.pop("link", {})
     try:
-        links, attachments = read_graph(file, shape if isinstance(shape, dict) else {})
+        LinkShape.model_validate({"rate": "1Gbps", **shape} if isinstance(shape, dict) else shape)
+    except ValidationError as error:
+        place, message = said(error, LinkShape)
+        raise InputError(f"{where(('network', 'link', *place))}: {message}") from None
+    try:
+        links, attachments = read_graph(file, shape)
     except InputError as error:
         raise InputError(f"{where(('network', 'file'))}: {error}") from None
     del network["file"]
     whole = {**data, "network": {**network, "links": links}}
     if "attachments" not in data and attachments:
         whole["attachments"] = attachments
-    return whole
+    return whole, tuple(edge_name(file, link["ends"]) for link in links)
 
 
 def short_scenario(

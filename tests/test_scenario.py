@@ -326,9 +326,39 @@ def test_graph_files_say_what_is_wrong(tmp_path: Path) -> None:
         graph_scenario(tmp_path, graph, "json")
     with pytest.raises(InputError, match="is a directed graph"):
         graph_scenario(tmp_path, nx.DiGraph([("a", "b")]), "json")
+    with pytest.raises(InputError, match=r"s.toml:3: network.file: [^:]*g.json: edge a-b: rate: rate '10' is not a"):
+        graph_scenario(tmp_path, nx.Graph([("a", "b", {"rate": "10"})]), "json")
+    with pytest.raises(InputError, match=r"s.toml:3: network.file: [^:]*g.json: edge a-a: ends: a-a joins a to itself"):
+        graph_scenario(tmp_path, nx.Graph([("a", "b"), ("a", "a")]), "json").fabric()
     (tmp_path / "g.json").write_text("{}")
     text = '[network]\nkind = "graph"\nfile = "{}"\nlink = {{ rate = "1Gbps" }}\n'
     with pytest.raises(InputError, match="neither node-link JSON nor GraphML"):
         read(tmp_path, text.format("g.json"))
     with pytest.raises(InputError, match=r"s.toml:3: network.file: .*no.json: cannot read the graph"):
         read(tmp_path, text.format("no.json"))
+    (tmp_path / "g.json").write_text(json.dumps(nx.node_link_data(nx.Graph([("a", "b")]), edges="edges")))
+    bare = '[network]\nkind = "graph"\nfile = "g.json"\n'
+    with pytest.raises(InputError, match=r"s.toml:3: network.file: [^:]*g.json: edge a-b: rate: missing$"):
+        read(tmp_path, bare)
+    for link, message in (
+        ('{ rte = "1bps" }', "link.rte: unknown key 'rte'; did"),
+        ('{ rate = "1" }', "link.rate: rate"),
+    ):
+        with pytest.raises(InputError, match=f"s.toml:4: network.{message}"):
+            read(tmp_path, f"{bare}link = {link}\n")
+
+
+@pytest.mark.parametrize("form", ["json", "graphml"])
+def test_an_edge_to_no_node_of_its_file_is_refused(tmp_path: Path, form: str) -> None:
+    graph = nx.Graph([("a", "b"), ("b", "zz")])
+    graph_scenario(tmp_path, graph, form)
+    file = tmp_path / f"g.{form}"
+    file.write_text(
+        file.read_text()
+        .replace({"json": '{"id": "zz"}', "graphml": '<node id="zz" />'}[form], "", 1)
+        .replace(", ]", "]")
+    )
+    with pytest.raises(
+        InputError, match=rf"s.toml:3: network.file: [^:]*g.{form}: edge b-zz: the file has no node 'zz'"
+    ):
+        read(tmp_path, (tmp_path / "s.toml").read_text())

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from xml.etree import ElementTree
 
 import networkx as nx
 from pydantic import Field, model_validator
@@ -57,6 +58,11 @@ class GraphSpec(NetworkBase):
         return self
 
 
+def edge_name(file: Path, ends: Sequence[object]) -> str:
+    """What errors call an edge of a graph file."""
+    return f"{file}: edge {ends[0]}-{ends[1]}"
+
+
 def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Links and attachments of a graph file, as a scenario writes them; `shape` is what edges do not say.
 
@@ -69,7 +75,8 @@ def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]],
     for a, b, said in graph.edges(data=True):
         unknown = sorted(set(said) - set(_LINK_KEYS) - {"key", "id"})
         if unknown:
-            raise InputError(f"{file}: edge {a}-{b}: unknown {unknown[0]!r}; edges carry {', '.join(_LINK_KEYS)}")
+            there = ", ".join(_LINK_KEYS)
+            raise InputError(f"{edge_name(file, (a, b))}: unknown {unknown[0]!r}; edges carry {there}")
         links.append({"name": f"{a}-{b}", **shape, **{key: said[key] for key in _LINK_KEYS if key in said}})
         links[-1]["ends"] = [str(a), str(b)]
     several = {name for name, count in Counter(link["name"] for link in links).items() if count > 1}
@@ -88,13 +95,28 @@ def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]],
 def _load(file: Path) -> Any:
     try:
         if file.suffix.lower() in (".graphml", ".xml"):
+            tree = ElementTree.parse(file)
+            nodes = [node.get("id") for node in tree.findall(".//{*}node")]
+            _check_ends(file, nodes, [(edge.get("source"), edge.get("target")) for edge in tree.findall(".//{*}edge")])
             return nx.read_graphml(file)
         document = json.loads(file.read_text(encoding="utf-8"))
-        return nx.node_link_graph(document, edges="edges" if "edges" in document else "links")
+        edges = "edges" if "edges" in document else "links"
+        nodes = [node["id"] for node in document["nodes"]]
+        _check_ends(file, nodes, [(edge["source"], edge["target"]) for edge in document[edges]])
+        return nx.node_link_graph(document, edges=edges)
     except OSError as error:
         raise InputError(f"{file}: cannot read the graph: {error.strerror}") from None
     except (nx.NetworkXError, ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
         raise InputError(f"{file}: neither node-link JSON nor GraphML as networkx writes it: {error}") from None
+
+
+def _check_ends(file: Path, nodes: Sequence[object], edges: Sequence[tuple[object, object]]) -> None:
+    """Refuse an edge to no node of the file: networkx would make the node."""
+    known = {str(node) for node in nodes}
+    for ends in edges:
+        for end in ends:
+            if str(end) not in known:
+                raise InputError(f"{edge_name(file, ends)}: the file has no node {end!r}; add it, or correct the edge")
 
 
 def build(spec: GraphSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
