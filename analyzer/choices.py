@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from analyzer.detectors.registry import Detector, detectors, find_detector
-from analyzer.fields import DURATION_SCHEMA, Model
+from analyzer.fields import DURATION_SCHEMA, Model, said
 from analyzer.policies.registry import Parameters, Policy, find_policy, policies
-from analyzer.positions import Place
+from analyzer.positions import WrongKey
 from traces.errors import InputError
 from traces.units import duration_ns, write_duration
 
@@ -125,22 +125,14 @@ TimeoutField = Annotated[
 Chosen = TypeVar("Chosen", bound=Choice)
 
 
-class WrongChoice(Exception):
-    """A choice that cannot be run, and its place in the scenario."""
-
-    def __init__(self, place: Place, message: str) -> None:
-        self.place = place
-        super().__init__(message)
-
-
 def settled_policies(given: Sequence[PolicyChoice]) -> tuple[PolicyChoice, ...]:
-    """The policies with all parameters and labels. Raises WrongChoice."""
+    """The policies with all parameters and labels. Raises WrongKey."""
     known = {name: policy.parameters for name, policy in policies().items()}
     return _settled(given, "policies", "policy", known.get, ", ".join(known))
 
 
 def settled_timeouts(given: Sequence[TimeoutChoice]) -> tuple[TimeoutChoice, ...]:
-    """The timeouts with all parameters and labels. Raises WrongChoice."""
+    """The timeouts with all parameters and labels. Raises WrongKey."""
     known = {name: detector.parameters for name, detector in detectors().items()}
     there = ", ".join(name for name in known if name != FIXED)
     return _settled(given, "timeouts", "flowlet timeout", known.get, f"a duration{', ' if there else ''}{there}")
@@ -154,20 +146,19 @@ def _settled(
     for number, choice in enumerate(given):
         parameters = known(choice.name)
         if parameters is None:
-            raise WrongChoice((key, number), f"unknown {what} {choice.name!r}; known: {there}")
+            raise WrongKey((key, number), f"unknown {what} {choice.name!r}; known: {there}")
         try:
             checked = parameters.model_validate(choice.parameters).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            message = first["msg"].removeprefix("Value error, ")
-            if first["type"] == "extra_forbidden":
+            place, message = said(error, parameters)
+            if place and place[0] not in parameters.model_fields:
                 there = ", ".join(parameters.model_fields) or "none"
                 message = f"{choice.name} has no such parameter; it has {there}"
-            raise WrongChoice((key, number, *first["loc"]), message) from None
+            raise WrongKey((key, number, *place), message) from None
         label = choice.label or _default_label(choice, names.count(choice.name) > 1)
         whole = choice.model_copy(update={"label": label, "parameters": checked})
         if found.setdefault(label, whole) != whole:
-            raise WrongChoice((key, number), f"a second {what} is called {label!r}; give it a label of its own")
+            raise WrongKey((key, number), f"a second {what} is called {label!r}; give it a label of its own")
     return tuple(found.values())
 
 

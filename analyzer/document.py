@@ -44,7 +44,7 @@ def forecast_document(
             "flows": extent.flows,
             "hosts": len(traffic.hosts),
             "duration_ns": extent.last_ns - extent.first_ns,
-            "findings": [*findings, *_size_findings(traffic, scenario)],
+            "findings": [*findings, *_event_findings(scenario, extent), *_size_findings(traffic, scenario)],
             "sources": [
                 {"path": str(source.path), "bytes": source.bytes, "xxh128": source.xxh128} for source in trace.sources
             ],
@@ -52,6 +52,25 @@ def forecast_document(
         "excluded": traffic.excluded,
         "network": _network_document(traffic, scenario.network.kind, extent.first_ns),
     }
+
+
+def _event_findings(scenario: Scenario, extent: Extent) -> list[dict[str, Any]]:
+    """That events come when nothing is sent any more, if so, at the highest load."""
+    load = max(scenario.loads)
+    last_ns = (extent.last_ns - extent.first_ns) / load
+    late = sum(any(event.at_ns > last_ns for event in spec.events()) for spec in scenario.events)
+    if not late:
+        return []
+    at_load = "" if load == 1 else f" at load {float(load):g}"
+    return [
+        {
+            "code": "late_events",
+            "severity": "warning",
+            "count": late,
+            "detail": f"events come after the last packet, {float(last_ns) / 1e9:.6g} s after the first{at_load}",
+            "effect": "what happens to links then changes nothing in the forecast",
+        }
+    ]
 
 
 def _size_findings(traffic: Traffic, scenario: Scenario) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from analyzer.fields import LinkShape, Override
 from analyzer.network import MAX_PATHS, Change, Link, Network, Path
+from analyzer.positions import Place, WrongKey
 from analyzer.sids import INSERTING, LAYER_2, Flavor, Mode, Sids, on_the_wire, srv6_bytes
 from traces.errors import InputError
 
@@ -37,7 +38,7 @@ class Attachment(NamedTuple):
     """A point where hosts are attached: its name, its node, and what the scenario says of it.
 
     `decapsulate` are the SIDs that unpack IPv4 and IPv6 there, empty to have them allocated; `decapsulate_l2` the one
-    that unpacks Ethernet.
+    that unpacks Ethernet. `place` is where the scenario says it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Attachment(NamedTuple):
     prefixes: tuple[str, ...] = ()
     decapsulate: tuple[str, ...] = ()
     decapsulate_l2: str | None = None
+    place: Place = ()
 
 
 class Routes(NamedTuple):
@@ -112,12 +114,12 @@ def adjacencies(edges: Sequence[Edge]) -> dict[int, tuple[str, int]]:
     return found
 
 
-def matching(names: Sequence[str], pattern: str, where: str) -> list[int]:
-    """The places of the names that fit a pattern. Raises InputError if there are none."""
+def matching(names: Sequence[str], pattern: str, key: Place) -> list[int]:
+    """The places of the names that fit the pattern of a key. Raises WrongKey if there are none."""
     found = [place for place, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise InputError(f"{where}: no link is called {pattern!r}; there are {some}")
+        raise WrongKey(key, f"no link is called {pattern!r}; there are {some}")
     return found
 
 
@@ -156,7 +158,7 @@ def assemble(
 ) -> Assembled:
     """The network of these groups, one per pair, with an edge for each of the `hosts` (name, attachment) behind them.
 
-    Raises InputError if it cannot be built: too many paths or SIDs, ends that are not connected.
+    Raises InputError, WrongKey if of a key, if it cannot be built: too many paths or SIDs, ends not connected.
     """
     edges, links = _with_hosts(fabric, hosts)
     links = _overridden(edges, links, fabric.overrides)
@@ -170,9 +172,10 @@ def assemble(
             continue
         routes, back = fabric.routes(a, b), fabric.routes(b, a)
         if len(paths) + len(routes.paths) > MAX_PATHS:
-            raise InputError(
-                f"network: the trace uses {len(pairs)} pairs of attachments, and they have more than {MAX_PATHS} paths "
-                "in all; bound the paths of a pair (network.paths, network.max_paths), or give fewer attachments"
+            raise WrongKey(
+                ("network",),
+                f"the trace uses {len(pairs)} pairs of attachments, and they have more than {MAX_PATHS} paths in all; "
+                "bound the paths of a pair (network.paths, network.max_paths), or give fewer attachments",
             )
         for slot, way in enumerate(routes.paths):
             segments = steering.of(way) if routes.segments is None else routes.segments[slot]
@@ -206,7 +209,7 @@ def _overridden(edges: Sequence[Edge], links: Sequence[Link], overrides: Sequenc
     changed = list(links)
     names = [edge.name for edge in edges]
     for number, override in enumerate(overrides):
-        for place in matching(names, override.link, f"network.overrides[{number}].link"):
+        for place in matching(names, override.link, ("network", "overrides", number, "link")):
             for link in (edges[place].forward, edges[place].back):
                 changed[link] = replace(changed[link], **override.changes())
     return tuple(changed)
@@ -226,12 +229,12 @@ class _Segments:
     def of(self, links: Sequence[int]) -> tuple[str, ...]:
         """The transit nodes in order; a node before a link that must be named gives its End.X instead of its End."""
         if len(links) > _MAX_HOPS:
-            raise InputError(f"network: a path of {len(links)} links; at most {_MAX_HOPS} are supported")
+            raise WrongKey(("network",), f"a path of {len(links)} links; at most {_MAX_HOPS} are supported")
         found: list[str] = []
         for hop, link in enumerate(links):
             node, place = self._ways[link]
             if (locator := self._sids.locator(node)).overlaps(self._sources):
-                raise InputError(f"srv6.source_prefix {self._sources} lies in {locator} of {node}; give another")
+                raise WrongKey(("srv6", "source_prefix"), f"{self._sources} lies in {locator} of {node}; give another")
             if link in self._fabric.explicit:
                 found.append(self._sids.adjacency(node, place))
             elif hop:
@@ -249,19 +252,22 @@ class _Segments:
             found = self._sids.decapsulate(place.node, 4), self._sids.decapsulate(place.node, 6)
         if self._assembly.mode not in INSERTING:
             for sid in found:
-                self._check_end(place.name, sid)
+                self._check_end(place, sid)
         return found
 
-    def _check_end(self, name: str, sid: str) -> None:
+    def _check_end(self, at: Attachment, sid: str) -> None:
         """A list that ends at an End SID needs flavour USD there, which unpacks IP only (RFC 8986 section 4.16.3)."""
         if sid not in self._plain:
             return
         if self._assembly.mode in LAYER_2:
-            raise InputError(f"attachment {name}: {sid} is an End SID, which unpacks no Ethernet; give an End.DX2 SID")
+            raise WrongKey(
+                at.place, f"{sid} of {at.name} is an End SID, which unpacks no Ethernet; give an End.DX2 SID"
+            )
         if "usd" not in self._assembly.flavors:
-            raise InputError(
-                f"attachment {name}: {sid} is an End SID, which unpacks nothing unless its flavour is USD; "
-                'give srv6.flavors = ["usd"], or an End.DT or End.DX SID'
+            raise WrongKey(
+                at.place,
+                f"{sid} of {at.name} is an End SID, which unpacks nothing unless its flavour is USD; "
+                'give srv6.flavors = ["usd"], or an End.DT or End.DX SID',
             )
 
     def bytes(self, segments: tuple[str, ...], attachment: int) -> int:
@@ -272,10 +278,11 @@ class _Segments:
         )
         if assembly.max_sids is not None and count > assembly.max_sids:
             what = "uSID carriers" if assembly.mode == "usid" else "SIDs"
-            raise InputError(
-                f"network: a path to {self._fabric.attachments[attachment].name} needs {count} {what}, but "
+            raise WrongKey(
+                ("srv6", "max_sids"),
+                f"a path to {self._fabric.attachments[attachment].name} needs {count} {what}, but "
                 f"srv6.max_sids is {assembly.max_sids}"
-                + ("" if assembly.mode == "usid" else '; mode = "usid" packs them')
+                + ("" if assembly.mode == "usid" else '; mode = "usid" packs them'),
             )
         return srv6_bytes(count, assembly.mode, tag=assembly.tag, signed=assembly.signed)
 
@@ -288,16 +295,16 @@ class Event(NamedTuple):
     rate_bps: int | None
 
 
-def with_events(assembled: Assembled, events: Sequence[tuple[str, Event]], first_ns: int, detection_ns: int) -> Network:
-    """The network with what happens to its links; each event comes with its name in the scenario.
+def with_events(assembled: Assembled, events: Sequence[tuple[int, Event]], first_ns: int, detection_ns: int) -> Network:
+    """The network with what happens to its links; each event comes with its number in the scenario.
 
-    Both directions of a link change. Raises InputError if an event fits no link.
+    Both directions of a link change. Raises WrongKey if an event fits no link.
     """
     network, edges = assembled.network, assembled.edges
     names = [edge.name for edge in edges]
     changes: list[Change] = []
-    for where, event in events:
-        for place in matching(names, event.link, where):
+    for number, event in events:
+        for place in matching(names, event.link, ("events", number, "link")):
             for link in (edges[place].forward, edges[place].back):
                 rate_bps = network.links[link].rate_bps if event.rate_bps is None else event.rate_bps
                 changes.append(Change(first_ns + event.at_ns, link, rate_bps))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Final, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from analyzer.network import ETHERNET_OVERHEAD_BYTES, Link
 from traces.errors import InputError
@@ -72,6 +82,55 @@ class Model(BaseModel):
     """Base of everything in a scenario."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+def said(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
+    """What is wrong, in words, and where in the `model`: an unknown key first, as what is missing may be what it meant.
+
+    A list that is too short only because an element of it is wrong does not count.
+    """
+    errors = error.errors()
+    places = [each["loc"] for each in errors]
+    errors = [
+        each
+        for each in errors
+        if each["type"] != "too_short"
+        or not any(len(place) > len(each["loc"]) and place[: len(each["loc"])] == each["loc"] for place in places)
+    ]
+    first = min(errors, key=lambda each: each["type"] != "extra_forbidden")
+    place, message = first["loc"], first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        meant = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), 1)
+        message = f"unknown key {place[-1]!r}" + (f"; did you mean {meant[0]!r}?" if meant else "")
+        errors = [each for each in errors if not meant or each["loc"] != (*place[:-1], meant[0])]
+    elif first["type"] == "missing":
+        message = "missing"
+    message = message.replace("Tuple", "List").replace("valid tuple", "valid list").replace(" after validation", "")
+    return place, message + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+
+
+def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """The keys that a table at a place of a model may have."""
+    models = [model]
+    for part in place:
+        fields = [found.model_fields[part] for found in models if part in found.model_fields]
+        if fields:
+            models = [found for field in fields for found in _models(field.annotation)]
+        elif isinstance(part, str):  # the kind of a network, by which pydantic tells models apart
+            models = [found for found in models if _kind(found) == part]
+    return [key for found in models for key in found.model_fields]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    kind = model.model_fields.get("kind")
+    return None if kind is None else next(iter(get_args(kind.annotation)), None)
 
 
 class LinkShape(Model):

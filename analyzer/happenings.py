@@ -24,7 +24,7 @@ class EventSpec(Model):
     at: Duration = Field(description="when, from the first packet that enters the network")
     link: str = Field(description="name or pattern (*, ?, [seq]) of links")
     state: Literal["down", "up"] | None = Field(default=None, description="it fails, or works again at its own rate")
-    rate: Rate | None = Field(default=None, description="it has this rate from then on")
+    rate: Rate | None = Field(default=None, description="it has this rate from then on, and is up if it was down")
     flap: FlapSpec | None = Field(default=None, description="it fails and recovers several times")
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,43 @@ def line_of(lines: dict[Place, int], place: Place) -> int | None:
 def written(place: Place) -> str:
     """A place as text: `network.links[2].rate`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+class WrongKey(InputError):
+    """A key, found wrong where nobody knows the file it stands in: its place, and what is wrong."""
+
+    def __init__(self, place: Place, message: str) -> None:
+        super().__init__(f"{written(place)}: {message}")
+        self.place = place
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where something was read: its file, None if there was none, and the lines of its keys.
+
+    `edges` says of each of the network's links where it stands in another file, if the scenario names one.
+    All are equal, so that what is compared is what was read.
+    """
+
+    file: Path | None = field(default=None, compare=False)
+    lines: dict[Place, int] = field(default_factory=dict, compare=False)
+    edges: tuple[str, ...] = field(default=(), compare=False)
+
+    def where(self, place: Place) -> str:
+        """A place in words, with the file and the line."""
+        if self.edges and len(place) > 2 and place[:2] == ("network", "links"):
+            parts = [self.where(("network", "file")), self.edges[int(place[2])], written(place[3:])]
+        else:
+            line = line_of(self.lines, place)
+            parts = ["" if self.file is None else f"{self.file}{'' if line is None else f':{line}'}", written(place)]
+        return ": ".join(part for part in parts if part)
+
+    def located(self, error: InputError) -> InputError:
+        """The error with the file and, if it is one of a key, with the line."""
+        if isinstance(error, WrongKey):
+            return InputError(f"{self.where(error.place)}: {error.message}")
+        return error if self.file is None else InputError(f"{self.file}: {error}")
 
 
 class _Scan:

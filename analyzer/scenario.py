@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from analyzer.choices import (
     PolicyChoice,
     PolicyField,
     TimeoutChoice,
     TimeoutField,
-    WrongChoice,
     settled_policies,
     settled_timeouts,
 )
 from analyzer.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_events
-from analyzer.fields import Duration, Ipv6Prefix, Mac, Model, Seed
+from analyzer.fields import Duration, Ipv6Prefix, LinkShape, Mac, Model, Seed, said
 from analyzer.happenings import EventSpec
 from analyzer.network import Network
-from analyzer.positions import Place, key_lines, line_of, read_toml, written
+from analyzer.positions import Origin, Place, WrongKey, key_lines, read_toml, written
 from analyzer.sids import Flavor
 from analyzer.sids import Mode as SidMode
 from analyzer.steering import SteeringSpec
-from analyzer.topologies.graph import read_graph
+from analyzer.topologies.graph import edge_name, read_graph
+from analyzer.topologies.parallel import MOST_PATHS
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, build_fabric, topologies
 from traces.errors import InputError
 from traces.units import duration_ns, rate_bps, size_bytes
@@ -155,6 +166,7 @@ class Scenario(Model):
     )
     steering: SteeringSpec = Field(default=SteeringSpec(), description="the sending hosts")
     srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
+    _origin: Origin = PrivateAttr(default=Origin())
 
     @property
     def fixed_timeouts_ns(self) -> tuple[int, ...]:
@@ -178,22 +190,35 @@ class Scenario(Model):
     def fabric(self) -> Fabric:
         """The nodes, links and attachments. Raises InputError."""
         assert isinstance(self.network, NetworkBase)
-        return build_fabric(self.network, self.attachments)
+        with self._located():
+            return build_fabric(self.network, self.attachments)
 
     def assembled(self, pairs: Sequence[Pair], hosts: Sequence[tuple[str, int]] = ()) -> Assembled:
         """The network for these pairs of attachments, before anything happens to it. Raises InputError."""
-        return assemble(self.fabric(), self.srv6.assembly(), pairs, hosts)
+        fabric = self.fabric()
+        with self._located():
+            return assemble(fabric, self.srv6.assembly(), pairs, hosts)
 
     def changed(self, assembled: Assembled, first_ns: int) -> Network:
         """The network with what happens to it, if its first packet is sent at `first_ns`. Raises InputError."""
-        events = [
-            (f"events[{number}].link", event) for number, spec in enumerate(self.events) for event in spec.events()
-        ]
-        return with_events(assembled, events, first_ns, self.detection)
+        events = [(number, event) for number, spec in enumerate(self.events) for event in spec.events()]
+        with self._located():
+            return with_events(assembled, events, first_ns, self.detection)
 
     def build_network(self) -> Network:
         """The network between the first two attachments: of parallel paths, the whole. Raises InputError."""
         return self.assembled(((0, 1), (1, 0))).network
+
+    def wrong(self, place: Place, message: str) -> InputError:
+        """What is wrong with a key, with the file and the line that it was read from."""
+        return self._origin.located(WrongKey(place, message))
+
+    @contextlib.contextmanager
+    def _located(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            raise self._origin.located(error) from None
 
     def to_toml(self) -> str:
         """The whole scenario as text that `read_scenario` reads back."""
@@ -208,16 +233,14 @@ def _validated(data: dict[str, Any], where: Where) -> Scenario:
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place, message = _place(first["loc"]), first["msg"].removeprefix("Value error, ")
-        if first["type"] == "network_kind":
+        place, message = said(error, Scenario)
+        if place == ("network",) and any(each["type"] == "network_kind" for each in error.errors()):
             place = ("network", "kind")
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise InputError(f"{where(place)}: {message}{more}") from None
+        raise InputError(f"{where(_place(place))}: {message}") from None
     try:
         chosen = {"policies": settled_policies(scenario.policies), "timeouts": settled_timeouts(scenario.timeouts)}
-    except WrongChoice as error:
-        raise InputError(f"{where(error.place)}: {error}") from None
+    except WrongKey as error:
+        raise InputError(f"{where(error.place)}: {error.message}") from None
     for number, choice in enumerate(scenario.policies):
         _check_steering(scenario, choice, lambda key, at=number: where(("policies", at, "steering", *key)))  # type: ignore[misc]
     return scenario.model_copy(update=chosen)
@@ -229,8 +252,8 @@ def _check_steering(scenario: Scenario, choice: PolicyChoice, where: Where) -> N
     try:
         scenario.steering_of(choice)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{where(first['loc'])}: {first['msg'].removeprefix('Value error, ')}") from None
+        place, message = said(error, SteeringSpec)
+        raise InputError(f"{where(place)}: {message}") from None
 
 
 def _place(location: tuple[int | str, ...]) -> Place:
@@ -243,37 +266,43 @@ def _place(location: tuple[int | str, ...]) -> Place:
 def read_scenario(file: FilePath) -> Scenario:
     """The scenario in a TOML file. Raises InputError with the file, the line and the place in it."""
     text, data = read_toml(file, "scenario")
-    lines = key_lines(text.replace("\r\n", "\n"))
-
-    def where(place: Place) -> str:
-        line = line_of(lines, place)
-        return f"{file}{'' if line is None else f':{line}'}: {written(place)}"
-
+    origin = Origin(file, key_lines(text.replace("\r\n", "\n")))
     network = data.get("network")
     if isinstance(network, dict) and network.get("kind") == "graph" and isinstance(network.get("file"), str):
-        data = _with_graph(data, file.parent / network["file"], where)
+        data, edges = _with_graph(data, file.parent / network["file"], origin.where)
+        origin = replace(origin, edges=edges)
     hmac = data["srv6"].get("hmac") if isinstance(data.get("srv6"), dict) else None
     if isinstance(hmac, dict) and isinstance(hmac.get("key_file"), str) and hmac["key_file"]:
         key_file = str((file.parent / hmac["key_file"]).resolve())
         data = {**data, "srv6": {**data["srv6"], "hmac": {**hmac, "key_file": key_file}}}
-    return _validated(data, where)
+    scenario = _validated(data, origin.where)
+    scenario._origin = origin
+    return scenario
 
 
-def _with_graph(data: dict[str, Any], file: FilePath, where: Where) -> dict[str, Any]:
-    """The scenario with the links of its graph file in it, so that what is written of it needs no other file."""
+def _with_graph(data: dict[str, Any], file: FilePath, where: Where) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The scenario with the links of its graph file in it, so that what is written of it needs no other file.
+
+    And what errors call each of them.
+    """
     network = dict(data["network"])
     if "links" in network:
         raise InputError(f"{where(('network', 'file'))}: give a file or links, not both")
     shape = network.pop("link", {})
     try:
-        links, attachments = read_graph(file, shape if isinstance(shape, dict) else {})
+        LinkShape.model_validate({"rate": "1Gbps", **shape} if isinstance(shape, dict) else shape)
+    except ValidationError as error:
+        place, message = said(error, LinkShape)
+        raise InputError(f"{where(('network', 'link', *place))}: {message}") from None
+    try:
+        links, attachments = read_graph(file, shape)
     except InputError as error:
         raise InputError(f"{where(('network', 'file'))}: {error}") from None
     del network["file"]
     whole = {**data, "network": {**network, "links": links}}
     if "attachments" not in data and attachments:
         whole["attachments"] = attachments
-    return whole
+    return whole, tuple(edge_name(file, link["ends"]) for link in links)
 
 
 def short_scenario(
@@ -290,13 +319,16 @@ def short_scenario(
     """
     specs: list[dict[str, Any]] = []
     for part in paths.split(","):
-        match = re.fullmatch(r"\s*(?:(\d{1,4})\s*x)?\s*(\S.*)", part)
+        match = re.fullmatch(r"\s*(?:(\d+)\s*x)?\s*(\S.*)", part)
         if match is None:
             raise InputError(f"--paths {paths!r}: write it like 4x10Gbps or 2x10Gbps,2x25Gbps")
-        if int(match[1] or 1) == 0:
+        count = int((match[1] or "1")[:9])
+        if count == 0:
             raise InputError(f"--paths {paths!r}: the number of paths must be at least 1")
+        if len(specs) + count > MOST_PATHS:
+            raise InputError(f"--paths {paths!r}: more than {MOST_PATHS} paths; give at most {MOST_PATHS}")
         _check_flag("paths", rate_bps, match[2])
-        for _ in range(int(match[1] or 1)):
+        for _ in range(count):
             number = len(specs)
             link = {"name": f"path{number}", "rate": match[2], "delay": delay, "buffer": buffer, "ecn": ecn}
             specs.append({"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": [_without_none(link)]})

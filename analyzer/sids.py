@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from traces.errors import InputError
+from analyzer.positions import WrongKey
 
 Mode = Literal["encaps", "reduced", "usid", "insert", "insert-reduced", "l2", "l2-reduced"]
 Flavor = Literal["psp", "usp", "usd"]
@@ -29,6 +29,9 @@ CARRIER_IDS: Final = 6
 _FIRST_LOCAL: Final = 0xE000
 _DECAPSULATE: Final = {2: 0xE0D2, 4: 0xE0D4, 6: 0xE0D6}
 _FIRST_ADJACENCY: Final = 0xE100
+
+_BLOCK: Final = ("srv6", "block")
+_LOCATORS: Final = ("srv6", "locators")
 
 _IPV6_HEADER_BYTES: Final = 40
 _SRH_FIXED_BYTES: Final = 8
@@ -66,10 +69,10 @@ class Sids:
     def __init__(self, nodes: Sequence[str], mode: Mode, block: str, locators: Mapping[str, str]) -> None:
         network = ipaddress.IPv6Network(block)
         if network.prefixlen != BLOCK_BITS:
-            raise InputError(f"srv6.block {block} has {network.prefixlen} bits: give {BLOCK_BITS}, such as fd00::/32")
+            raise WrongKey(_BLOCK, f"{block} has {network.prefixlen} bits: give {BLOCK_BITS}, such as fd00::/32")
         last = _FIRST_LOCAL if mode == "usid" else 1 << NODE_BITS
         if FIRST_NODE + len(nodes) > last:
-            raise InputError(f"network: {len(nodes)} nodes, but srv6.block has locators for {last - FIRST_NODE}")
+            raise WrongKey(("network",), f"{len(nodes)} nodes, but srv6.block has locators for {last - FIRST_NODE}")
         self._mode = mode
         self._base: dict[str, int] = {}
         for number, node in enumerate(nodes):
@@ -79,17 +82,18 @@ class Sids:
         owners: dict[int, str] = {}
         for node, base in self._base.items():
             if (other := owners.setdefault(base, node)) != node:
-                raise InputError(f"srv6.locators: {node} and {other} would share {_written(base)}/48")
+                raise WrongKey(_LOCATORS, f"{node} and {other} would share {_written(base)}/48")
 
     def _given(self, node: str, locator: ipaddress.IPv6Network, block: ipaddress.IPv6Network) -> int:
+        key = (*_LOCATORS, node)
         if node not in self._base:
-            raise InputError(f"srv6.locators: the network has no node {node!r}; it has {_some(list(self._base))}")
+            raise WrongKey(key, f"the network has no node {node!r}; it has {_some(list(self._base))}")
         base = int(locator.network_address)
         if locator.prefixlen != BLOCK_BITS + NODE_BITS:
-            raise InputError(f"srv6.locators: {locator} of {node} has {locator.prefixlen} bits: give 48")
+            raise WrongKey(key, f"{locator} of {node} has {locator.prefixlen} bits: give 48")
         number = base >> 80 & 0xFFFF
         if self._mode == "usid" and (not locator.subnet_of(block) or not 0 < number < _FIRST_LOCAL):
-            raise InputError(f"srv6.locators: {locator} of {node} is no uSID of {block} below {_FIRST_LOCAL:x}")
+            raise WrongKey(key, f"{locator} of {node} is no uSID of {block} below {_FIRST_LOCAL:x}")
         return base
 
     def locator(self, node: str) -> ipaddress.IPv6Network:
@@ -123,7 +127,7 @@ def _some(names: Sequence[str]) -> str:
 def on_the_wire(sids: Sequence[str], mode: Mode, block: str) -> tuple[str, ...]:
     """The addresses that stand in the header for these SIDs: themselves, or in mode usid the carriers they fill.
 
-    The identifiers of one SID (its node and function) are never parted. Raises InputError for a SID that is no uSID.
+    The identifiers of one SID (its node and function) are never parted. Raises WrongKey for a SID that is no uSID.
     """
     if mode != "usid":
         return tuple(sids)
@@ -146,7 +150,8 @@ def usids(sid: str, block: str) -> list[int]:
     found = [address >> 80 - 16 * place & 0xFFFF for place in range(CARRIER_IDS)]
     count = found.index(0) if 0 in found else CARRIER_IDS
     if ipaddress.IPv6Address(sid) not in ipaddress.IPv6Network(block) or count == 0 or any(found[count:]):
-        raise InputError(
-            f'{sid} is no uSID of {block}: with srv6.mode = "usid" give the block, then 16-bit identifiers, then zeros'
+        raise WrongKey(
+            ("srv6", "mode"),
+            f'{sid} is no uSID of {block}: with srv6.mode = "usid" give the block, then 16-bit identifiers, then zeros',
         )
     return found[:count]

@@ -136,7 +136,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are:
         tuple((fabric.attachments[a].name, fabric.attachments[b].name) for a, b in pairs),
     )
     if scenario.network.mtu is not None:
-        _check_mtu(traffic, scenario.network.mtu, rows_are)
+        _check_mtu(traffic, scenario, rows_are)
     return traffic
 
 
@@ -174,16 +174,18 @@ def srv6_overhead(traffic: Traffic) -> tuple[int, int]:
     return largest, largest + max(path.srv6_bytes for path in traffic.network.paths)
 
 
-def _check_mtu(traffic: Traffic, mtu: int, rows_are: str) -> None:
+def _check_mtu(traffic: Traffic, scenario: Scenario, rows_are: str) -> None:
     """Raise InputError if packets would be larger than the links carry, once they are steered."""
     groups = traffic.network.group_slots()
     extra = np.array([max(traffic.network.paths[path].srv6_bytes for path in slots) for slots in groups], np.int64)
     sizes = traffic.packets.ip_bytes.astype(np.int64) + extra[traffic.plan.group[traffic.packets.flow]]
+    mtu = scenario.network.mtu
     over = int((sizes > mtu).sum())
     if over:
-        raise InputError(
-            f"network.mtu {write_size(mtu)}: of {len(sizes)} {rows_are} {over} are larger with SRv6 around "
-            f"them; {int(sizes.max())}B would do"
+        raise scenario.wrong(
+            ("network", "mtu"),
+            f"of {len(sizes)} {rows_are} {over} are larger than {write_size(mtu)} with SRv6 around them; "
+            f"{int(sizes.max())}B would do",
         )
 
 

@@ -70,7 +70,7 @@ def test_bytes_of_each_mode(mode: str, plain: list[int], signed: list[int]) -> N
 @pytest.mark.parametrize(
     ("change", "srv6", "message"),
     [
-        (TRANSIT, {}, "attachment right: fcbb:bb00:1000:: is an End SID, .* unless its flavour is USD"),
+        (TRANSIT, {}, "network.right: fcbb:bb00:1000:: of right is an End SID, .* unless its flavour is USD"),
         (TRANSIT, {"flavors": ["psp", "usp"]}, "is an End SID, which unpacks nothing"),
         (f"{TRANSIT}1", {"flavors": ["usd"], "mode": "l2"}, "is an End SID, which unpacks no Ethernet"),
         (TRANSIT, {"flavors": ["usd"]}, None),

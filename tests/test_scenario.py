@@ -62,7 +62,7 @@ def read(folder: Path, text: str) -> Scenario:
     [
         ('rate = "10Gbps"', 'rate = "10"', "9: network.links.rate: rate '10' is not a number with a unit"),
         ("leaves = 2", "leaves = 1", "7: network.leaves: Input should be greater than or equal to 2"),
-        ("leaves = 2", "", "5: network.leaves: Field required"),
+        ("leaves = 2", "", "5: network.leaves: missing"),
         ('"leaf-spine"', '"torus"', "6: network.kind: there are fat-tree, graph, leaf-spine, parallel"),
         ('rate = "1Gbps"', "rate = 1", "13: network.overrides[0].rate: 1 needs quotes and a unit"),
         ('"10.0.0.0/8"', '"10.0.0.0/8", "10.1.2.3/8"', "17: attachments[0].prefixes[1]: 10.1.2.3/8 has host bits set"),
@@ -70,7 +70,17 @@ def read(folder: Path, text: str) -> Scenario:
         ('state = "down"', "", "19: events[0]: give one of state, rate and flap"),
         ('at = "1s"', 'at = "soon"', "20: events[0].at: duration 'soon'"),
         ("hop_limit = 64", "hop_limit = 0", "25: srv6.hop_limit: Input should be greater than or equal to 1"),
-        ("hop_limit = 64", "hops = 64", "25: srv6.hops: Extra inputs are not permitted"),
+        ("hop_limit = 64", "hops = 64", "25: srv6.hops: unknown key 'hops'"),
+        ("spines = 2", "spins = 2", "8: network.spins: unknown key 'spins'; did you mean 'spines'?"),
+        ("leaves = 2", "leaves = 2\nx = [1]\nfile = 3", "8: network.x: unknown key 'x' (and 1 more)"),
+        (
+            'state = "down"',
+            'flap = { period = "1s", time = 2 }',
+            "22: events[0].flap.time: unknown key 'time'; did you mean 'times'?",
+        ),
+        ("load = [", "seed = 1\nload = [", "3: seed: unknown key 'seed'; did you mean 'seeds'?"),
+        ("load = [", "seeds = 1\nload = [", "3: seeds: Input should be a valid list"),
+        ("load = [", "seeds = []\nload = [", "3: seeds: List should have at least 1 item, not 0"),
         (
             'ack = "modelled"',
             'ack = "guessed"',
@@ -91,15 +101,73 @@ def test_an_error_names_its_line_and_key(tmp_path: Path, old: str, new: str, mes
     with pytest.raises(InputError) as caught:
         read(tmp_path, FABRIC.replace(old, new))
     assert str(caught.value).startswith(f"{tmp_path / 's.toml'}:{message}"), caught.value
+    assert ("more)" in str(caught.value)) == ("more)" in message)
 
 
-def test_an_event_or_override_must_fit_a_link(tmp_path: Path) -> None:
-    scenario = read(tmp_path, FABRIC.replace('link = "leaf0-spine0"', 'link = "leaf9-*"'))
-    with pytest.raises(InputError, match=r"events\[0\].link: no link is called 'leaf9-\*'; there are leaf0-spine0, "):
-        scenario.changed(scenario.assembled([(0, 1)]), 0)
-    scenario = read(tmp_path, FABRIC.replace('link = "leaf0-*"', 'link = "spine"'))
-    with pytest.raises(InputError, match=r"network.overrides\[0\].link: no link is called 'spine'"):
-        scenario.assembled([(0, 1)])
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ("5000x10Gbps", r"--paths '5000x10Gbps': more than 1024 paths; give at most 1024"),
+        ("70000x10Gbps", r"--paths '70000x10Gbps': more than 1024 paths; give at most 1024"),
+        ("1000x10Gbps,25x1Gbps", r"--paths '1000x10Gbps,25x1Gbps': more than 1024 paths; give at most 1024"),
+        ("00x10Gbps", r"--paths '00x10Gbps': the number of paths must be at least 1"),
+    ],
+)
+def test_too_many_paths_are_refused(paths: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        short_scenario(paths=paths)
+
+
+def test_one_mistake_counts_once() -> None:
+    with pytest.raises(InputError, match=r"^--timeout: duration '100' is not a number with a unit such as [^(]*$"):
+        short_scenario(paths="1Gbps", timeouts=["100"])
+    with pytest.raises(InputError, match=r"^command line: seeds\[0\]: [^(]*$"):
+        short_scenario(paths="1Gbps", seeds=[-1])
+    with pytest.raises(InputError, match=r"\(and 1 more\)$"):
+        short_scenario(paths="1Gbps", seeds=[-1, -2])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"leaf0-spine0"', '"leaf9-*"', "21: events[0].link: no link is called 'leaf9-*'; there are leaf0-spine0, "),
+        ('"leaf0-*"', '"spine"', "12: network.overrides[0].link: no link is called 'spine'; there are leaf0-spine0, "),
+        (
+            'name = "leaf0"',
+            'name = "leaf9"',
+            "15: attachments[0]: hosts cannot be attached at 'leaf9'; they can at leaf0",
+        ),
+        ("hop_limit = 64", 'block = "fd00::/48"', "25: srv6.block: fd00::/48 has 48 bits: give 32"),
+        ("hop_limit = 64", "max_sids = 1", "25: srv6.max_sids: a path to leaf1 needs 2 SIDs, but srv6.max_sids is 1"),
+        ("hop_limit = 64", 'locators = { x = "fd00:0:1::/48" }', "25: srv6.locators.x: the network has no node 'x'"),
+        ('rate = "10Gbps"', 'rate = "1bps"', " link leaf1-spine0: rate 1 bit/s is not in 1 kbit/s to 10 Tbit/s"),
+    ],
+)
+def test_what_is_found_wrong_later_names_its_line_and_key_too(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in FABRIC
+    scenario = read(tmp_path, FABRIC.replace(old, new))
+    for copied in (scenario, scenario.model_copy(update={"seeds": (1,)})):
+        with pytest.raises(InputError) as caught:
+            copied.changed(copied.assembled([(0, 1)]), 0)
+        assert str(caught.value).startswith(f"{tmp_path / 's.toml'}:{message}"), caught.value
+
+
+def test_a_scenario_of_flags_names_the_key_alone() -> None:
+    scenario = short_scenario(paths="1Gbps", srv6={"block": "fd00::/48"})
+    with pytest.raises(InputError, match=r"^srv6\.block: fd00::/48 has 48 bits"):
+        scenario.build_network()
+
+
+def test_two_links_or_attachments_of_one_name_are_told_by_their_line(tmp_path: Path) -> None:
+    link = '{ ends = ["a", "b"], name = "x", rate = "1Gbps" }'
+    graph = f'[network]\nkind = "graph"\nlinks = [\n{link},\n{link}]\n'
+    with pytest.raises(InputError, match=r"s.toml:5: network.links\[1\].name: two are called x"):
+        read(tmp_path, f'{graph}[[attachments]]\nname = "a"\n').fabric()
+    twice = '[[attachments]]\nname = "leaf0"\n[[attachments]]\nnode = "leaf1"\nname = "leaf0"\n'
+    with pytest.raises(InputError, match=r"s.toml:30: attachments\[1\].name: two are called leaf0"):
+        read(
+            tmp_path, FABRIC.replace('[[attachments]]\nname = "leaf0"\nprefixes = ["10.0.0.0/8"]\n', "") + twice
+        ).fabric()
 
 
 def places_of(value: Any, place: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:
@@ -258,9 +326,39 @@ def test_graph_files_say_what_is_wrong(tmp_path: Path) -> None:
         graph_scenario(tmp_path, graph, "json")
     with pytest.raises(InputError, match="is a directed graph"):
         graph_scenario(tmp_path, nx.DiGraph([("a", "b")]), "json")
+    with pytest.raises(InputError, match=r"s.toml:3: network.file: [^:]*g.json: edge a-b: rate: rate '10' is not a"):
+        graph_scenario(tmp_path, nx.Graph([("a", "b", {"rate": "10"})]), "json")
+    with pytest.raises(InputError, match=r"s.toml:3: network.file: [^:]*g.json: edge a-a: ends: a-a joins a to itself"):
+        graph_scenario(tmp_path, nx.Graph([("a", "b"), ("a", "a")]), "json").fabric()
     (tmp_path / "g.json").write_text("{}")
     text = '[network]\nkind = "graph"\nfile = "{}"\nlink = {{ rate = "1Gbps" }}\n'
     with pytest.raises(InputError, match="neither node-link JSON nor GraphML"):
         read(tmp_path, text.format("g.json"))
     with pytest.raises(InputError, match=r"s.toml:3: network.file: .*no.json: cannot read the graph"):
         read(tmp_path, text.format("no.json"))
+    (tmp_path / "g.json").write_text(json.dumps(nx.node_link_data(nx.Graph([("a", "b")]), edges="edges")))
+    bare = '[network]\nkind = "graph"\nfile = "g.json"\n'
+    with pytest.raises(InputError, match=r"s.toml:3: network.file: [^:]*g.json: edge a-b: rate: missing$"):
+        read(tmp_path, bare)
+    for link, message in (
+        ('{ rte = "1bps" }', "link.rte: unknown key 'rte'; did"),
+        ('{ rate = "1" }', "link.rate: rate"),
+    ):
+        with pytest.raises(InputError, match=f"s.toml:4: network.{message}"):
+            read(tmp_path, f"{bare}link = {link}\n")
+
+
+@pytest.mark.parametrize("form", ["json", "graphml"])
+def test_an_edge_to_no_node_of_its_file_is_refused(tmp_path: Path, form: str) -> None:
+    graph = nx.Graph([("a", "b"), ("b", "zz")])
+    graph_scenario(tmp_path, graph, form)
+    file = tmp_path / f"g.{form}"
+    file.write_text(
+        file.read_text()
+        .replace({"json": '{"id": "zz"}', "graphml": '<node id="zz" />'}[form], "", 1)
+        .replace(", ]", "]")
+    )
+    with pytest.raises(
+        InputError, match=rf"s.toml:3: network.file: [^:]*g.{form}: edge b-zz: the file has no node 'zz'"
+    ):
+        read(tmp_path, (tmp_path / "s.toml").read_text())

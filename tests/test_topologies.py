@@ -141,7 +141,9 @@ def test_bounds_are_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"s.toml:\d+: network.k: 3 is odd"):
         scenario_of(tmp_path, {"kind": "fat-tree", "k": 3, "links": LINK})
     inside = scenario_of(tmp_path, tree, srv6={"source_prefix": "fd00:0:1001::/64"})
-    with pytest.raises(InputError, match=r"srv6.source_prefix fd00:0:1001::/64 lies in fd00:0:1001::/48 of agg0.0"):
+    with pytest.raises(
+        InputError, match=r"s.toml:\d+: srv6.source_prefix: fd00:0:1001::/64 lies in fd00:0:1001::/48 of agg0.0"
+    ):
         inside.assembled([(0, 7)])
     shared = {"edge0.0": "fd00:0:1::/48", "edge0.1": "fd00:0:1::/48"}
     with pytest.raises(InputError, match=r"edge0.0 would share fd00:0:1::/48|edge0.1 and edge0.0 would share"):

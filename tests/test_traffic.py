@@ -152,7 +152,9 @@ def test_times_are_compressed_exactly(load: str) -> None:
 
 
 def test_packets_must_fit_the_mtu(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"network.mtu 700B: of 3 packets 1 are larger with SRv6 .* 780B would do"):
+    with pytest.raises(
+        InputError, match=r"s.toml:\d+: network.mtu: of 3 packets 1 are larger than 700B with SRv6 .* 780B would do"
+    ):
         prepare(*tables(*TALK), read(tmp_path, LEAVES.replace("spines", 'mtu = "700B"\nspines')))
     prepare(*tables(*TALK), read(tmp_path, LEAVES.replace("spines", 'mtu = "780B"\nspines')))
 
@@ -244,6 +246,20 @@ def test_a_fabric_is_rewritten_with_the_bytes_it_was_forecast_with(cluster: Trac
     written = sum(capture.stat().st_size - 24 for capture in captures)
     sizes = cluster.packets.select("file", "frame_number", "ip_bytes", "captured_bytes").collect()
     assert len(first) and captures and written > len(first) * (16 + 14 + min(expected)) and len(sizes)
+
+
+def test_events_after_the_last_packet_are_a_finding(cluster: Trace, tmp_path: Path) -> None:
+    """The trace lasts 3.2 s: at load 2 an event at 2 s comes too late, as does the second failure of a flap."""
+    event = '[[events]]\nlink = "leaf0-spine0"\n'
+    soon, later = f'{event}at = "1s"\nstate = "down"\n', f'{event}at = "2s"\nstate = "up"\n'
+    flap = f'{event}at = "1s"\nflap = {{ period = "900s", times = 2 }}\n'
+    for load, events, count in ((1, soon + later, 0), (2, soon + later, 1), (1, soon + later + flap, 1)):
+        text = f'policies = ["ecmp"]\nload = {load}\n{LEAVES}{events}'
+        found = forecast(cluster, read(tmp_path, text), tmp_path / "f")["trace"]["findings"]
+        late = [finding for finding in found if finding["code"] == "late_events"]
+        assert [finding["count"] for finding in late] == [count] * bool(count)
+        assert all(finding["severity"] == "warning" for finding in late)
+        assert all(re.search(r"after the last packet, \d\.\d+ s after the first", f["detail"]) for f in late)
 
 
 def test_what_stays_at_an_attachment_cannot_be_rewritten(cluster: Trace, tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from xml.etree import ElementTree
 
 import networkx as nx
 from pydantic import Field, model_validator
 
 from analyzer.fabric import Edge, Fabric, Routes, full_duplex
 from analyzer.fields import LinkShape, LinkSpec, Name
+from analyzer.positions import WrongKey
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
 from traces.errors import InputError
 
@@ -56,6 +58,11 @@ class GraphSpec(NetworkBase):
         return self
 
 
+def edge_name(file: Path, ends: Sequence[object]) -> str:
+    """What errors call an edge of a graph file."""
+    return f"{file}: edge {ends[0]}-{ends[1]}"
+
+
 def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Links and attachments of a graph file, as a scenario writes them; `shape` is what edges do not say.
 
@@ -68,7 +75,8 @@ def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]],
     for a, b, said in graph.edges(data=True):
         unknown = sorted(set(said) - set(_LINK_KEYS) - {"key", "id"})
         if unknown:
-            raise InputError(f"{file}: edge {a}-{b}: unknown {unknown[0]!r}; edges carry {', '.join(_LINK_KEYS)}")
+            there = ", ".join(_LINK_KEYS)
+            raise InputError(f"{edge_name(file, (a, b))}: unknown {unknown[0]!r}; edges carry {there}")
         links.append({"name": f"{a}-{b}", **shape, **{key: said[key] for key in _LINK_KEYS if key in said}})
         links[-1]["ends"] = [str(a), str(b)]
     several = {name for name, count in Counter(link["name"] for link in links).items() if count > 1}
@@ -87,13 +95,28 @@ def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]],
 def _load(file: Path) -> Any:
     try:
         if file.suffix.lower() in (".graphml", ".xml"):
+            tree = ElementTree.parse(file)
+            nodes = [node.get("id") for node in tree.findall(".//{*}node")]
+            _check_ends(file, nodes, [(edge.get("source"), edge.get("target")) for edge in tree.findall(".//{*}edge")])
             return nx.read_graphml(file)
         document = json.loads(file.read_text(encoding="utf-8"))
-        return nx.node_link_graph(document, edges="edges" if "edges" in document else "links")
+        edges = "edges" if "edges" in document else "links"
+        nodes = [node["id"] for node in document["nodes"]]
+        _check_ends(file, nodes, [(edge["source"], edge["target"]) for edge in document[edges]])
+        return nx.node_link_graph(document, edges=edges)
     except OSError as error:
         raise InputError(f"{file}: cannot read the graph: {error.strerror}") from None
     except (nx.NetworkXError, ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
         raise InputError(f"{file}: neither node-link JSON nor GraphML as networkx writes it: {error}") from None
+
+
+def _check_ends(file: Path, nodes: Sequence[object], edges: Sequence[tuple[object, object]]) -> None:
+    """Refuse an edge to no node of the file: networkx would make the node."""
+    known = {str(node) for node in nodes}
+    for ends in edges:
+        for end in ends:
+            if str(end) not in known:
+                raise InputError(f"{edge_name(file, ends)}: the file has no node {end!r}; add it, or correct the edge")
 
 
 def build(spec: GraphSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
@@ -102,9 +125,9 @@ def build(spec: GraphSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
     given = [attachment.node or attachment.name for attachment in attachments]
     unknown = [node for node in given if node not in graph.nodes]
     if unknown:
-        raise InputError(f"attachments[{given.index(unknown[0])}]: the network has no node {unknown[0]!r}")
+        raise WrongKey(("attachments", given.index(unknown[0])), f"the network has no node {unknown[0]!r}")
     if not given:
-        raise InputError("attachments: say where hosts are: [[attachments]] with name and node, or a node attribute")
+        raise WrongKey(("attachments",), "say where hosts are: [[attachments]] with name and node, or a node attribute")
     places = attach(list(dict.fromkeys(given)), attachments)
 
     def routes(a: int, b: int) -> Routes:
@@ -127,13 +150,14 @@ class _Graph:
         self._between: dict[tuple[str, str], list[int]] = {}
         self._back: dict[int, int] = {}
         seen: set[str] = set()
-        for edge, link in zip(self.edges, spec.links, strict=True):
+        for number, (edge, link) in enumerate(zip(self.edges, spec.links, strict=True)):
+            place = ("network", "links", number)
             if edge.name in seen:
-                raise InputError(f"network.links: two are called {edge.name}")
+                raise WrongKey((*place, "name"), f"two are called {edge.name}")
             seen.add(edge.name)
             a, b = edge.ends
             if a == b:
-                raise InputError(f"network.links: {edge.name} joins {a} to itself")
+                raise WrongKey((*place, "ends"), f"{edge.name} joins {a} to itself")
             self._add(edge, a, b, link.cost)
         self.nodes = list(self._graph)
         self._order = {node: place for place, node in enumerate(self.nodes)}
@@ -165,15 +189,15 @@ class _Graph:
         return tuple(self._back[link] for link in reversed(way))
 
     def ways(self, a: str, b: str) -> list[tuple[int, ...]]:
-        """The paths from a to b in slot order. Raises InputError if there are none, or too many."""
+        """The paths from a to b in slot order. Raises WrongKey if there are none, or too many."""
         spec = self._spec
         try:
             if spec.paths == "shortest":
                 return self._all_shortest(a, b)
             return list(itertools.islice(self._by_cost(a, b), spec.k))
         except nx.NetworkXNoPath:
-            raise InputError(
-                f"network: no path leads from {a} to {b}, and the trace has packets between them"
+            raise WrongKey(
+                ("network",), f"no path leads from {a} to {b}, and the trace has packets between them"
             ) from None
 
     def _all_shortest(self, a: str, b: str) -> list[tuple[int, ...]]:
@@ -182,9 +206,10 @@ class _Graph:
         found.sort(key=lambda nodes: [self._order[node] for node in nodes])
         ways = list(itertools.islice((way for nodes in found for way in self._links(nodes)), most + 1))
         if len(ways) > most:
-            raise InputError(
-                f"network: more than {most} paths of the least cost lead from {a} to {b}; raise network.max_paths, or "
-                'take some: network.paths = "k-shortest", network.k'
+            raise WrongKey(
+                ("network",),
+                f"more than {most} paths of the least cost lead from {a} to {b}; raise network.max_paths, or take "
+                'some: network.paths = "k-shortest", network.k',
             )
         return ways
 

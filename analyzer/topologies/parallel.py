@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from analyzer.fabric import BACK, Attachment, Edge, Fabric, Routes
 from analyzer.fields import LinkSpec, Model, Prefix, Sid
 from analyzer.network import Link
+from analyzer.positions import WrongKey
 from analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
-from traces.errors import InputError
+
+MOST_PATHS: Final = 1024
 
 
 class PathSpec(Model):
@@ -42,13 +44,13 @@ class ParallelSpec(NetworkBase):
     kind: Literal["parallel"] = Field(default="parallel", description="parallel paths; the default")
     left: SideSpec = _side("fd00:0:10::")
     right: SideSpec = _side("fd00:0:20::")
-    paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=1024, description="in slot order")]
+    paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=MOST_PATHS, description="in slot order")]
 
 
 def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
     """The links of all paths forward, then back in the order in which a packet meets them."""
     if attachments:
-        raise InputError("attachments: parallel paths have network.left and network.right instead")
+        raise WrongKey(("attachments",), "parallel paths have network.left and network.right instead")
     total = sum(len(path.links) for path in spec.paths)
     forward: list[Link] = []
     back: list[Link] = []
@@ -75,7 +77,14 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
         edges=tuple(edges),
         links=(*forward, *back),
         attachments=tuple(
-            Attachment(name, name, side.prefixes, (side.decapsulate_ipv4, side.decapsulate_ipv6), side.decapsulate_l2)
+            Attachment(
+                name,
+                name,
+                side.prefixes,
+                (side.decapsulate_ipv4, side.decapsulate_ipv6),
+                side.decapsulate_l2,
+                ("network", name),
+            )
             for name, side in sides
         ),
         routes=routes,

@@ -16,7 +16,7 @@ from pydantic import Field
 from analyzer.fabric import Attachment, Fabric
 from analyzer.fields import LinkShape, Model, Name, Override, Prefix, Sid, Size
 from analyzer.network import ETHERNET_MINIMUM_BYTES
-from traces.errors import InputError
+from analyzer.positions import WrongKey
 
 
 class NetworkBase(Model):
@@ -84,24 +84,25 @@ def common(spec: NetworkBase) -> dict[str, Any]:
 
 
 def attach(nodes: Sequence[str], given: Sequence[AttachmentSpec]) -> tuple[Attachment, ...]:
-    """An attachment at each of the nodes, with what the scenario says of it. Raises InputError for others."""
+    """An attachment at each of the nodes, with what the scenario says of it. Raises WrongKey for others."""
     found = {node: Attachment(node, node) for node in nodes}
     said: set[str] = set()
     for number, spec in enumerate(given):
         node = spec.node or spec.name
-        where = f"attachments[{number}]"
+        place = ("attachments", number)
         if node not in found:
             some = ", ".join(nodes[:8]) + (f" and {len(nodes) - 8} more" if len(nodes) > 8 else "")
-            raise InputError(f"{where}: hosts cannot be attached at {node!r}; they can at {some}")
+            raise WrongKey(place, f"hosts cannot be attached at {node!r}; they can at {some}")
         if node in said:
-            raise InputError(f"{where}: {node} has an attachment already")
+            raise WrongKey(place, f"{node} has an attachment already")
         said.add(node)
         sids = tuple(sid for sid in (spec.decapsulate_ipv4, spec.decapsulate_ipv6) if sid is not None)
         if len(sids) == 1:
-            raise InputError(f"{where}: give decapsulate_ipv4 and decapsulate_ipv6, or neither")
-        found[node] = Attachment(spec.name, node, spec.prefixes, sids, spec.decapsulate_l2)
-    names = [attachment.name for attachment in found.values()]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"attachments: two are called {name}")
+            raise WrongKey(place, "give decapsulate_ipv4 and decapsulate_ipv6, or neither")
+        found[node] = Attachment(spec.name, node, spec.prefixes, sids, spec.decapsulate_l2, place)
+    names: set[str] = set()
+    for attachment in sorted(found.values(), key=lambda attachment: attachment.place):
+        if attachment.name in names:
+            raise WrongKey((*attachment.place, "name"), f"two are called {attachment.name}")
+        names.add(attachment.name)
     return tuple(found.values())
