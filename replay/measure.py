@@ -25,9 +25,8 @@ from analyzer.traffic import flow_words
 from replay.matching import NONE
 from replay.measure_identity import list_key
 from replay.measure_match import Matched, Planned, match_run
-from replay.measure_run import Run, marks_of, read_run, rewrite_of
+from replay.measure_run import Run, forecast_of, marks_of, read_run, rewrite_of
 from replay.measure_schema import MEASURED
-from traces.errors import InputError
 from traces.folders import new_folder
 from traces.store import open_trace
 from traces.trace import Trace
@@ -40,15 +39,16 @@ _BACK: Final = "-back"
 Progress = Callable[[int, int], None]
 
 
-def measure(run_folder: Path, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+def measure(
+    run_folder: Path, out: Path, *, forecast: Path | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Measure a run into the folder `out`; returns the content of measurement.json.
 
-    Raises InputError if the run folder, or the forecast it names, lacks something, or `out` is not a measurement.
+    `forecast`: the folder whose schedule was sent, if not the one that the run names. Raises InputError if the run
+    folder, or the forecast, lacks something, or `out` is not a measurement.
     """
     run = read_run(run_folder)
-    if run.forecast is None:
-        raise InputError(f"{run_folder / 'run.json'}: names no forecast; runs of probes are read by segcast calibrate")
-    forecast = run_folder / run.forecast
+    forecast = forecast or forecast_of(run_folder, run)
     origin = origin_of(forecast)
     scenario = read_scenario(forecast / "scenario.toml")
     rewrite = rewrite_of(run_folder, run)

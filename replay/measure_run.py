@@ -15,6 +15,7 @@ from traces.documents import Count, Shape, Whole, read_shape
 from traces.errors import InputError
 
 RUN_FILE: Final = "run.json"
+PROBES: Final = "probes"  # the cell of what segcast calibrate probes writes
 _AGAIN: Final = "run segcast replay again"
 
 
@@ -93,6 +94,20 @@ def read_run(folder: Path) -> Run:
     if run.schema_version != 1:
         raise InputError(f"{file}: schema version {run.schema_version} is not 1; {_AGAIN} with this Segcast")
     return run
+
+
+def forecast_of(folder: Path, run: Run) -> Path:
+    """The forecast that a run names. Raises InputError if it names none, or one that is gone."""
+    file = folder / RUN_FILE
+    if run.cell == PROBES:
+        raise InputError(
+            f"{file}: is a run of probes, which segcast calibrate {folder} --scenario S --out S2 makes a scenario of"
+        )
+    if not run.forecast:
+        raise InputError(f"{file}: names no forecast; add --forecast F, the one whose schedule was sent")
+    if not (folder / run.forecast).is_dir():
+        raise InputError(f"{file}: names {run.forecast}, where no forecast is now; add --forecast F")
+    return folder / run.forecast
 
 
 def rewrite_of(folder: Path, run: Run) -> _RewriteShape:

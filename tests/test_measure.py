@@ -127,16 +127,20 @@ def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) ->
 
     refused(lambda d: d.update(schema_version=2), "schema version 2 is not 1")
     refused(lambda d: d.update(senders=[]), "senders")
-    refused(lambda d: d.update(forecast=None), "names no forecast")
+    for unknown in (None, ""):
+        refused(lambda d, unknown=unknown: d.update(forecast=unknown), "names no forecast; add --forecast F")
+    refused(lambda d: d.update(forecast="/nowhere"), "names /nowhere, where no forecast is now; add --forecast F")
+    refused(lambda d: d.update(forecast=None, cell="probes"), "is a run of probes, which segcast calibrate")
     refused(lambda d: d.update(rewrite="nowhere"), "nowhere/rewrite.json: not found")
     refused(lambda d: d["senders"][0].update(capture="sent/none.pcap"), "none.pcap: not found")
     refused(lambda d: d["senders"][0].update(sent="many"), "senders.0.sent")
     (folder / "run.json").unlink()
     assert "so this is no run" in run("measure", folder, "--out", tmp_path / "m").err
-    (folder / "run.json").write_text(good)
-    ran = run("measure", folder, "--out", tmp_path / "m", "--json")
+    (folder / "run.json").write_text(json.dumps(json.loads(good) | {"forecast": None}))
+    ran = run("measure", folder, "--out", tmp_path / "m", "--json", "--forecast", written.forecast)
     assert ran.code == 0
     assert json.loads(ran.out)["packets"]["planned"] == written.summary.packets
+    (folder / "run.json").write_text(good)
     plain = run("measure", folder, "--out", tmp_path / "m")
     assert plain.out.startswith(f"{written.summary.packets:,} packets planned")
     with pytest.raises(InputError, match="was not made by this command"):

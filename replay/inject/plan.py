@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from analyzer.network import ETHERNET_HEADER_BYTES
+from analyzer.schedule import origin_of
 from replay.inject.files import Load, Records, load_of, open_records
 from replay.inject.machines import Facts, probe
 from replay.inventory import Inventory, Point, Sender
@@ -52,6 +53,7 @@ class _ManifestShape(Shape):
     """What `rewrite.json` holds, as far as it is read here."""
 
     cell: str = ""
+    forecast: str | None = None
     files: list[_FileShape] = Field(default_factory=list)
 
 
@@ -72,7 +74,7 @@ class Replay:
 
     rewrite: Path
     cell: str
-    forecast: str
+    forecast: str | None
     inventory: Inventory
     streams: tuple[Stream, ...]
     facts: Mapping[str, Facts]
@@ -131,7 +133,7 @@ def plan_replay(
     folder: Path,
     inventory: Inventory,
     *,
-    forecast: str = "",
+    forecast: str | None = None,
     sender: str = TCPREPLAY,
     transit: bool = False,
     limit_ns: int | None = None,
@@ -139,10 +141,13 @@ def plan_replay(
 ) -> Replay:
     """Read what `segcast rewrite` wrote to `folder`, and ask all machines of the inventory.
 
-    Raises InputError if the folder holds no rewrite, a file of it has no sender, or a machine cannot be reached. What
-    forbids sending is in `refusals`.
+    `forecast`: the folder that the schedule is of, if not the one that the rewrite names. Raises InputError if it is
+    none, `folder` holds no rewrite, a file of it has no sender, or a machine cannot be reached. What forbids sending is
+    in `refusals`.
     """
     document = read_json_of(folder)
+    if forecast is not None:
+        origin_of(Path(forecast))
     files: dict[str, list[Path]] = {}
     for entry in document.files:
         owner = inventory.sender_of(entry.host)
@@ -173,7 +178,7 @@ def plan_replay(
     return Replay(
         rewrite=folder,
         cell=document.cell,
-        forecast=forecast,
+        forecast=forecast if forecast is not None else document.forecast,
         inventory=inventory,
         streams=tuple(streams),
         facts=facts,

@@ -1,0 +1,40 @@
+"""What a replay finds out before anything is sent: the plan, from a rewrite and what machines say. Nothing is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from analyzer.forecast import forecast
+from analyzer.scenario import short_scenario
+from replay.inject.document import Document
+from replay.inject.plan import plan_replay
+from replay.inventory import Inventory, Sender
+from replay.plan import rewrite_forecast
+from tests.beds import rewritten
+from tests.conftest import Run
+from traces.trace import Trace
+
+SCHEDULE = [(10**18, bytes(64)), (10**18 + 1000, bytes(64))]
+ALL = Inventory(senders={"a": Sender(interface="lo", prefixes=("0.0.0.0/0", "::/0"))})
+
+
+def test_a_run_names_the_forecast_that_was_rewritten(cluster: Trace, run: Run, tmp_path: Path) -> None:
+    scenario = short_scenario(paths="2x300Mbps", policies=["inflight"], seeds=[1])
+    forecast(cluster, scenario, tmp_path / "f")
+    rewrite_forecast(tmp_path / "f", tmp_path / "r", policy="inflight")
+    assert json.loads((tmp_path / "r" / "rewrite.json").read_text())["forecast"] == str(tmp_path / "f")
+
+    def noted(folder: Path, named: str | None = None) -> object:
+        return Document(plan_replay(folder, ALL, forecast=named), tmp_path / "run").content()["forecast"]
+
+    assert noted(tmp_path / "r") == str(tmp_path / "f")
+    rewritten(tmp_path / "other", {"10.0.0.1": SCHEDULE})
+    assert noted(tmp_path / "other") is None
+    assert noted(tmp_path / "other", str(tmp_path / "f")) == str(tmp_path / "f")
+    (tmp_path / "lab.toml").write_text(ALL.to_toml())
+    flags = ("--inventory", tmp_path / "lab.toml", "--out", tmp_path / "run", "--send", "--forecast", tmp_path / "no")
+    ran = run("replay", tmp_path / "other", *flags)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "no/forecast.json: not found, so this is not a forecast" in ran.err
+    assert not (tmp_path / "run").exists()
