@@ -14,7 +14,7 @@ from replay.clocks import ClockFit, fit_clock
 from replay.matching import NONE, align, classify, pair
 from replay.measure_identity import STEERED, Marks
 from replay.measure_read import Reading, Seen, common_limit, read_capture
-from replay.measure_run import Run
+from replay.measure_run import Receiver, Run, Sender, Transit
 from traces.errors import InputError
 
 _SLACK_NS = 10_000  # captures of one kernel stamp out of order by less
@@ -88,6 +88,12 @@ def match_run(
     expected[planned] = True
     owner = np.full(count, NONE)
     owner[planned] = sender
+
+    places: list[Sender | Receiver | Transit] = [*run.senders, *run.receivers, *run.transit]
+    seen_there = [*captures.sent, *captures.received, *captures.transit]
+    classes_there = [*parts["sent"], *parts["received"], *parts["transit"]]
+    for place, seen, own in zip(places, seen_there, classes_there, strict=True):
+        findings += run.away(place.capture, place.clock, seen.time_ns[expected[own]])
 
     sent_row, sent_ns, sent_by, unplanned = _sent(captures, parts, steered, expected)
     arrivals = _arrivals(captures.received, parts["received"], run, steered, expected, owner)

@@ -150,6 +150,27 @@ def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) ->
         measure(folder, tmp_path / "m")
 
 
+def test_captures_of_another_run_are_noticed(written: Written, tmp_path: Path) -> None:
+    net = Net(shows=lambda time_ns: time_ns + 480_000_000_000)
+    run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, net)
+    document = json.loads((run / "run.json").read_text())
+    sent = [sent_ns for sent_ns, _ in net.fates.values()]
+
+    def findings(started_ns: int, ended_ns: int) -> list[str]:
+        (run / "run.json").write_text(json.dumps(document | {"started_ns": started_ns, "ended_ns": ended_ns}))
+        found: list[str] = measure(run, tmp_path / "m")["findings"]
+        return found
+
+    right, left = findings(min(sent), max(sent) + 2_000_000_000)
+    assert right.startswith("received/right.pcap: has packets of 47")
+    assert "s after it ended: it is of another run, or the clock lab is not" in right
+    assert left.startswith("received/left.pcap: ")
+    assert findings(min(sent), max(sent) + 480_000_000_000) == []
+    (early, *_) = findings(max(sent) + 6_000_000_000, max(sent) + 480_000_000_000)
+    assert early.startswith("sent/")
+    assert "s before the run began" in early
+
+
 def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
     document = json.loads((folder / "run.json").read_text())

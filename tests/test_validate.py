@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,26 @@ def test_a_wrong_model_fails_and_a_calibrated_one_mends_it(lab: Lab, run: Run, t
     assert run("validate", lab.forecast, measurement, "--scenario", true, "--out", tmp_path / "w").code == 0
     wide = ("--loss", "1", "--p50", "1", "--p99", "1", "--absolute", "10s")
     assert run("validate", lab.forecast, measurement, "--out", tmp_path / "x", *wide).code == 0
+
+
+def test_a_base_delay_that_no_network_has_does_not_hold(lab: Lab, run: Run, tmp_path: Path) -> None:
+    table = pl.read_parquet(lab.measurements["random"] / "packets.parquet")
+    later = pl.when(pl.col("send_ns").is_not_null()).then(pl.col("receive_ns") + 480_000_000_000)
+
+    def judged(receive_ns: pl.Expr) -> Any:
+        moved = tmp_path / "moved"
+        shutil.rmtree(moved, ignore_errors=True)
+        shutil.copytree(lab.measurements["random"], moved)
+        table.with_columns(receive_ns.alias("receive_ns")).write_parquet(moved / "packets.parquet")
+        return run("validate", lab.forecast, moved, "--out", tmp_path / "v")
+
+    ran = judged(later)
+    assert ran.code == 1
+    assert "base delays are more than a second" in ran.err
+    assert "random: the base delay of path 0 is 480.000 s, which no network adds" in ran.out
+    ran = judged(pl.col("receive_ns") - 200_000)
+    assert ran.code == 0
+    assert "less over path 0 than its idle links take" in ran.out
 
 
 def test_what_cannot_be_compared_is_refused(lab: Lab, run: Run, tmp_path: Path) -> None:
