@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analyzer.fabric import Assembled, pairs_named
+from analyzer.network import Network
 from analyzer.quantiles import nearest_ranks
 from analyzer.scenario import Scenario, read_scenario
 from analyzer.schedule import groups_of, origin_of, read_schedule
@@ -60,7 +61,8 @@ def measure(
     with new_folder(out, marker=DOCUMENT, inputs=[run_folder, forecast, *captures]) as folder:
         matched = match_run(run_folder, run, marks_of(scenario, rewrite.mode), origin.layer, progress)
         joined = join(matched.packets, schedule, trace, rewrite.speed)
-        built = scenario.assembled(pairs_named(scenario.fabric(), groups_of(forecast)))
+        groups = groups_of(forecast)
+        built = scenario.assembled(pairs_named(scenario.fabric(), groups))
         table, paths = measured_table(matched.packets, joined, schedule, scenario, run, built)
         pq.write_table(table, folder / "packets.parquet", compression="zstd")
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
@@ -85,7 +87,7 @@ def measure(
             "identity_bytes": matched.identity_bytes,
             "clocks": {"reference": matched.reference, "fits": [fit.as_dict() for fit in matched.fits]},
             "delay_ns": _delays(table),
-            "findings": _findings(run, matched, joined),
+            "findings": _findings(run, matched, joined) + unseen(run, table, built.network, groups),
         }
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return document
@@ -240,6 +242,19 @@ def delays_of(table: pa.Table) -> NDArray[np.int64]:
     return delays
 
 
+def unseen(run: Run, table: pa.Table, network: Network, groups: Sequence[tuple[str, str]]) -> list[str]:
+    """A finding for each receiver that saw no packet at all, though some of MEASURED were sent to its attachment."""
+    left = table.filter(pc.is_valid(table["send_ns"]))
+    leads_to = np.array([groups[path.group][1] for path in network.paths])[left["path_id"].to_numpy()]
+    came = set(table["receiver"].drop_null().to_pylist())
+    return [
+        f"receiver {receiver.host} saw none of the {wanted} packets for it: is {receiver.capture} of its interface and "
+        "of this run?"
+        for number, receiver in enumerate(run.receivers)
+        if number not in came and (wanted := int((leads_to == receiver.attachment).sum()))
+    ]
+
+
 def _findings(run: Run, matched: Matched, joined: NDArray[np.int64]) -> list[str]:
     """What a reader should know before believing the numbers."""
     found = list(matched.findings)
@@ -252,6 +267,8 @@ def _findings(run: Run, matched: Matched, joined: NDArray[np.int64]) -> list[str
         found.append(f"{counts['received_unseen_sent']} packets arrived that were not seen leaving; they have no delay")
     if counts["sent_unplanned"]:
         found.append(f"{counts['sent_unplanned']} packets left that were not planned")
+    if counts["received_unplanned"]:
+        found.append(f"{counts['received_unplanned']} packets arrived that were not planned")
     if (missing := int((joined == NONE).sum())) > 0:
         found.append(f"{missing} planned packets are not in the forecast's cell and are left out")
     found += [

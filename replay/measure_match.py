@@ -150,6 +150,7 @@ def match_run(
         "received_unseen_sent": int(((send_ns == NONE) & (receive_ns != NONE)).sum()),
         "duplicates": int((of_arrival == NONE).sum()),
         "sent_unplanned": unplanned.others,
+        "received_unplanned": sum(int((~expected[own]).sum()) for own in parts["received"]),
         "frames_without_ip": sum(reading.without_ip for reading in readings),
         "frames_cut": sum(reading.cut for reading in readings),
     }

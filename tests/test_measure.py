@@ -18,8 +18,9 @@ from replay.measure import measure
 from replay.plan import encapsulation, rewrite_forecast
 from replay.rewrite import RewriteSummary
 from replay.srv6 import Encapsulation
+from tests.beds import udp
 from tests.conftest import Run
-from tests.measuring import Net, run_folder
+from tests.measuring import Net, run_folder, write_pcap
 from tests.twins.srv6 import parse_frame
 from traces.errors import InputError
 from traces.trace import Trace
@@ -169,6 +170,23 @@ def test_captures_of_another_run_are_noticed(written: Written, tmp_path: Path) -
     (early, *_) = findings(max(sent) + 6_000_000_000, max(sent) + 480_000_000_000)
     assert early.startswith("sent/")
     assert "s before the run began" in early
+
+
+def test_a_receiver_that_saw_nothing_is_said(written: Written, tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
+    write_pcap(run / "received" / "left.pcap", [])
+    document = measure(run, tmp_path / "m")
+    table = table_of(tmp_path / "m")
+    wanted = table.filter(pl.col("path_id") >= 3).height
+    assert 0 < wanted < len(table)
+    (finding,) = document["findings"]
+    assert finding.startswith(f"receiver left saw none of the {wanted} packets for it: is received/left.pcap of its")
+    foreign = bytes(12) + b"\x86\xdd" + udp("2001:db8::1", "2001:db8::2", bytes(100))
+    write_pcap(run / "received" / "left.pcap", [(10**18, foreign)] * 3)
+    document = measure(run, tmp_path / "m")
+    assert document["packets"]["received_unplanned"] == 3
+    assert document["findings"][0] == "3 packets arrived that were not planned"
+    assert document["findings"][1].startswith("receiver left saw none")
 
 
 def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, tmp_path: Path) -> None:
