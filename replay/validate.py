@@ -108,7 +108,7 @@ def validate(
                 progress(number + 1, len(measurements))
         for table in (DEPARTURES, COMPARISONS, CURVES):
             _write(folder, table, tables[table.name])
-        document_out = _verdict(policies, tables[COMPARISONS.name], tolerances, judge)
+        document_out = verdict(policies, tables[COMPARISONS.name], tolerances, judge)
         document_out |= {"forecast": str(forecast.resolve()), "tolerances": tolerances.as_dict(), "policies": policies}
         document_out["departures"] = tables[DEPARTURES.name]
         document_out["comparisons"] = tables[COMPARISONS.name]
@@ -229,11 +229,15 @@ def _ints(column: pl.Series) -> NDArray[np.int64]:
     return values
 
 
-def _verdict(
+def verdict(
     policies: Sequence[dict[str, Any]], comparisons: Sequence[dict[str, Any]], tolerances: Tolerances, judge: Judge
 ) -> dict[str, Any]:
     """Whether the forecast held, in a word, a sentence and what speaks most against it."""
-    judged = [row for row in comparisons if row["holds"] is not None and judge in ("both", row["comparison"])]
+    judged: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for row in comparisons:
+        is_judged = row["holds"] is not None and judge in ("both", row["comparison"])
+        (judged if is_judged else others).append(row)
     failed = [row for row in judged if not row["holds"]]
     p99 = {
         policy["policy"]: (policy["delay_p99_ns"]["forecast"], policy["delay_p99_ns"]["measured"])
@@ -241,10 +245,6 @@ def _verdict(
         if None not in (policy["delay_p99_ns"]["forecast"], policy["delay_p99_ns"]["measured"])
     }
     order = ranking(p99, tolerances)
-    worst = sorted(
-        (row for row in comparisons if row["allowed"] and row["path_id"] is not None),
-        key=lambda row: -abs(row["error"]) / row["allowed"],
-    )
     bases = [base["delay_ns"] for policy in policies for base in policy["base_delay_ns"].values()]
     apart = sum(abs(delay_ns) > MOST_BASE_NS for delay_ns in bases)
     holds = bool(judged) and not failed and not apart and not (order and order["swapped"])
@@ -257,9 +257,20 @@ def _verdict(
         "answer": _answer(judge, len(judged), len(failed), apart, order),
         "ranking": order,
         "ranking_words": ranking_words(order),
-        "disagreements": worst[:_NAMED],
+        "disagreements": sorted(judged, key=lambda row: (row["holds"], -_times(row)))[:_NAMED],
+        "unjudged": sorted(filter(_tolerated, others), key=lambda row: -_times(row))[:_NAMED],
         "findings": [f"{policy['policy']}: {finding}" for policy in policies for finding in policy["findings"]],
     }
+
+
+def _tolerated(row: dict[str, Any]) -> bool:
+    """Whether a row has a tolerance of its path."""
+    return bool(row["allowed"]) and row["path_id"] is not None
+
+
+def _times(row: dict[str, Any]) -> float:
+    """By how many times the tolerance a row is off."""
+    return float(np.inf) if not row["allowed"] else abs(row["error"]) / float(row["allowed"])
 
 
 _MEANT: Final = {

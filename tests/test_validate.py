@@ -20,7 +20,7 @@ from analyzer.schedule import groups_of
 from replay.as_sent import LOST, as_sent, link_model
 from replay.measure import measure
 from replay.plan import encapsulation, rewrite_forecast
-from replay.validate import ranking_words, validate
+from replay.validate import ranking_words, validate, verdict
 from replay.validate_compare import Fate, base_delays, compare, ranking, shifted
 from replay.validate_departures import departures
 from replay.validate_tolerances import Tolerances, read_tolerances
@@ -201,6 +201,32 @@ def test_what_cannot_be_compared_is_refused(lab: Lab, run: Run, tmp_path: Path) 
     table.write_parquet(other / "packets.parquet")
     (other / "measurement.json").write_text(json.dumps(document))
     refused("of its packets are not those of", lab.forecast, other)
+
+
+def test_what_is_furthest_off_is_what_was_judged(lab: Lab, run: Run, tmp_path: Path) -> None:
+    def row(comparison: str, path: int | None, error: int, holds: bool | None, allowed: int = 10) -> dict[str, Any]:
+        return {"comparison": comparison, "path_id": path, "error": error, "allowed": allowed, "holds": holds}
+
+    failed, strict = row("as-sent", 0, 11, False), row("as-sent", 4, 1, False, allowed=0)
+    close, far = row("as-sent", 1, 9, True), row("end-to-end", 0, 2400, False)
+    few, whole = row("as-sent", 2, 500, None), row("as-sent", None, 900, None)
+    rows = [far, few, close, whole, failed, strict]
+    found = verdict([], rows, Tolerances(), "as-sent")
+    assert found["disagreements"] == [strict, failed, close]
+    assert found["unjudged"] == [far, few]
+    assert verdict([], rows, Tolerances(), "end-to-end")["disagreements"] == [far]
+
+    (tmp_path / "t.toml").write_text("least_packets = 1000000")
+    out = tmp_path / "v"
+    ran = run("validate", lab.forecast, lab.measurements["random"], "--out", out, "--tolerances", tmp_path / "t.toml")
+    assert ran.code == 1
+    assert "Nothing could be judged" in ran.out
+    assert "\nnot judged, largest errors:\n" in ran.out
+    assert "\njudged, largest errors:" not in ran.out
+    page = (out / "validation.html").read_text()
+    assert "</b>: nothing could be judged</p>" in page
+    assert "the forecast does not hold" not in page
+    assert "<h3>Not judged</h3>" in page
 
 
 def test_departures_by_hand() -> None:
