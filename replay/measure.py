@@ -191,9 +191,12 @@ def _paths(
     """Path of each packet, int64[rows]: by the segments it left with; without any, by the links it was seen at; else
     the planned one. And how many were found how.
     """
-    keys = path_keys(scenario, built, insert="insert" in scenario.srv6.mode)
+    keys = group_keys(scenario, built, insert="insert" in scenario.srv6.mode)
+    group = np.array([p.group for p in built.network.paths])
     listed, place = np.unique(packets.segments[rows], return_inverse=True)
-    named = np.array([keys.get(key, NONE) for key in listed.tolist()], np.int64)[place.reshape(-1)]
+    pairs, place = np.unique(group[planned] * len(listed) + place.reshape(-1), return_inverse=True)
+    found = [keys.get((pair // len(listed), int(listed[pair % len(listed)])), NONE) for pair in pairs.tolist()]
+    named = np.array(found, np.int64)[place.reshape(-1)]
     bare = packets.segments[rows] == 0
     path = np.where(named != NONE, named, planned)
     counts = {"by_segments": int((named != NONE).sum()), "segments_unknown": int(((named == NONE) & ~bare).sum())}
@@ -202,7 +205,6 @@ def _paths(
         np.array([any(network.links[link].name.removesuffix(_BACK) == name for link in p.links) for p in network.paths])
         for name in (place.link.removesuffix(_BACK) for place in run.transit)
     ]
-    group = np.array([p.group for p in network.paths])
     by_links = np.zeros(len(rows), np.bool_)
     for seen, fits in zip(packets.links, on_link, strict=True):
         here = np.flatnonzero(seen[rows] & bare)
@@ -220,12 +222,20 @@ def _paths(
 def path_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[int, int]:
     """Path by `list_key` of its segment list as it is sent, for IPv4 and IPv6; NONE where several have the same."""
     found: dict[int, int] = {}
+    for (_, key), number in group_keys(scenario, built, insert=insert).items():
+        found[key] = number if found.get(key, number) == number else NONE
+    return found
+
+
+def group_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[tuple[int, int], int]:
+    """The same within a group, by (group, `list_key`): inserted lists name no end, and are alike in both directions."""
+    found: dict[tuple[int, int], int] = {}
     spec = scenario.srv6
     for number, path in enumerate(built.network.paths):
         for last in built.decapsulate[path.group]:
             sids = path.segments if insert else (*path.segments, last)
             wire = on_the_wire(sids, spec.mode, spec.block)
-            key = list_key(tuple(IPv6Address(sid).packed for sid in wire))
+            key = path.group, list_key(tuple(IPv6Address(sid).packed for sid in wire))
             found[key] = number if found.get(key, number) == number else NONE
     return found
 

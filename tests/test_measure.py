@@ -9,16 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from analyzer.fabric import pairs_named
 from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, short_scenario
-from replay.measure import measure
+from analyzer.scenario import Scenario, read_scenario, short_scenario
+from analyzer.schema import PACKET_FATES
+from replay.measure import measure, measured_table
+from replay.measure_identity import list_key
+from replay.measure_match import Planned
+from replay.measure_run import Receiver, Sender
+from replay.measure_run import Run as SentRun
 from replay.plan import encapsulation, rewrite_forecast
 from replay.rewrite import RewriteSummary
 from replay.srv6 import Encapsulation
-from tests.beds import udp
+from tests.beds import SCENARIOS, udp
 from tests.conftest import Run
 from tests.measuring import Net, run_folder, write_pcap
 from tests.twins.srv6 import parse_frame
@@ -85,6 +93,42 @@ def test_every_packet_is_found_with_its_fate(written: Written, tmp_path: Path) -
     assert wrong < len(table) / 500  # of equal packets nobody can tell which one was lost
     assert document["findings"] == []
     assert document["paths"]["by_segments"] == len(table)
+
+
+@pytest.mark.parametrize("mode", ["insert", "insert-reduced", "encaps"])
+def test_both_directions_of_a_leaf_spine_are_told_apart(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "s.toml").write_text(SCENARIOS["leaf-spine"] + f'[srv6]\nmode = "{mode}"\n')
+    scenario = read_scenario(tmp_path / "s.toml")
+    groups = [("leaf0", "leaf1"), ("leaf1", "leaf0")]
+    built = scenario.assembled(pairs_named(scenario.fabric(), groups))
+    lists = encapsulation(scenario, 2, steered=True, groups=groups).segments6
+    count = len(lists)
+    assert count == 4
+    assert mode == "encaps" or lists[:2] == lists[2:]
+    times = np.arange(count) * 1000
+    packets = Planned(
+        times,
+        times,
+        times + 10,
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+        np.array([list_key(sids) for sids in lists], np.uint64),
+        np.full(count, 100),
+        np.zeros(count, np.bool_),
+        np.zeros(count, np.uint32),
+        np.zeros((1, 5), np.uint64),
+        np.zeros((0, count), np.bool_),
+    )
+    schema = PACKET_FATES.arrow_schema()
+    columns = {field.name: pa.array(np.zeros(count, np.int64)).cast(field.type) for field in schema}
+    columns["path_id"] = pa.array([0, 0, 2, 2], columns["path_id"].type)  # planned; 1 and 3 are what was sent
+    ends: dict[str, Any] = {"host": "a", "clock": "lab", "capture": "a.pcap"}
+    run = SentRun(
+        schema_version=1, complete=True, senders=[Sender(**ends, planned="a.pcap")], receivers=[Receiver(**ends)]
+    )
+    table, paths = measured_table(packets, np.arange(count), pa.table(columns, schema), scenario, run, built)
+    assert table["path_id"].to_pylist() == [0, 1, 2, 3]
+    assert (paths["by_segments"], paths["segments_unknown"], paths["changed"]) == (4, 0, 2)
 
 
 def test_packets_that_arrive_twice_count_once(written: Written, tmp_path: Path) -> None:
