@@ -38,3 +38,12 @@ def test_a_run_names_the_forecast_that_was_rewritten(cluster: Trace, run: Run, t
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "no/forecast.json: not found, so this is not a forecast" in ran.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_loopback_is_no_way_into_a_network(tmp_path: Path) -> None:
+    rewritten(tmp_path / "r", {"10.0.0.1": SCHEDULE})
+    for allowed in (False, True):
+        refusals = plan_replay(tmp_path / "r", ALL, allow_default_route=allowed).refusals
+        assert (
+            "sender a: interface lo is a loopback, which leads to no network; name the one that leads there" in refusals
+        )

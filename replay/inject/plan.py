@@ -220,6 +220,8 @@ def _refusals(stream: Stream, sender: str, tool: str, allow_default_route: bool)
         found.append(
             f"sender {stream.name}: tcpreplay is not installed (apt-get install tcpreplay), or choose --sender absolute"
         )
+    if facts.loopback:
+        found.append(f"{at} is a loopback, which leads to no network; name the one that leads there")
     if facts.default_route and not allow_default_route:
         found.append(
             f"{at} has the default route: a replay could cut this machine off; add --i-mean-it if that is meant"
