@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from analyzer.forecast import forecast
 from analyzer.scenario import short_scenario
 from replay.inject.document import Document
@@ -13,6 +15,7 @@ from replay.inventory import Inventory, Sender
 from replay.plan import rewrite_forecast
 from tests.beds import rewritten
 from tests.conftest import Run
+from traces.errors import InputError
 from traces.trace import Trace
 
 SCHEDULE = [(10**18, bytes(64)), (10**18 + 1000, bytes(64))]
@@ -47,3 +50,29 @@ def test_a_loopback_is_no_way_into_a_network(tmp_path: Path) -> None:
         assert (
             "sender a: interface lo is a loopback, which leads to no network; name the one that leads there" in refusals
         )
+
+
+@pytest.mark.parametrize(
+    ("times", "said", "words"),
+    [
+        ((0, 5, 5, 9), {"packets": 4, "first_ns": 0, "last_ns": 9}, None),
+        ((0, 5, 9), {}, None),
+        ((0, 5, 9), {"packets": 9}, "is damaged: packets is 3, but 9 in rewrite.json; run segcast rewrite again"),
+        ((0, 5, 9), {"first_ns": 3}, "is damaged: first_ns is 0, but 3 in"),
+        ((3, 5, 9), {"first_ns": 3, "last_ns": 10}, "is damaged: last_ns is 9, but 10 in"),
+        ((), {"packets": 2, "first_ns": 3}, "is damaged: packets is 0, but 2 in"),
+        ((0, 9, 5), {}, "its packets are not in order of time; run segcast rewrite again"),
+    ],
+)
+def test_a_rewrite_that_changed_is_refused(
+    tmp_path: Path, times: tuple[int, ...], said: dict[str, int], words: str | None
+) -> None:
+    folder = rewritten(tmp_path / "r", {"10.0.0.1": [(time_ns, bytes(64)) for time_ns in times], "10.0.0.2": SCHEDULE})
+    document = json.loads((folder / "rewrite.json").read_text())
+    document["files"][0] |= said
+    (folder / "rewrite.json").write_text(json.dumps(document))
+    if words is None:
+        assert plan_replay(folder, ALL).packets == len(times) + 2
+        return
+    with pytest.raises(InputError, match=rf"10\.0\.0\.1\.pcap: {words}"):
+        plan_replay(folder, ALL)

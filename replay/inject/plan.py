@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from pydantic import Field
 
 from analyzer.network import ETHERNET_HEADER_BYTES
@@ -47,6 +48,9 @@ class Options:
 class _FileShape(Shape):
     host: str
     path: str
+    packets: int | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None
 
 
 class _ManifestShape(Shape):
@@ -148,7 +152,7 @@ def plan_replay(
     document = read_json_of(folder)
     if forecast is not None:
         origin_of(Path(forecast))
-    files: dict[str, list[Path]] = {}
+    files: dict[str, dict[Path, _FileShape]] = {}
     for entry in document.files:
         owner = inventory.sender_of(entry.host)
         if owner is None:
@@ -156,12 +160,14 @@ def plan_replay(
                 f"{folder / MANIFEST}: no sender of the inventory injects for {entry.host}: give one of them its "
                 "prefix (prefixes) or its attachment (attachments)"
             )
-        files.setdefault(owner, []).append(folder / Path(entry.path).name)
+        files.setdefault(owner, {})[folder / Path(entry.path).name] = entry
     if not files:
         raise InputError(f"{folder / MANIFEST}: names no captures, so there is nothing to send; {_AGAIN}")
     streams, facts = [], {}
     for name, paths in files.items():
         records = open_records(sorted(paths))
+        for number, path in enumerate(sorted(paths)):
+            _check_whole(path, paths[path], records, number)
         facts[name] = probe(inventory.senders[name], inventory.capture)
         streams.append(Stream(name, inventory.senders[name], records, load_of(records), facts[name]))
     seen = tuple(inventory.transit) if transit else ()
@@ -194,6 +200,23 @@ def read_json_of(folder: Path) -> _ManifestShape:
     """What a rewrite says of itself. Raises InputError."""
     missing = f"{folder}: has no {MANIFEST}, so it is no folder that segcast rewrite wrote"
     return read_shape(folder / MANIFEST, _ManifestShape, missing, _AGAIN)
+
+
+def _check_whole(path: Path, entry: _FileShape, records: Records, number: int) -> None:
+    """Raise InputError unless a file, `number` of the records, is as the rewrite says and in order of time."""
+    mine = records.file == number
+    times, places = records.time_ns[mine], records.first[mine]
+    if (np.diff(places) < 0).any():
+        raise InputError(f"{path}: its packets are not in order of time; {_AGAIN}")
+    ends = (int(times[0]), int(times[-1])) if len(times) else (None, None)
+    for what, said, found in zip(
+        ("packets", "first_ns", "last_ns"),
+        (entry.packets, entry.first_ns, entry.last_ns),
+        (len(times), *ends),
+        strict=True,
+    ):
+        if said is not None and said != found:
+            raise InputError(f"{path}: is damaged: {what} is {found}, but {said} in {MANIFEST}; {_AGAIN}")
 
 
 def keeps_time(version: str) -> bool:
