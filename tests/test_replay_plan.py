@@ -11,6 +11,7 @@ from analyzer.forecast import forecast
 from analyzer.scenario import short_scenario
 from replay.inject.document import Document
 from replay.inject.plan import plan_replay
+from replay.inject.run import refuse_short
 from replay.inventory import Inventory, Sender
 from replay.plan import rewrite_forecast
 from tests.beds import rewritten
@@ -76,3 +77,12 @@ def test_a_rewrite_that_changed_is_refused(
         return
     with pytest.raises(InputError, match=rf"10\.0\.0\.1\.pcap: {words}"):
         plan_replay(folder, ALL)
+
+
+def test_a_snaplen_that_measure_could_not_use_is_refused(tmp_path: Path) -> None:
+    plan = plan_replay(rewritten(tmp_path / "r", {"10.0.0.1": [*SCHEDULE, (10**18 + 2000, bytes(200))]}), ALL)
+    for enough in (0, 74, 300):
+        refuse_short(plan, enough)
+    for short in (20, 73):
+        with pytest.raises(InputError, match=f"--snaplen {short}B: holds too little .* give 74B or more"):
+            refuse_short(plan, short)
