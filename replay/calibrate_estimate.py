@@ -82,7 +82,9 @@ def estimate_path(probes: Sequence[Probe], overhead_bytes: int, what: str) -> Pa
     singles = {probe.frame_bytes: probe.delays() for probe in probes if probe.kind == SINGLE}
     trains = [probe for probe in probes if probe.kind in (RATE, OVERFLOW)]
     if len(singles) < 2 or any(len(delays) < _LEAST_PACKETS for delays in singles.values()):
-        raise InputError(f"{what}: too few spaced probes arrived; see what segcast measure says of the run")
+        raise InputError(
+            f"{what}: too few spaced probes arrived; see the counts in run.json, and the captures of the run"
+        )
     least = float(np.median(singles[min(singles)]))
     spacings = _spacings(trains, least)
     if len(spacings) < 2:

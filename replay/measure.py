@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analyzer.fabric import Assembled, pairs_named
+from analyzer.network import Network
 from analyzer.quantiles import nearest_ranks
 from analyzer.scenario import Scenario, read_scenario
 from analyzer.schedule import groups_of, origin_of, read_schedule
@@ -25,9 +26,8 @@ from analyzer.traffic import flow_words
 from replay.matching import NONE
 from replay.measure_identity import list_key
 from replay.measure_match import Matched, Planned, match_run
-from replay.measure_run import Run, marks_of, read_run, rewrite_of
+from replay.measure_run import Run, forecast_of, marks_of, read_run, rewrite_of
 from replay.measure_schema import MEASURED
-from traces.errors import InputError
 from traces.folders import new_folder
 from traces.store import open_trace
 from traces.trace import Trace
@@ -40,15 +40,16 @@ _BACK: Final = "-back"
 Progress = Callable[[int, int], None]
 
 
-def measure(run_folder: Path, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+def measure(
+    run_folder: Path, out: Path, *, forecast: Path | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Measure a run into the folder `out`; returns the content of measurement.json.
 
-    Raises InputError if the run folder, or the forecast it names, lacks something, or `out` is not a measurement.
+    `forecast`: the folder whose schedule was sent, if not the one that the run names. Raises InputError if the run
+    folder, or the forecast, lacks something, or `out` is not a measurement.
     """
     run = read_run(run_folder)
-    if run.forecast is None:
-        raise InputError(f"{run_folder / 'run.json'}: names no forecast; runs of probes are read by segcast calibrate")
-    forecast = run_folder / run.forecast
+    forecast = forecast or forecast_of(run_folder, run)
     origin = origin_of(forecast)
     scenario = read_scenario(forecast / "scenario.toml")
     rewrite = rewrite_of(run_folder, run)
@@ -60,7 +61,8 @@ def measure(run_folder: Path, out: Path, *, progress: Progress | None = None) ->
     with new_folder(out, marker=DOCUMENT, inputs=[run_folder, forecast, *captures]) as folder:
         matched = match_run(run_folder, run, marks_of(scenario, rewrite.mode), origin.layer, progress)
         joined = join(matched.packets, schedule, trace, rewrite.speed)
-        built = scenario.assembled(pairs_named(scenario.fabric(), groups_of(forecast)))
+        groups = groups_of(forecast)
+        built = scenario.assembled(pairs_named(scenario.fabric(), groups))
         table, paths = measured_table(matched.packets, joined, schedule, scenario, run, built)
         pq.write_table(table, folder / "packets.parquet", compression="zstd")
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
@@ -85,7 +87,7 @@ def measure(run_folder: Path, out: Path, *, progress: Progress | None = None) ->
             "identity_bytes": matched.identity_bytes,
             "clocks": {"reference": matched.reference, "fits": [fit.as_dict() for fit in matched.fits]},
             "delay_ns": _delays(table),
-            "findings": _findings(run, matched, joined),
+            "findings": _findings(run, matched, joined) + unseen(run, table, built.network, groups),
         }
         (folder / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return document
@@ -189,9 +191,12 @@ def _paths(
     """Path of each packet, int64[rows]: by the segments it left with; without any, by the links it was seen at; else
     the planned one. And how many were found how.
     """
-    keys = path_keys(scenario, built, insert="insert" in scenario.srv6.mode)
+    keys = group_keys(scenario, built, insert="insert" in scenario.srv6.mode)
+    group = np.array([p.group for p in built.network.paths])
     listed, place = np.unique(packets.segments[rows], return_inverse=True)
-    named = np.array([keys.get(key, NONE) for key in listed.tolist()], np.int64)[place.reshape(-1)]
+    pairs, place = np.unique(group[planned] * len(listed) + place.reshape(-1), return_inverse=True)
+    found = [keys.get((pair // len(listed), int(listed[pair % len(listed)])), NONE) for pair in pairs.tolist()]
+    named = np.array(found, np.int64)[place.reshape(-1)]
     bare = packets.segments[rows] == 0
     path = np.where(named != NONE, named, planned)
     counts = {"by_segments": int((named != NONE).sum()), "segments_unknown": int(((named == NONE) & ~bare).sum())}
@@ -200,7 +205,6 @@ def _paths(
         np.array([any(network.links[link].name.removesuffix(_BACK) == name for link in p.links) for p in network.paths])
         for name in (place.link.removesuffix(_BACK) for place in run.transit)
     ]
-    group = np.array([p.group for p in network.paths])
     by_links = np.zeros(len(rows), np.bool_)
     for seen, fits in zip(packets.links, on_link, strict=True):
         here = np.flatnonzero(seen[rows] & bare)
@@ -218,12 +222,20 @@ def _paths(
 def path_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[int, int]:
     """Path by `list_key` of its segment list as it is sent, for IPv4 and IPv6; NONE where several have the same."""
     found: dict[int, int] = {}
+    for (_, key), number in group_keys(scenario, built, insert=insert).items():
+        found[key] = number if found.get(key, number) == number else NONE
+    return found
+
+
+def group_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[tuple[int, int], int]:
+    """The same within a group, by (group, `list_key`): inserted lists name no end, and are alike in both directions."""
+    found: dict[tuple[int, int], int] = {}
     spec = scenario.srv6
     for number, path in enumerate(built.network.paths):
         for last in built.decapsulate[path.group]:
             sids = path.segments if insert else (*path.segments, last)
             wire = on_the_wire(sids, spec.mode, spec.block)
-            key = list_key(tuple(IPv6Address(sid).packed for sid in wire))
+            key = path.group, list_key(tuple(IPv6Address(sid).packed for sid in wire))
             found[key] = number if found.get(key, number) == number else NONE
     return found
 
@@ -240,6 +252,19 @@ def delays_of(table: pa.Table) -> NDArray[np.int64]:
     return delays
 
 
+def unseen(run: Run, table: pa.Table, network: Network, groups: Sequence[tuple[str, str]]) -> list[str]:
+    """A finding for each receiver that saw no packet at all, though some of MEASURED were sent to its attachment."""
+    left = table.filter(pc.is_valid(table["send_ns"]))
+    leads_to = np.array([groups[path.group][1] for path in network.paths])[left["path_id"].to_numpy()]
+    came = set(table["receiver"].drop_null().to_pylist())
+    return [
+        f"receiver {receiver.host} saw none of the {wanted} packets for it: is {receiver.capture} of its interface and "
+        "of this run?"
+        for number, receiver in enumerate(run.receivers)
+        if number not in came and (wanted := int((leads_to == receiver.attachment).sum()))
+    ]
+
+
 def _findings(run: Run, matched: Matched, joined: NDArray[np.int64]) -> list[str]:
     """What a reader should know before believing the numbers."""
     found = list(matched.findings)
@@ -252,6 +277,8 @@ def _findings(run: Run, matched: Matched, joined: NDArray[np.int64]) -> list[str
         found.append(f"{counts['received_unseen_sent']} packets arrived that were not seen leaving; they have no delay")
     if counts["sent_unplanned"]:
         found.append(f"{counts['sent_unplanned']} packets left that were not planned")
+    if counts["received_unplanned"]:
+        found.append(f"{counts['received_unplanned']} packets arrived that were not planned")
     if (missing := int((joined == NONE).sum())) > 0:
         found.append(f"{missing} planned packets are not in the forecast's cell and are left out")
     found += [

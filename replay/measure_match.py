@@ -14,7 +14,7 @@ from replay.clocks import ClockFit, fit_clock
 from replay.matching import NONE, align, classify, pair
 from replay.measure_identity import STEERED, Marks
 from replay.measure_read import Reading, Seen, common_limit, read_capture
-from replay.measure_run import Run
+from replay.measure_run import Receiver, Run, Sender, Transit
 from traces.errors import InputError
 
 _SLACK_NS = 10_000  # captures of one kernel stamp out of order by less
@@ -89,6 +89,12 @@ def match_run(
     owner = np.full(count, NONE)
     owner[planned] = sender
 
+    places: list[Sender | Receiver | Transit] = [*run.senders, *run.receivers, *run.transit]
+    seen_there = [*captures.sent, *captures.received, *captures.transit]
+    classes_there = [*parts["sent"], *parts["received"], *parts["transit"]]
+    for place, seen, own in zip(places, seen_there, classes_there, strict=True):
+        findings += run.away(place.capture, place.clock, seen.time_ns[expected[own]])
+
     sent_row, sent_ns, sent_by, unplanned = _sent(captures, parts, steered, expected)
     arrivals = _arrivals(captures.received, parts["received"], run, steered, expected, owner)
     fits = _fits(run, planned, sent_row, sent_ns, sent_by, arrivals, count)
@@ -144,6 +150,7 @@ def match_run(
         "received_unseen_sent": int(((send_ns == NONE) & (receive_ns != NONE)).sum()),
         "duplicates": int((of_arrival == NONE).sum()),
         "sent_unplanned": unplanned.others,
+        "received_unplanned": sum(int((~expected[own]).sum()) for own in parts["received"]),
         "frames_without_ip": sum(reading.without_ip for reading in readings),
         "frames_cut": sum(reading.cut for reading in readings),
     }

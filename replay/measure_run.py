@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from analyzer.scenario import Scenario
@@ -15,6 +16,9 @@ from traces.documents import Count, Shape, Whole, read_shape
 from traces.errors import InputError
 
 RUN_FILE: Final = "run.json"
+PROBES: Final = "probes"  # the cell of what segcast calibrate probes writes
+MARGIN_NS: Final = 5_000_000_000  # by which stamps may be before or after the run
+
 _AGAIN: Final = "run segcast replay again"
 
 
@@ -74,6 +78,17 @@ class Run(Shape):
     receivers: list[Receiver] = Field(min_length=1)
     transit: list[Transit] = Field(default_factory=list)
 
+    def away(self, capture: str, clock: str, time_ns: NDArray[np.int64]) -> list[str]:
+        """A finding if a capture's times, int64[n], are not those of the run, as far as it says when it was."""
+        if self.ended_ns <= self.started_ns or not len(time_ns):
+            return []
+        early, late = self.started_ns - int(time_ns.min()), int(time_ns.max()) - self.ended_ns
+        if max(early, late) <= MARGIN_NS:
+            return []
+        where = f"{early / 1e9:.1f} s before the run began" if early > late else f"{late / 1e9:.1f} s after it ended"
+        why = f"it is of another run, or the clock {clock} is not that of the machine that ran it"
+        return [f"{capture}: has packets of {where}: {why}; do not believe its delays before you know"]
+
     @property
     def missed_by_captures(self) -> int:
         """Packets that the programs which captured say they lost."""
@@ -93,6 +108,20 @@ def read_run(folder: Path) -> Run:
     if run.schema_version != 1:
         raise InputError(f"{file}: schema version {run.schema_version} is not 1; {_AGAIN} with this Segcast")
     return run
+
+
+def forecast_of(folder: Path, run: Run) -> Path:
+    """The forecast that a run names. Raises InputError if it names none, or one that is gone."""
+    file = folder / RUN_FILE
+    if run.cell == PROBES:
+        raise InputError(
+            f"{file}: is a run of probes, which segcast calibrate {folder} --scenario S --out S2 makes a scenario of"
+        )
+    if not run.forecast:
+        raise InputError(f"{file}: names no forecast; add --forecast F, the one whose schedule was sent")
+    if not (folder / run.forecast).is_dir():
+        raise InputError(f"{file}: names {run.forecast}, where no forecast is now; add --forecast F")
+    return folder / run.forecast
 
 
 def rewrite_of(folder: Path, run: Run) -> _RewriteShape:

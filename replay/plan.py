@@ -115,6 +115,7 @@ def rewrite_forecast(
         Hosts(hosts, of_flow),
         out,
         cell=cell["cell"],
+        forecast=folder,
         layer=trace.layer,
         resumed=trace.resumed_files,
         choices=replace(choices, last_node=arrival(around.mode, scenario.srv6.flavors)),

@@ -115,6 +115,7 @@ def rewrite_schedule(
     out: Path,
     *,
     cell: str = "",
+    forecast: Path | None = None,
     layer: str = OUTER,
     resumed: Collection[int] = (),
     choices: Choices | None = None,
@@ -125,10 +126,10 @@ def rewrite_schedule(
     """Write the packets of `schedule` to `out`, a capture per output, and a `rewrite.json` of what is returned.
 
     `schedule`: columns `file`, `frame_number`, `flow_id`, `path_id`, `send_ns` of a forecast's packets; each
-    row is a packet to send. `flows` and `layer`: those of the trace. `sources`: its captures, by `file`;
-    `resumed`: those that it went on with after damage. `outputs`: a file per host by default.
-    `progress` is called with the number of packets dealt with so far. Memory: the schedule's columns, a batch of
-    frames, `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
+    row is a packet to send. `cell` and `forecast`: whose it is, for the summary. `flows` and `layer`: those of the
+    trace. `sources`: its captures, by `file`; `resumed`: those that it went on with after damage. `outputs`: a file
+    per host by default. `progress` is called with the number of packets dealt with so far. Memory: the schedule's
+    columns, a batch of frames, `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
 
     Raises InputError if the schedule does not belong to the captures, a path has no segments, packets are refused for
     their length, a time does not fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as
@@ -170,7 +171,7 @@ def rewrite_schedule(
             if progress is not None:
                 progress(done)
         writing.wait()
-        summary = _summary(out, cell, job, folder.names, tally)
+        summary = _summary(out, cell, forecast, job, folder.names, tally)
         folder.finish(MANIFEST, json.dumps(summary.as_dict(), indent=1).encode() + b"\n")
     return summary
 
@@ -338,7 +339,9 @@ def _mend(buffer: NDArray[np.uint8], inner: Inner, found: Found, prefixes: Prefi
         found.outcome[change.any(axis=1)] |= outcomes.MAPPED
 
 
-def _summary(out: Path, cell: str, job: _Job, names: Sequence[str], tally: Tally) -> RewriteSummary:
+def _summary(
+    out: Path, cell: str, forecast: Path | None, job: _Job, names: Sequence[str], tally: Tally
+) -> RewriteSummary:
     """The tally as the summary."""
     hosts: list[list[str]] = [[] for _ in job.outputs.names]
     for host, output in enumerate(job.outputs.of_host.tolist()):
@@ -355,4 +358,5 @@ def _summary(out: Path, cell: str, job: _Job, names: Sequence[str], tally: Tally
         dict(sorted(tally.skipped.items())),
         tuple(tally.refusals),
         tally.changed(),
+        None if forecast is None else str(forecast.absolute()),
     )

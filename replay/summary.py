@@ -64,7 +64,8 @@ class Refusal:
 class RewriteSummary:
     """What a rewrite did.
 
-    `cell`: whose schedule; empty if of no forecast. `largest_bytes`: of the IP packets on the wire, SRv6 included.
+    `forecast`: the folder, absolute, and `cell`: whose schedule; None and empty if of no forecast.
+    `largest_bytes`: of the IP packets on the wire, SRv6 included.
     `last_node`: what a packet has around it where it is unpacked, or delivered. `skipped`: packets not written, by
     reason; `refusals` names the first 20 of them. `mended` counts packets by what was done to them, a packet under
     every heading that fits: `padded` (bytes not captured are zero), `shortened` (bytes left out for the MTU), `mapped`
@@ -85,6 +86,7 @@ class RewriteSummary:
     skipped: dict[str, int]
     refusals: tuple[Refusal, ...]
     mended: dict[str, int]
+    forecast: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as JSON values."""

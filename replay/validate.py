@@ -22,7 +22,18 @@ from analyzer.schedule import groups_of, read_schedule, read_summary
 from replay.as_sent import LinkModel, as_sent, link_model
 from replay.measure import DOCUMENT as MEASUREMENT
 from replay.measure_schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
-from replay.validate_compare import LOST, Base, Fate, base_delays, compare, curves, ranking, shifted
+from replay.validate_compare import (
+    LOST,
+    MOST_BASE_NS,
+    Base,
+    Fate,
+    base_delays,
+    compare,
+    curves,
+    ranking,
+    shifted,
+    unlikely,
+)
 from replay.validate_departures import departures
 from replay.validate_tolerances import Tolerances
 from traces.documents import Count, Shape, read_shape
@@ -97,7 +108,7 @@ def validate(
                 progress(number + 1, len(measurements))
         for table in (DEPARTURES, COMPARISONS, CURVES):
             _write(folder, table, tables[table.name])
-        document_out = _verdict(policies, tables[COMPARISONS.name], tolerances, judge)
+        document_out = verdict(policies, tables[COMPARISONS.name], tolerances, judge)
         document_out |= {"forecast": str(forecast.resolve()), "tolerances": tolerances.as_dict(), "policies": policies}
         document_out["departures"] = tables[DEPARTURES.name]
         document_out["comparisons"] = tables[COMPARISONS.name]
@@ -159,6 +170,12 @@ def _one(
     again = as_sent(models, ways, measured.path, measured.send_ns, _ints(sent["frame_bytes"]))
     predicted = measured._replace(receive_ns=again.receive_ns)
     bases = base_delays(len(network.paths), measured, predicted, again.queue_ns)
+    doubts = [
+        said
+        for path, base in enumerate(bases)
+        if base is not None
+        and (said := unlikely(path, base, sum(network.links[link].delay_ns for link in ways[path]), tolerances))
+    ]
     predicted, planned = shifted(predicted, bases), shifted(planned, bases)
     comparisons = compare(AS_SENT, predicted, measured, tolerances) + compare(END_TO_END, planned, measured, tolerances)
     sources = {"measured": measured, "as-sent": predicted, "forecast": planned}
@@ -167,7 +184,7 @@ def _one(
         "packets": document.packets,
         "base_delay_ns": {str(path): _base(base) for path, base in enumerate(bases) if base is not None},
         "delay_p99_ns": p99,
-        "findings": document.findings,
+        "findings": doubts + document.findings,
         "tables": {
             DEPARTURES.name: senders,
             COMPARISONS.name: comparisons,
@@ -212,11 +229,15 @@ def _ints(column: pl.Series) -> NDArray[np.int64]:
     return values
 
 
-def _verdict(
+def verdict(
     policies: Sequence[dict[str, Any]], comparisons: Sequence[dict[str, Any]], tolerances: Tolerances, judge: Judge
 ) -> dict[str, Any]:
     """Whether the forecast held, in a word, a sentence and what speaks most against it."""
-    judged = [row for row in comparisons if row["holds"] is not None and judge in ("both", row["comparison"])]
+    judged: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for row in comparisons:
+        is_judged = row["holds"] is not None and judge in ("both", row["comparison"])
+        (judged if is_judged else others).append(row)
     failed = [row for row in judged if not row["holds"]]
     p99 = {
         policy["policy"]: (policy["delay_p99_ns"]["forecast"], policy["delay_p99_ns"]["measured"])
@@ -224,23 +245,32 @@ def _verdict(
         if None not in (policy["delay_p99_ns"]["forecast"], policy["delay_p99_ns"]["measured"])
     }
     order = ranking(p99, tolerances)
-    worst = sorted(
-        (row for row in comparisons if row["allowed"] and row["path_id"] is not None),
-        key=lambda row: -abs(row["error"]) / row["allowed"],
-    )
-    holds = bool(judged) and not failed and not (order and order["swapped"])
+    bases = [base["delay_ns"] for policy in policies for base in policy["base_delay_ns"].values()]
+    apart = sum(abs(delay_ns) > MOST_BASE_NS for delay_ns in bases)
+    holds = bool(judged) and not failed and not apart and not (order and order["swapped"])
     return {
         "segcast": VERSION,
         "schema_version": 1,
         "holds": holds,
         "judged": judge,
         "checks": {"judged": len(judged), "failed": len(failed)},
-        "answer": _answer(judge, len(judged), len(failed), order),
+        "answer": _answer(judge, len(judged), len(failed), apart, order),
         "ranking": order,
         "ranking_words": ranking_words(order),
-        "disagreements": worst[:_NAMED],
+        "disagreements": sorted(judged, key=lambda row: (row["holds"], -_times(row)))[:_NAMED],
+        "unjudged": sorted(filter(_tolerated, others), key=lambda row: -_times(row))[:_NAMED],
         "findings": [f"{policy['policy']}: {finding}" for policy in policies for finding in policy["findings"]],
     }
+
+
+def _tolerated(row: dict[str, Any]) -> bool:
+    """Whether a row has a tolerance of its path."""
+    return bool(row["allowed"]) and row["path_id"] is not None
+
+
+def _times(row: dict[str, Any]) -> float:
+    """By how many times the tolerance a row is off."""
+    return float(np.inf) if not row["allowed"] else abs(row["error"]) / float(row["allowed"])
 
 
 _MEANT: Final = {
@@ -250,12 +280,14 @@ _MEANT: Final = {
 }
 
 
-def _answer(judge: Judge, judged: int, failed: int, order: dict[str, Any] | None) -> str:
+def _answer(judge: Judge, judged: int, failed: int, apart: int, order: dict[str, Any] | None) -> str:
     what = _MEANT[judge]
     if judged == 0:
         return f"Nothing could be judged: no path has enough packets for {what}"
     if failed:
         return f"{failed} of {judged} checks fail: {what} is off by more than the tolerances"
+    if apart:
+        return f"Not to be believed: {apart} base delays are more than a second: of another run, or clocks that differ"
     held = f"{what[:1].upper()}{what[1:]} holds in all {judged} checks"
     return held + (", but the order of policies does not" if order and order["swapped"] else "")
 

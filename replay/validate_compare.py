@@ -17,6 +17,8 @@ from replay.validate_tolerances import Tolerances
 LOST: Final = -1
 CURVE: Final = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 0.9995, 1.0)
 
+MOST_BASE_NS: Final = 1_000_000_000
+
 _IDLE_PACKETS: Final = 20
 
 
@@ -80,6 +82,21 @@ def base_delays(paths: int, measured: Fate, predicted: Fate, queue_ns: NDArray[n
         (value,) = nearest_ranks(error[use], (quantile,))
         found.append(None if value is None else Base(value, int(use.sum()), bool(quantile == 0.5)))
     return found
+
+
+def unlikely(path: int, base: Base, delay_ns: int, tolerances: Tolerances) -> str | None:
+    """What speaks against a path's base delay, if something does; `delay_ns`: that of its links, in the prediction."""
+    if abs(base.delay_ns) > MOST_BASE_NS:
+        return (
+            f"the base delay of path {path} is {base.delay_ns / 1e9:.3f} s, which no network adds: captures of another "
+            "run, or clocks that differ"
+        )
+    if (least_ns := base.delay_ns + delay_ns) < -tolerances.absolute_ns:
+        return (
+            f"packets took {-least_ns / 1e3:.1f} us less over path {path} than its idle links take: links slower "
+            "than the real ones, or clocks that differ"
+        )
+    return None
 
 
 def shifted(fate: Fate, bases: Sequence[Base | None]) -> Fate:

@@ -13,7 +13,7 @@ from reports import text
 from reports import validation_figures as figures
 from reports.page import environment, figures_json
 from reports.style import Figure
-from reports.validation_words import METRICS, error_words, path_words
+from reports.validation_words import METRICS, error_words, path_words, times_words
 from traces.folders import new_file
 
 _NAME: Final = "validation.html"
@@ -84,17 +84,19 @@ class Content:
             "packets": text.count(row["packets"]),
         }
 
-    @cached_property
-    def disagreements(self) -> list[dict[str, Any]]:
-        """The rows that are furthest off, for their tolerance."""
+    def furthest(self, kind: str) -> list[dict[str, Any]]:
+        """The rows that are furthest off, for their tolerance: those judged ("disagreements"), or "unjudged"."""
         return [
-            {
-                **self.words(row),
-                "comparison": row["comparison"],
-                "times": text.plain(abs(row["error"]) / row["allowed"], 2),
-            }
-            for row in self.document["disagreements"]
+            {**self.words(row), "comparison": row["comparison"], "times": times_words(row)}
+            for row in self.document[kind]
         ]
+
+    @property
+    def verdict(self) -> str:
+        """The answer in three words or four."""
+        if not self.document["checks"]["judged"]:
+            return "nothing could be judged"
+        return "the forecast holds" if self.document["holds"] else "the forecast does not hold"
 
     @cached_property
     def panels(self) -> list[tuple[str, str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reports import text
 from reports.console import print_table
-from reports.validation_words import METRICS, error_words, path_words
+from reports.validation_words import METRICS, error_words, path_words, times_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,14 +52,11 @@ def print_validation(document: dict[str, Any], console: Console) -> None:
     console.print(document["answer"], style="bold" if document["holds"] else "bold red", markup=False)
     console.print(document["ranking_words"], markup=False)
     console.print()
-    rows = [["policy", "path", "metric", "comparison", "predicted", "measured", "error", "x tolerance"]]
-    for row in document["disagreements"]:
-        unit = text.duration if row["metric"].endswith("_ns") else text.percent
-        times = text.plain(abs(row["error"]) / row["allowed"], 2)
-        values = [unit(row["predicted"]), unit(row["measured"]), error_words(row), times]
-        rows.append([row["policy"], path_words(row), METRICS[row["metric"]], row["comparison"], *values])
-    print_table(console, rows, left=(0, 1, 2, 3))
-    console.print()
+    for heading, name in (("judged, largest errors", "disagreements"), ("not judged, largest errors", "unjudged")):
+        if document[name]:
+            console.print(f"{heading}:", markup=False)
+            _print_errors(document[name], name == "disagreements", console)
+            console.print()
     for policy in document["policies"]:
         own = [row for row in document["departures"] if row["cell"] == policy["cell"]]
         gap = max((row["gap_error_p99_ns"] or 0 for row in own), default=0)
@@ -71,6 +68,16 @@ def print_validation(document: dict[str, Any], console: Console) -> None:
         )
     print_findings(document["findings"], console)
     console.print(f"page: {document['page']}", markup=False)
+
+
+def _print_errors(found: list[dict[str, Any]], judged: bool, console: Console) -> None:
+    rows = [["policy", "path", "metric", "comparison", "predicted", "measured", "error", "x tolerance", ""]]
+    for row in found:
+        unit = text.duration if row["metric"].endswith("_ns") else text.percent
+        values = [unit(row["predicted"]), unit(row["measured"]), error_words(row), times_words(row)]
+        verdict = "fails" if judged and row["holds"] is False else ""
+        rows.append([row["policy"], path_words(row), METRICS[row["metric"]], row["comparison"], *values, verdict])
+    print_table(console, rows, left=(0, 1, 2, 3, 8))
 
 
 def print_probes(document: dict[str, Any], console: Console) -> None:

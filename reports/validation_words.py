@@ -19,6 +19,11 @@ def path_words(row: dict[str, Any]) -> str:
     return "all paths" if row["path_id"] is None else f"path {row['path_id']}"
 
 
+def times_words(row: dict[str, Any]) -> str:
+    """By how many times the tolerance it is off."""
+    return text.plain(abs(row["error"]) / row["allowed"], 2) if row["allowed"] else text.NO_VALUE
+
+
 def error_words(row: dict[str, Any]) -> str:
     """How far the measured value is from the predicted one: `+12 us (+3 %)`, `-0.1 %`."""
     error = row["error"]

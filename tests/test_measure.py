@@ -9,17 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from analyzer.fabric import pairs_named
 from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, short_scenario
-from replay.measure import measure
+from analyzer.scenario import Scenario, read_scenario, short_scenario
+from analyzer.schema import PACKET_FATES
+from replay.measure import measure, measured_table
+from replay.measure_identity import list_key
+from replay.measure_match import Planned
+from replay.measure_run import Receiver, Sender
+from replay.measure_run import Run as SentRun
 from replay.plan import encapsulation, rewrite_forecast
 from replay.rewrite import RewriteSummary
 from replay.srv6 import Encapsulation
+from tests.beds import SCENARIOS, udp
 from tests.conftest import Run
-from tests.measuring import Net, run_folder
+from tests.measuring import Net, run_folder, write_pcap
 from tests.twins.srv6 import parse_frame
 from traces.errors import InputError
 from traces.trace import Trace
@@ -86,6 +95,42 @@ def test_every_packet_is_found_with_its_fate(written: Written, tmp_path: Path) -
     assert document["paths"]["by_segments"] == len(table)
 
 
+@pytest.mark.parametrize("mode", ["insert", "insert-reduced", "encaps"])
+def test_both_directions_of_a_leaf_spine_are_told_apart(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "s.toml").write_text(SCENARIOS["leaf-spine"] + f'[srv6]\nmode = "{mode}"\n')
+    scenario = read_scenario(tmp_path / "s.toml")
+    groups = [("leaf0", "leaf1"), ("leaf1", "leaf0")]
+    built = scenario.assembled(pairs_named(scenario.fabric(), groups))
+    lists = encapsulation(scenario, 2, steered=True, groups=groups).segments6
+    count = len(lists)
+    assert count == 4
+    assert mode == "encaps" or lists[:2] == lists[2:]
+    times = np.arange(count) * 1000
+    packets = Planned(
+        times,
+        times,
+        times + 10,
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+        np.array([list_key(sids) for sids in lists], np.uint64),
+        np.full(count, 100),
+        np.zeros(count, np.bool_),
+        np.zeros(count, np.uint32),
+        np.zeros((1, 5), np.uint64),
+        np.zeros((0, count), np.bool_),
+    )
+    schema = PACKET_FATES.arrow_schema()
+    columns = {field.name: pa.array(np.zeros(count, np.int64)).cast(field.type) for field in schema}
+    columns["path_id"] = pa.array([0, 0, 2, 2], columns["path_id"].type)  # planned; 1 and 3 are what was sent
+    ends: dict[str, Any] = {"host": "a", "clock": "lab", "capture": "a.pcap"}
+    run = SentRun(
+        schema_version=1, complete=True, senders=[Sender(**ends, planned="a.pcap")], receivers=[Receiver(**ends)]
+    )
+    table, paths = measured_table(packets, np.arange(count), pa.table(columns, schema), scenario, run, built)
+    assert table["path_id"].to_pylist() == [0, 1, 2, 3]
+    assert (paths["by_segments"], paths["segments_unknown"], paths["changed"]) == (4, 0, 2)
+
+
 def test_packets_that_arrive_twice_count_once(written: Written, tmp_path: Path) -> None:
     net = Net(twice=lambda number: number % 50 == 7)
     run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, net)
@@ -127,16 +172,20 @@ def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) ->
 
     refused(lambda d: d.update(schema_version=2), "schema version 2 is not 1")
     refused(lambda d: d.update(senders=[]), "senders")
-    refused(lambda d: d.update(forecast=None), "names no forecast")
+    for unknown in (None, ""):
+        refused(lambda d, unknown=unknown: d.update(forecast=unknown), "names no forecast; add --forecast F")
+    refused(lambda d: d.update(forecast="/nowhere"), "names /nowhere, where no forecast is now; add --forecast F")
+    refused(lambda d: d.update(forecast=None, cell="probes"), "is a run of probes, which segcast calibrate")
     refused(lambda d: d.update(rewrite="nowhere"), "nowhere/rewrite.json: not found")
     refused(lambda d: d["senders"][0].update(capture="sent/none.pcap"), "none.pcap: not found")
     refused(lambda d: d["senders"][0].update(sent="many"), "senders.0.sent")
     (folder / "run.json").unlink()
     assert "so this is no run" in run("measure", folder, "--out", tmp_path / "m").err
-    (folder / "run.json").write_text(good)
-    ran = run("measure", folder, "--out", tmp_path / "m", "--json")
+    (folder / "run.json").write_text(json.dumps(json.loads(good) | {"forecast": None}))
+    ran = run("measure", folder, "--out", tmp_path / "m", "--json", "--forecast", written.forecast)
     assert ran.code == 0
     assert json.loads(ran.out)["packets"]["planned"] == written.summary.packets
+    (folder / "run.json").write_text(good)
     plain = run("measure", folder, "--out", tmp_path / "m")
     assert plain.out.startswith(f"{written.summary.packets:,} packets planned")
     with pytest.raises(InputError, match="was not made by this command"):
@@ -144,6 +193,44 @@ def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) ->
         (tmp_path / "m").mkdir()
         (tmp_path / "m" / "notes").write_text("mine")
         measure(folder, tmp_path / "m")
+
+
+def test_captures_of_another_run_are_noticed(written: Written, tmp_path: Path) -> None:
+    net = Net(shows=lambda time_ns: time_ns + 480_000_000_000)
+    run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, net)
+    document = json.loads((run / "run.json").read_text())
+    sent = [sent_ns for sent_ns, _ in net.fates.values()]
+
+    def findings(started_ns: int, ended_ns: int) -> list[str]:
+        (run / "run.json").write_text(json.dumps(document | {"started_ns": started_ns, "ended_ns": ended_ns}))
+        found: list[str] = measure(run, tmp_path / "m")["findings"]
+        return found
+
+    right, left = findings(min(sent), max(sent) + 2_000_000_000)
+    assert right.startswith("received/right.pcap: has packets of 47")
+    assert "s after it ended: it is of another run, or the clock lab is not" in right
+    assert left.startswith("received/left.pcap: ")
+    assert findings(min(sent), max(sent) + 480_000_000_000) == []
+    (early, *_) = findings(max(sent) + 6_000_000_000, max(sent) + 480_000_000_000)
+    assert early.startswith("sent/")
+    assert "s before the run began" in early
+
+
+def test_a_receiver_that_saw_nothing_is_said(written: Written, tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
+    write_pcap(run / "received" / "left.pcap", [])
+    document = measure(run, tmp_path / "m")
+    table = table_of(tmp_path / "m")
+    wanted = table.filter(pl.col("path_id") >= 3).height
+    assert 0 < wanted < len(table)
+    (finding,) = document["findings"]
+    assert finding.startswith(f"receiver left saw none of the {wanted} packets for it: is received/left.pcap of its")
+    foreign = bytes(12) + b"\x86\xdd" + udp("2001:db8::1", "2001:db8::2", bytes(100))
+    write_pcap(run / "received" / "left.pcap", [(10**18, foreign)] * 3)
+    document = measure(run, tmp_path / "m")
+    assert document["packets"]["received_unplanned"] == 3
+    assert document["findings"][0] == "3 packets arrived that were not planned"
+    assert document["findings"][1].startswith("receiver left saw none")
 
 
 def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, tmp_path: Path) -> None:

@@ -9,12 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analyzer.forecast import forecast
+from analyzer.scenario import short_scenario
 from replay.inject import files
-from replay.inject.files import compensated, load_of, open_records, write_records
+from replay.inject.files import compensated, least_snaplen, load_of, open_records, write_records
 from replay.pcap import FILE_HEADER
+from replay.plan import Wanted, rewrite_forecast
 from tests.beds import rewritten
 from tests.twins import injecting
+from tests.twins.srv6 import parse_frame, read_pcap
 from traces.errors import InputError
+from traces.trace import Trace
 
 MAC = "02:aa:bb:cc:dd:ee"
 RAW = bytes.fromhex("02aabbccddee")
@@ -92,3 +97,18 @@ def test_nothing_to_send_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.pcap").write_bytes(FILE_HEADER)
     with pytest.raises(InputError, match="no packets to send"):
         load_of(open_records([tmp_path / "x.pcap"]))
+
+
+@pytest.mark.parametrize("mode", ["encaps", "reduced", "insert", "l2"])
+def test_the_least_snaplen_holds_enough_of_every_packet(cluster: Trace, tmp_path: Path, mode: str) -> None:
+    made = short_scenario(paths="2x300Mbps", policies=["inflight"], seeds=[1], srv6={"mode": mode})
+    forecast(cluster, made, tmp_path / "f")
+    summary = rewrite_forecast(tmp_path / "f", tmp_path / "r", policy="inflight", wanted=Wanted(vlan="5"))
+    assert summary.files
+    for file in summary.files[:3]:
+        records = open_records([Path(file.path)])
+        needs = []
+        for record in read_pcap(Path(file.path)):
+            inner = parse_frame(record.frame, summary.mode).inner
+            needs.append(min(len(record.frame), len(record.frame) - len(inner) + 60))
+        assert least_snaplen(records.data[0], records.first, records.size, 60) == max(needs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from analyzer.schedule import groups_of
 from replay.as_sent import LOST, as_sent, link_model
 from replay.measure import measure
 from replay.plan import encapsulation, rewrite_forecast
-from replay.validate import ranking_words, validate
+from replay.validate import ranking_words, validate, verdict
 from replay.validate_compare import Fate, base_delays, compare, ranking, shifted
 from replay.validate_departures import departures
 from replay.validate_tolerances import Tolerances, read_tolerances
@@ -151,6 +152,26 @@ def test_a_wrong_model_fails_and_a_calibrated_one_mends_it(lab: Lab, run: Run, t
     assert run("validate", lab.forecast, measurement, "--out", tmp_path / "x", *wide).code == 0
 
 
+def test_a_base_delay_that_no_network_has_does_not_hold(lab: Lab, run: Run, tmp_path: Path) -> None:
+    table = pl.read_parquet(lab.measurements["random"] / "packets.parquet")
+    later = pl.when(pl.col("send_ns").is_not_null()).then(pl.col("receive_ns") + 480_000_000_000)
+
+    def judged(receive_ns: pl.Expr) -> Any:
+        moved = tmp_path / "moved"
+        shutil.rmtree(moved, ignore_errors=True)
+        shutil.copytree(lab.measurements["random"], moved)
+        table.with_columns(receive_ns.alias("receive_ns")).write_parquet(moved / "packets.parquet")
+        return run("validate", lab.forecast, moved, "--out", tmp_path / "v")
+
+    ran = judged(later)
+    assert ran.code == 1
+    assert "base delays are more than a second" in ran.err
+    assert "random: the base delay of path 0 is 480.000 s, which no network adds" in ran.out
+    ran = judged(pl.col("receive_ns") - 200_000)
+    assert ran.code == 0
+    assert "less over path 0 than its idle links take" in ran.out
+
+
 def test_what_cannot_be_compared_is_refused(lab: Lab, run: Run, tmp_path: Path) -> None:
     good = lab.measurements["random"]
 
@@ -180,6 +201,32 @@ def test_what_cannot_be_compared_is_refused(lab: Lab, run: Run, tmp_path: Path) 
     table.write_parquet(other / "packets.parquet")
     (other / "measurement.json").write_text(json.dumps(document))
     refused("of its packets are not those of", lab.forecast, other)
+
+
+def test_what_is_furthest_off_is_what_was_judged(lab: Lab, run: Run, tmp_path: Path) -> None:
+    def row(comparison: str, path: int | None, error: int, holds: bool | None, allowed: int = 10) -> dict[str, Any]:
+        return {"comparison": comparison, "path_id": path, "error": error, "allowed": allowed, "holds": holds}
+
+    failed, strict = row("as-sent", 0, 11, False), row("as-sent", 4, 1, False, allowed=0)
+    close, far = row("as-sent", 1, 9, True), row("end-to-end", 0, 2400, False)
+    few, whole = row("as-sent", 2, 500, None), row("as-sent", None, 900, None)
+    rows = [far, few, close, whole, failed, strict]
+    found = verdict([], rows, Tolerances(), "as-sent")
+    assert found["disagreements"] == [strict, failed, close]
+    assert found["unjudged"] == [far, few]
+    assert verdict([], rows, Tolerances(), "end-to-end")["disagreements"] == [far]
+
+    (tmp_path / "t.toml").write_text("least_packets = 1000000")
+    out = tmp_path / "v"
+    ran = run("validate", lab.forecast, lab.measurements["random"], "--out", out, "--tolerances", tmp_path / "t.toml")
+    assert ran.code == 1
+    assert "Nothing could be judged" in ran.out
+    assert "\nnot judged, largest errors:\n" in ran.out
+    assert "\njudged, largest errors:" not in ran.out
+    page = (out / "validation.html").read_text()
+    assert "</b>: nothing could be judged</p>" in page
+    assert "the forecast does not hold" not in page
+    assert "<h3>Not judged</h3>" in page
 
 
 def test_departures_by_hand() -> None:

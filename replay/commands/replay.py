@@ -59,7 +59,9 @@ def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: b
 )
 @click.option("--i-mean-it", is_flag=True, help="Send even at an interface that has the default route.")
 @click.option(
-    "--forecast", type=click.Path(path_type=Path), help="The forecast it belongs to, noted in the run folder."
+    "--forecast",
+    type=click.Path(path_type=Path),
+    help="The forecast it belongs to, noted in the run folder [the one that DIR names].",
 )
 @sending_options
 @json_option
@@ -96,7 +98,7 @@ def replay(
     plan = plan_replay(
         folder,
         read_inventory(inventory),
-        forecast="" if forecast is None else str(forecast.absolute()),
+        forecast=None if forecast is None else str(forecast.absolute()),
         sender=sender,
         transit=transit,
         limit_ns=None if limit is None else duration_ns(limit),

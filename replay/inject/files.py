@@ -17,6 +17,10 @@ _HEADER_BYTES: Final = len(FILE_HEADER)
 _RECORD_BYTES: Final = 16
 _CHUNK_BYTES: Final = 16 << 20
 _WINDOW_NS: Final = 100_000_000
+_ROUTING: Final = 43
+_IPV4: Final = 4
+_IPV6: Final = 41
+_ETHERNET: Final = 143
 
 
 class Records(NamedTuple):
@@ -136,6 +140,36 @@ def open_records(files: Sequence[Path]) -> Records:
     )
     order = np.argsort(time_ns, kind="stable")
     return Records(tuple(data), file[order], first[order], size[order], time_ns[order])
+
+
+@kernel
+def _behind_link(data: NDArray[np.uint8], at: int, end: int) -> int:
+    """Where the Ethernet header at `at` ends, tags of VLANs and type included."""
+    kind = at + 12
+    while kind + 2 <= end and (
+        (data[kind] == 0x81 and data[kind + 1] == 0x00) or (data[kind] == 0x88 and data[kind + 1] == 0xA8)
+    ):
+        kind += 4
+    return kind + 2
+
+
+@kernel
+def least_snaplen(data: NDArray[np.uint8], first: NDArray[np.int64], size: NDArray[np.int64], wanted: int) -> int:
+    """Bytes to capture of frames so that all hold `wanted` bytes of the packet without its SRv6, or are whole."""
+    least = 0
+    for row in range(len(first)):
+        frame = first[row] + _RECORD_BYTES
+        end = first[row] + size[row]
+        inner = _behind_link(data, frame, end)
+        if inner + 48 <= end and data[inner - 2] == 0x86 and data[inner - 1] == 0xDD:
+            kind, header = data[inner + 6], 0
+            if kind == _ROUTING:
+                kind, header = data[inner + 40], int(8 * (np.int64(data[inner + 41]) + 1))
+            if kind in (_IPV4, _IPV6, _ETHERNET):
+                header += 40
+            inner = inner + header if kind != _ETHERNET else _behind_link(data, inner + header, end)
+        least = max(least, min(end, inner + wanted) - frame)
+    return least
 
 
 def load_of(records: Records) -> Load:

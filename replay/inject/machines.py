@@ -39,6 +39,7 @@ echo speed=$(cat "$d/speed" 2>/dev/null)
 for v in -4 -6; do ip $v route show default 2>/dev/null | sed -n 's/.* dev \\([^ ]*\\).*/default=\\1/p'; done
 """
 _PROBE_S: Final = 30
+_IFF_LOOPBACK: Final = 0x8
 
 
 class Facts(NamedTuple):
@@ -56,6 +57,7 @@ class Facts(NamedTuple):
     mtu: int | None
     speed_bps: int | None
     default_route: bool
+    loopback: bool
 
 
 def environment() -> dict[str, str]:
@@ -98,6 +100,7 @@ def probe(point: Point, tool: str) -> Facts:
         mtu=int(found["mtu"]) if "mtu" in found else None,
         speed_bps=int(speed) * 1_000_000 if speed.isdigit() and int(speed) > 0 else None,
         default_route=point.interface in defaults,
+        loopback=bool(int(found.get("flags", "0"), 16) & _IFF_LOOPBACK),
     )
 
 

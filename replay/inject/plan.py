@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from pydantic import Field
 
 from analyzer.network import ETHERNET_HEADER_BYTES
+from analyzer.schedule import origin_of
 from replay.inject.files import Load, Records, load_of, open_records
 from replay.inject.machines import Facts, probe
 from replay.inventory import Inventory, Point, Sender
@@ -46,12 +48,16 @@ class Options:
 class _FileShape(Shape):
     host: str
     path: str
+    packets: int | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None
 
 
 class _ManifestShape(Shape):
     """What `rewrite.json` holds, as far as it is read here."""
 
     cell: str = ""
+    forecast: str | None = None
     files: list[_FileShape] = Field(default_factory=list)
 
 
@@ -72,7 +78,7 @@ class Replay:
 
     rewrite: Path
     cell: str
-    forecast: str
+    forecast: str | None
     inventory: Inventory
     streams: tuple[Stream, ...]
     facts: Mapping[str, Facts]
@@ -131,7 +137,7 @@ def plan_replay(
     folder: Path,
     inventory: Inventory,
     *,
-    forecast: str = "",
+    forecast: str | None = None,
     sender: str = TCPREPLAY,
     transit: bool = False,
     limit_ns: int | None = None,
@@ -139,11 +145,14 @@ def plan_replay(
 ) -> Replay:
     """Read what `segcast rewrite` wrote to `folder`, and ask all machines of the inventory.
 
-    Raises InputError if the folder holds no rewrite, a file of it has no sender, or a machine cannot be reached. What
-    forbids sending is in `refusals`.
+    `forecast`: the folder that the schedule is of, if not the one that the rewrite names. Raises InputError if it is
+    none, `folder` holds no rewrite, a file of it has no sender, or a machine cannot be reached. What forbids sending is
+    in `refusals`.
     """
     document = read_json_of(folder)
-    files: dict[str, list[Path]] = {}
+    if forecast is not None:
+        origin_of(Path(forecast))
+    files: dict[str, dict[Path, _FileShape]] = {}
     for entry in document.files:
         owner = inventory.sender_of(entry.host)
         if owner is None:
@@ -151,12 +160,14 @@ def plan_replay(
                 f"{folder / MANIFEST}: no sender of the inventory injects for {entry.host}: give one of them its "
                 "prefix (prefixes) or its attachment (attachments)"
             )
-        files.setdefault(owner, []).append(folder / Path(entry.path).name)
+        files.setdefault(owner, {})[folder / Path(entry.path).name] = entry
     if not files:
         raise InputError(f"{folder / MANIFEST}: names no captures, so there is nothing to send; {_AGAIN}")
     streams, facts = [], {}
     for name, paths in files.items():
         records = open_records(sorted(paths))
+        for number, path in enumerate(sorted(paths)):
+            _check_whole(path, paths[path], records, number)
         facts[name] = probe(inventory.senders[name], inventory.capture)
         streams.append(Stream(name, inventory.senders[name], records, load_of(records), facts[name]))
     seen = tuple(inventory.transit) if transit else ()
@@ -173,7 +184,7 @@ def plan_replay(
     return Replay(
         rewrite=folder,
         cell=document.cell,
-        forecast=forecast,
+        forecast=forecast if forecast is not None else document.forecast,
         inventory=inventory,
         streams=tuple(streams),
         facts=facts,
@@ -189,6 +200,23 @@ def read_json_of(folder: Path) -> _ManifestShape:
     """What a rewrite says of itself. Raises InputError."""
     missing = f"{folder}: has no {MANIFEST}, so it is no folder that segcast rewrite wrote"
     return read_shape(folder / MANIFEST, _ManifestShape, missing, _AGAIN)
+
+
+def _check_whole(path: Path, entry: _FileShape, records: Records, number: int) -> None:
+    """Raise InputError unless a file, `number` of the records, is as the rewrite says and in order of time."""
+    mine = records.file == number
+    times, places = records.time_ns[mine], records.first[mine]
+    if (np.diff(places) < 0).any():
+        raise InputError(f"{path}: its packets are not in order of time; {_AGAIN}")
+    ends = (int(times[0]), int(times[-1])) if len(times) else (None, None)
+    for what, said, found in zip(
+        ("packets", "first_ns", "last_ns"),
+        (entry.packets, entry.first_ns, entry.last_ns),
+        (len(times), *ends),
+        strict=True,
+    ):
+        if said is not None and said != found:
+            raise InputError(f"{path}: is damaged: {what} is {found}, but {said} in {MANIFEST}; {_AGAIN}")
 
 
 def keeps_time(version: str) -> bool:
@@ -215,6 +243,8 @@ def _refusals(stream: Stream, sender: str, tool: str, allow_default_route: bool)
         found.append(
             f"sender {stream.name}: tcpreplay is not installed (apt-get install tcpreplay), or choose --sender absolute"
         )
+    if facts.loopback:
+        found.append(f"{at} is a loopback, which leads to no network; name the one that leads there")
     if facts.default_route and not allow_default_route:
         found.append(
             f"{at} has the default route: a replay could cut this machine off; add --i-mean-it if that is meant"

@@ -17,10 +17,11 @@ from replay.inject.calibrating import costs
 from replay.inject.captures import READY_S, captures_of, listens, missed, start_capture
 from replay.inject.children import Children
 from replay.inject.document import Document
-from replay.inject.files import write_records
+from replay.inject.files import least_snaplen, write_records
 from replay.inject.machines import discard, fetch
 from replay.inject.plan import Options, Replay
 from replay.inject.senders import counts, file_to_send, start_senders
+from replay.measure_identity import LEAST_BYTES
 from traces.errors import InputError
 
 _START_AFTER_NS: Final = 700_000_000
@@ -41,6 +42,7 @@ def run_replay(
     if replay.refusals:
         more = f" (and {len(replay.refusals) - 1} more)" if len(replay.refusals) > 1 else ""
         raise InputError(f"nothing was sent: {replay.refusals[0]}{more}")
+    refuse_short(replay, options.snaplen)
     prepare(replay, out)
     document = Document(replay, out)
     document.write()
@@ -61,6 +63,21 @@ def run_replay(
             document.write()
             shutil.rmtree(out / ".sending", ignore_errors=True)
     return document.content()
+
+
+def refuse_short(replay: Replay, snaplen: int) -> None:
+    """Raise InputError if captures would hold too little of packets to tell them apart (`snaplen` 0: all is held)."""
+    least = 0
+    for stream in replay.streams:
+        rows = stream.records
+        for number, data in enumerate(rows.data):
+            mine = rows.file == number
+            least = max(least, least_snaplen(data, rows.first[mine], rows.size[mine], LEAST_BYTES))
+    if 0 < snaplen < least:
+        raise InputError(
+            f"--snaplen {snaplen}B: holds too little of packets to tell them apart; give {least}B or more, or 0B for "
+            "all; nothing was sent"
+        )
 
 
 def refuse_in_use(out: Path) -> None:

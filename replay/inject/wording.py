@@ -10,7 +10,7 @@ from replay.inject.captures import capture_command, captures_of
 from replay.inject.document import Document
 from replay.inject.machines import here
 from replay.inject.plan import ABSOLUTE, Options, Replay
-from replay.inject.run import prepare
+from replay.inject.run import prepare, refuse_short
 from replay.inject.senders import tcpreplay_command
 from replay.inventory import Point
 from traces.errors import InputError
@@ -25,6 +25,7 @@ def worded(replay: Replay, out: Path, options: Options) -> list[str]:
     """
     if replay.refusals:
         raise InputError(f"nothing was sent: {replay.refusals[0]}")
+    refuse_short(replay, options.snaplen)
     prepare(replay, out)
     (out / ".sending").rmdir()
     document = Document(replay, out)

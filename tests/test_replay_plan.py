@@ -1,0 +1,88 @@
+"""What a replay finds out before anything is sent: the plan, from a rewrite and what machines say. Nothing is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analyzer.forecast import forecast
+from analyzer.scenario import short_scenario
+from replay.inject.document import Document
+from replay.inject.plan import plan_replay
+from replay.inject.run import refuse_short
+from replay.inventory import Inventory, Sender
+from replay.plan import rewrite_forecast
+from tests.beds import rewritten
+from tests.conftest import Run
+from traces.errors import InputError
+from traces.trace import Trace
+
+SCHEDULE = [(10**18, bytes(64)), (10**18 + 1000, bytes(64))]
+ALL = Inventory(senders={"a": Sender(interface="lo", prefixes=("0.0.0.0/0", "::/0"))})
+
+
+def test_a_run_names_the_forecast_that_was_rewritten(cluster: Trace, run: Run, tmp_path: Path) -> None:
+    scenario = short_scenario(paths="2x300Mbps", policies=["inflight"], seeds=[1])
+    forecast(cluster, scenario, tmp_path / "f")
+    rewrite_forecast(tmp_path / "f", tmp_path / "r", policy="inflight")
+    assert json.loads((tmp_path / "r" / "rewrite.json").read_text())["forecast"] == str(tmp_path / "f")
+
+    def noted(folder: Path, named: str | None = None) -> object:
+        return Document(plan_replay(folder, ALL, forecast=named), tmp_path / "run").content()["forecast"]
+
+    assert noted(tmp_path / "r") == str(tmp_path / "f")
+    rewritten(tmp_path / "other", {"10.0.0.1": SCHEDULE})
+    assert noted(tmp_path / "other") is None
+    assert noted(tmp_path / "other", str(tmp_path / "f")) == str(tmp_path / "f")
+    (tmp_path / "lab.toml").write_text(ALL.to_toml())
+    flags = ("--inventory", tmp_path / "lab.toml", "--out", tmp_path / "run", "--send", "--forecast", tmp_path / "no")
+    ran = run("replay", tmp_path / "other", *flags)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "no/forecast.json: not found, so this is not a forecast" in ran.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loopback_is_no_way_into_a_network(tmp_path: Path) -> None:
+    rewritten(tmp_path / "r", {"10.0.0.1": SCHEDULE})
+    for allowed in (False, True):
+        refusals = plan_replay(tmp_path / "r", ALL, allow_default_route=allowed).refusals
+        assert (
+            "sender a: interface lo is a loopback, which leads to no network; name the one that leads there" in refusals
+        )
+
+
+@pytest.mark.parametrize(
+    ("times", "said", "words"),
+    [
+        ((0, 5, 5, 9), {"packets": 4, "first_ns": 0, "last_ns": 9}, None),
+        ((0, 5, 9), {}, None),
+        ((0, 5, 9), {"packets": 9}, "is damaged: packets is 3, but 9 in rewrite.json; run segcast rewrite again"),
+        ((0, 5, 9), {"first_ns": 3}, "is damaged: first_ns is 0, but 3 in"),
+        ((3, 5, 9), {"first_ns": 3, "last_ns": 10}, "is damaged: last_ns is 9, but 10 in"),
+        ((), {"packets": 2, "first_ns": 3}, "is damaged: packets is 0, but 2 in"),
+        ((0, 9, 5), {}, "its packets are not in order of time; run segcast rewrite again"),
+    ],
+)
+def test_a_rewrite_that_changed_is_refused(
+    tmp_path: Path, times: tuple[int, ...], said: dict[str, int], words: str | None
+) -> None:
+    folder = rewritten(tmp_path / "r", {"10.0.0.1": [(time_ns, bytes(64)) for time_ns in times], "10.0.0.2": SCHEDULE})
+    document = json.loads((folder / "rewrite.json").read_text())
+    document["files"][0] |= said
+    (folder / "rewrite.json").write_text(json.dumps(document))
+    if words is None:
+        assert plan_replay(folder, ALL).packets == len(times) + 2
+        return
+    with pytest.raises(InputError, match=rf"10\.0\.0\.1\.pcap: {words}"):
+        plan_replay(folder, ALL)
+
+
+def test_a_snaplen_that_measure_could_not_use_is_refused(tmp_path: Path) -> None:
+    plan = plan_replay(rewritten(tmp_path / "r", {"10.0.0.1": [*SCHEDULE, (10**18 + 2000, bytes(200))]}), ALL)
+    for enough in (0, 74, 300):
+        refuse_short(plan, enough)
+    for short in (20, 73):
+        with pytest.raises(InputError, match=f"--snaplen {short}B: holds too little .* give 74B or more"):
+            refuse_short(plan, short)
