@@ -70,6 +70,7 @@ def measure(run_folder: Path, out: Path, *, progress: Progress | None = None) ->
             "run": str(run_folder.resolve()),
             "forecast": str(forecast.resolve()),
             "cell": cell,
+            "burst_bytes": run.burst_bytes,
             "complete": run.complete,
             "reason": run.reason,
             "senders": [sender.host for sender in run.senders],

@@ -48,8 +48,17 @@ def test_links_are_shaped_as_the_scenario_says(tmp_path: Path) -> None:
     assert found["upper"] == Shaper("upper", 10**8, 65536, 5000, 0)
     assert found["mid" + BACK] == Shaper("mid" + BACK, 5 * 10**7, 65536, 5000, 24)
     assert set(found) == {name + back for name in ("upper", "west", "mid", "east") for back in ("", BACK)}
+    assert inventory_of(bed).burst == 5000
+    assert any("links without a burst get token buckets of 5000B" in note for note in bed.notes)
     unbounded = plan_bed(short_scenario(paths="1x10Mbps", buffer=None), "sgtb")
     assert shapers(unbounded)["path0"].limit_bytes == UNBOUNDED_BYTES
+
+
+def test_a_burst_of_every_link_leaves_nothing_to_say(tmp_path: Path) -> None:
+    text = SCENARIOS["leaf-spine"].replace('delay = "2us"', 'delay = "0us", burst = "20kB"')
+    bed = plan_bed(read_scenario(_written(tmp_path, text)), "sgtb")
+    assert {shaper.burst_bytes for shaper in shapers(bed).values()} == {20_000}
+    assert (inventory_of(bed).burst, bed.notes) == (None, [])
 
 
 def test_names_and_addresses_are_unique(tmp_path: Path) -> None:

@@ -177,7 +177,8 @@ def inventory_of(bed: Bed) -> Inventory:
                     node=space.place,
                     link=interface.shaper.link,
                 )
-    return Inventory(senders=senders, receivers=receivers, transit=transit)
+    inventory = Inventory(senders=senders, receivers=receivers, transit=transit)
+    return inventory.model_copy(update={"burst": bed.burst_bytes})
 
 
 def _digest(bed: Bed) -> str:

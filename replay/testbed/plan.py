@@ -17,7 +17,7 @@ from analyzer.scenario import Scenario
 from analyzer.topologies.parallel import ParallelSpec
 from replay.testbed.draft import Draft, Sid, general, parallel
 from traces.errors import InputError
-from traces.units import write_rate
+from traces.units import write_rate, write_size
 
 DEFAULT_MTU_BYTES: Final = 2000
 DEFAULT_BURST_BYTES: Final = 10_000
@@ -92,13 +92,17 @@ class Wire(NamedTuple):
 
 @dataclass(slots=True)
 class Bed:
-    """A whole testbed. `notes` say what of the scenario it does not emulate."""
+    """A whole testbed. `notes` say what of the scenario it does not emulate.
+
+    `burst_bytes`: of the buckets of links that have no burst themselves; None if all have one.
+    """
 
     name: str
     mtu: int
     spaces: list[Space]
     wires: list[Wire]
     notes: list[str]
+    burst_bytes: int | None = None
 
     def hosts(self) -> list[Space]:
         """The hosts, in the order of the attachments."""
@@ -214,8 +218,10 @@ def _laid_out(
         claimed |= set(place.prefixes)
     for space in spaces.values():
         space.routes += _routes(space, draft, ends, attachments, hosts, doors)
-    bed = Bed(name, mtu, [*spaces.values(), *hosts], wires, [])
-    bed.notes += _notes(scenario, draft)
+    shaped = [link for hop in draft.hops for link in hop.links if link is not None]
+    bare = any(link.burst_bytes == 0 for link in shaped)
+    bed = Bed(name, mtu, [*spaces.values(), *hosts], wires, [], burst_bytes if bare else None)
+    bed.notes += _notes(scenario, shaped, bed.burst_bytes)
     return bed
 
 
@@ -265,8 +271,12 @@ def _shaper(link: Link, burst_bytes: int) -> Shaper:
     return Shaper(link.name, link.rate_bps, limit, link.burst_bytes or burst_bytes, link.overhead_bytes)
 
 
-def _notes(scenario: Scenario, draft: Draft) -> Iterable[str]:
-    shaped = [link for hop in draft.hops for link in hop.links if link is not None]
+def _notes(scenario: Scenario, shaped: Sequence[Link], burst_bytes: int | None) -> Iterable[str]:
+    if burst_bytes is not None:
+        yield (
+            f"links without a burst get token buckets of {write_size(burst_bytes)}, which runs record and validate "
+            f'takes; a forecast knows them only if the scenario says burst = "{write_size(burst_bytes)}"'
+        )
     if any(link.delay_ns for link in shaped):
         yield "the propagation delay of links is not emulated: compare with a forecast that has the delay measured"
     if any(link.ecn_bytes is not None for link in shaped):
