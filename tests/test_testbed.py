@@ -120,6 +120,17 @@ def test_up_is_idempotent_and_replaces_another_network(tmp_path: Path) -> None:
     assert other["state"] == "up"
 
 
+def test_up_takes_note_of_a_scenario_that_builds_the_same_network(tmp_path: Path) -> None:
+    first, other = (scenario_of("leaf-spine", tmp_path) for _ in range(2))
+    other = other.model_copy(update={"srv6": other.srv6.model_copy(update={"tag": 7})})
+    inodes = set()
+    for scenario in (first, other):
+        assert up(scenario, NAME)["state"] == "up"
+        inodes.add((Path("/run/netns") / f"{NAME}-leaf0").stat().st_ino)
+    assert len(inodes) == 1
+    assert beds.standing(NAME)[0].srv6 == other.srv6
+
+
 def test_what_lost_a_part_is_partial_and_mended(tmp_path: Path) -> None:
     up(scenario_of("leaf-spine", tmp_path), NAME)
     beds.remove(f"{NAME}-spine0")

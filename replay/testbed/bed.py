@@ -40,19 +40,21 @@ def up(
 ) -> dict[str, Any]:
     """Have the testbed of this scenario stand, whatever stood under its name before; returns its `status`.
 
-    One that stands already, whole and the same, is left as it is. Raises InputError if it cannot be built; then nothing
+    One that stands already, whole and the same, is left as it is but for its files: scenarios that differ, in how
+    packets are sent for instance, may be the same network. Raises InputError if it cannot be built; then nothing
     of it is left.
     """
     bed = plan_bed(scenario, name, max_rate_bps=max_rate_bps, burst_bytes=burst_bytes)
     require()
     with held(name):
-        if not _stands(bed):
+        folder = _STATE / name
+        if _stands(bed):
+            _describe(folder, scenario, bed)
+        else:
             _clear(name)
-            folder = _STATE / name
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                (folder / _SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
-                (folder / _INVENTORY).write_text(inventory_of(bed).to_toml(), encoding="utf-8")
+                _describe(folder, scenario, bed)
                 build(bed, progress)
                 # Written last: its presence says that the building was not cut off.
                 (folder / _BED).write_text(json.dumps({"digest": _digest(bed), "bed": asdict(bed)}), encoding="utf-8")
@@ -179,6 +181,11 @@ def inventory_of(bed: Bed) -> Inventory:
                 )
     inventory = Inventory(senders=senders, receivers=receivers, transit=transit)
     return inventory.model_copy(update={"burst": bed.burst_bytes})
+
+
+def _describe(folder: Path, scenario: Scenario, bed: Bed) -> None:
+    (folder / _SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
+    (folder / _INVENTORY).write_text(inventory_of(bed).to_toml(), encoding="utf-8")
 
 
 def _digest(bed: Bed) -> str:
