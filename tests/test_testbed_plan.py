@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from pathlib import Path
 
@@ -133,6 +134,15 @@ def test_an_inventory_of_the_testbed_reads_back(tmp_path: Path) -> None:
     assert inventory.sender_of("2001:db8:1::9") == "west"
     assert inventory.receivers["east"].attachment == "east"
     assert {point.link for point in inventory.transit.values()} == set(shapers(bed))
+
+
+def test_the_readme_takes_a_network_to_the_testbed_that_it_is_built_for() -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    paths = {out: given for given, out in re.findall(r"^segcast forecast .*--paths (\S+) .*--out (\S+)", text, re.M)}
+    built = re.findall(r"^segcast testbed up (\S+)", text, re.M)
+    assert built
+    for name in built:
+        assert plan_bed(short_scenario(paths=paths[name]), "sgtb").hosts()
 
 
 def test_sids_as_the_kernel_reads_them() -> None:
