@@ -7,6 +7,7 @@ import re
 import struct
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from analyzer.fabric import BACK
@@ -17,6 +18,7 @@ from replay.testbed.bed import inventory_of
 from replay.testbed.draft import Sid
 from replay.testbed.netlink import local_sid, token_bucket
 from replay.testbed.plan import UNBOUNDED_BYTES, Bed, Shaper, plan_bed
+from replay.testbed.run import refuse_unrouted
 from tests.beds import SCENARIOS, scenario_of
 from tests.twins.forwarding import travel
 from traces.errors import InputError
@@ -97,6 +99,7 @@ REFUSED = {
     "an MTU": (SCENARIOS["leaf-spine"] + 'mtu = "1000B"\n', "network.mtu", "1280"),
     "frames over the burst": (SCENARIOS["leaf-spine"] + 'mtu = "12000B"\n', "--burst", "12014"),
     "its own addresses": (SCENARIOS["leaf-spine"] + '[srv6]\nblock = "fd5e:9ca5::/32"\n', "srv6.block", "overlaps"),
+    "inserted SRHs without prefixes": (SCENARIOS["leaf-spine"] + '[srv6]\nmode = "insert"\n', "to leaf0", "prefixes"),
     "one host for two SIDs": (
         SCENARIOS["graph"].replace(
             'node = "b"', 'node = "b"\ndecapsulate_ipv4 = "fd00::d"\ndecapsulate_ipv6 = "fd00::d"'
@@ -115,6 +118,20 @@ def test_what_namespaces_cannot_show_is_refused(case: str, tmp_path: Path) -> No
         plan_bed(scenario, "sgtb")
     for word in words:
         assert word in str(refused.value)
+
+
+def test_inserted_srhs_need_prefixes_of_all_destinations(tmp_path: Path) -> None:
+    scenario = read_scenario(_written(tmp_path, SCENARIOS["graph"] + '[srv6]\nmode = "insert"\n'))
+    assert plan_bed(scenario, "sgtb").hosts()
+    flows = pa.table({"dst": ["2001:db8:1::7", "10.99.0.1", "2001:db8:2::7"]})
+
+    def refused(*packets: tuple[int, int]) -> None:
+        ids, paths = zip(*packets, strict=True)
+        refuse_unrouted(scenario, flows, pa.table({"flow_id": ids, "path_id": paths}), ["west", "east"])
+
+    refused((0, 0), (1, 0), (2, 1), (2, 1))  # an SRH cannot be inserted into IPv4: such packets are not sent
+    with pytest.raises(InputError, match="insert: packets to 2001:db8:2::7 have no route to west: give that"):
+        refused((0, 0), (2, 0))
 
 
 @pytest.mark.parametrize("name", ["", "a-b", "A", "0a", "a" * 13, "../x"])

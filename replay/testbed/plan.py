@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from analyzer.fabric import Attachment
 from analyzer.network import ETHERNET_HEADER_BYTES, Link
 from analyzer.scenario import Scenario
+from analyzer.sids import INSERTING
 from analyzer.topologies.parallel import ParallelSpec
 from replay.testbed.draft import Draft, Sid, general, parallel
 from traces.errors import InputError
@@ -120,7 +121,7 @@ def plan_bed(
 
     `burst_bytes`: of the shapers of links that have no burst themselves.
     Raises InputError if namespaces cannot show it: a link faster than `max_rate_bps`, paths that SIDs cannot tell
-    apart, one SID for IPv4 and IPv6, too many links, addresses in use here.
+    apart, one SID for IPv4 and IPv6, too many links, addresses in use here, inserted SRHs without prefixes.
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
@@ -132,6 +133,14 @@ def plan_bed(
     attachments = fabric.attachments
     if len(attachments) < 2:
         raise InputError("attachments: a testbed needs at least two")
+    if scenario.srv6.mode in INSERTING and (fabric.by_conversation or scenario.unassigned == "spread"):
+        # Without an outer header, packets go by their own destination from the last segment on.
+        for place in attachments:
+            if not any(":" in prefix for prefix in place.prefixes):
+                raise InputError(
+                    f"srv6.mode {scenario.srv6.mode}: packets would be routed to {place.name} by their own addresses: "
+                    "give all attachments their IPv6 prefixes"
+                )
     links = scenario.assembled(((0, 1), (1, 0))).network.links
     for link in links:
         if link.rate_bps > max_rate_bps:
