@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from analyzer.fabric import Attachment
 from analyzer.network import ETHERNET_HEADER_BYTES, Network
 from analyzer.scenario import Scenario
 from analyzer.schema import PACKET_FATES
@@ -63,8 +64,9 @@ class Train:
 def write_probes(scenario: Scenario, out: Path) -> dict[str, Any]:
     """Write the probe trains of all paths between all attachments into `out`; returns the content of probes.json.
 
-    `out` is also what `segcast rewrite` writes, so that `segcast replay` sends it. Raises InputError if there are more
-    than 256 paths, a packet of 1200 bytes does not fit `network.mtu`, or `out` is not to be written.
+    `out` is also what `segcast rewrite` writes, so that `segcast replay` sends it, a capture per attachment and named
+    after it. Raises InputError if there are more than 256 paths, a packet of 1200 bytes does not fit `network.mtu`, or
+    `out` is not to be written.
     """
     attachments = scenario.fabric().attachments
     pairs = [(a, b) for a in range(len(attachments)) for b in range(len(attachments)) if a != b]
@@ -85,8 +87,7 @@ def write_probes(scenario: Scenario, out: Path) -> dict[str, Any]:
             trains.append(Train(path_id, kind, ip_bytes, len(gaps_ns), int(send_ns[0]), int(send_ns[-1])))
             times.append(send_ns)
             now = int(send_ns[-1]) + rest_ns
-    names = [_address(attachment.prefixes, number) for number, attachment in enumerate(attachments)]
-    _write(scenario, out, network, pairs, names, trains, times)
+    _write(scenario, out, network, pairs, attachments, trains, times)
     document = {
         "schema_version": 1,
         "groups": [[attachments[a].name, attachments[b].name] for a, b in pairs],
@@ -142,18 +143,20 @@ def _write(
     out: Path,
     network: Network,
     pairs: Sequence[tuple[int, int]],
-    names: Sequence[str],
+    attachments: Sequence[Attachment],
     trains: Sequence[Train],
     times: Sequence[np.ndarray[Any, np.dtype[np.int64]]],
 ) -> None:
     """The packets as a capture, and that rewritten: what a schedule would make of it."""
+    addresses = [_address(attachment.prefixes, number) for number, attachment in enumerate(attachments)]
+    names = tuple(attachment.name for attachment in attachments)
     flows = [
         dict.fromkeys(FLOWS.names(), 0)
         | {"flow_id": path_id, "ip_version": 6, "protocol": 17, "src_port": 1024 + path_id, "dst_port": _PORT}
-        | {"src": names[pairs[path.group][0]], "dst": names[pairs[path.group][1]]}
+        | {"src": addresses[pairs[path.group][0]], "dst": addresses[pairs[path.group][1]]}
         for path_id, path in enumerate(network.paths)
     ]
-    labels = [(scenario.fabric().attachments[a].name, scenario.fabric().attachments[b].name) for a, b in pairs]
+    labels = [(names[a], names[b]) for a, b in pairs]
     path_ids = np.concatenate([np.full(train.packets, train.path_id) for train in trains])
     count = len(path_ids)
     columns: dict[str, Any] = {field.name: np.zeros(count, np.int64) for field in PACKET_FATES.arrow_schema()}
@@ -181,7 +184,7 @@ def _write(
             pa.Table.from_pylist(flows, FLOWS.arrow_schema()),
             [capture],
             encapsulation(scenario, len(names), steered=True, groups=labels),
-            Hosts(tuple(names), np.array([pairs[path.group][0] for path in network.paths], np.int64)),
+            Hosts(names, np.array([pairs[path.group][0] for path in network.paths], np.int64)),
             out,
             cell="probes",
         )

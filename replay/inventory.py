@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, Self
 import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from analyzer.fields import Mac, Model, Prefix, Rate
+from analyzer.fields import Mac, Model, Prefix, Rate, Size
 from analyzer.positions import Place, key_lines, line_of, read_toml, written
 from traces.errors import InputError
 
@@ -72,6 +72,7 @@ class Inventory(Model):
     """Senders, receivers and transit points, by the name that their captures will have."""
 
     capture: Literal["tcpdump", "dumpcap"] = Field(default="tcpdump", description="the tool that captures")
+    burst: Size | None = Field(default=None, description="of token buckets at links whose burst the scenario omits")
     senders: Annotated[dict[_Name, Sender], Field(min_length=1)] = Field(description="where packets are injected")
     receivers: dict[_Name, Receiver] = Field(default_factory=dict, description="where packets arrive")
     transit: dict[_Name, Transit] = Field(default_factory=dict, description="where they may be seen on the way")

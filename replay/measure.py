@@ -72,6 +72,7 @@ def measure(
             "run": str(run_folder.resolve()),
             "forecast": str(forecast.resolve()),
             "cell": cell,
+            "burst_bytes": run.burst_bytes,
             "complete": run.complete,
             "reason": run.reason,
             "senders": [sender.host for sender in run.senders],

@@ -71,6 +71,7 @@ class Run(Shape):
     forecast: str | None = None
     rewrite: str | None = None
     cell: str = ""
+    burst_bytes: Count | None = None
     started_ns: Whole = 0
     ended_ns: Whole = 0
     tcpreplay: Tcpreplay = Tcpreplay()

@@ -41,6 +41,7 @@ from traces.errors import InputError
 from traces.folders import new_folder
 from traces.parquet import read_table
 from traces.schema import Table
+from traces.units import write_size
 from traces.version import VERSION
 
 DOCUMENT: Final = "validation.json"
@@ -59,6 +60,7 @@ class _MeasurementShape(Shape):
     forecast: str
     senders: list[str]
     packets: dict[str, Count]
+    burst_bytes: Count | None = None
     findings: list[str] = Field(default_factory=list)
 
 
@@ -77,15 +79,15 @@ def validate(
     """Compare measurements with the forecast, write the folder `out`; returns the content of validation.json.
 
     `judge`: which comparison must be within the tolerances. `scenario`: instead of the forecast's own, whose links the
-    packets as sent go through (a calibrated one); `burst_bytes`: what every link lets pass at once after an idle
-    time, instead of what the scenario says. `finish` is called with the complete folder before it gets its name.
+    packets as sent go through (a calibrated one); `burst_bytes`: what every link lets pass at once after an idle time,
+    instead of what the scenario says, or where it says nothing, what a testbed built. `finish` is called with the
+    complete folder before it gets its name.
     Raises InputError if something is missing, or a measurement is of another forecast.
     """
     tolerances = tolerances or Tolerances()
     groups = groups_of(forecast)
     model = read_scenario(forecast / "scenario.toml" if scenario is None else scenario)
     network = _network(model, groups)
-    models = [link_model(link, burst_bytes) for link in network.links]
     summary = {row["cell"]: row for row in read_summary(forecast).to_pylist()}
     policies: list[dict[str, Any]] = []
     tables: dict[str, list[dict[str, Any]]] = {DEPARTURES.name: [], COMPARISONS.name: [], CURVES.name: []}
@@ -100,6 +102,8 @@ def validate(
             row = summary[document.cell]
             label = _label(row, [policy["policy"] for policy in policies])
             names = {"policy": label, "cell": document.cell}
+            models, notes = _models(network, burst_bytes, document.burst_bytes)
+            document.findings.extend(notes)
             found = _one(forecast, measurement, document, row["timeout_ns"], (network, models), tolerances)
             for name, rows in found.pop("tables").items():
                 tables[name] += [{**names, **entry} for entry in rows]
@@ -129,6 +133,17 @@ def _network(scenario: Scenario, groups: Sequence[tuple[str, str]]) -> Network:
             "scenario: network.host_links is not known to forecasts of packets as sent; remove it for the replay"
         )
     return scenario.assembled(pairs_named(scenario.fabric(), groups)).network
+
+
+def _models(network: Network, given: int | None, built: int | None) -> tuple[list[LinkModel], list[str]]:
+    """The links with the burst that was given, else with their own, else with that of the buckets built; and a note."""
+    if given is not None or not built or all(link.burst_bytes for link in network.links):
+        return [link_model(link, given) for link in network.links], []
+    note = (
+        f"links without a burst were built as token buckets of {write_size(built)}: packets as sent go through those "
+        "(--burst changes it), the forecast as planned does not"
+    )
+    return [link_model(link, link.burst_bytes or built) for link in network.links], [note]
 
 
 def _document(measurement: Path) -> _MeasurementShape:

@@ -16,6 +16,9 @@ from replay import calibrate as calibrating
 from replay.calibrate_estimate import LOST, Probe, estimate_path
 from replay.plan import encapsulation
 from replay.summary import HostCapture, RewriteSummary
+from replay.testbed.bed import inventory_of
+from replay.testbed.plan import plan_bed
+from tests.beds import SCENARIOS
 from tests.conftest import Run
 from tests.measuring import Net, run_folder
 from tests.twins import matching as twin
@@ -117,6 +120,31 @@ def test_probes_are_valid_packets_and_trains_do_not_meet(tmp_path: Path, run: Ru
             count += 1
     assert count == len(inner) == document["packets"]
     assert run("calibrate", "probes", "--scenario", tmp_path / "s.toml", "--out", tmp_path / "p").code == 0
+
+
+BEHIND = """
+[[attachments]]
+name = "leaf0"
+node = "leaf0"
+prefixes = ["10.0.0.0/8"]
+[[attachments]]
+name = "leaf1"
+node = "leaf1"
+prefixes = ["0.0.0.0/0", "::/0"]
+"""
+
+
+@pytest.mark.parametrize("behind", ["", BEHIND], ids=["no prefixes", "other prefixes"])
+def test_probes_are_sent_where_they_belong(tmp_path: Path, behind: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(SCENARIOS["leaf-spine"].replace("leaves = 3", "leaves = 2") + behind)
+    calibrating.probes(file, tmp_path / "p")
+    inventory = inventory_of(plan_bed(read_scenario(file), "sgtb"))
+    document = json.loads((tmp_path / "p" / "rewrite.json").read_text())
+    assert {row["host"]: inventory.sender_of(row["host"]) for row in document["files"]} == {
+        "leaf0": "leaf0",
+        "leaf1": "leaf1",
+    }
 
 
 def test_what_is_no_run_of_probes_is_refused(tmp_path: Path, run: Run) -> None:

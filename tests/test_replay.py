@@ -76,7 +76,7 @@ def only(bed: Bed, **changes: Any) -> Inventory:
     """leaf0 sends and leaf1 receives; `changes` are of the sender."""
     whole = inventory_of(bed)
     sender = whole.senders["leaf0"].model_copy(update=changes)
-    return Inventory(senders={"leaf0": sender}, receivers={"leaf1": whole.receivers["leaf1"]}, transit=whole.transit)
+    return whole.model_copy(update={"senders": {"leaf0": sender}, "receivers": {"leaf1": whole.receivers["leaf1"]}})
 
 
 def payloads(file: Path) -> list[int]:
@@ -98,6 +98,7 @@ def test_packets_are_sent_and_captured(run: Run, bed: Bed, tmp_path: Path, sende
     assert document == json.loads((tmp_path / "run" / "run.json").read_text())
     assert (document["complete"], document["reason"], document["cell"]) == (True, None, "random-100us-s1")
     assert document["tcpreplay"]["version"]
+    assert document["burst_bytes"] == 10_000
     (row,) = document["senders"]
     assert (row["host"], row["clock"], row["sent"], row["failed"]) == ("leaf0", "testbed", 500, 0)
     (arrived,) = document["receivers"]

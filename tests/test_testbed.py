@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import replay.testbed.bed as beds
+from replay.inject.machines import environment
 from replay.testbed.bed import down, status, up
 from replay.testbed.plan import plan_bed
 from replay.testbed.spaces import inhabitants, spaces, within
@@ -54,7 +55,7 @@ def counted() -> dict[str, int]:
 @pytest.mark.parametrize("kind", SCENARIOS)
 def test_packets_of_every_path_reach_a_socket_over_its_links(kind: str, tmp_path: Path) -> None:
     scenario = scenario_of(kind, tmp_path)
-    up(scenario, NAME)
+    assert up(scenario, NAME)["state"] == "up"
     quiet()
     hosts = plan_bed(scenario, NAME).hosts()
     pairs = [pair for pair in itertools.product(range(len(hosts)), repeat=2) if pair[0] != pair[1]][:4]
@@ -120,11 +121,48 @@ def test_up_is_idempotent_and_replaces_another_network(tmp_path: Path) -> None:
     assert other["state"] == "up"
 
 
+def test_up_takes_note_of_a_scenario_that_builds_the_same_network(tmp_path: Path) -> None:
+    first, other = (scenario_of("leaf-spine", tmp_path) for _ in range(2))
+    other = other.model_copy(update={"srv6": other.srv6.model_copy(update={"tag": 7})})
+    inodes = set()
+    for scenario in (first, other):
+        assert up(scenario, NAME)["state"] == "up"
+        inodes.add((Path("/run/netns") / f"{NAME}-leaf0").stat().st_ino)
+    assert len(inodes) == 1
+    assert beds.standing(NAME)[0].srv6 == other.srv6
+
+
 def test_what_lost_a_part_is_partial_and_mended(tmp_path: Path) -> None:
     up(scenario_of("leaf-spine", tmp_path), NAME)
     beds.remove(f"{NAME}-spine0")
     found = status(NAME)
     assert (found["state"], found["missing"]) == ("partial", [f"{NAME}-spine0"])
+    assert up(scenario_of("leaf-spine", tmp_path), NAME)["state"] == "up"
+
+
+_SLOWER = "tbf rate 90mbit burst 10kb limit 64kb"
+DAMAGES = {
+    "shaper of leaf0-spine0": ("tc", "qdisc del dev e0 root"),
+    "shaper of leaf0-spine1": ("tc", f"qdisc change dev e1 root {_SLOWER}"),
+    "routes, such as fd00:0:": ("ip", "-6 route flush table main"),
+    "routes, such as 198.19.0.1/32": ("ip", "-4 route flush table main"),
+    "1 of 19 routes, such as fd00:0:1003::/48": ("ip", "-6 route del fd00:0:1003::/48"),
+    "interface e1": ("ip", "link set e1 down"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_partial_and_built_anew(damage: str, tmp_path: Path) -> None:
+    up(scenario_of("leaf-spine", tmp_path), NAME)
+    space = f"{NAME}-leaf0"
+    tool, words = DAMAGES[damage]
+    subprocess.run([tool, "-n", space, *words.split()], check=True, env=environment())
+    found = status(NAME)
+    assert found["state"] == "partial"
+    assert all(line.startswith(f"{space}: ") for line in found["missing"])
+    assert any(damage in line for line in found["missing"]), found["missing"]
+    with pytest.raises(InputError, match=f"does not stand as it was built .{space}"):
+        beds.standing(NAME)
     assert up(scenario_of("leaf-spine", tmp_path), NAME)["state"] == "up"
 
 

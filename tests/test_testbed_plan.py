@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from analyzer.fabric import BACK
@@ -16,6 +18,7 @@ from replay.testbed.bed import inventory_of
 from replay.testbed.draft import Sid
 from replay.testbed.netlink import local_sid, token_bucket
 from replay.testbed.plan import UNBOUNDED_BYTES, Bed, Shaper, plan_bed
+from replay.testbed.run import refuse_unrouted
 from tests.beds import SCENARIOS, scenario_of
 from tests.twins.forwarding import travel
 from traces.errors import InputError
@@ -48,8 +51,17 @@ def test_links_are_shaped_as_the_scenario_says(tmp_path: Path) -> None:
     assert found["upper"] == Shaper("upper", 10**8, 65536, 5000, 0)
     assert found["mid" + BACK] == Shaper("mid" + BACK, 5 * 10**7, 65536, 5000, 24)
     assert set(found) == {name + back for name in ("upper", "west", "mid", "east") for back in ("", BACK)}
+    assert inventory_of(bed).burst == 5000
+    assert any("links without a burst get token buckets of 5000B" in note for note in bed.notes)
     unbounded = plan_bed(short_scenario(paths="1x10Mbps", buffer=None), "sgtb")
     assert shapers(unbounded)["path0"].limit_bytes == UNBOUNDED_BYTES
+
+
+def test_a_burst_of_every_link_leaves_nothing_to_say(tmp_path: Path) -> None:
+    text = SCENARIOS["leaf-spine"].replace('delay = "2us"', 'delay = "0us", burst = "20kB"')
+    bed = plan_bed(read_scenario(_written(tmp_path, text)), "sgtb")
+    assert {shaper.burst_bytes for shaper in shapers(bed).values()} == {20_000}
+    assert (inventory_of(bed).burst, bed.notes) == (None, [])
 
 
 def test_names_and_addresses_are_unique(tmp_path: Path) -> None:
@@ -87,6 +99,7 @@ REFUSED = {
     "an MTU": (SCENARIOS["leaf-spine"] + 'mtu = "1000B"\n', "network.mtu", "1280"),
     "frames over the burst": (SCENARIOS["leaf-spine"] + 'mtu = "12000B"\n', "--burst", "12014"),
     "its own addresses": (SCENARIOS["leaf-spine"] + '[srv6]\nblock = "fd5e:9ca5::/32"\n', "srv6.block", "overlaps"),
+    "inserted SRHs without prefixes": (SCENARIOS["leaf-spine"] + '[srv6]\nmode = "insert"\n', "to leaf0", "prefixes"),
     "one host for two SIDs": (
         SCENARIOS["graph"].replace(
             'node = "b"', 'node = "b"\ndecapsulate_ipv4 = "fd00::d"\ndecapsulate_ipv6 = "fd00::d"'
@@ -107,6 +120,20 @@ def test_what_namespaces_cannot_show_is_refused(case: str, tmp_path: Path) -> No
         assert word in str(refused.value)
 
 
+def test_inserted_srhs_need_prefixes_of_all_destinations(tmp_path: Path) -> None:
+    scenario = read_scenario(_written(tmp_path, SCENARIOS["graph"] + '[srv6]\nmode = "insert"\n'))
+    assert plan_bed(scenario, "sgtb").hosts()
+    flows = pa.table({"dst": ["2001:db8:1::7", "10.99.0.1", "2001:db8:2::7"]})
+
+    def refused(*packets: tuple[int, int]) -> None:
+        ids, paths = zip(*packets, strict=True)
+        refuse_unrouted(scenario, flows, pa.table({"flow_id": ids, "path_id": paths}), ["west", "east"])
+
+    refused((0, 0), (1, 0), (2, 1), (2, 1))  # an SRH cannot be inserted into IPv4: such packets are not sent
+    with pytest.raises(InputError, match="insert: packets to 2001:db8:2::7 have no route to west: give that"):
+        refused((0, 0), (2, 0))
+
+
 @pytest.mark.parametrize("name", ["", "a-b", "A", "0a", "a" * 13, "../x"])
 def test_a_name_is_small_letters_and_digits(name: str) -> None:
     with pytest.raises(InputError, match="--name"):
@@ -124,6 +151,15 @@ def test_an_inventory_of_the_testbed_reads_back(tmp_path: Path) -> None:
     assert inventory.sender_of("2001:db8:1::9") == "west"
     assert inventory.receivers["east"].attachment == "east"
     assert {point.link for point in inventory.transit.values()} == set(shapers(bed))
+
+
+def test_the_readme_takes_a_network_to_the_testbed_that_it_is_built_for() -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    paths = {out: given for given, out in re.findall(r"^segcast forecast .*--paths (\S+) .*--out (\S+)", text, re.M)}
+    built = re.findall(r"^segcast testbed up (\S+)", text, re.M)
+    assert built
+    for name in built:
+        assert plan_bed(short_scenario(paths=paths[name]), "sgtb").hosts()
 
 
 def test_sids_as_the_kernel_reads_them() -> None:

@@ -172,6 +172,21 @@ def test_a_base_delay_that_no_network_has_does_not_hold(lab: Lab, run: Run, tmp_
     assert "less over path 0 than its idle links take" in ran.out
 
 
+def test_buckets_that_were_built_are_those_of_links_without_a_burst(lab: Lab, run: Run, tmp_path: Path) -> None:
+    built = 100_000
+    plain = sent(lab.folder, lab.scenario, "inflight", Net(base_ns=25_000, burst=built), "bucket")
+    assert run("validate", lab.forecast, plain, "--out", tmp_path / "v").code == 1
+    record = lab.folder / "bucket-run" / "run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"burst_bytes": built}))
+    measure(lab.folder / "bucket-run", tmp_path / "m")
+    ran = run("validate", lab.forecast, tmp_path / "m", "--out", tmp_path / "w")
+    assert (ran.code, ran.err) == (0, "")
+    assert f"token buckets of {built}B" in ran.out
+    bases = json.loads((tmp_path / "w" / "validation.json").read_text())["policies"][0]["base_delay_ns"]
+    assert all(abs(base["delay_ns"] - 25_000) < 1_000 for base in bases.values())
+    assert run("validate", lab.forecast, tmp_path / "m", "--burst", "0B", "--out", tmp_path / "x").code == 1
+
+
 def test_what_cannot_be_compared_is_refused(lab: Lab, run: Run, tmp_path: Path) -> None:
     good = lab.measurements["random"]
 

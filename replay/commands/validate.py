@@ -21,7 +21,10 @@ def command(screen: Screen) -> click.Command:
     @click.option(
         "--scenario", type=click.Path(path_type=Path), help="Links of packets as sent: a calibrated scenario [F's own]."
     )
-    @click.option("--burst", help="What every link lets pass at once, such as 10kB, as sent [that of the scenario].")
+    @click.option(
+        "--burst",
+        help="What every link lets pass at once, such as 10kB, as sent [as the scenario says, else as was built].",
+    )
     @click.option(
         "--judge",
         type=click.Choice(["as-sent", "end-to-end", "both"]),

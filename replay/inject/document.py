@@ -53,6 +53,7 @@ class Document:
             "forecast": replay.forecast,
             "rewrite": str(replay.rewrite.absolute()),
             "cell": replay.cell,
+            "burst_bytes": replay.inventory.burst,
             "started_ns": self.started_ns,
             "ended_ns": self.ended_ns,
             "tcpreplay": {"version": version or "", "compensation_ns": self.compensation_ns},

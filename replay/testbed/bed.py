@@ -9,18 +9,17 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from analyzer.scenario import Scenario, read_scenario
-from replay.inject.machines import environment
 from replay.inventory import Inventory, Receiver, Sender, Transit
 from replay.testbed.build import build, require
 from replay.testbed.plan import DEFAULT_BURST_BYTES, DEFAULT_MAX_RATE_BPS, Bed, plan_bed
 from replay.testbed.spaces import evict, remove, spaces
+from replay.testbed.survey import Survey, survey
 from traces.errors import InputError
 
 DEFAULT_NAME: Final = "sgtb"
@@ -40,19 +39,21 @@ def up(
 ) -> dict[str, Any]:
     """Have the testbed of this scenario stand, whatever stood under its name before; returns its `status`.
 
-    One that stands already, whole and the same, is left as it is. Raises InputError if it cannot be built; then nothing
+    One that stands already, whole and the same, is left as it is but for its files: scenarios that differ, in how
+    packets are sent for instance, may be the same network. Raises InputError if it cannot be built; then nothing
     of it is left.
     """
     bed = plan_bed(scenario, name, max_rate_bps=max_rate_bps, burst_bytes=burst_bytes)
     require()
     with held(name):
-        if not _stands(bed):
+        folder = _STATE / name
+        if _stands(bed):
+            _describe(folder, scenario, bed)
+        else:
             _clear(name)
-            folder = _STATE / name
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                (folder / _SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
-                (folder / _INVENTORY).write_text(inventory_of(bed).to_toml(), encoding="utf-8")
+                _describe(folder, scenario, bed)
                 build(bed, progress)
                 # Written last: its presence says that the building was not cut off.
                 (folder / _BED).write_text(json.dumps({"digest": _digest(bed), "bed": asdict(bed)}), encoding="utf-8")
@@ -76,7 +77,10 @@ def down(name: str = DEFAULT_NAME) -> dict[str, Any]:
 
 
 def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
-    """What stands of the testbed, as JSON values: `state` is up, partial or down."""
+    """What stands of the testbed, as JSON values: `state` is up, partial or down.
+
+    For root, who may look into namespaces, `missing` names what is not as it was built: interfaces, shapers, routes.
+    """
     _check_name(name)
     there = spaces(f"{name}-")
     folder = _STATE / name
@@ -86,21 +90,26 @@ def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
     bed = saved["bed"]
     planned = [space["namespace"] for space in bed["spaces"]]
     missing = [space for space in planned if space not in there]
-    links = []
+    links, damages = [], []
     for space in bed["spaces"]:
-        counters = _counters(space["namespace"]) if space["namespace"] in there and os.geteuid() == 0 else {}
+        found = Survey([], {})
+        if space["namespace"] in there and os.geteuid() == 0:
+            found = _surveyed(space, bed["mtu"])
+        damages += found.missing
         for interface in space["interfaces"]:
             if (shaper := interface["shaper"]) is not None:
-                counted = counters.get(interface["name"], {})
+                packets, dropped = found.counters.get(interface["name"], (None, None))
                 links.append(
                     {
                         **shaper,
                         "namespace": space["namespace"],
                         "interface": interface["name"],
-                        "packets": counted.get("packets"),
-                        "dropped": counted.get("drops"),
+                        "packets": packets,
+                        "dropped": dropped,
                     }
                 )
+    # What hangs on a namespace that is gone is gone with it.
+    missing = missing or damages
     return {
         "name": name,
         "state": "partial" if missing else "up",
@@ -116,8 +125,10 @@ def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
 
 def standing(name: str) -> tuple[Scenario, Path]:
     """The scenario and the inventory of a testbed that stands. Raises InputError if none does."""
-    if status(name)["state"] != "up":
-        raise InputError(f"testbed {name}: does not stand; run segcast testbed up first")
+    found = status(name)
+    if found["state"] != "up":
+        lost = f" as it was built ({found['missing'][0]})" if found.get("missing") else ""
+        raise InputError(f"testbed {name}: does not stand{lost}; run segcast testbed up first")
     return read_scenario(_STATE / name / _SCENARIO), _STATE / name / _INVENTORY
 
 
@@ -177,7 +188,13 @@ def inventory_of(bed: Bed) -> Inventory:
                     node=space.place,
                     link=interface.shaper.link,
                 )
-    return Inventory(senders=senders, receivers=receivers, transit=transit)
+    inventory = Inventory(senders=senders, receivers=receivers, transit=transit)
+    return inventory.model_copy(update={"burst": bed.burst_bytes})
+
+
+def _describe(folder: Path, scenario: Scenario, bed: Bed) -> None:
+    (folder / _SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
+    (folder / _INVENTORY).write_text(inventory_of(bed).to_toml(), encoding="utf-8")
 
 
 def _digest(bed: Bed) -> str:
@@ -211,11 +228,8 @@ def _check_name(name: str) -> None:
         raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
 
 
-def _counters(space: str) -> dict[str, dict[str, int]]:
-    """What token buckets of a namespace counted, by interface."""
-    command = ["tc", "-n", space, "-s", "-j", "qdisc"]
-    run = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+def _surveyed(space: dict[str, Any], mtu: int) -> Survey:
     try:
-        return {row["dev"]: row for row in json.loads(run.stdout) if row["kind"] == "tbf"}
-    except (ValueError, KeyError):
-        return {}
+        return survey(space, mtu)
+    except OSError:
+        return Survey([f"{space['namespace']}: cannot be entered"], {})

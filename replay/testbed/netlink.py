@@ -1,4 +1,4 @@
-"""The two requests that pyroute2 cannot word: SIDs with flavours, and token buckets with an overhead per frame.
+"""What pyroute2 cannot word, SIDs with flavours and token buckets with an overhead per frame; and dumps, as they come.
 
 Layouts: linux/netlink.h, linux/rtnetlink.h, linux/lwtunnel.h, linux/seg6_local.h, linux/pkt_sched.h.
 """
@@ -9,6 +9,7 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,7 +19,8 @@ from replay.testbed.plan import Shaper
 _NEW_ROUTE: Final = 24
 _NEW_QDISC: Final = 36
 _CREATE: Final = 0x0001 | 0x0004 | 0x0200 | 0x0400  # request, acknowledge, exclusive, create
-_ERROR: Final = 2
+_DUMP: Final = 0x0001 | 0x0300
+_ERROR, _DONE = 2, 3
 _NESTED: Final = 0x8000
 _U32: Final = 0xFFFFFFFF
 
@@ -65,6 +67,21 @@ class Requests:
         body = struct.pack("=BxHiIII", 0, 0, interface, _HANDLE, _ROOT, 0)
         body += attribute(_TCA_KIND, b"tbf\0") + attribute(_TCA_OPTIONS, token_bucket(shaper))
         self._create(_NEW_QDISC, body)
+
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The messages with which the kernel answers a request for all of a kind, each without its header."""
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, _DUMP, 1, 0) + body)
+        while True:
+            answer = self._socket.recv(1 << 17)
+            while answer:
+                size, kind = struct.unpack_from("=IH", answer)
+                if kind == _DONE:
+                    return
+                if kind == _ERROR:
+                    code: int = struct.unpack_from("=i", answer, 16)[0]
+                    raise OSError(-code, os.strerror(-code))
+                yield answer[16:size]
+                answer = answer[size + 3 & ~3 :]
 
     def _create(self, kind: int, body: bytes) -> None:
         self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, _CREATE, 1, 0) + body)

@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 from analyzer.fabric import Attachment
 from analyzer.network import ETHERNET_HEADER_BYTES, Link
 from analyzer.scenario import Scenario
+from analyzer.sids import INSERTING
 from analyzer.topologies.parallel import ParallelSpec
 from replay.testbed.draft import Draft, Sid, general, parallel
 from traces.errors import InputError
-from traces.units import write_rate
+from traces.units import write_rate, write_size
 
 DEFAULT_MTU_BYTES: Final = 2000
 DEFAULT_BURST_BYTES: Final = 10_000
@@ -92,13 +93,17 @@ class Wire(NamedTuple):
 
 @dataclass(slots=True)
 class Bed:
-    """A whole testbed. `notes` say what of the scenario it does not emulate."""
+    """A whole testbed. `notes` say what of the scenario it does not emulate.
+
+    `burst_bytes`: of the buckets of links that have no burst themselves; None if all have one.
+    """
 
     name: str
     mtu: int
     spaces: list[Space]
     wires: list[Wire]
     notes: list[str]
+    burst_bytes: int | None = None
 
     def hosts(self) -> list[Space]:
         """The hosts, in the order of the attachments."""
@@ -116,7 +121,7 @@ def plan_bed(
 
     `burst_bytes`: of the shapers of links that have no burst themselves.
     Raises InputError if namespaces cannot show it: a link faster than `max_rate_bps`, paths that SIDs cannot tell
-    apart, one SID for IPv4 and IPv6, too many links, addresses in use here.
+    apart, one SID for IPv4 and IPv6, too many links, addresses in use here, inserted SRHs without prefixes.
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
@@ -128,6 +133,14 @@ def plan_bed(
     attachments = fabric.attachments
     if len(attachments) < 2:
         raise InputError("attachments: a testbed needs at least two")
+    if scenario.srv6.mode in INSERTING and (fabric.by_conversation or scenario.unassigned == "spread"):
+        # Without an outer header, packets go by their own destination from the last segment on.
+        for place in attachments:
+            if not any(":" in prefix for prefix in place.prefixes):
+                raise InputError(
+                    f"srv6.mode {scenario.srv6.mode}: packets would be routed to {place.name} by their own addresses: "
+                    "give all attachments their IPv6 prefixes"
+                )
     links = scenario.assembled(((0, 1), (1, 0))).network.links
     for link in links:
         if link.rate_bps > max_rate_bps:
@@ -214,8 +227,10 @@ def _laid_out(
         claimed |= set(place.prefixes)
     for space in spaces.values():
         space.routes += _routes(space, draft, ends, attachments, hosts, doors)
-    bed = Bed(name, mtu, [*spaces.values(), *hosts], wires, [])
-    bed.notes += _notes(scenario, draft)
+    shaped = [link for hop in draft.hops for link in hop.links if link is not None]
+    bare = any(link.burst_bytes == 0 for link in shaped)
+    bed = Bed(name, mtu, [*spaces.values(), *hosts], wires, [], burst_bytes if bare else None)
+    bed.notes += _notes(scenario, shaped, bed.burst_bytes)
     return bed
 
 
@@ -265,8 +280,12 @@ def _shaper(link: Link, burst_bytes: int) -> Shaper:
     return Shaper(link.name, link.rate_bps, limit, link.burst_bytes or burst_bytes, link.overhead_bytes)
 
 
-def _notes(scenario: Scenario, draft: Draft) -> Iterable[str]:
-    shaped = [link for hop in draft.hops for link in hop.links if link is not None]
+def _notes(scenario: Scenario, shaped: Sequence[Link], burst_bytes: int | None) -> Iterable[str]:
+    if burst_bytes is not None:
+        yield (
+            f"links without a burst get token buckets of {write_size(burst_bytes)}, which runs record and validate "
+            f'takes; a forecast knows them only if the scenario says burst = "{write_size(burst_bytes)}"'
+        )
     if any(link.delay_ns for link in shaped):
         yield "the propagation delay of links is not emulated: compare with a forecast that has the delay measured"
     if any(link.ecn_bytes is not None for link in shaped):

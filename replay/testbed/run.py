@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ipaddress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from analyzer.fabric import pairs_named
-from analyzer.scenario import read_scenario
+from analyzer.scenario import Scenario, read_scenario
 from analyzer.schedule import find_cell, groups_of, origin_of, read_schedule
+from analyzer.sids import INSERTING
 from replay.inject.plan import Options, plan_replay
 from replay.inject.run import refuse_in_use, run_replay
 from replay.inventory import read_inventory
@@ -49,6 +52,8 @@ def write_schedule(
     if len(path_id) and int(path_id.max()) >= len(paths):
         raise InputError(f"{folder}: its schedule has path {path_id.max()}, its scenario {len(paths)}; forecast again")
     of_flow[schedule.column("flow_id").to_numpy()] = enters[path_id]
+    if scenario.srv6.mode in INSERTING:
+        refuse_unrouted(scenario, flows, schedule, [groups[path.group][1] for path in paths])
     return rewrite_schedule(
         schedule,
         flows,
@@ -60,6 +65,25 @@ def write_schedule(
         layer=trace.layer,
         resumed=trace.resumed_files,
     )
+
+
+def refuse_unrouted(scenario: Scenario, flows: pa.Table, schedule: pa.Table, leaves: Sequence[str]) -> None:
+    """Raise InputError if a flow's destination is in no prefix of the attachment that its path leads to (`leaves`).
+
+    In insert modes packets have no outer header, so the testbed routes them by it. Those of IPv4 are not sent.
+    """
+    prefixes = {
+        place.name: [ipaddress.ip_network(prefix) for prefix in place.prefixes]
+        for place in scenario.fabric().attachments
+    }
+    for row in schedule.group_by("flow_id").aggregate([("path_id", "min")]).to_pylist():
+        address = ipaddress.ip_address(flows["dst"][row["flow_id"]].as_py())
+        place = leaves[row["path_id_min"]]
+        if address.version == 6 and not any(address in prefix for prefix in prefixes[place]):
+            raise InputError(
+                f"srv6.mode {scenario.srv6.mode}: packets to {address} have no route to {place}: "
+                "give that attachment their prefix"
+            )
 
 
 def run_in_testbed(

@@ -1,0 +1,155 @@
+"""What of a planned testbed is there, seen from within its namespaces: interfaces, shapers with their counters, routes.
+
+Layouts: linux/if_link.h, linux/rtnetlink.h, linux/pkt_sched.h, linux/gen_stats.h.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from replay.testbed.draft import Sid
+from replay.testbed.netlink import Requests, local_sid
+from replay.testbed.spaces import within
+
+_LINKS, _ROUTES, _QDISCS = 18, 26, 38
+_UP: Final = 1
+_NAME, _MTU = 3, 4
+_KIND, _OPTIONS, _STATS = 1, 2, 3
+_PARMS, _RATE64 = 1, 4
+_DST, _OIF, _GATEWAY, _MULTIPATH, _ENCAP = 1, 4, 5, 9, 22
+_MAIN_TABLE: Final = 254
+_CLONED: Final = 0x200  # what was learned of a route, such as a smaller MTU
+_TICK_NS: Final = 64
+_NEAR_TICKS: Final = 2  # the kernel divides by a multiplication
+
+_Attributes = dict[int, bytes]
+_Ways = frozenset[tuple[int, bytes]]  # index of the interface, next hop
+
+
+class Survey(NamedTuple):
+    """Lines that say what is not as planned; and (packets, drops) of shapers by interface."""
+
+    missing: list[str]
+    counters: dict[str, tuple[int, int]]
+
+
+def survey(space: Mapping[str, Any], mtu: int) -> Survey:
+    """One namespace of a saved plan (`Space` as JSON values). Raises OSError if it cannot be entered."""
+    return within(space["namespace"], partial(_survey, space, mtu))
+
+
+def _survey(space: Mapping[str, Any], mtu: int) -> Survey:
+    missing: list[str] = []
+    counters: dict[str, tuple[int, int]] = {}
+    where = space["namespace"]
+    with Requests() as requests:
+        places = _interfaces(requests)
+        shapers = _shapers(requests)
+        routes = _routes(requests)
+    for interface in space["interfaces"]:
+        name, shaper = interface["name"], interface["shaper"]
+        index, up, mtu_found = places.get(name, (-1, False, 0))
+        if not up or mtu_found != mtu:
+            missing.append(f"{where}: interface {name} is gone, down or of another MTU")
+        if shaper is not None:
+            bucket, *counted = shapers.get(index, (b"", 0, 0))
+            if not _as_planned(_attributes(bucket), shaper):
+                missing.append(f"{where}: shaper of {shaper['link']}")
+            counters[name] = counted[0], counted[1]
+    lost = [route for route in space["routes"] if not _leads(route, routes, {n: row[0] for n, row in places.items()})]
+    if lost:
+        missing.append(f"{where}: {len(lost)} of {len(space['routes'])} routes, such as {lost[0]['prefix']}")
+    return Survey(missing, counters)
+
+
+def _interfaces(requests: Requests) -> dict[str, tuple[int, bool, int]]:
+    """Index, whether it is up, and MTU, by name."""
+    found = {}
+    for message in requests.dump(_LINKS, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0)):
+        index, flags = struct.unpack_from("=iI", message, 4)
+        own = _attributes(message[16:])
+        name = own[_NAME].rstrip(b"\0").decode()
+        found[name] = index, bool(flags & _UP), int.from_bytes(own[_MTU], "little")
+    return found
+
+
+def _shapers(requests: Requests) -> dict[int, tuple[bytes, int, int]]:
+    """Options, packets and drops of token buckets, by the index of their interface."""
+    found = {}
+    for message in requests.dump(_QDISCS, struct.pack("=BxHiIII", socket.AF_UNSPEC, 0, 0, 0, 0, 0)):
+        own = _attributes(message[20:])
+        if own[_KIND] == b"tbf\0":
+            packets, drops = struct.unpack_from("=II", own[_STATS], 8)
+            found[struct.unpack_from("=i", message, 4)[0]] = own[_OPTIONS], packets, drops
+    return found
+
+
+def _as_planned(bucket: _Attributes, shaper: Mapping[str, Any]) -> bool:
+    """Whether a token bucket has the rate, the overhead, the limit and the burst (kept as a time) of the plan."""
+    if _PARMS not in bucket:
+        return False
+    rate = shaper["rate_bps"] // 8
+    overhead, rate32 = struct.unpack_from("=2xH4xI", bucket[_PARMS])
+    limit, ticks = struct.unpack_from("=II", bucket[_PARMS], 24)
+    if _RATE64 in bucket:
+        rate32 = int.from_bytes(bucket[_RATE64][:8], "little")
+    wanted = (shaper["burst_bytes"] + overhead) * 10**9 // rate // _TICK_NS
+    same = (rate32, overhead, limit) == (rate, shaper["overhead_bytes"], shaper["limit_bytes"])
+    return same and abs(ticks - wanted) <= _NEAR_TICKS
+
+
+def _routes(requests: Requests) -> dict[tuple[int, bytes, int], tuple[_Ways, _Attributes]]:
+    """Ways and SID's attributes of the main table's routes, by family, prefix and its length."""
+    found = {}
+    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        for message in requests.dump(_ROUTES, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)):
+            (flags,) = struct.unpack_from("=I", message, 8)
+            if message[4] == _MAIN_TABLE and not flags & _CLONED:
+                own = _attributes(message[12:])
+                key = (int(family), own.get(_DST, bytes(size)), message[1])
+                found[key] = frozenset(_ways(own)), _attributes(own.get(_ENCAP, b""))
+    return found
+
+
+def _ways(route: _Attributes) -> Iterator[tuple[int, bytes]]:
+    if _OIF in route:
+        yield int.from_bytes(route[_OIF], "little"), route.get(_GATEWAY, b"")
+    rest = route.get(_MULTIPATH, b"")
+    while len(rest) >= 8:
+        size, index = struct.unpack_from("=HxxI", rest)
+        yield index, _attributes(rest[8:size]).get(_GATEWAY, b"")
+        rest = rest[size + 3 & ~3 :]
+
+
+def _leads(
+    route: Mapping[str, Any],
+    routes: Mapping[tuple[int, bytes, int], tuple[_Ways, _Attributes]],
+    places: Mapping[str, int],
+) -> bool:
+    """Whether a planned route is there: by the same ways, into the same SID."""
+    network = ipaddress.ip_network(route["prefix"])
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    ways, sid = routes.get((int(family), network.network_address.packed, network.prefixlen), (frozenset(), {}))
+    wanted = {
+        (places.get(name, -1), ipaddress.ip_address(gateway).packed if gateway else b"")
+        for name, gateway in route["ways"]
+    }
+    local = _attributes(local_sid(Sid(**route["sid"]))) if route["sid"] else {}
+    return ways == wanted and all(sid.get(kind) == value for kind, value in local.items())
+
+
+def _attributes(data: bytes) -> _Attributes:
+    """Netlink attributes by kind, without the flag of nested ones."""
+    found = {}
+    while len(data) >= 4:
+        size, kind = struct.unpack_from("=HH", data)
+        if size < 4:
+            break
+        found[kind & 0x3FFF] = data[4:size]
+        data = data[size + 3 & ~3 :]
+    return found
