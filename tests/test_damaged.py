@@ -293,6 +293,7 @@ def test_a_damaged_document_is_named_by_both_readers(home: Path, name: str) -> N
         (("excluded",), {"a": "b"}, "excluded.a"),
         (("baseline",), None, "baseline"),
         (("answer",), ["x"], "answer"),
+        (("answered",), ["x"], "answered"),
     ],
 )
 def test_a_document_of_another_shape(home: Path, path: tuple[str | int, ...], value: Any, place: str) -> None:

@@ -200,7 +200,7 @@ def test_the_answer_names_the_best_with_its_interval() -> None:
 def test_the_answer_passes_over_a_lower_mean_that_may_be_chance() -> None:
     noisy = [row("spray", None, 1, 1), row("spray", None, 2, 50)]
     rows = [row("ecmp", None, 1, 100), row("ecmp", None, 2, 104), *noisy]
-    assert answer(compare(rows, "ecmp")).endswith("against ecmp; no clear difference")
+    assert "against ecmp; no clear difference" in answer(compare(rows, "ecmp"))
     better = [row("random", 1, 1, 60), row("random", 1, 2, 63)]
     assert answer(compare([*rows, *better], "ecmp")).startswith("random, 1 ns: p99 delay -40 % (")
 
