@@ -34,7 +34,7 @@ _layer = click.option(
     "--layer", type=click.Choice(["outer", "inner"]), help="IP header that counts where tunnels nest them [outer]."
 )
 _INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FLOWLET_TIMEOUTS = "50us,100us,500us,1ms,5ms"
 _DEMO_FLAGS = {"paths": "4x300Mbps", "timeout": "50us,100us,500us", "buffer": "1MiB"}
 
@@ -338,16 +338,17 @@ cli.add_command(validate_command(_SCREEN))
 
 
 class _Interruption:
-    """SIGINT and SIGTERM, once: a second one must not stop the clean-up that the first has started."""
+    """SIGINT, SIGTERM and SIGHUP, once: a second one must not stop the clean-up that the first has started."""
 
     def __init__(self) -> None:
         self._seen = False
         self._deferred = False
 
     def install(self) -> None:
-        """Handle both signals from now on."""
+        """Handle the signals from now on; under nohup SIGHUP stays ignored."""
         for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -57,7 +57,8 @@ def read_tolerances(file: Path | None, **flags: Any) -> Tolerances:
     for name, value in given.items():
         if name not in known:
             raise InputError(
-                f"{where}{name}: there is no such tolerance; there are loss, p50, p99, reordering, absolute"
+                f"{where}{name}: there is no such tolerance; there are loss, p50, p99, reordering, absolute and "
+                "least_packets"
             )
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**62:
             raise InputError(f"{where}{name}: {value!r} is no tolerance; give a number of at least 0, such as 0.05")

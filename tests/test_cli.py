@@ -264,7 +264,7 @@ def test_no_arguments_show_the_help(run: Run) -> None:
     assert ran.err.count("\n") > 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("again", [False, True])
 def test_a_signal_leaves_nothing_behind(cluster: Trace, tmp_path: Path, number: int, again: bool) -> None:
     """Real signals at several moments of a long forecast: one line, exit 130, nothing under any name."""

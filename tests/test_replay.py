@@ -296,13 +296,15 @@ def test_no_room_is_said(run: Run, bed: Bed, tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", tmp_path / "run"], check=True)
 
 
-def test_an_interrupted_replay_keeps_what_it_has(bed: Bed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_replay_keeps_what_it_has(bed: Bed, tmp_path: Path, number: int) -> None:
     rewritten(tmp_path / "r", {"leaf0": packets(100, 100 * MS)})
     child = started(tmp_path, only(bed))
     once_sending(tmp_path)
-    child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=20)
+    child.send_signal(number)
+    _, text = child.communicate(timeout=20)
     assert child.returncode == 130
+    assert text == f"segcast: interrupted; what was captured until then is in {tmp_path / 'run'}\n"
     document = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (document["complete"], document["reason"]) == (False, "interrupted")
     assert payloads(tmp_path / "run" / "sent" / "leaf0.pcap")[:3] == [0, 1, 2]

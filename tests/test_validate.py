@@ -200,7 +200,13 @@ def test_what_cannot_be_compared_is_refused(lab: Lab, run: Run, tmp_path: Path) 
     refused("so this is no measurement", lab.forecast, tmp_path)
     refused("so this is not a forecast", tmp_path, good)
     (tmp_path / "t.toml").write_text("los = 1")
-    refused("los: there is no such tolerance", lab.forecast, good, "--tolerances", tmp_path / "t.toml")
+    refused(
+        "los: there is no such tolerance; there are loss, p50, p99, reordering, absolute and least_packets",
+        lab.forecast,
+        good,
+        "--tolerances",
+        tmp_path / "t.toml",
+    )
     refused("is no tolerance; give a number", lab.forecast, good, "--p50", "-1")
     text = lab.scenario.to_toml() + '\n[[events]]\nat = "1s"\nlink = "*"\nstate = "down"\n'
     (tmp_path / "e.toml").write_text(text.replace("events = []\n", ""))

@@ -43,7 +43,10 @@ def run_replay(
         more = f" (and {len(replay.refusals) - 1} more)" if len(replay.refusals) > 1 else ""
         raise InputError(f"nothing was sent: {replay.refusals[0]}{more}")
     refuse_short(replay, options.snaplen)
-    prepare(replay, out)
+    try:
+        prepare(replay, out)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted before anything was sent; {out} can be removed") from None
     document = Document(replay, out)
     document.write()
     with contextlib.ExitStack() as stack:
@@ -55,8 +58,11 @@ def run_replay(
             cost = costs(replay, out, options, far)
             document.compensation_ns = max(cost.values(), default=0)
             _send(replay, out, options, cost, far, document, progress)
+        except KeyboardInterrupt:
+            document.reason = "interrupted"
+            raise KeyboardInterrupt(f"interrupted; what was captured until then is in {out}") from None
         except BaseException as error:
-            document.reason = str(error) or "interrupted"
+            document.reason = str(error) or type(error).__name__
             raise
         finally:
             document.ended_ns = time.time_ns()
