@@ -73,6 +73,7 @@ class Inventory(Model):
 
     capture: Literal["tcpdump", "dumpcap"] = Field(default="tcpdump", description="the tool that captures")
     burst: Size | None = Field(default=None, description="of token buckets at links whose burst the scenario omits")
+    testbed: _Name | None = Field(default=None, description="the testbed that it describes, if it is one")
     senders: Annotated[dict[_Name, Sender], Field(min_length=1)] = Field(description="where packets are injected")
     receivers: dict[_Name, Receiver] = Field(default_factory=dict, description="where packets arrive")
     transit: dict[_Name, Transit] = Field(default_factory=dict, description="where they may be seen on the way")

@@ -22,7 +22,7 @@ from replay.inject.captures import missed
 from replay.inject.plan import keeps_time, plan_replay
 from replay.inject.senders import tcpreplay_counts
 from replay.inventory import Inventory, Receiver, Sender, read_inventory
-from replay.testbed.bed import down, inventory_of, up
+from replay.testbed.bed import down, held, inventory_of, up
 from replay.testbed.plan import Bed, plan_bed
 from replay.testbed.spaces import spaces
 from tests.beds import NAME, frame, missing, needs_testbed, rewritten, scenario_of, udp
@@ -193,6 +193,15 @@ def test_what_forbids_sending_is_said(run: Run, bed: Bed, tmp_path: Path) -> Non
     ip("link", "set", "e0", "up")
     down(NAME)  # which has lost routes with the interface
     up(scenario_of("leaf-spine", tmp_path), NAME)
+
+
+def test_a_testbed_in_use_is_refused(run: Run, bed: Bed, tmp_path: Path) -> None:
+    rewritten(tmp_path / "r", {"leaf0": packets(2)})
+    with held(NAME):
+        ran = replayed(run, tmp_path, only(bed))
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert f"testbed {NAME}: is in use by process {os.getpid()}" in ran.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_missing_root_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

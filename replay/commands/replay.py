@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def replay(
     from replay.inject.run import run_replay
     from replay.inject.wording import worded
     from replay.inventory import read_inventory
+    from replay.testbed.bed import held
     from traces.errors import InputError
     from traces.units import duration_ns
 
@@ -123,6 +125,7 @@ def replay(
             click.echo("nothing was sent: this is the plan; add --send and --out RUN to run it")
         return
     assert out is not None
-    with progress("replay") as shown:
+    testbed = plan.inventory.testbed
+    with nullcontext() if testbed is None else held(testbed), progress("replay") as shown:
         document = run_replay(plan, out, options, shown)
     print_json(document) if as_json else print_run(document, out)

@@ -189,7 +189,7 @@ def inventory_of(bed: Bed) -> Inventory:
                     link=interface.shaper.link,
                 )
     inventory = Inventory(senders=senders, receivers=receivers, transit=transit)
-    return inventory.model_copy(update={"burst": bed.burst_bytes})
+    return inventory.model_copy(update={"testbed": bed.name, "burst": bed.burst_bytes})
 
 
 def _describe(folder: Path, scenario: Scenario, bed: Bed) -> None:
