@@ -157,6 +157,26 @@ def test_what_is_found_wrong_later_names_its_line_and_key_too(tmp_path: Path, ol
         assert str(caught.value).startswith(f"{tmp_path / 's.toml'}:{message}"), caught.value
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('ack = "modelled"', 'ack = "timeout"\nsuspect_after = 2', "28: steering.ack: steering.suspect_after needs "),
+        ('timeouts = ["100us"]', 'timeouts = ["rtt"]', "2: timeouts: letflow needs a fixed flowlet timeout; add one"),
+        (
+            '"ecmp"',
+            '{ name = "ecmp", label = "x/" }, { name = "ecmp", label = "x_" }',
+            "1: policies: the cells of 'x/'",
+        ),
+    ],
+)
+def test_cells_that_cannot_run_name_the_line_of_the_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = FABRIC.replace('"inflight"]', '"letflow"]' if "timeouts" in old else '"inflight"]')
+    assert old in text
+    with pytest.raises(InputError) as caught:
+        plan_cells(read(tmp_path, text.replace(old, new)))
+    assert str(caught.value).startswith(f"{tmp_path / 's.toml'}:{message}"), caught.value
+
+
 def test_a_scenario_of_flags_names_the_key_alone() -> None:
     scenario = short_scenario(paths="1Gbps", srv6={"block": "fd00::/48"})
     with pytest.raises(InputError, match=r"^srv6\.block: fd00::/48 has 48 bits"):
