@@ -10,7 +10,6 @@ from typing import Any
 
 from analyzer.choices import PolicyChoice, TimeoutChoice
 from analyzer.scenario import Scenario
-from traces.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,9 @@ def plan_cells(scenario: Scenario) -> list[CellPlan]:
         elif choice.policy.timed:
             timeouts = [timeout for timeout in scenario.timeouts if timeout.timeout_ns is not None]
             if not timeouts:
-                raise InputError(f'{choice.label} needs a fixed flowlet timeout; add one, such as "100us", to timeouts')
+                raise scenario.wrong(
+                    ("timeouts",), f'{choice.label} needs a fixed flowlet timeout; add one, such as "100us"'
+                )
         seeds = enumerate(dict.fromkeys(scenario.seeds))
         for timeout, load, (place, seed) in itertools.product(timeouts, scenario.loads, seeds):
             keep = scenario.packets == "all" or (scenario.packets == "first" and place == 0)
@@ -69,9 +70,10 @@ def plan_cells(scenario: Scenario) -> list[CellPlan]:
     for cell in cells:
         # Some file systems do not tell upper from lower case.
         if (other := names.setdefault(cell.name.lower(), cell)) is not cell:
-            raise InputError(
+            raise scenario.wrong(
+                ("policies",),
                 f"the cells of {other.policy.label!r} and {cell.policy.label!r} would both be called {cell.name}; "
-                "give one another label"
+                "give one another label",
             )
         _check_feedback(cell, scenario)
     return cells
@@ -86,4 +88,7 @@ def _check_feedback(cell: CellPlan, scenario: Scenario) -> None:
     if steering.suspect_after and cell.policy.policy.steered:
         learner = "steering.suspect_after"
     if ack != "modelled" and learner is not None:
-        raise InputError(f'{learner} needs steering.ack = "modelled": with "{ack}" no host learns what returned')
+        place = ("policies",) if "ack" in cell.policy.steering else ("steering", "ack")
+        raise scenario.wrong(
+            place, f'{learner} needs steering.ack = "modelled": with "{ack}" no host learns what returned'
+        )

@@ -113,11 +113,11 @@ def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     """The keys that a table at a place of a model may have."""
     models = [model]
     for part in place:
-        fields = [found.model_fields[part] for found in models if part in found.model_fields]
-        if fields:
+        if tagged := [found for found in models if _kind(found) == part]:
+            models = tagged  # the kind of a network, by which pydantic tells models apart
+        elif isinstance(part, str):
+            fields = [found.model_fields[part] for found in models if part in found.model_fields]
             models = [found for field in fields for found in _models(field.annotation)]
-        elif isinstance(part, str):  # the kind of a network, by which pydantic tells models apart
-            models = [found for found in models if _kind(found) == part]
     return [key for found in models for key in found.model_fields]
 
 
