@@ -208,13 +208,18 @@ class Forecast:
 
     @cached_property
     def shown(self) -> list[Variant]:
-        """What figures show at first: all of up to five variants, else the baseline and each policy's best."""
+        """What figures show at first: all of up to five variants, else the baseline and each policy's best.
+
+        The best at one load, that of the answer: at a lower one everything is better.
+        """
         if len(self.variants) <= 5:
             return self.variants
         best: dict[str, Variant] = {}
-        for variant in [*self.best_first(), *self.variants]:
+        about = self.answered or self.baseline
+        load = about.load if about is not None else None
+        for variant in sorted([*self.best_first(), *self.variants], key=lambda v: v.load != load):
             best.setdefault(variant.policy, variant)
-        if self.baseline is not None:
+        if self.baseline is not None and self.baseline.load == load:
             best[self.baseline.policy] = self.baseline
         return [v for v in self.variants if best[v.policy] == v][:8]
 

@@ -176,3 +176,14 @@ def test_a_step_backwards_is_told_as_a_person_would(tmp_path: Path) -> None:
     (tmp_path / "c.pcap").write_bytes(writing.pcap(frames, 101, nanoseconds=True))
     findings = ingest([tmp_path / "c.pcap"], tmp_path / "t.trace").info["findings"]
     assert "times step backwards, by up to 1,472,003,999 s" in [finding["detail"] for finding in findings]
+
+
+@pytest.mark.parametrize("load", [1.0, 2.0])
+def test_figures_show_policies_at_the_load_of_the_answer(tmp_path: Path, load: float) -> None:
+    variants = [("ecmp", None), ("inflight", 100_000), ("random", 100_000)]
+    said = {"policy": "inflight", "timeout_ns": 100_000, "load": load}
+    folder = make_forecast(tmp_path / "f", variants, seeds=1, answer="x", answered=said)
+    summary = pq.read_table(folder / "summary.parquet").to_pylist()
+    doubled = [{"cell": f"{one['cell']}-x", "load": 2.0, "delay_p99_ns": 2 * one["delay_p99_ns"]} for one in summary]
+    write_table(folder, SUMMARY, [*summary, *(one | more for one, more in zip(summary, doubled, strict=True))])
+    assert [(v.policy, v.load) for v in Forecast(folder).shown] == [(p, load) for p in ("ecmp", "inflight", "random")]
