@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,6 +15,9 @@ import segcast
 from traces.samples import CLUSTER
 from traces.store import ingest
 from traces.trace import Trace
+
+# Under nohup it is ignored, and would be by all that the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)

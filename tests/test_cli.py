@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -270,8 +271,9 @@ def test_a_signal_leaves_nothing_behind(cluster: Trace, tmp_path: Path, number: 
     """Real signals at several moments of a long forecast: one line, exit 130, nothing under any name."""
     arguments = ["--paths", "4x300Mbps", "--seeds", "10000", "--out", str(tmp_path / "f")]
     command = [sys.executable, segcast.__file__, "forecast", str(cluster.folder), *arguments]
-    for wait in (0.9, 1.6, 2.3):
+    for wait in (0.1, 0.9, 1.7):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        until_it_handles_signals(process.pid)
         time.sleep(wait)
         process.send_signal(number)
         if again:
@@ -281,3 +283,13 @@ def test_a_signal_leaves_nothing_behind(cluster: Trace, tmp_path: Path, number: 
         assert (process.returncode, out) == (130, ""), err
         assert err == "segcast: interrupted; nothing was left half-written\n"
         assert list(tmp_path.iterdir()) == []
+
+
+def until_it_handles_signals(pid: int) -> None:
+    """Wait until a process catches SIGTERM; Python itself does not, so its program has begun."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+        if caught and int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.02)
