@@ -113,13 +113,21 @@ class Content:
     def _column(self, metric: Metric, variants: Sequence[Variant]) -> list[Cell]:
         found = [self.forecast.estimate(v, metric.column) for v in variants]
         words = [metric.unit(e.mean) for e in found]
+        at_load: dict[float, list[tuple[Estimate, str]]] = {}
+        for variant, estimate, mean in zip(variants, found, words, strict=True):
+            if estimate.mean is not None:
+                at_load.setdefault(variant.load, []).append((estimate, mean))
+        # The best of each load, unless all there are written alike.
+        best = {
+            load: min(there, key=lambda one: one[0].mean or 0.0)
+            for load, there in at_load.items()
+            if len({mean for _, mean in there}) > 1
+        }
         cells = []
         for variant, estimate, mean in zip(variants, found, words, strict=True):
-            there = [e for v, e in zip(variants, found, strict=True) if v.load == variant.load and e.mean is not None]
-            best = min(there, key=lambda e: e.mean or 0.0, default=None)
-            marks = best is not None and len({metric.unit(e.mean) for e in there}) > 1
-            first = marks and best is not None and mean == metric.unit(best.mean)
-            tied = marks and not first and best is not None and _overlap(estimate, best)
+            least = best.get(variant.load)
+            first = least is not None and mean == least[1]
+            tied = not first and least is not None and _overlap(estimate, least[0])
             cells.append(Cell(mean, _interval(estimate, metric), first, tied))
         return cells
 
