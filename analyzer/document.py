@@ -12,6 +12,7 @@ from analyzer.scenario import Scenario
 from analyzer.traffic import Extent, Traffic, srv6_overhead
 from traces.quality import for_timeouts
 from traces.trace import Trace, trace_name
+from traces.units import say_number
 from traces.version import VERSION
 
 
@@ -61,7 +62,7 @@ def _event_findings(scenario: Scenario, extent: Extent) -> list[dict[str, Any]]:
     late = sum(any(event.at_ns > last_ns for event in spec.events()) for spec in scenario.events)
     if not late:
         return []
-    at_load = "" if load == 1 else f" at load {float(load):g}"
+    at_load = "" if load == 1 else f" at load {say_number(float(load))}"
     return [
         {
             "code": "late_events",

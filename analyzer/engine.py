@@ -16,6 +16,7 @@ from analyzer.network import Network
 from analyzer.policies.registry import Policy, Setting
 from analyzer.queues import grown_pool
 from analyzer.state import (
+    ALWAYS_NS,
     BAD_SLOT,
     DONE,
     FREE_NODE,
@@ -31,7 +32,6 @@ from traces.errors import InputError
 MAX_IP_BYTES = 1 << 24
 
 _LATEST_NS = 1 << 62
-_ALWAYS_NS = np.iinfo(np.int64).min
 
 
 @functools.cache
@@ -123,7 +123,7 @@ class Cell:
 
     def run(self, packets: Packets, fates: Fates, stop: int, releases: Releases | None = None) -> None:
         """Send packets up to `stop` (exclusive) and let the network advance to the last of them."""
-        self._advance(packets, fates, releases, stop, _ALWAYS_NS)
+        self._advance(packets, fates, releases, stop, ALWAYS_NS)
 
     def drain(self, packets: Packets, fates: Fates, releases: Releases | None = None) -> None:
         """Send what is left and let everything in the network arrive."""
@@ -131,7 +131,7 @@ class Cell:
 
     def _advance(self, packets: Packets, fates: Fates, releases: Releases | None, stop: int, until_ns: int) -> None:
         releases = no_releases() if releases is None else releases
-        last_ns = int(packets.send_ns[stop - 1]) if stop else _ALWAYS_NS
+        last_ns = int(packets.send_ns[stop - 1]) if stop else ALWAYS_NS
         while self._steps and self._steps[0].time_ns <= max(last_ns, until_ns):
             step = self._steps.pop(0)
             before = int(np.searchsorted(packets.send_ns[:stop], step.time_ns))

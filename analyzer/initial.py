@@ -14,6 +14,7 @@ from analyzer.network import Network
 from analyzer.policies.registry import Policy
 from analyzer.queues import ENTRY, empty_pool, empty_queues
 from analyzer.state import (
+    ALWAYS_NS,
     ASKED,
     CLOCK_NS,
     COUNTER,
@@ -35,7 +36,6 @@ from analyzer.state import (
 )
 from traces.errors import InputError
 
-_ALWAYS_NS: Final = np.iinfo(np.int64).min
 _FIRST_POOL: Final = 1 << 12
 _MOST_WATCHED: Final = 32  # queues to look at for a choice; with more it pays to take acknowledgements as events
 
@@ -103,9 +103,9 @@ def lay_out(
         scalars=np.zeros(SCALARS, np.int64),
         routes_down=np.zeros(len(network.links), np.bool_),
     )
-    state.counters["suspect_until_ns"] = _ALWAYS_NS
-    state.scalars[CLOCK_NS] = _ALWAYS_NS
-    state.scalars[SUSPECTS] = _ALWAYS_NS
+    state.counters["suspect_until_ns"] = ALWAYS_NS
+    state.scalars[CLOCK_NS] = ALWAYS_NS
+    state.scalars[SUSPECTS] = ALWAYS_NS
     return rules, state, _setting(network, flows, state)
 
 
@@ -146,7 +146,7 @@ def _links(network: Network) -> NDArray[np.void]:
         row["ecn_bytes"] = UNBOUNDED_BYTES if link.ecn_bytes is None else link.ecn_bytes
         row["overhead_bytes"] = link.overhead_bytes
         row["burst_ns"] = link.burst_ns
-        row["free_ns"] = _ALWAYS_NS
+        row["free_ns"] = ALWAYS_NS
         row["bounded"] = link.buffer_bytes is not None or link.ecn_bytes is not None
     return links
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from analyzer.sids import srv6_bytes
+from analyzer.state import NANOSECOND_BITS
 from traces.errors import InputError
 
 ETHERNET_HEADER_BYTES: Final = 14
@@ -22,7 +23,6 @@ _MIN_RATE_BPS: Final = 1000
 _MAX_RATE_BPS: Final = 10**13
 _MAX_DELAY_NS: Final = 10**12
 _MAX_BURST_BYTES: Final = 1 << 30
-_NANOSECOND_BITS: Final = 8_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Link:
     @property
     def burst_ns(self) -> int:
         """The time in which the bucket fills; 0 for a plain transmitter."""
-        return self.burst_bytes * _NANOSECOND_BITS // self.rate_bps
+        return self.burst_bytes * NANOSECOND_BITS // self.rate_bps
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 NANOSECOND_BITS: Final = 8_000_000_000
 NEVER_NS: Final = np.iinfo(np.int64).max
+ALWAYS_NS: Final = np.iinfo(np.int64).min  # before all times
 UNBOUNDED_BYTES: Final = np.iinfo(np.int64).max
 
 # State of a packet, a sum.
