@@ -30,7 +30,9 @@ _SAME: Final = 1.02  # rates of links of a path that count as its slowest
 Progress = Callable[[int, int], None]
 
 
-class _TrainShape(Shape):
+class TrainShape(Shape):
+    """A train as probes.json has it."""
+
     path_id: Count
     kind: str
     ip_bytes: Count
@@ -41,7 +43,7 @@ class _TrainShape(Shape):
 
 class _ProbesShape(Shape):
     groups: list[list[str]]
-    trains: list[_TrainShape]
+    trains: list[TrainShape]
 
 
 def probes(scenario: Path, out: Path) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def calibrate(
         built = scenario.assembled(pairs_named(scenario.fabric(), groups))
         matched = match_run(folder, run, marks_of(scenario, rewrite_of(folder, run).mode))
         keys = path_keys(scenario, built, insert="insert" in scenario.srv6.mode)
-        for path_id, probe in _trains(matched.packets, sent.trains, keys):
+        for path_id, probe in trains_of(matched.packets, sent.trains, keys):
             collected.setdefault(path_id, []).append(probe)
         if progress is not None:
             progress(number + 1, len(runs))
@@ -113,19 +115,24 @@ def _probes_of(folder: Path, run: Run) -> _ProbesShape:
     return read_shape(file, _ProbesShape, f"{file}: not found, so this is no run of probes; {_AGAIN}", _AGAIN)
 
 
-def _trains(packets: Planned, trains: Sequence[_TrainShape], keys: dict[int, int]) -> list[tuple[int, Probe]]:
-    """The trains of a run by path: those of their packets that were seen leaving."""
+def trains_of(
+    packets: Planned, trains: Sequence[TrainShape], keys: dict[tuple[int, int], int]
+) -> list[tuple[int, Probe]]:
+    """The trains of a run by path, told by `path_keys`: those of their packets that were seen leaving."""
     if not len(packets.planned_ns) or not trains:
         return []
     order = np.argsort(packets.planned_ns, kind="stable")
     planned = packets.planned_ns[order]
     shift = int(planned[0]) - trains[0].first_ns
-    path = np.array([keys.get(key, -1) for key in packets.segments[order].tolist()], np.int64)
+    lists: dict[int, list[int]] = {}
+    for (_, key), path in keys.items():
+        lists.setdefault(path, []).append(key)
     found = []
     for train in trains:
         first = np.searchsorted(planned, train.first_ns + shift, "left")
         stop = np.searchsorted(planned, train.last_ns + shift, "right")
-        rows = order[first:stop][path[first:stop] == train.path_id]
+        rows = order[first:stop]
+        rows = rows[np.isin(packets.segments[rows], np.array(lists.get(train.path_id, []), np.uint64))]
         rows = rows[packets.send_ns[rows] != -1]
         rows = rows[np.argsort(packets.send_ns[rows], kind="stable")]
         if len(rows):

@@ -192,7 +192,7 @@ def _paths(
     """Path of each packet, int64[rows]: by the segments it left with; without any, by the links it was seen at; else
     the planned one. And how many were found how.
     """
-    keys = group_keys(scenario, built, insert="insert" in scenario.srv6.mode)
+    keys = path_keys(scenario, built, insert="insert" in scenario.srv6.mode)
     group = np.array([p.group for p in built.network.paths])
     listed, place = np.unique(packets.segments[rows], return_inverse=True)
     pairs, place = np.unique(group[planned] * len(listed) + place.reshape(-1), return_inverse=True)
@@ -220,16 +220,11 @@ def _paths(
     return path, counts | {"changed": int((path != planned).sum()), "seen_off_path": off}
 
 
-def path_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[int, int]:
-    """Path by `list_key` of its segment list as it is sent, for IPv4 and IPv6; NONE where several have the same."""
-    found: dict[int, int] = {}
-    for (_, key), number in group_keys(scenario, built, insert=insert).items():
-        found[key] = number if found.get(key, number) == number else NONE
-    return found
+def path_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[tuple[int, int], int]:
+    """Path by its group and `list_key` of its segment list as it is sent, for IPv4 and IPv6.
 
-
-def group_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[tuple[int, int], int]:
-    """The same within a group, by (group, `list_key`): inserted lists name no end, and are alike in both directions."""
+    NONE where several of a group have the same. Inserted lists name no end, and are alike in both directions.
+    """
     found: dict[tuple[int, int], int] = {}
     spec = scenario.srv6
     for number, path in enumerate(built.network.paths):

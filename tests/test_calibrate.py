@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analyzer.fabric import pairs_named
 from analyzer.scenario import Scenario, read_scenario, short_scenario
 from replay import calibrate as calibrating
 from replay.calibrate_estimate import LOST, Probe, estimate_path
+from replay.measure import path_keys
+from replay.measure_identity import list_key
+from replay.measure_match import Planned
 from replay.plan import encapsulation
 from replay.summary import HostCapture, RewriteSummary
 from replay.testbed.bed import inventory_of
@@ -145,6 +149,26 @@ def test_probes_are_sent_where_they_belong(tmp_path: Path, behind: str) -> None:
         "leaf0": "leaf0",
         "leaf1": "leaf1",
     }
+
+
+@pytest.mark.parametrize("mode", ["insert", "encaps"])
+def test_trains_of_both_directions_are_told_apart(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "s.toml").write_text(SCENARIOS["leaf-spine"] + f'[srv6]\nmode = "{mode}"\n')
+    scenario = read_scenario(tmp_path / "s.toml")
+    groups = [("leaf0", "leaf1"), ("leaf1", "leaf0")]
+    built = scenario.assembled(pairs_named(scenario.fabric(), groups))
+    lists = encapsulation(scenario, 2, steered=True, groups=groups).segments6
+    times = np.arange(len(lists)) * 1000
+    none, zeros = np.zeros((0, len(lists)), np.bool_), np.zeros(len(lists), np.int64)
+    listed = np.array([list_key(sids) for sids in lists], np.uint64)
+    flow, words = zeros.astype(np.uint32), np.zeros((1, 5), np.uint64)
+    packets = Planned(times, times, times + 10, zeros, zeros, listed, zeros + 100, zeros > 0, flow, words, none)
+    sent = [
+        calibrating.TrainShape(path_id=path, kind="single", ip_bytes=86, packets=1, first_ns=at, last_ns=at)
+        for path, at in enumerate(times.tolist())
+    ]
+    found = calibrating.trains_of(packets, sent, path_keys(scenario, built, insert=mode == "insert"))
+    assert [(path, probe.send_ns.tolist()) for path, probe in found] == [(n, [at]) for n, at in enumerate(times)]
 
 
 def test_what_is_no_run_of_probes_is_refused(tmp_path: Path, run: Run) -> None:
