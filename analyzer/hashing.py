@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.hashing import mix as finish
-from traces.jit import int64, kernel
+from segcast.traces.hashing import mix as finish
+from segcast.traces.jit import int64, kernel
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 _HALF: Final = np.uint64(32)

@@ -1,4 +1,4 @@
-"""The tables of a forecast, defined once; see `traces.schema` for those of a trace."""
+"""The tables of a forecast, defined once; see `segcast.traces.schema` for those of a trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from traces.schema import Column, Table
+from segcast.traces.schema import Column, Table
 
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 

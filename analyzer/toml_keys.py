@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from traces.errors import InputError
+from segcast.traces.errors import InputError
 
 Place = tuple[str | int, ...]
 

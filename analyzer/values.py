@@ -19,9 +19,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from analyzer.network import ETHERNET_OVERHEAD_BYTES, Link
-from traces.errors import InputError
-from traces.units import duration_ns, rate_bps, size_bytes, write_duration, write_rate, write_size
+from segcast.analyzer.network.model import ETHERNET_OVERHEAD_BYTES, Link
+from segcast.traces.errors import InputError
+from segcast.traces.units import duration_ns, rate_bps, size_bytes, write_duration, write_rate, write_size
 
 
 def _quantity(parse: Callable[[str], int]) -> BeforeValidator:

@@ -23,16 +23,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, simulate
-from analyzer.hashing import draw, seeded_generator
-from analyzer.initial import FlowPlan, Steering
-from analyzer.metrics import Accumulator
-from analyzer.network import Link, Network, Path, parallel_network
-from analyzer.parallel import in_order
-from analyzer.policies.registry import find_policy
-from analyzer.state import Packets
-from analyzer.window import BATCH_PACKETS, Window, stream
-from traces.jit import int64, kernel
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.window import BATCH_PACKETS, Window, stream
+from segcast.analyzer.hashing import draw, seeded_generator
+from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.analyzer.network.model import Link, Network, Path, parallel_network
+from segcast.analyzer.parallel import in_order
+from segcast.analyzer.policies.registry import find_policy
+from segcast.traces.jit import int64, kernel
 
 PACKETS = 4_000_000
 FLOWS = 2_000

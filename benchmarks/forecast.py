@@ -13,8 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import segcast
-from traces.samples import CLUSTER
+from segcast.traces.samples import CLUSTER
 
 RUNS = 5
 FLAGS = ("--paths", "4x300Mbps", "--timeout", "50us,100us,500us", "--buffer", "1MiB")
@@ -23,7 +22,7 @@ FLAGS = ("--paths", "4x300Mbps", "--timeout", "50us,100us,500us", "--buffer", "1
 def seconds(arguments: list[str], environment: dict[str, str]) -> float:
     """Wall time of one run of the command."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, segcast.__file__, *arguments], env=environment, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "segcast", *arguments], env=environment, capture_output=True, check=True)
     return time.perf_counter() - start
 
 

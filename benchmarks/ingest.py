@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import compression, streaming, synthesis
-from benchmarks.measuring import ROOT, FailedError, Ran, best_seconds, run
+from benchmarks.measuring import FailedError, Ran, best_seconds, run
 from benchmarks.peers import Peer, peers, read_plainly
 
 SLICE_PACKETS: Final = 200_000
@@ -62,7 +62,7 @@ def decoders(capture: Path, part: Path, packets: int, others: list[Peer], cold: 
 
     def command_line(cache: Path | None = None) -> Ran:
         environment = {"NUMBA_CACHE_DIR": str(cache)} if cache else None
-        return run([sys.executable, ROOT / "segcast.py", "ingest", capture, "--out", folder / "t"], environment)
+        return run([sys.executable, "-m", "segcast", "ingest", capture, "--out", folder / "t"], environment)
 
     if cold:
         ran = command_line(folder / "kernels")

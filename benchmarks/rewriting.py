@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.measuring import ROOT, Ran, run
+from benchmarks.measuring import Ran, run
 from benchmarks.synthesis import MIXES, write
 
-SEGCAST: Final = (sys.executable, ROOT / "segcast.py")
+SEGCAST: Final = (sys.executable, "-m", "segcast")
 RUNS: Final = 2
 
 

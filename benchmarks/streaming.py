@@ -20,7 +20,7 @@ def table(total_bytes: int, folder: Path) -> list[dict[str, Any]]:
     """Rows for each mix: a tenth and all of `total_bytes`, and the seconds of the pipe alone for the latter."""
     rows = []
     trace = folder / "t"
-    ingest = [sys.executable, ROOT / "segcast.py", "ingest", "-", "--out", trace, "--json"]
+    ingest = [sys.executable, "-m", "segcast", "ingest", "-", "--out", trace, "--json"]
     for kind in MIXES:
         for size in (total_bytes // 10, total_bytes):
             ran = through_pipe(kind, size, ingest)

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.jit import kernel
+from segcast.traces.jit import kernel
 
 Bytes = NDArray[np.uint8]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from traces.samples import CLUSTER
+from segcast.traces.samples import CLUSTER
 
 POLICIES = ("host-ecmp", "random", "inflight")
 NAME = "sgbench"

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring import best_seconds
-from traces.capture import BATCH_FRAMES, read_frames
-from traces.decode import Decoder, allocate
-from traces.errors import InputError
-from traces.flows import Flows
-from traces.quality import Quality
-from traces.store import ingest
-from traces.survey import Survey, Surveyed
-from traces.tcp import announced_mss
+from segcast.traces.captures.reader import BATCH_FRAMES, read_frames
+from segcast.traces.errors import InputError
+from segcast.traces.flows.assign import Flows
+from segcast.traces.flows.tcp import announced_mss
+from segcast.traces.headers.decode import Decoder, allocate
+from segcast.traces.ingest.run import ingest
+from segcast.traces.quality.findings import Quality
+from segcast.traces.quality.survey import Survey, Surveyed
 
 
 def again(warm: str, runs: str, out: str, *captures: str) -> list[float]:

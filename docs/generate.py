@@ -13,16 +13,15 @@ from typing import Any
 
 import click
 
-import segcast
-from analyzer.choices import FIXED
-from analyzer.detectors.registry import Detector, detectors
-from analyzer.policies.registry import Policy, policies
-from analyzer.scenario import Scenario
-from analyzer.schema import FLOWLETS, FORECAST_TABLES
-from replay.measure_schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
-from segcast import cli
-from traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
-from traces.units import write_duration, write_rate, write_size
+from segcast.analyzer.detectors.registry import Detector, detectors
+from segcast.analyzer.policies.registry import Policy, policies
+from segcast.analyzer.scenario.choices import FIXED
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.schema import FLOWLETS, FORECAST_TABLES
+from segcast.cli import cli
+from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
+from segcast.traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
+from segcast.traces.units import write_duration, write_rate, write_size
 
 _FOLDER = Path(__file__).parent
 _WIDTH = 100
@@ -45,7 +44,7 @@ def tables_page() -> str:
     """docs/tables.md"""
     lines = ["# Tables", ""]
     lines += [
-        "Generated from `traces/schema.py`, `analyzer/schema.py` and `replay/measure_schema.py` by `make docs`.",
+        "Generated from `traces/schema.py`, `analyzer/schema.py` and `replay/schema.py` by `make docs`.",
         "",
     ]
     lines += ["## A trace: a folder `NAME.trace`", ""]
@@ -75,7 +74,7 @@ def _commands(title: str, command: click.Command) -> Iterator[tuple[str, click.C
 
 def commands_page() -> str:
     """docs/commands.md"""
-    parts = ["# Commands\n\nGenerated from `segcast.py` by `make docs`.\n"]
+    parts = ["# Commands\n\nGenerated from `segcast/commands/` by `make docs`.\n"]
     for title, command in _commands("segcast", cli):
         # A context of its own, so that the page does not depend on the terminal's width.
         context = click.Context(
@@ -204,7 +203,7 @@ def demo_output() -> str:
     """What `make demo` prints, as a block for the README."""
     with tempfile.TemporaryDirectory() as folder:
         ran = subprocess.run(
-            [sys.executable, segcast.__file__, "demo", "--out", "out/demo"],
+            [sys.executable, "-m", "segcast", "demo", "--out", "out/demo"],
             cwd=folder,
             env=os.environ | {"COLUMNS": str(_WIDTH)},
             capture_output=True,

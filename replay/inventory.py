@@ -9,9 +9,9 @@ from typing import Annotated, Final, Literal, Self
 import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from analyzer.fields import Mac, Model, Prefix, Rate, Size
-from analyzer.positions import Place, key_lines, line_of, read_toml, written
-from traces.errors import InputError
+from segcast.analyzer.toml_keys import Place, key_lines, line_of, read_toml, written
+from segcast.analyzer.values import Mac, Model, Prefix, Rate, Size
+from segcast.traces.errors import InputError
 
 LOCAL: Final = "here"
 

@@ -1,4 +1,4 @@
-"""The tables of measurements and validations, defined once; see `analyzer.schema` for those of a forecast."""
+"""The tables of measurements and validations, defined once; see `segcast.analyzer.schema` for those of a forecast."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from traces.schema import Column, Table
+from segcast.traces.schema import Column, Table
 
 MEASURED: Final = Table(
     "packets",

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reports import text
-from reports.data import Variant
+from segcast.reports import text
+from segcast.reports.forecast.data import Variant
 
 Figure = dict[str, Any]
 

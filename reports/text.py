@@ -1,8 +1,8 @@
 """Numbers as people read them: durations, sizes, rates, counts and percentages, as plain ASCII.
 
 Three significant digits unless said otherwise, in the unit that keeps the number between 1 and 1000; settings such as
-timeouts are names, which `traces.units` writes exactly. None, NaN and infinities become `NO_VALUE`. `typeset` turns
-such text into HTML typography (micro sign, minus sign, unbroken units).
+timeouts are names, which `segcast.traces.units` writes exactly. None, NaN and infinities become `NO_VALUE`. `typeset`
+turns such text into HTML typography (micro sign, minus sign, unbroken units).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from analyzer.compare import TENFOLD
+from segcast.analyzer.forecast.compare import TENFOLD
 
 Number = int | float | None
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 
-import segcast
-from traces.samples import CLUSTER
-from traces.store import ingest
-from traces.trace import Trace
+from segcast.cli import main
+from segcast.interruption import INTERRUPTION
+from segcast.traces.ingest.run import ingest
+from segcast.traces.samples import CLUSTER
+from segcast.traces.trace import Trace
+
+# Commands that the tests start in processes of their own run this checkout, wherever they run.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 # Under nohup it is ignored, and would be by all that the tests start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -43,12 +49,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Runs `segcast` with these arguments in this process."""
 
     # The signals stay pytest's.
-    monkeypatch.setattr(segcast, "_interruption", SimpleNamespace(install=int, check=int, deferred=nullcontext))
+    monkeypatch.setattr(INTERRUPTION, "install", int)
 
     def call(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["segcast", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
-            segcast.main()
+            main()
         captured = capsys.readouterr()
         code = stopped.value.code
         return Ran(code if isinstance(code, int) else 1, captured.out, captured.err)

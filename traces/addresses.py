@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from traces.jit import int64, kernel
-from traces.loads import Bytes, Word
+from segcast.traces.byteorder import Bytes, Word
+from segcast.traces.jit import int64, kernel
 
 _LONGEST4: Final = 15
 _LONGEST6: Final = 39

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from traces.jit import kernel
+from segcast.traces.jit import kernel
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Word: TypeAlias = Any  # int64 in kernels, whose arithmetic with int the type checker does not know

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from traces.jit import kernel
+from segcast.traces.jit import kernel
 
 
 @kernel

@@ -77,7 +77,7 @@ def kernel_of(kinds: Sequence[type], function: F) -> F:
 
     The index of a cached kernel names every type it was compiled for, and a process that lacks one cannot read it.
     """
-    outside = sorted({kind.__module__ for kind in kinds if kind.__module__.partition(".")[0] not in _PACKAGES})
+    outside = sorted({kind.__module__ for kind in kinds if kind.__module__.partition(".")[0] != "segcast"})
     if not CACHED or not outside:
         return kernel(function)
     shared = numba.core.config.CACHE_DIR  # type: ignore[attr-defined]

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from traces import folders
-from traces.documents import Count, Shape, Whole, check_shape, read_json
-from traces.errors import Damage, InputError
-from traces.folders import check_name
-from traces.locations import is_url
-from traces.parquet import open_table, read_batches, read_table
-from traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, SEGMENT_LISTS, Table
+from segcast.traces.captures.remote import is_url
+from segcast.traces.disk import folders
+from segcast.traces.disk.documents import Count, Shape, Whole, check_shape, read_json
+from segcast.traces.disk.folders import check_name
+from segcast.traces.disk.parquet import open_table, read_batches, read_table
+from segcast.traces.errors import Damage, InputError
+from segcast.traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, SEGMENT_LISTS, Table
 
 TRACE_FILE: Final = folders.TRACE.marker
 PACKETS_FOLDER: Final = "packets"

@@ -7,7 +7,7 @@ import re
 from decimal import Decimal
 from typing import Final
 
-from traces.errors import InputError
+from segcast.traces.errors import InputError
 
 _LONGEST: Final = 40
 _TIMES: Final = ((10**9, "s"), (10**6, "ms"), (10**3, "us"), (1, "ns"))

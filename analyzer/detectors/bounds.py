@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from analyzer.policies.registry import Parameters
-from traces.jit import kernel
+from segcast.analyzer.policies.registry import Parameters
+from segcast.traces.jit import kernel
 
 
 class Bounds(Parameters):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.detectors.bounds import Bounds
-from analyzer.detectors.registry import Gap, register
-from analyzer.policies.registry import Setting
+from segcast.analyzer.detectors.bounds import Bounds
+from segcast.analyzer.detectors.registry import Gap, register
+from segcast.analyzer.policies.registry import Setting
 
 _STEP_SHIFT: Final = 18
 

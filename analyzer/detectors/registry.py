@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from numba import types
 from numba.extending import overload
 
-from analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, file_digest
-from traces.errors import InputError
+from segcast.analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, file_digest
+from segcast.traces.errors import InputError
 
 
 class Gap(NamedTuple):
@@ -122,9 +122,9 @@ def register(
 
 def detectors() -> dict[str, Detector]:
     """All detectors by name, those of this package included."""
-    package = importlib.import_module("analyzer.detectors")
+    package = importlib.import_module("segcast.analyzer.detectors")
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"analyzer.detectors.{module.name}")
+        importlib.import_module(f"segcast.analyzer.detectors.{module.name}")
     return dict(sorted(_DETECTORS.items()))
 
 

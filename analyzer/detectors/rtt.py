@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.detectors.bounds import Bounds, smoothed
-from analyzer.detectors.registry import Gap, register
-from analyzer.policies.registry import Feedback, Setting
+from segcast.analyzer.detectors.bounds import Bounds, smoothed
+from segcast.analyzer.detectors.registry import Gap, register
+from segcast.analyzer.policies.registry import Feedback, Setting
 
 
 class RttParameters(Bounds):

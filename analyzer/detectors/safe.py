@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.detectors.registry import Gap, register
-from analyzer.policies.registry import Setting
+from segcast.analyzer.detectors.registry import Gap, register
+from segcast.analyzer.policies.registry import Setting
 
 
 class SafeState(NamedTuple):

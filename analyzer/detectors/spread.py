@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.detectors.bounds import Bounds, smoothed
-from analyzer.detectors.registry import Gap, register
-from analyzer.policies.registry import Feedback, Setting
-from traces.jit import int64
+from segcast.analyzer.detectors.bounds import Bounds, smoothed
+from segcast.analyzer.detectors.registry import Gap, register
+from segcast.analyzer.policies.registry import Feedback, Setting
+from segcast.traces.jit import int64
 
 
 class SpreadParameters(Bounds):

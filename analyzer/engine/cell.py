@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from analyzer import changes
-from analyzer.detectors.registry import Detector, find_detector
-from analyzer.events import Run, specialise
-from analyzer.initial import FlowPlan, Steering, lay_out
-from analyzer.network import Network
-from analyzer.policies.registry import Policy, Setting
-from analyzer.queues import grown_pool
-from analyzer.state import (
+from segcast.analyzer.detectors.registry import Detector, find_detector
+from segcast.analyzer.engine import link_changes as changes
+from segcast.analyzer.engine.layout import FlowPlan, Steering, lay_out
+from segcast.analyzer.engine.loop import Run, specialise
+from segcast.analyzer.engine.queues import grown_pool
+from segcast.analyzer.engine.state import (
     ALWAYS_NS,
     BAD_SLOT,
     DONE,
@@ -27,7 +25,9 @@ from analyzer.state import (
     Packets,
     Releases,
 )
-from traces.errors import InputError
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.policies.registry import Policy, Setting
+from segcast.traces.errors import InputError
 
 MAX_IP_BYTES = 1 << 24
 

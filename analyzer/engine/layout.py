@@ -8,12 +8,9 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.detectors.registry import Detector
-from analyzer.estimator import SHARES, threshold
-from analyzer.network import Network
-from analyzer.policies.registry import Policy
-from analyzer.queues import ENTRY, empty_pool, empty_queues
-from analyzer.state import (
+from segcast.analyzer.detectors.registry import Detector
+from segcast.analyzer.engine.queues import ENTRY, empty_pool, empty_queues
+from segcast.analyzer.engine.state import (
     ALWAYS_NS,
     ASKED,
     CLOCK_NS,
@@ -34,7 +31,10 @@ from analyzer.state import (
     Rules,
     State,
 )
-from traces.errors import InputError
+from segcast.analyzer.engine.unseen import SHARES, threshold
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.policies.registry import Policy
+from segcast.traces.errors import InputError
 
 _FIRST_POOL: Final = 1 << 12
 _MOST_WATCHED: Final = 32  # queues to look at for a choice; with more it pays to take acknowledgements as events

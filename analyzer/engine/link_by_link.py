@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.network import Link
-from traces.errors import InputError
-from traces.jit import int64, kernel
+from segcast.analyzer.network.model import Link
+from segcast.traces.errors import InputError
+from segcast.traces.jit import int64, kernel
 
 LOST: Final = -1
 

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.network import Change
-from analyzer.queues import END, heap_place
-from analyzer.state import (
+from segcast.analyzer.engine.queues import END, heap_place
+from segcast.analyzer.engine.state import (
     CLOCK_NS,
     DROPPED,
     EXPIRY,
@@ -26,7 +25,8 @@ from analyzer.state import (
     Rules,
     State,
 )
-from traces.jit import int64, kernel
+from segcast.analyzer.network.model import Change
+from segcast.traces.jit import int64, kernel
 
 
 class Step(NamedTuple):

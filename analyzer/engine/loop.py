@@ -11,13 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.detectors.registry import Detector, Gap, observe, starts
-from analyzer.estimator import unseen
-from analyzer.load import add_load
-from analyzer.network import ETHERNET_HEADER_BYTES
-from analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
-from analyzer.queues import END, heap_place, pop, push, release
-from analyzer.state import (
+from segcast.analyzer.detectors.registry import Detector, Gap, observe, starts
+from segcast.analyzer.engine.queues import END, heap_place, pop, push, release
+from segcast.analyzer.engine.state import (
     ASKED,
     BAD_SLOT,
     CLOCK_NS,
@@ -51,7 +47,11 @@ from analyzer.state import (
     Rules,
     State,
 )
-from traces.jit import at, int64, kernel_of
+from segcast.analyzer.engine.unseen import unseen
+from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
+from segcast.analyzer.policies.link_load import add_load
+from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
+from segcast.traces.jit import at, int64, kernel_of
 
 Run = Callable[[State, Rules, Any, Any, Packets, Fates, Releases, int, int], int]
 

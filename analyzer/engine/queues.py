@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.state import FREE_NODE, HEAP_SIZE
-from traces.jit import at, int64, kernel
+from segcast.analyzer.engine.state import FREE_NODE, HEAP_SIZE
+from segcast.traces.jit import at, int64, kernel
 
 NODE: Final = np.dtype(
     [("time_ns", np.int64), ("index", np.int64), ("bytes", np.int32), ("next", np.int32)], align=True

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.hashing import mix
-from traces.jit import int64, kernel
+from segcast.analyzer.hashing import mix
+from segcast.traces.jit import int64, kernel
 
 SHARES: Final = 1_000_000
 """Shares are whole millionths."""

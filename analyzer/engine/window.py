@@ -13,11 +13,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, check_packets, empty_fates
-from analyzer.queues import END
-from analyzer.state import DROPPED, EXPIRY, NEXT_PACKET, ORDERED, RECEIVED, RELEASED, Fates, Packets, State
-from traces.errors import InputError
-from traces.jit import int64, kernel
+from segcast.analyzer.engine.cell import Cell, check_packets, empty_fates
+from segcast.analyzer.engine.queues import END
+from segcast.analyzer.engine.state import (
+    DROPPED,
+    EXPIRY,
+    NEXT_PACKET,
+    ORDERED,
+    RECEIVED,
+    RELEASED,
+    Fates,
+    Packets,
+    State,
+)
+from segcast.traces.errors import InputError
+from segcast.traces.jit import int64, kernel
 
 BATCH_PACKETS: Final = 1 << 18
 

@@ -11,13 +11,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analyzer.flowlets import Closed, packet_gaps, profile, split_flowlets
-from analyzer.quantiles import nearest_ranks
-from analyzer.schema import FLOWLETS
-from traces.errors import InputError
-from traces.folders import new_file, owner_of, real_target
-from traces.parquet import open_table
-from traces.trace import Trace, trace_name
+from segcast.analyzer.flowlets.split import Closed, packet_gaps, profile, split_flowlets
+from segcast.analyzer.metrics.quantiles import nearest_ranks
+from segcast.analyzer.schema import FLOWLETS
+from segcast.traces.disk.folders import new_file, owner_of, real_target
+from segcast.traces.disk.parquet import open_table
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace, trace_name
 
 GAP_QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 

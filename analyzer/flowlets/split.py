@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyzer.quantiles import nearest_ranks, rank_of
-from analyzer.schema import PROFILE, QUANTILES
-from traces.errors import InputError
-from traces.jit import int64, kernel
+from segcast.analyzer.metrics.quantiles import nearest_ranks, rank_of
+from segcast.analyzer.schema import PROFILE, QUANTILES
+from segcast.traces.errors import InputError
+from segcast.traces.jit import int64, kernel
 
 
 class FlowletState(NamedTuple):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from analyzer.choices import PolicyChoice, TimeoutChoice
-from analyzer.scenario import Scenario
+from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.model import Scenario
 
 
 @dataclass(frozen=True, slots=True)

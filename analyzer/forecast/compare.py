@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from traces.units import say_duration, say_number
+from segcast.traces.units import say_duration, say_number
 
 COMPARED: Final = (
     "delay_p50_ns",

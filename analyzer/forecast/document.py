@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.compare import answer, answered, compare
-from analyzer.scenario import Scenario
-from analyzer.traffic import Extent, Traffic, srv6_overhead
-from traces.quality import for_timeouts
-from traces.trace import Trace, trace_name
-from traces.units import say_number
-from traces.version import VERSION
+from segcast.analyzer.forecast.compare import answer, answered, compare
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
+from segcast.traces.quality.findings import for_timeouts
+from segcast.traces.trace import Trace, trace_name
+from segcast.traces.units import say_number
+from segcast.traces.version import VERSION
 
 
 def forecast_document(

@@ -8,13 +8,13 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from analyzer.schema import PACKET_FATES, SUMMARY
-from traces.documents import Count, Shape, Whole, check_shape, read_json
-from traces.errors import InputError
-from traces.folders import FORECAST, check_name
-from traces.parquet import read_table
-from traces.schema import Table
-from traces.units import duration_ns, write_duration
+from segcast.analyzer.schema import PACKET_FATES, SUMMARY
+from segcast.traces.disk.documents import Count, Shape, Whole, check_shape, read_json
+from segcast.traces.disk.folders import FORECAST, check_name
+from segcast.traces.disk.parquet import read_table
+from segcast.traces.errors import InputError
+from segcast.traces.schema import Table
+from segcast.traces.units import duration_ns, write_duration
 
 _AGAIN: Final = "run segcast forecast again"
 

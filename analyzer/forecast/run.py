@@ -17,16 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyzer import cell_rows, path_load
-from analyzer.acknowledgements import RELEASE_COLUMNS, Schedule, schedule
-from analyzer.cells import CellPlan, plan_cells
-from analyzer.document import forecast_document
-from analyzer.engine import Cell, simulate
-from analyzer.flowlets import StreamedProfile, profile, split_flowlets
-from analyzer.metrics import Accumulator, FlowFates, watched_hosts
-from analyzer.parallel import in_order
-from analyzer.scenario import Scenario
-from analyzer.schema import (
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.flowlets.split import StreamedProfile, profile, split_flowlets
+from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.forecast.document import forecast_document
+from segcast.analyzer.metrics import path_load
+from segcast.analyzer.metrics import rows as cell_rows
+from segcast.analyzer.metrics.accumulator import Accumulator, FlowFates, watched_hosts
+from segcast.analyzer.parallel import in_order
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.schema import (
     DISTRIBUTIONS,
     FLOW_FATES,
     HOSTS,
@@ -36,11 +36,12 @@ from analyzer.schema import (
     SIZES,
     SUMMARY,
 )
-from analyzer.streaming import PACKETS_WRITTEN, Running, StreamedTraffic, packet_table, survey
-from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, at_load, prepare
-from traces.folders import new_folder
-from traces.schema import Table
-from traces.trace import Trace
+from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Traffic, at_load, prepare
+from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, Schedule, schedule
+from segcast.analyzer.traffic.streamed import PACKETS_WRITTEN, Running, StreamedTraffic, packet_table, survey
+from segcast.traces.disk.folders import new_folder
+from segcast.traces.schema import Table
+from segcast.traces.trace import Trace
 
 PROFILE_TIMEOUTS_NS: Final = tuple(
     step * 10**power for power in range(4, 9) for step in (1, 2, 5) if (step, power) <= (5, 8)

@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.metrics import Accumulator
-from analyzer.window import Window
-from traces.errors import InputError
-from traces.folders import new_file
+from segcast.analyzer.engine.window import Window
+from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.traces.disk.folders import new_file
+from segcast.traces.errors import InputError
 
 FORMAT: Final = 1
 _ABOUT: Final = "about"

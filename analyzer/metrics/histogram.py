@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.quantiles import rank_of
-from traces.jit import int64, kernel
+from segcast.analyzer.metrics.quantiles import rank_of
+from segcast.traces.jit import int64, kernel
 
 BITS: Final = 11
 

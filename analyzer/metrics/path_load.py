@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.network import ETHERNET_HEADER_BYTES, Network
-from analyzer.state import DROPPED, Fates, Packets
-from traces.jit import int64, kernel
+from segcast.analyzer.engine.state import DROPPED, Fates, Packets
+from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network
+from segcast.traces.jit import int64, kernel
 
 MOST_BINS: Final = 400
 _MOST_ROWS: Final = 400_000  # of SERIES: bins x paths

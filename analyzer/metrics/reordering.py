@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.histogram import BITS, empty_histogram, record_all
-from analyzer.state import RECEIVED, Fates, Packets
-from traces.jit import int64, kernel
+from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
+from segcast.analyzer.metrics.histogram import BITS, empty_histogram, record_all
+from segcast.traces.jit import int64, kernel
 
 _NEVER_NS: Final = np.iinfo(np.int64).max
 _DISPLACED: Final = 3

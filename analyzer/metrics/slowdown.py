@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.initial import FlowPlan
-from analyzer.network import ETHERNET_HEADER_BYTES, Network, Path
-from analyzer.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
-from traces.jit import int64, kernel
+from segcast.analyzer.engine.layout import FlowPlan
+from segcast.analyzer.engine.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
+from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network, Path
+from segcast.traces.jit import int64, kernel
 
 _NEVER_NS: Final = np.iinfo(np.int64).max
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analyzer.fabric import Fabric
+from segcast.analyzer.network.fabric import Fabric
 
 NOWHERE: Final = -1
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from analyzer.fields import LinkShape, Override
-from analyzer.network import MAX_PATHS, Change, Link, Network, Path
-from analyzer.positions import Place, WrongKey
-from analyzer.sids import INSERTING, LAYER_2, Flavor, Mode, Sids, on_the_wire, srv6_bytes
-from traces.errors import InputError
+from segcast.analyzer.network.model import MAX_PATHS, Change, Link, Network, Path
+from segcast.analyzer.network.sids import INSERTING, LAYER_2, Flavor, Mode, Sids, on_the_wire, srv6_bytes
+from segcast.analyzer.toml_keys import Place, WrongKey
+from segcast.analyzer.values import LinkShape, Override
+from segcast.traces.errors import InputError
 
 BACK: Final = "-back"
 _MAX_HOPS: Final = 250

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from analyzer.positions import WrongKey
+from segcast.analyzer.toml_keys import WrongKey
 
 Mode = Literal["encaps", "reduced", "usid", "insert", "insert-reduced", "l2", "l2-reduced"]
 Flavor = Literal["psp", "usp", "usd"]

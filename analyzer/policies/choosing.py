@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.hashing import draw, mix, mix_each
-from analyzer.policies.registry import Feedback, Setting
-from traces.jit import kernel
+from segcast.analyzer.hashing import draw, mix, mix_each
+from segcast.analyzer.policies.registry import Feedback, Setting
+from segcast.traces.jit import kernel
 
 ROUND: Final = np.dtype(
     [("start_ns", np.int64), ("acks", np.int64), ("marks", np.int64), ("congested", np.int64), ("version", np.uint64)],

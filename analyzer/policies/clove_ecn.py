@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Parameters, Setting, register
-from traces.jit import int64, kernel
+from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Parameters, Setting, register
+from segcast.traces.jit import int64, kernel
 
 _FIRST_WEIGHT: Final = 65536
 

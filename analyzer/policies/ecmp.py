@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.hashing import flow_keys, mix, mix_each, reduce_to
-from analyzer.policies.choosing import group_sizes
-from analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
-from traces.jit import int64
+from segcast.analyzer.hashing import flow_keys, mix, mix_each, reduce_to
+from segcast.analyzer.policies.choosing import group_sizes
+from segcast.analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
+from segcast.traces.jit import int64
 
 _CRC32_POLYNOMIAL: Final = 0xEDB88320
 _FLOW_LABEL: Final = np.uint64(0xFFFFF)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.hashing import seeded_generator
-from analyzer.policies.choosing import lowest, room_for_slots
-from analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Parameters, Setting, register
-from traces.errors import InputError
-from traces.jit import int64, kernel
+from segcast.analyzer.hashing import seeded_generator
+from segcast.analyzer.policies.choosing import lowest, room_for_slots
+from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Parameters, Setting, register
+from segcast.traces.errors import InputError
+from segcast.traces.jit import int64, kernel
 
 _ALL_MARKED: Final = 65536
 _LOSSES: Final = 3

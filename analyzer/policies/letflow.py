@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.hashing import draw, seeded_generator
-from analyzer.policies.choosing import flow_hashes
-from analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
-from traces.errors import InputError
-from traces.jit import int64
+from segcast.analyzer.hashing import draw, seeded_generator
+from segcast.analyzer.policies.choosing import flow_hashes
+from segcast.analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
+from segcast.traces.errors import InputError
+from segcast.traces.jit import int64
 
 
 class LetflowParameters(Parameters):

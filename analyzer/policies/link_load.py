@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.jit import at, int64, kernel
+from segcast.traces.jit import at, int64, kernel
 
 PERIOD_NS: Final = 20_000
 LEVELS: Final = 8

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.hashing import reduce_to
-from analyzer.policies.choosing import flow_hashes
-from analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
-from traces.jit import int64
+from segcast.analyzer.hashing import reduce_to
+from segcast.analyzer.policies.choosing import flow_hashes
+from segcast.analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
+from segcast.traces.jit import int64
 
 
 class PrestoParameters(Parameters):

@@ -22,7 +22,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from traces.errors import InputError
+from segcast.traces.errors import InputError
 
 Granularity = Literal["flow", "flowlet", "packet", "asked"]
 """When a policy is asked: once per flow, at each flowlet, at each packet (each a flowlet), or at each packet with a
@@ -245,9 +245,9 @@ def register(
 
 def policies() -> dict[str, Policy]:
     """All policies by name, those of this package included."""
-    package = importlib.import_module("analyzer.policies")
+    package = importlib.import_module("segcast.analyzer.policies")
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"analyzer.policies.{module.name}")
+        importlib.import_module(f"segcast.analyzer.policies.{module.name}")
     return dict(sorted(_POLICIES.items()))
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.policies.registry import Decision, Fabric, Setting, register
-from traces.jit import int64
+from segcast.analyzer.policies.registry import Decision, Fabric, Setting, register
+from segcast.traces.jit import int64
 
 
 class RoundRobinState(NamedTuple):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.hashing import draw, seeded_generator
-from analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
-from traces.jit import int64
+from segcast.analyzer.hashing import draw, seeded_generator
+from segcast.analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
+from segcast.traces.jit import int64
 
 
 class SprayParameters(Parameters):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.detectors.registry import detectors
-from analyzer.policies.registry import Parameters, policies
+from segcast.analyzer.detectors.registry import detectors
+from segcast.analyzer.policies.registry import Parameters, policies
 
 
 def catalogue() -> dict[str, Any]:

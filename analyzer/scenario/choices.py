@@ -8,12 +8,12 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 
-from analyzer.detectors.registry import Detector, detectors, find_detector
-from analyzer.fields import DURATION_SCHEMA, Model, said
-from analyzer.policies.registry import Parameters, Policy, find_policy, policies
-from analyzer.positions import WrongKey
-from traces.errors import InputError
-from traces.units import duration_ns, write_duration
+from segcast.analyzer.detectors.registry import Detector, detectors, find_detector
+from segcast.analyzer.policies.registry import Parameters, Policy, find_policy, policies
+from segcast.analyzer.toml_keys import WrongKey
+from segcast.analyzer.values import DURATION_SCHEMA, Model, said
+from segcast.traces.errors import InputError
+from segcast.traces.units import duration_ns, write_duration
 
 FIXED: Final = "fixed"
 LABEL: Final = r"[A-Za-z0-9][A-Za-z0-9 ._+=/%()-]{0,63}"

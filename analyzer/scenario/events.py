@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from analyzer.fabric import Event
-from analyzer.fields import Duration, Model, Rate
+from segcast.analyzer.network.fabric import Event
+from segcast.analyzer.values import Duration, Model, Rate
 
 
 class FlapSpec(Model):

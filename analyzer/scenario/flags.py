@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from traces.errors import InputError
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.traces.errors import InputError
 
 
 def scenario_of(file: Path | None, flags: dict[str, Any]) -> Scenario:

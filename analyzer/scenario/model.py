@@ -24,7 +24,11 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from analyzer.choices import (
+from segcast.analyzer.network.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_events
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.network.sids import Flavor
+from segcast.analyzer.network.sids import Mode as SidMode
+from segcast.analyzer.scenario.choices import (
     PolicyChoice,
     PolicyField,
     TimeoutChoice,
@@ -32,19 +36,15 @@ from analyzer.choices import (
     settled_policies,
     settled_timeouts,
 )
-from analyzer.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_events
-from analyzer.fields import Duration, Ipv6Prefix, LinkShape, Mac, Model, Seed, said
-from analyzer.happenings import EventSpec
-from analyzer.network import Network
-from analyzer.positions import Origin, Place, WrongKey, key_lines, read_toml, written
-from analyzer.sids import Flavor
-from analyzer.sids import Mode as SidMode
-from analyzer.steering import SteeringSpec
-from analyzer.topologies.graph import edge_name, read_graph
-from analyzer.topologies.parallel import MOST_PATHS
-from analyzer.topologies.registry import AttachmentSpec, NetworkBase, build_fabric, topologies
-from traces.errors import InputError
-from traces.units import duration_ns, rate_bps, size_bytes
+from segcast.analyzer.scenario.events import EventSpec
+from segcast.analyzer.scenario.steering import SteeringSpec
+from segcast.analyzer.toml_keys import Origin, Place, WrongKey, key_lines, read_toml, written
+from segcast.analyzer.topologies.graph import edge_name, read_graph
+from segcast.analyzer.topologies.parallel import MOST_PATHS
+from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, build_fabric, topologies
+from segcast.analyzer.values import Duration, Ipv6Prefix, LinkShape, Mac, Model, Seed, said
+from segcast.traces.errors import InputError
+from segcast.traces.units import duration_ns, rate_bps, size_bytes
 
 _KINDS: Final = {kind: topology.spec for kind, topology in topologies().items()}
 _FIRST_KIND: Final = "parallel"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from analyzer.choices import PolicyChoice
-from analyzer.scenario import Scenario
-from traces.errors import InputError
+from segcast.analyzer.scenario.choices import PolicyChoice
+from segcast.analyzer.scenario.model import Scenario
+from segcast.traces.errors import InputError
 
 ERRORS: Final[dict[str, dict[str, Any]]] = {
     "late 100us": {"ack_late": "100us"},

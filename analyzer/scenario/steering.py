@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from analyzer.estimator import SHARES
-from analyzer.fields import Duration, Model, Prefix
-from analyzer.initial import Ack, Scope, Steering
+from segcast.analyzer.engine.layout import Ack, Scope, Steering
+from segcast.analyzer.engine.unseen import SHARES
+from segcast.analyzer.values import Duration, Model, Prefix
 
 
 def _share(value: float) -> float:

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from analyzer.fabric import Fabric, Routes, full_duplex
-from analyzer.fields import LinkShape
-from analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
+from segcast.analyzer.network.fabric import Fabric, Routes, full_duplex
+from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
+from segcast.analyzer.values import LinkShape
 
 
 class FatTreeSpec(NetworkBase):

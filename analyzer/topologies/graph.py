@@ -13,11 +13,11 @@ from xml.etree import ElementTree
 import networkx as nx
 from pydantic import Field, model_validator
 
-from analyzer.fabric import Edge, Fabric, Routes, full_duplex
-from analyzer.fields import LinkShape, LinkSpec, Name
-from analyzer.positions import WrongKey
-from analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
-from traces.errors import InputError
+from segcast.analyzer.network.fabric import Edge, Fabric, Routes, full_duplex
+from segcast.analyzer.toml_keys import WrongKey
+from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
+from segcast.analyzer.values import LinkShape, LinkSpec, Name
+from segcast.traces.errors import InputError
 
 _COST: Final = "cost"
 _LINK_KEYS: Final = ("name", "rate", "delay", "buffer", "ecn", "overhead", "burst", _COST)

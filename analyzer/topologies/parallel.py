@@ -7,11 +7,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from analyzer.fabric import BACK, Attachment, Edge, Fabric, Routes
-from analyzer.fields import LinkSpec, Model, Prefix, Sid
-from analyzer.network import Link
-from analyzer.positions import WrongKey
-from analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
+from segcast.analyzer.network.fabric import BACK, Attachment, Edge, Fabric, Routes
+from segcast.analyzer.network.model import Link
+from segcast.analyzer.toml_keys import WrongKey
+from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
+from segcast.analyzer.values import LinkSpec, Model, Prefix, Sid
 
 MOST_PATHS: Final = 1024
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import Field
 
-from analyzer.fabric import Attachment, Fabric
-from analyzer.fields import LinkShape, Model, Name, Override, Prefix, Sid, Size
-from analyzer.network import ETHERNET_MINIMUM_BYTES
-from analyzer.positions import WrongKey
+from segcast.analyzer.network.fabric import Attachment, Fabric
+from segcast.analyzer.network.model import ETHERNET_MINIMUM_BYTES
+from segcast.analyzer.toml_keys import WrongKey
+from segcast.analyzer.values import LinkShape, Model, Name, Override, Prefix, Sid, Size
 
 
 class NetworkBase(Model):
@@ -62,9 +62,9 @@ def register(*, kind: str, spec: type[NetworkBase], build: Callable[[Any, Sequen
 
 def topologies() -> dict[str, Topology]:
     """All topologies by kind, in order of name."""
-    package = importlib.import_module("analyzer.topologies")
+    package = importlib.import_module("segcast.analyzer.topologies")
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"analyzer.topologies.{module.name}")
+        importlib.import_module(f"segcast.analyzer.topologies.{module.name}")
     return dict(sorted(_TOPOLOGIES.items()))
 
 

@@ -13,16 +13,16 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyzer.attaching import NOWHERE, Ends, ends_of, host_names
-from analyzer.engine import MAX_IP_BYTES
-from analyzer.fabric import Fabric, Pair
-from analyzer.hashing import flow_keys
-from analyzer.initial import FlowPlan
-from analyzer.network import Network
-from analyzer.scenario import Scenario
-from analyzer.state import Packets
-from traces.errors import InputError
-from traces.units import write_size
+from segcast.analyzer.engine.cell import MAX_IP_BYTES
+from segcast.analyzer.engine.layout import FlowPlan
+from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.hashing import flow_keys
+from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_names
+from segcast.analyzer.network.fabric import Fabric, Pair
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.scenario.model import Scenario
+from segcast.traces.errors import InputError
+from segcast.traces.units import write_size
 
 TRAFFIC_COLUMNS: Final = ["time_ns", "flow_id", "ip_bytes", "tcp_flags", "file", "frame_number"]
 

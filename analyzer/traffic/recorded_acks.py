@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from analyzer.estimator import SHARES, all_unseen, threshold
-from analyzer.state import Packets, Releases
-from analyzer.steering import SteeringSpec
-from analyzer.traffic import TRAFFIC_COLUMNS, Traffic
-from traces.errors import InputError
-from traces.jit import int64, kernel
+from segcast.analyzer.engine.state import Packets, Releases
+from segcast.analyzer.engine.unseen import SHARES, all_unseen, threshold
+from segcast.analyzer.scenario.steering import SteeringSpec
+from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Traffic
+from segcast.traces.errors import InputError
+from segcast.traces.jit import int64, kernel
 
 RELEASE_COLUMNS: Final = [*TRAFFIC_COLUMNS, "tcp_seq", "tcp_ack", "payload_bytes"]
 

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyzer.engine import MAX_IP_BYTES, Cell
-from analyzer.metrics import Accumulator
-from analyzer.scenario import Scenario
-from analyzer.schema import PACKET_FATES
-from analyzer.state import DROPPED, MARKED, RECEIVED, Fates, Packets
-from analyzer.traffic import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
-from analyzer.window import Window
-from traces.errors import InputError
-from traces.trace import Trace
+from segcast.analyzer.engine.cell import MAX_IP_BYTES, Cell
+from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets
+from segcast.analyzer.engine.window import Window
+from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.schema import PACKET_FATES
+from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 
 LOOK_AHEAD: Final = 1 << 20
 BATCH_ROWS: Final = 1 << 17

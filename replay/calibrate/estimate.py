@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.as_sent import LinkModel, through_link
-from replay.calibrate_probes import OVERFLOW, RATE, SINGLE
-from traces.errors import InputError
+from segcast.analyzer.engine.link_by_link import LinkModel, through_link
+from segcast.replay.calibrate.probes import OVERFLOW, RATE, SINGLE
+from segcast.traces.errors import InputError
 
 LOST: Final = -1
 

@@ -19,15 +19,15 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from analyzer.fabric import Attachment
-from analyzer.network import ETHERNET_HEADER_BYTES, Network
-from analyzer.scenario import Scenario
-from analyzer.schema import PACKET_FATES
-from replay.plan import encapsulation
-from replay.rewrite import Hosts, rewrite_schedule
-from traces.errors import InputError
-from traces.folders import new_file
-from traces.schema import FLOWS
+from segcast.analyzer.network.fabric import Attachment
+from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.schema import PACKET_FATES
+from segcast.replay.rewrite.of_forecast import encapsulation
+from segcast.replay.rewrite.run import Hosts, rewrite_schedule
+from segcast.traces.disk.folders import new_file
+from segcast.traces.errors import InputError
+from segcast.traces.schema import FLOWS
 
 PROBES_FILE: Final = "probes.json"
 SINGLE: Final = "single"

@@ -9,20 +9,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.fabric import BACK, pairs_named
-from analyzer.fields import Override
-from analyzer.network import Network
-from analyzer.scenario import read_scenario
-from replay.calibrate_estimate import PathEstimate, Probe, estimate_path
-from replay.calibrate_probes import PROBES_FILE, write_probes
-from replay.measure import path_keys
-from replay.measure_match import Planned, match_run
-from replay.measure_run import Run, marks_of, read_run, rewrite_of
-from traces.documents import Count, Shape, read_shape
-from traces.errors import InputError
-from traces.folders import new_file
-from traces.units import write_duration, write_rate, write_size
-from traces.version import VERSION
+from segcast.analyzer.network.fabric import BACK, pairs_named
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.scenario.model import read_scenario
+from segcast.analyzer.values import Override
+from segcast.replay.calibrate.estimate import PathEstimate, Probe, estimate_path
+from segcast.replay.calibrate.probes import PROBES_FILE, write_probes
+from segcast.replay.measure.match import Planned, match_run
+from segcast.replay.measure.run import path_keys
+from segcast.replay.measure.run_folder import Run, marks_of, read_run, rewrite_of
+from segcast.traces.disk.documents import Count, Shape, read_shape
+from segcast.traces.disk.folders import new_file
+from segcast.traces.errors import InputError
+from segcast.traces.units import write_duration, write_rate, write_size
+from segcast.traces.version import VERSION
 
 _AGAIN: Final = "write the probes again with segcast calibrate probes, and replay them"
 _SAME: Final = 1.02  # rates of links of a path that count as its slowest

@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from replay.inject.captures import READY_S, Capture, listens, start_capture
-from replay.inject.children import Children
-from replay.inject.files import Records, load_of, open_records
-from replay.inject.machines import fetch
-from replay.inject.plan import ABSOLUTE, DRAIN_NS, Options, Replay, Stream, keeps_time
-from replay.inject.senders import file_to_send, start_sender, tcpreplay_command
-from traces.errors import InputError
+from segcast.replay.inject.captures import READY_S, Capture, listens, start_capture
+from segcast.replay.inject.children import Children
+from segcast.replay.inject.files import Records, load_of, open_records
+from segcast.replay.inject.machines import fetch
+from segcast.replay.inject.plan import ABSOLUTE, DRAIN_NS, Options, Replay, Stream, keeps_time
+from segcast.replay.inject.senders import file_to_send, start_sender, tcpreplay_command
+from segcast.traces.errors import InputError
 
 _CALIBRATION_PACKETS: Final = 5000
 _CALIBRATION_NS: Final = 1_000_000_000

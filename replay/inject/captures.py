@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from replay.inject.children import Child
-from replay.inject.machines import bound, push
-from replay.inject.plan import Options, Replay
-from replay.inventory import Point
+from segcast.replay.inject.children import Child
+from segcast.replay.inject.machines import bound, push
+from segcast.replay.inject.plan import Options, Replay
+from segcast.replay.inventory import Point
 
 READY_S: Final = 15.0
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from replay.inject.machines import environment
-from traces.errors import InputError
+from segcast.replay.inject.machines import environment
+from segcast.traces.errors import InputError
 
 _TICK_S: Final = 0.02
 _KILL_AFTER_S: Final = 5.0

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from replay.inject.plan import Replay
-from traces.folders import new_file
+from segcast.replay.inject.plan import Replay
+from segcast.traces.disk.folders import new_file
 
 RUN: Final = "run.json"
 SCHEMA_VERSION: Final = 1

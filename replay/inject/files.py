@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.pcap import FILE_HEADER
-from traces.errors import InputError
-from traces.jit import kernel
+from segcast.replay.rewrite.pcap import FILE_HEADER
+from segcast.traces.errors import InputError
+from segcast.traces.jit import kernel
 
 _HEADER_BYTES: Final = len(FILE_HEADER)
 _RECORD_BYTES: Final = 16

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from replay.inventory import Point
-from traces.errors import InputError
+from segcast.replay.inventory import Point
+from segcast.traces.errors import InputError
 
 _SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ConnectTimeout=10")
 _PATH: Final = 'PATH="$PATH:/usr/sbin:/sbin"; export PATH; '

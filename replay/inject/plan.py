@@ -11,15 +11,15 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field
 
-from analyzer.network import ETHERNET_HEADER_BYTES
-from analyzer.schedule import origin_of
-from replay.inject.files import Load, Records, load_of, open_records
-from replay.inject.machines import Facts, probe
-from replay.inventory import Inventory, Point, Sender
-from replay.rewrite import MANIFEST
-from traces.documents import Shape, read_shape
-from traces.errors import InputError
-from traces.units import write_rate
+from segcast.analyzer.forecast.reading import origin_of
+from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
+from segcast.replay.inject.files import Load, Records, load_of, open_records
+from segcast.replay.inject.machines import Facts, probe
+from segcast.replay.inventory import Inventory, Point, Sender
+from segcast.replay.rewrite.run import MANIFEST
+from segcast.traces.disk.documents import Shape, read_shape
+from segcast.traces.errors import InputError
+from segcast.traces.units import write_rate
 
 TCPREPLAY, ABSOLUTE = "tcpreplay", "absolute"
 DRAIN_NS: Final = 2_000_000_000  # a capture that is stopped earlier loses what it has not yet been given

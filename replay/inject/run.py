@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from replay.inject.calibrating import costs
-from replay.inject.captures import READY_S, captures_of, listens, missed, start_capture
-from replay.inject.children import Children
-from replay.inject.document import Document
-from replay.inject.files import least_snaplen, write_records
-from replay.inject.machines import discard, fetch
-from replay.inject.plan import Options, Replay
-from replay.inject.senders import counts, file_to_send, start_senders
-from replay.measure_identity import LEAST_BYTES
-from traces.errors import InputError
+from segcast.replay.inject.calibrating import costs
+from segcast.replay.inject.captures import READY_S, captures_of, listens, missed, start_capture
+from segcast.replay.inject.children import Children
+from segcast.replay.inject.document import Document
+from segcast.replay.inject.files import least_snaplen, write_records
+from segcast.replay.inject.machines import discard, fetch
+from segcast.replay.inject.plan import Options, Replay
+from segcast.replay.inject.senders import counts, file_to_send, start_senders
+from segcast.replay.measure.identity import LEAST_BYTES
+from segcast.traces.errors import InputError
 
 _START_AFTER_NS: Final = 700_000_000
 _LEAST_FREE_BYTES: Final = 4 << 20

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from replay.inject import absolute
-from replay.inject.children import Child
-from replay.inject.files import write_records
-from replay.inject.machines import at, bound, push
-from replay.inject.plan import ABSOLUTE, Options, Replay, Stream
-from replay.inventory import Point
-from traces.errors import InputError
+from segcast.replay.inject import absolute
+from segcast.replay.inject.children import Child
+from segcast.replay.inject.files import write_records
+from segcast.replay.inject.machines import at, bound, push
+from segcast.replay.inject.plan import ABSOLUTE, Options, Replay, Stream
+from segcast.replay.inventory import Point
+from segcast.traces.errors import InputError
 
 
 def file_to_send(stream: Stream, out: Path, cost_ns: int, far: str, *, always: bool = False) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from replay.inject import absolute
-from replay.inject.captures import capture_command, captures_of
-from replay.inject.document import Document
-from replay.inject.machines import here
-from replay.inject.plan import ABSOLUTE, Options, Replay
-from replay.inject.run import prepare, refuse_short
-from replay.inject.senders import tcpreplay_command
-from replay.inventory import Point
-from traces.errors import InputError
+from segcast.replay.inject import absolute
+from segcast.replay.inject.captures import capture_command, captures_of
+from segcast.replay.inject.document import Document
+from segcast.replay.inject.machines import here
+from segcast.replay.inject.plan import ABSOLUTE, Options, Replay
+from segcast.replay.inject.run import prepare, refuse_short
+from segcast.replay.inject.senders import tcpreplay_command
+from segcast.replay.inventory import Point
+from segcast.traces.errors import InputError
 
 _WHAT: dict[str, str] = {"sent": "departures", "received": "arrivals", "transit": "on the way"}
 

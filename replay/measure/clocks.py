@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.errors import InputError
-from traces.jit import kernel
+from segcast.traces.errors import InputError
+from segcast.traces.jit import kernel
 
 _LEAST_SPAN_NS: Final = 1_000_000_000
 _LEAST_SAMPLES: Final = 100

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.jit import int64, kernel
+from segcast.traces.jit import int64, kernel
 
 NONE: Final = -1
 

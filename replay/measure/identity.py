@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.hashing import mix
-from traces.jit import int64, kernel
-from traces.link import IP_FOUND, after_type
-from traces.loads import Bytes, Word, be16, be64
+from segcast.traces.byteorder import Bytes, Word, be16, be64
+from segcast.traces.hashing import mix
+from segcast.traces.headers.link import IP_FOUND, after_type
+from segcast.traces.jit import int64, kernel
 
 IDENTITY_BYTES: Final = 256
 LEAST_BYTES: Final = 60  # IPv6 header, ports, sequence numbers; packets cut shorter cannot be told apart

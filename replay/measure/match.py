@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.clocks import ClockFit, fit_clock
-from replay.matching import NONE, align, classify, pair
-from replay.measure_identity import STEERED, Marks
-from replay.measure_read import Reading, Seen, common_limit, read_capture
-from replay.measure_run import Receiver, Run, Sender, Transit
-from traces.errors import InputError
+from segcast.replay.measure.clocks import ClockFit, fit_clock
+from segcast.replay.measure.equal_packets import NONE, align, classify, pair
+from segcast.replay.measure.identity import STEERED, Marks
+from segcast.replay.measure.read import Reading, Seen, common_limit, read_capture
+from segcast.replay.measure.run_folder import Receiver, Run, Sender, Transit
+from segcast.traces.errors import InputError
 
 _SLACK_NS = 10_000  # captures of one kernel stamp out of order by less
 _CE = 3

@@ -10,10 +10,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.measure_identity import CUT, IDENTITY_BYTES, LEAST_BYTES, NO_IP, Identity, Marks, identify, no_identities
-from traces.capture import BATCH_FRAMES, FrameBatch, read_frames
-from traces.decode import Decoder, allocate, decode_batch
-from traces.errors import InputError
+from segcast.replay.measure.identity import (
+    CUT,
+    IDENTITY_BYTES,
+    LEAST_BYTES,
+    NO_IP,
+    Identity,
+    Marks,
+    identify,
+    no_identities,
+)
+from segcast.traces.captures.reader import BATCH_FRAMES, FrameBatch, read_frames
+from segcast.traces.errors import InputError
+from segcast.traces.headers.decode import Decoder, allocate, decode_batch
 
 _RAW_IP = 101
 
@@ -22,7 +31,7 @@ class Seen(NamedTuple):
     """Packets of a capture, in its order: `time_ns` int64, `wire_bytes` uint32 (of the frame), the rest as `Identity`.
 
     `flow` uint32: the packet's flow, numbered by first appearance, if flows were asked for (else empty), of which
-    `words` uint64[flows, 5] are the five-tuples as `analyzer.hashing.flow_keys` takes them.
+    `words` uint64[flows, 5] are the five-tuples as `segcast.analyzer.hashing.flow_keys` takes them.
     """
 
     time_ns: NDArray[np.int64]

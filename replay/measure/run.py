@@ -15,23 +15,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from analyzer.fabric import Assembled, pairs_named
-from analyzer.network import Network
-from analyzer.quantiles import nearest_ranks
-from analyzer.scenario import Scenario, read_scenario
-from analyzer.schedule import groups_of, origin_of, read_schedule
-from analyzer.schema import QUANTILES
-from analyzer.sids import on_the_wire
-from analyzer.traffic import flow_words
-from replay.matching import NONE
-from replay.measure_identity import list_key
-from replay.measure_match import Matched, Planned, match_run
-from replay.measure_run import Run, forecast_of, marks_of, read_run, rewrite_of
-from replay.measure_schema import MEASURED
-from traces.folders import new_folder
-from traces.store import open_trace
-from traces.trace import Trace
-from traces.version import VERSION
+from segcast.analyzer.forecast.reading import groups_of, origin_of, read_schedule
+from segcast.analyzer.metrics.quantiles import nearest_ranks
+from segcast.analyzer.network.fabric import Assembled, pairs_named
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.network.sids import on_the_wire
+from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.analyzer.schema import QUANTILES
+from segcast.analyzer.traffic.prepare import flow_words
+from segcast.replay.measure.equal_packets import NONE
+from segcast.replay.measure.identity import list_key
+from segcast.replay.measure.match import Matched, Planned, match_run
+from segcast.replay.measure.run_folder import Run, forecast_of, marks_of, read_run, rewrite_of
+from segcast.replay.schema import MEASURED
+from segcast.traces.disk.folders import new_folder
+from segcast.traces.ingest.run import open_trace
+from segcast.traces.trace import Trace
+from segcast.traces.version import VERSION
 
 DOCUMENT: Final = "measurement.json"
 _SAME_NS: Final = 1_000

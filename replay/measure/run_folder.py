@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.scenario import Scenario
-from replay.measure_identity import Marks
-from traces.documents import Count, Shape, Whole, read_shape
-from traces.errors import InputError
+from segcast.analyzer.scenario.model import Scenario
+from segcast.replay.measure.identity import Marks
+from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
+from segcast.traces.errors import InputError
 
 RUN_FILE: Final = "run.json"
 PROBES: Final = "probes"  # the cell of what segcast calibrate probes writes

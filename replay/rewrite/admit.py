@@ -9,12 +9,12 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.join import Rows
-from replay.srv6 import IPV6_BYTES, MAX_PAYLOAD_BYTES
-from replay.summary import Tally
-from traces.capture import FrameBatch
-from traces.decode import HAS_FRAGMENT, Headers
-from traces.errors import InputError
+from segcast.replay.rewrite.schedule import Rows
+from segcast.replay.rewrite.summary import Tally
+from segcast.replay.srv6.templates import IPV6_BYTES, MAX_PAYLOAD_BYTES
+from segcast.traces.captures.reader import FrameBatch
+from segcast.traces.errors import InputError
+from segcast.traces.headers.decode import HAS_FRAGMENT, Headers
 
 LEAST_MTU: Final = 1280  # RFC 8200 section 5
 MOST_MTU: Final = MAX_PAYLOAD_BYTES + IPV6_BYTES

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from analyzer.fields import Mac, Model, Name, Prefix
-from analyzer.positions import read_toml
-from replay.srv6 import check_mac
-from traces.errors import InputError
+from segcast.analyzer.toml_keys import read_toml
+from segcast.analyzer.values import Mac, Model, Name, Prefix
+from segcast.replay.srv6.templates import check_mac
+from segcast.traces.errors import InputError
 
 _MAC_BYTES: Final = 12
 

@@ -9,25 +9,25 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from analyzer.fabric import pairs_named
-from analyzer.scenario import HmacSpec, Scenario, read_scenario
-from analyzer.schedule import Origin, find_cell, groups_of, origin_of, read_schedule
-from analyzer.sids import INSERTING, Flavor, on_the_wire
-from analyzer.traffic import steering_hosts
-from replay.admit import Mtu, Oversize
-from replay.ethernet import Vlan, parse_macs
-from replay.interfaces import by_host, by_interface
-from replay.remap import parse_prefixes
-from replay.rewrite import Choices, Hosts, rewrite_schedule
-from replay.signing import read_key
-from replay.srv6 import Encapsulation, Key, Mode
-from replay.summary import RewriteSummary
-from traces.errors import InputError
-from traces.folders import KINDS, real_target, refuse_inputs
-from traces.inputs import is_pipe
-from traces.rawinput import STDIN
-from traces.store import open_trace
-from traces.trace import Trace
+from segcast.analyzer.forecast.reading import Origin, find_cell, groups_of, origin_of, read_schedule
+from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.network.sids import INSERTING, Flavor, on_the_wire
+from segcast.analyzer.scenario.model import HmacSpec, Scenario, read_scenario
+from segcast.analyzer.traffic.prepare import steering_hosts
+from segcast.replay.rewrite.admit import Mtu, Oversize
+from segcast.replay.rewrite.interfaces import by_host, by_interface
+from segcast.replay.rewrite.run import Choices, Hosts, rewrite_schedule
+from segcast.replay.rewrite.summary import RewriteSummary
+from segcast.replay.srv6.ethernet import Vlan, parse_macs
+from segcast.replay.srv6.remap import parse_prefixes
+from segcast.replay.srv6.signing import read_key
+from segcast.replay.srv6.templates import Encapsulation, Key, Mode
+from segcast.traces.captures.stored import STDIN
+from segcast.traces.disk.folders import KINDS, real_target, refuse_inputs
+from segcast.traces.errors import InputError
+from segcast.traces.ingest.inputs import is_pipe
+from segcast.traces.ingest.run import open_trace
+from segcast.traces.trace import Trace
 
 _MOST_SPEED: Final = 1_000_000
 

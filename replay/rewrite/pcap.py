@@ -18,9 +18,9 @@ from typing import BinaryIO, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.encapsulate import copy
-from traces.errors import InputError
-from traces.jit import kernel
+from segcast.replay.srv6.encapsulate import copy
+from segcast.traces.errors import InputError
+from segcast.traces.jit import kernel
 
 SNAPLEN: Final = 262144
 FILE_HEADER: Final = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, SNAPLEN, 1)

@@ -13,24 +13,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analyzer.traffic import scaled_ns
-from replay import walk as outcomes
-from replay.admit import Extent, Longest, Mtu, admit, extent
-from replay.background import Background
-from replay.encapsulate import RECORD_BYTES, Packets, encapsulate, insert
-from replay.ethernet import LinkHeaders, Vlan
-from replay.interfaces import Outputs, by_host
-from replay.join import Rows, joined, read_order, unordered
-from replay.mend import mend
-from replay.pcap import PcapFolder
-from replay.remap import Prefixes, follow, remap
-from replay.signing import Signer
-from replay.srv6 import Encapsulation, Templates, flow_labels, templates
-from replay.summary import END_NS, RewriteSummary, Tally
-from replay.walk import Found, Inner
-from traces.capture import FrameBatch
-from traces.decode import OUTER, decode_batch
-from traces.errors import InputError
+from segcast.analyzer.traffic.prepare import scaled_ns
+from segcast.replay.rewrite.admit import Extent, Longest, Mtu, admit, extent
+from segcast.replay.rewrite.background import Background
+from segcast.replay.rewrite.interfaces import Outputs, by_host
+from segcast.replay.rewrite.pcap import PcapFolder
+from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
+from segcast.replay.rewrite.summary import END_NS, RewriteSummary, Tally
+from segcast.replay.srv6 import walk as outcomes
+from segcast.replay.srv6.encapsulate import RECORD_BYTES, Packets, encapsulate, insert
+from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
+from segcast.replay.srv6.mend import mend
+from segcast.replay.srv6.remap import Prefixes, follow, remap
+from segcast.replay.srv6.signing import Signer
+from segcast.replay.srv6.templates import Encapsulation, Templates, flow_labels, templates
+from segcast.replay.srv6.walk import Found, Inner
+from segcast.traces.captures.reader import FrameBatch
+from segcast.traces.errors import InputError
+from segcast.traces.headers.decode import OUTER, decode_batch
 
 MANIFEST: Final = "rewrite.json"
 

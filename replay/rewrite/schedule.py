@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from traces.capture import FrameBatch, read_frames
-from traces.errors import InputError
+from segcast.traces.captures.reader import FrameBatch, read_frames
+from segcast.traces.errors import InputError
 
 _BUFFER_BYTES = 16 << 20  # so that a batch holds many packets of each of many hosts
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from replay import walk as outcomes
-from replay.encapsulate import Packets
-from replay.join import Rows
+from segcast.replay.rewrite.schedule import Rows
+from segcast.replay.srv6 import walk as outcomes
+from segcast.replay.srv6.encapsulate import Packets
 
 END_NS: Final = (1 << 32) * 1_000_000_000  # a pcap counts seconds in 32 bits
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.jit import at, int64, kernel
+from segcast.traces.jit import at, int64, kernel
 
 _LITTLE: Final = sys.byteorder == "little"
 

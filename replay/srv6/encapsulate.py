@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.checksums import Integer
-from replay.srv6 import Templates
-from traces.jit import at as unsigned
-from traces.jit import kernel
+from segcast.replay.srv6.checksums import Integer
+from segcast.replay.srv6.templates import Templates
+from segcast.traces.jit import at as unsigned
+from segcast.traces.jit import kernel
 
 RECORD_BYTES: Final = 16  # header of a pcap record
 
@@ -66,7 +66,7 @@ def encapsulate(
     header, the template of the packet's path and family with traffic class, flow label, payload length, hop limit and
     source filled in (`inserting`: a gap for it), the inner Ethernet header if there is one, the captured bytes of the
     packet, and zeros up to its length. Traffic class, ECN included, is the inner header's (RFC 2983 section 3, RFC
-    6040 section 4.1 normal mode). The packet itself is mended afterwards (`replay.mend`).
+    6040 section 4.1 normal mode). The packet itself is mended afterwards (`segcast.replay.srv6.mend`).
     """
     for i in range(len(packets.source)):
         family = packets.family[i]

@@ -10,9 +10,9 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.srv6 import check_mac
-from traces.errors import InputError
-from traces.jit import kernel
+from segcast.replay.srv6.templates import check_mac
+from segcast.traces.errors import InputError
+from segcast.traces.jit import kernel
 
 MOST_LINK_BYTES: Final = 28  # two addresses, four tags
 

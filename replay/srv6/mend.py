@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.checksums import Integer, crc32c, ones_sum
-from replay.walk import (
+from segcast.replay.srv6.checksums import Integer, crc32c, ones_sum
+from segcast.replay.srv6.walk import (
     CHECKSUM_ZEROED,
     FRAGMENT,
     HEADER_MENDED,
@@ -25,7 +25,7 @@ from replay.walk import (
     Inner,
     end_cut_option,
 )
-from traces.jit import kernel
+from segcast.traces.jit import kernel
 
 _ICMP: Final = 1
 _IGMP: Final = 2

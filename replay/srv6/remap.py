@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.walk import FRAGMENT, PADDED, Found, Inner
-from traces.errors import InputError
-from traces.jit import kernel
+from segcast.replay.srv6.walk import FRAGMENT, PADDED, Found, Inner
+from segcast.traces.errors import InputError
+from segcast.traces.jit import kernel
 
 _ICMPV6: Final = 58
 _UDP: Final = 17

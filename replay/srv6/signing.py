@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.encapsulate import Packets
-from replay.srv6 import HMAC_BYTES, IPV6_BYTES, Encapsulation, Key, Templates
-from traces.errors import InputError
-from traces.jit import kernel
+from segcast.replay.srv6.encapsulate import Packets
+from segcast.replay.srv6.templates import HMAC_BYTES, IPV6_BYTES, Encapsulation, Key, Templates
+from segcast.traces.errors import InputError
+from segcast.traces.jit import kernel
 
 _MOST_KNOWN: Final = 1 << 18
 _MOST_KEY_BYTES: Final = 64  # what Linux takes

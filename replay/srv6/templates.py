@@ -1,7 +1,7 @@
 """SRv6 headers: what a steering host puts in front of a packet, or into it, for every host and path.
 
 The headers of a path differ between packets in a few bytes only (traffic class, flow label, payload length, source,
-HMAC), so they are laid out once here, as templates; `replay.encapsulate` copies and patches them.
+HMAC), so they are laid out once here, as templates; `segcast.replay.srv6.encapsulate` copies and patches them.
 
 Sources: RFC 8754 section 2 (segment routing header), RFC 8986 sections 5.1 to 5.4 (H.Encaps, H.Encaps.Red,
 H.Encaps.L2, H.Encaps.L2.Red), draft-filsfils-spring-srv6-net-pgm-insertion (H.Insert, H.Insert.Red), RFC 8200.
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from traces.errors import InputError
+from segcast.traces.errors import InputError
 
 Mode = Literal["encaps", "reduced", "insert", "insert-reduced", "l2", "l2-reduced", "none"]
 
@@ -144,7 +144,7 @@ def _check_unicast(what: str, address: bytes) -> None:
 
 
 class Templates(NamedTuple):
-    """Headers as bytes, for `replay.encapsulate`.
+    """Headers as bytes, for `segcast.replay.srv6.encapsulate`.
 
     `headers` uint8[2, paths, widest] and `header_bytes` int64[2, paths]: first for IPv4 inside, then for IPv6; outer
     IPv6 header and SRH, or the SRH alone where it is inserted; all lengths 0 without encapsulation, and then there is

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.checksums import Integer, ones_sum
-from traces.jit import kernel
+from segcast.replay.srv6.checksums import Integer, ones_sum
+from segcast.traces.jit import kernel
 
 PADDED: Final = 1  # bytes were missing and are zero now
 HEADER_MENDED: Final = 2  # a header was cut, and has been completed to a valid one

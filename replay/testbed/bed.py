@@ -14,13 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from analyzer.scenario import Scenario, read_scenario
-from replay.inventory import Inventory, Receiver, Sender, Transit
-from replay.testbed.build import build, require
-from replay.testbed.plan import DEFAULT_BURST_BYTES, DEFAULT_MAX_RATE_BPS, Bed, plan_bed
-from replay.testbed.spaces import evict, remove, spaces
-from replay.testbed.survey import Survey, survey
-from traces.errors import InputError
+from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.replay.inventory import Inventory, Receiver, Sender, Transit
+from segcast.replay.testbed.build import build, require
+from segcast.replay.testbed.plan import DEFAULT_BURST_BYTES, DEFAULT_MAX_RATE_BPS, Bed, plan_bed
+from segcast.replay.testbed.spaces import evict, remove, spaces
+from segcast.replay.testbed.survey import Survey, survey
+from segcast.traces.errors import InputError
 
 DEFAULT_NAME: Final = "sgtb"
 CLOCK: Final = "testbed"

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from replay.testbed.netlink import Requests
-from replay.testbed.plan import Bed, Space
-from replay.testbed.spaces import FOLDER, create, no_offloads, settle, within
-from traces.errors import InputError
+from segcast.replay.testbed.netlink import Requests
+from segcast.replay.testbed.plan import Bed, Space
+from segcast.replay.testbed.spaces import FOLDER, create, no_offloads, settle, within
+from segcast.traces.errors import InputError
 
 _NO_DAD: Final = 0x02
 _PERMANENT: Final = 0x80

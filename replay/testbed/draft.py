@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import networkx as nx
 
-from analyzer.fabric import Attachment, Fabric, adjacencies
-from analyzer.network import Link
-from analyzer.scenario import Scenario
-from analyzer.sids import BLOCK_BITS, NODE_BITS, Sids, usids
-from analyzer.topologies.graph import GraphSpec
-from traces.errors import InputError
+from segcast.analyzer.network.fabric import Attachment, Fabric, adjacencies
+from segcast.analyzer.network.model import Link
+from segcast.analyzer.network.sids import BLOCK_BITS, NODE_BITS, Sids, usids
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.topologies.graph import GraphSpec
+from segcast.traces.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)

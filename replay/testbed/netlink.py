@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
 
-from replay.testbed.draft import Sid
-from replay.testbed.plan import Shaper
+from segcast.replay.testbed.draft import Sid
+from segcast.replay.testbed.plan import Shaper
 
 _NEW_ROUTE: Final = 24
 _NEW_QDISC: Final = 36

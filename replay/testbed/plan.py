@@ -1,6 +1,6 @@
 """What a scenario's network is in namespaces: nodes, hosts, interfaces, shapers and routes, as plain values.
 
-Nothing here touches the system; `replay.testbed.build` makes it stand.
+Nothing here touches the system; `segcast.replay.testbed.build` makes it stand.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from analyzer.fabric import Attachment
-from analyzer.network import ETHERNET_HEADER_BYTES, Link
-from analyzer.scenario import Scenario
-from analyzer.sids import INSERTING
-from analyzer.topologies.parallel import ParallelSpec
-from replay.testbed.draft import Draft, Sid, general, parallel
-from traces.errors import InputError
-from traces.units import write_rate, write_size
+from segcast.analyzer.network.fabric import Attachment
+from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Link
+from segcast.analyzer.network.sids import INSERTING
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.topologies.parallel import ParallelSpec
+from segcast.replay.testbed.draft import Draft, Sid, general, parallel
+from segcast.traces.errors import InputError
+from segcast.traces.units import write_rate, write_size
 
 DEFAULT_MTU_BYTES: Final = 2000
 DEFAULT_BURST_BYTES: Final = 10_000

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analyzer.fabric import pairs_named
-from analyzer.scenario import Scenario, read_scenario
-from analyzer.schedule import find_cell, groups_of, origin_of, read_schedule
-from analyzer.sids import INSERTING
-from replay.inject.plan import Options, plan_replay
-from replay.inject.run import refuse_in_use, run_replay
-from replay.inventory import read_inventory
-from replay.plan import encapsulation, trace_of
-from replay.rewrite import Hosts, rewrite_schedule
-from replay.summary import RewriteSummary
-from replay.testbed.bed import DEFAULT_NAME, held, standing
-from traces.errors import InputError
+from segcast.analyzer.forecast.reading import find_cell, groups_of, origin_of, read_schedule
+from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.network.sids import INSERTING
+from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.replay.inject.plan import Options, plan_replay
+from segcast.replay.inject.run import refuse_in_use, run_replay
+from segcast.replay.inventory import read_inventory
+from segcast.replay.rewrite.of_forecast import encapsulation, trace_of
+from segcast.replay.rewrite.run import Hosts, rewrite_schedule
+from segcast.replay.rewrite.summary import RewriteSummary
+from segcast.replay.testbed.bed import DEFAULT_NAME, held, standing
+from segcast.traces.errors import InputError
 
 
 def write_schedule(
@@ -36,7 +36,7 @@ def write_schedule(
     """Write a schedule for the testbed: one capture per attachment, as its hosts inject it, all steered.
 
     Policies that do not steer are written onto their forecast paths as well: what they chose is to be seen, not what
-    the kernel's own hash would choose. Raises InputError as `replay.plan.rewrite_forecast` does.
+    the kernel's own hash would choose. Raises InputError as `segcast.replay.rewrite.of_forecast.rewrite_forecast` does.
     """
     scenario = read_scenario(folder / "scenario.toml")
     cell = find_cell(folder, policy, timeout, seed, load)

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from replay.inject.machines import environment
-from traces.errors import InputError
+from segcast.replay.inject.machines import environment
+from segcast.traces.errors import InputError
 
 FOLDER: Final = Path("/run/netns")
 

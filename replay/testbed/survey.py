@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from replay.testbed.draft import Sid
-from replay.testbed.netlink import Requests, local_sid
-from replay.testbed.spaces import within
+from segcast.replay.testbed.draft import Sid
+from segcast.replay.testbed.netlink import Requests, local_sid
+from segcast.replay.testbed.spaces import within
 
 _LINKS, _ROUTES, _QDISCS = 18, 26, 38
 _UP: Final = 1

@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.engine import empty_fates
-from analyzer.quantiles import nearest_ranks
-from analyzer.reordering import add_rows, last_rows, no_reordering
-from analyzer.state import DROPPED, RECEIVED, Packets
-from replay.validate_tolerances import Tolerances
+from segcast.analyzer.engine.cell import empty_fates
+from segcast.analyzer.engine.state import DROPPED, RECEIVED, Packets
+from segcast.analyzer.metrics.quantiles import nearest_ranks
+from segcast.analyzer.metrics.reordering import add_rows, last_rows, no_reordering
+from segcast.replay.validate.tolerances import Tolerances
 
 LOST: Final = -1
 CURVE: Final = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 0.9995, 1.0)

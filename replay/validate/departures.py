@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.quantiles import nearest_ranks
+from segcast.analyzer.metrics.quantiles import nearest_ranks
 
 _GAP_QUANTILES = (0.5, 0.99, 1.0)
 

@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
-from analyzer.fabric import pairs_named
-from analyzer.network import Network
-from analyzer.quantiles import nearest_ranks
-from analyzer.scenario import Scenario, read_scenario
-from analyzer.schedule import groups_of, read_schedule, read_summary
-from replay.as_sent import LinkModel, as_sent, link_model
-from replay.measure import DOCUMENT as MEASUREMENT
-from replay.measure_schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
-from replay.validate_compare import (
+from segcast.analyzer.engine.link_by_link import LinkModel, as_sent, link_model
+from segcast.analyzer.forecast.reading import groups_of, read_schedule, read_summary
+from segcast.analyzer.metrics.quantiles import nearest_ranks
+from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.replay.measure.run import DOCUMENT as MEASUREMENT
+from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
+from segcast.replay.validate.compare import (
     LOST,
     MOST_BASE_NS,
     Base,
@@ -34,15 +34,15 @@ from replay.validate_compare import (
     shifted,
     unlikely,
 )
-from replay.validate_departures import departures
-from replay.validate_tolerances import Tolerances
-from traces.documents import Count, Shape, read_shape
-from traces.errors import InputError
-from traces.folders import new_folder
-from traces.parquet import read_table
-from traces.schema import Table
-from traces.units import write_size
-from traces.version import VERSION
+from segcast.replay.validate.departures import departures
+from segcast.replay.validate.tolerances import Tolerances
+from segcast.traces.disk.documents import Count, Shape, read_shape
+from segcast.traces.disk.folders import new_folder
+from segcast.traces.disk.parquet import read_table
+from segcast.traces.errors import InputError
+from segcast.traces.schema import Table
+from segcast.traces.units import write_size
+from segcast.traces.version import VERSION
 
 DOCUMENT: Final = "validation.json"
 AS_SENT: Final = "as-sent"

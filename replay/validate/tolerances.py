@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from analyzer.positions import read_toml
-from traces.errors import InputError
-from traces.units import duration_ns
+from segcast.analyzer.toml_keys import read_toml
+from segcast.traces.errors import InputError
+from segcast.traces.units import duration_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final
 
-from analyzer.compare import TENFOLD
-from reports import figures, text
-from reports.data import Comparison, Estimate, Forecast, Variant
-from reports.path_loads import PathLoads, group_names, path_loads
-from reports.style import Figure
-from reports.words import BY_COLUMN, METRICS, Metric, caveats, headline
+from segcast.analyzer.forecast.compare import TENFOLD
+from segcast.reports import text
+from segcast.reports.forecast import figures
+from segcast.reports.forecast.data import Comparison, Estimate, Forecast, Variant
+from segcast.reports.forecast.path_loads import PathLoads, group_names, path_loads
+from segcast.reports.forecast.words import BY_COLUMN, METRICS, Metric, caveats, headline
+from segcast.reports.style import Figure
 
 _TILES: Final = ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")
 _MOST_ROWS: Final = 16

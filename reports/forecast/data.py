@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
-from analyzer.compare import interval, timeout_label, variant_label
-from analyzer.schedule import read_document, read_forecast_table, read_summary
-from analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
-from reports import text
+from segcast.analyzer.forecast.compare import interval, timeout_label, variant_label
+from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
+from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
+from segcast.reports import text
 
 _NAMED: Final = ["policy", "timeout", "timeout_ns", "load"]
 

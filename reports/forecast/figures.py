@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from reports import text
-from reports.data import Curve, Forecast, Variant
-from reports.style import (
+from segcast.reports import text
+from segcast.reports.forecast.data import Curve, Forecast, Variant
+from segcast.reports.style import (
     COLOURS,
     DASHES,
     GRID,
@@ -31,7 +31,7 @@ from reports.style import (
     looks,
     widened,
 )
-from traces.units import say_duration
+from segcast.traces.units import say_duration
 
 _MOST_INTERVALS: Final = 120
 MOST_LINES: Final = 6

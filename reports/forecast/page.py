@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from reports import text
-from reports.content import Content
-from reports.data import Forecast
-from traces.folders import new_file
+from segcast.reports import text
+from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.data import Forecast
+from segcast.traces.disk.folders import new_file
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _NAME: Final = "report.html"

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reports import figures, text
-from reports.data import Forecast, Variant
-from reports.style import COLOURS, DASH_ARRAYS, Figure
+from segcast.reports import text
+from segcast.reports.forecast import figures
+from segcast.reports.forecast.data import Forecast, Variant
+from segcast.reports.style import COLOURS, DASH_ARRAYS, Figure
 
 _MOST_GROUPS: Final = 6
 

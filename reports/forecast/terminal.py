@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reports import text
-from reports.data import Forecast, Variant
-from reports.words import headline
-from traces.units import say_number
+from segcast.reports import text
+from segcast.reports.forecast.data import Forecast, Variant
+from segcast.reports.forecast.words import headline
+from segcast.traces.units import say_number
 
 if TYPE_CHECKING:
     from rich.console import Console

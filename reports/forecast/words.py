@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from analyzer.compare import TENFOLD
-from reports import text
-from reports.data import Comparison, Forecast
+from segcast.analyzer.forecast.compare import TENFOLD
+from segcast.reports import text
+from segcast.reports.forecast.data import Comparison, Forecast
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import datetime
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from reports import text
-from reports.console import print_table
-from reports.text import counted
+from segcast.reports import text
+from segcast.reports.console import print_table
+from segcast.reports.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ _SECOND_NS: Final = 10**9
 
 
 def print_facts(facts: dict[str, Any], console: Console) -> None:
-    """The document of `traces.describe`, in sections; findings come last, worst first."""
+    """The document of `segcast.traces.quality.describe`, in sections; findings come last, worst first."""
     sources = facts["sources"]
     where = f" of {len(sources)} captures" if len(sources) > 1 else ""
     _say(

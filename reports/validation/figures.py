@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from reports import text
-from reports.figures import short
-from reports.style import COLOURS, INK, MARKERS, MUTED, Figure, axis, label, layout, log_axis
+from segcast.reports import text
+from segcast.reports.forecast.figures import short
+from segcast.reports.style import COLOURS, INK, MARKERS, MUTED, Figure, axis, label, layout, log_axis
 
 SOURCES: Final = {
     "measured": {"color": INK, "width": 2.6, "dash": "solid"},

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from reports import text
-from reports import validation_figures as figures
-from reports.page import environment, figures_json
-from reports.style import Figure
-from reports.validation_words import METRICS, error_words, path_words, times_words
-from traces.folders import new_file
+from segcast.reports import text
+from segcast.reports.forecast.page import environment, figures_json
+from segcast.reports.style import Figure
+from segcast.reports.validation import figures
+from segcast.reports.validation.words import METRICS, error_words, path_words, times_words
+from segcast.traces.disk.folders import new_file
 
 _NAME: Final = "validation.html"
 _MOST_PANELS: Final = 24

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from reports import text
-from reports.console import print_table
-from reports.validation_words import METRICS, error_words, path_words, times_words
+from segcast.reports import text
+from segcast.reports.console import print_table
+from segcast.reports.validation.words import METRICS, error_words, path_words, times_words
 
 if TYPE_CHECKING:
     from rich.console import Console

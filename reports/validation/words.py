@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from reports import text
+from segcast.reports import text
 
 METRICS: Final = {
     "loss_ratio": "loss",

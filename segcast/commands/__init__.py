@@ -1,1 +1,1 @@
-"""Commands that `segcast.py` registers: each parses, calls one function of a package, and prints."""
+"""Commands, one file each: it parses, calls one function of a package, and prints."""

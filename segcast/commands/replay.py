@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from replay.commands.screen import json_option, print_json, progress
-from replay.commands.showing import print_plan, print_run
+from segcast.reports.console import print_plan, print_run
+from segcast.screen import json_option, print_json, progress
 
 
 def sending_options(command: Any) -> Any:
@@ -37,8 +37,8 @@ def sending_options(command: Any) -> Any:
 
 def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: bool) -> Any:
     """The flags as the replay takes them. Raises InputError."""
-    from replay.inject.plan import Options
-    from traces.units import duration_ns, size_bytes
+    from segcast.replay.inject.plan import Options
+    from segcast.traces.units import duration_ns, size_bytes
 
     taken = None if compensation is None else duration_ns(compensation)
     return Options(sender=sender, compensation_ns=taken, calibrate=calibrate, snaplen=size_bytes(snaplen))
@@ -88,13 +88,13 @@ def replay(
     Nothing is sent without --send. Interfaces must exist, be up, carry the longest packet and the busiest 100 ms, and
     not have the default route.
     """
-    from replay.inject.plan import plan_replay
-    from replay.inject.run import run_replay
-    from replay.inject.wording import worded
-    from replay.inventory import read_inventory
-    from replay.testbed.bed import held
-    from traces.errors import InputError
-    from traces.units import duration_ns
+    from segcast.replay.inject.plan import plan_replay
+    from segcast.replay.inject.run import run_replay
+    from segcast.replay.inject.wording import worded
+    from segcast.replay.inventory import read_inventory
+    from segcast.replay.testbed.bed import held
+    from segcast.traces.errors import InputError
+    from segcast.traces.units import duration_ns
 
     options = options_of(sender, compensation, snaplen, calibrate)
     plan = plan_replay(

@@ -1,4 +1,4 @@
-"""The flags of `segcast rewrite` that say how its captures differ from the forecast's packets."""
+"""`segcast rewrite`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+
+from segcast.screen import json_option, show
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,8 +38,38 @@ _FLAGS: Final = (
 )
 
 
-def flags(command: F) -> F:
-    """Give a command these flags; their values are the fields of `replay.plan.Wanted`."""
+def _flags(command: F) -> F:
+    """Give a command these flags; their values are the fields of `segcast.replay.rewrite.of_forecast.Wanted`."""
     for flag in reversed(_FLAGS):
         command = flag(command)
     return command
+
+
+@click.command()
+@click.argument("folder", metavar="F", type=click.Path(path_type=Path))
+@click.option("--policy", required=True, help="Policy whose schedule to write, by its label.")
+@click.option("--timeout", help="Flowlet timeout of the cell, such as 100us or rtt, if the forecast has several.")
+@click.option("--seed", type=int, help="Seed of the cell, if several were kept.")
+@click.option("--load", type=float, help="Load of the cell, if the forecast has several.")
+@_flags
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the captures.")
+@json_option
+def rewrite(
+    folder: Path,
+    policy: str,
+    timeout: str | None,
+    seed: int | None,
+    load: float | None,
+    out: Path,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Write the schedule of one policy as SRv6-encapsulated captures, one per injecting host or interface."""
+    from segcast.replay.rewrite.of_forecast import Wanted, rewrite_forecast
+
+    wanted = Wanted(**flags)
+    cell: dict[str, Any] = {"policy": policy, "timeout": timeout, "seed": seed, "load": load}
+    summary = rewrite_forecast(folder, out, **cell, wanted=wanted)
+    from segcast.reports.console import print_rewrite
+
+    show(summary.as_dict(), as_json, print_rewrite)

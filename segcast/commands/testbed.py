@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from replay.commands.replay import options_of, sending_options
-from replay.commands.screen import json_option, print_json, progress
-from replay.commands.showing import print_run
+from segcast.commands.replay import options_of, sending_options
+from segcast.reports.console import print_run
+from segcast.screen import json_option, print_json, progress
 
 if TYPE_CHECKING:
-    from analyzer.scenario import Scenario
+    from segcast.analyzer.scenario.model import Scenario
 
 _name = click.option("--name", default="sgtb", show_default=True, help="Of the testbed; its namespaces begin with it.")
 
@@ -30,8 +30,8 @@ def testbed() -> None:
 @json_option
 def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> None:
     """Build the network of F, a forecast or a scenario file; what stands already is left as it is."""
-    from replay.testbed.bed import up as run
-    from traces.units import rate_bps, size_bytes
+    from segcast.replay.testbed.bed import up as run
+    from segcast.traces.units import rate_bps, size_bytes
 
     scenario = _scenario(source)
     with progress("testbed") as shown:
@@ -44,7 +44,7 @@ def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> Non
 @json_option
 def status(name: str, as_json: bool) -> None:
     """Say what stands, and what the shapers of its links have counted."""
-    from replay.testbed.bed import status as run
+    from segcast.replay.testbed.bed import status as run
 
     document = run(name)
     print_json(document) if as_json else _print_status(document)
@@ -55,7 +55,7 @@ def status(name: str, as_json: bool) -> None:
 @json_option
 def down(name: str, as_json: bool) -> None:
     """Remove everything that a testbed made, also after a crash."""
-    from replay.testbed.bed import down as run
+    from segcast.replay.testbed.bed import down as run
 
     document = run(name)
     if as_json:
@@ -93,8 +93,8 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Send the schedule of one policy of forecast F through the testbed, and capture departures and arrivals."""
-    from replay.testbed.run import run_in_testbed
-    from traces.units import duration_ns
+    from segcast.replay.testbed.run import run_in_testbed
+    from segcast.traces.units import duration_ns
 
     options = options_of(sender, compensation, snaplen, calibrate=not no_calibration)
     with progress("replay") as shown:
@@ -115,7 +115,7 @@ def run_command(
 
 
 def _scenario(source: Path) -> Scenario:
-    from analyzer.scenario import read_scenario
+    from segcast.analyzer.scenario.model import read_scenario
 
     return read_scenario(source / "scenario.toml" if source.is_dir() else source)
 

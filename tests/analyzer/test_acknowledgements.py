@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.acknowledgements import Segments, recorded
-from analyzer.state import Packets
-from tests.simulating import releases_of, segments_of, traffic_of
-from tests.strategies import Scenario, Seeded, fabrics, make_fabric
+from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.traffic.recorded_acks import Segments, recorded
+from segcast.traces.errors import InputError
+from tests.support.simulating import releases_of, segments_of, traffic_of
+from tests.support.strategies import Scenario, Seeded, fabrics, make_fabric
 from tests.twins.acknowledgements import release_times
 from tests.twins.network import Flow, Packet, Segment
 from tests.twins.scenarios import PLAIN_CELLS
-from traces.errors import InputError
 
 PAIR = [Flow(0, 0, 0, reverse=1), Flow(0, 0, 0, reverse=0)]
 

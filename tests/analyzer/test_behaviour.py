@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.behaviour import behaviour
+from tests.support.behaviour import behaviour
 
 
 def test_flows_by_hash_depend_on_luck_and_flowlets_at_random_do_not() -> None:

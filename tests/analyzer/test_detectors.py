@@ -9,16 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer.detectors.registry import Detector, Gap, detectors, find_detector
-from analyzer.engine import Cell, simulate
-from analyzer.initial import Steering
-from analyzer.policies.registry import find_policy
-from analyzer.state import RECEIVED, Fates, Packets
-from tests.simulating import network_of, traffic_of
-from tests.strategies import Seeded, make_scenario, scenarios
-from tests.test_policies import GBPS, MS, US, network, run, sent, setting, told
+from segcast.analyzer.detectors.registry import Detector, Gap, detectors, find_detector
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.engine.layout import Steering
+from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
+from segcast.analyzer.policies.registry import find_policy
+from segcast.traces.errors import InputError
+from tests.analyzer.test_policies import GBPS, MS, US, network, run, sent, setting, told
+from tests.support.simulating import network_of, traffic_of
+from tests.support.strategies import Seeded, make_scenario, scenarios
 from tests.twins.scenarios import Scenario
-from traces.errors import InputError
 
 
 def made(name: str, slots: int = 2, flows: int = 2, **parameters: Any) -> tuple[Detector, Any]:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer.state import LAZY, ORDERED, Fates
-from tests.simulating import CELLS, DETECTORS, POLICIES, assert_same_fates, cell_of, parameters_of, run_engine
-from tests.strategies import Scenario, Seeded, fabrics, make_fabric, make_scenario, scenarios
+from segcast.analyzer.engine.state import LAZY, ORDERED, Fates
+from tests.support.simulating import CELLS, DETECTORS, POLICIES, assert_same_fates, cell_of, parameters_of, run_engine
+from tests.support.strategies import Scenario, Seeded, fabrics, make_fabric, make_scenario, scenarios
 from tests.twins import detectors as twin_detectors
 from tests.twins import engine as twin
 from tests.twins import policies as twin_policies
@@ -36,8 +36,8 @@ def assert_same_as_the_twin(scenario: Scenario) -> None:
 
 
 def test_the_twin_knows_every_policy_and_timeout_with_its_parameters() -> None:
-    from analyzer.detectors.registry import find_detector
-    from analyzer.policies.registry import find_policy
+    from segcast.analyzer.detectors.registry import find_detector
+    from segcast.analyzer.policies.registry import find_policy
 
     for name in POLICIES:
         policy, rule = find_policy(name), twin_policies.POLICIES[name]
@@ -88,7 +88,7 @@ def test_same_fates_as_the_twin_however_acknowledged(ack: str) -> None:
 
 @pytest.mark.parametrize("most", [32, 0], ids=["when-asked", "as-events"])
 def test_same_fates_as_the_twin_however_bytes_are_released(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analyzer.initial._MOST_WATCHED", most)
+    monkeypatch.setattr("segcast.analyzer.engine.layout._MOST_WATCHED", most)
     seen = 0
     for seed in range(60):
         scenario = make_fabric(Seeded(seed), 300, [("inflight", "fixed"), ("two-choices", "fixed")])
@@ -138,7 +138,7 @@ def test_the_same_without_compiling() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", UNCOMPILED],
         env=environment,
-        cwd=File(__file__).parents[1],
+        cwd=File(__file__).parents[2],
         capture_output=True,
         text=True,
     )

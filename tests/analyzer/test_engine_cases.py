@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, empty_fates, simulate
-from analyzer.initial import FlowPlan, Steering
-from analyzer.network import Link, Network, Path, parallel_network
-from analyzer.policies.registry import Decision, Fabric, Policy, Setting, find_policy, register
-from analyzer.state import DROPPED, RECEIVED, Packets
-from tests.simulating import assert_same_fates, network_of, run_engine, traffic_of
-from tests.strategies import Seeded, make_scenario
+from segcast.analyzer.engine.cell import Cell, empty_fates, simulate
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import DROPPED, RECEIVED, Packets
+from segcast.analyzer.network.model import Link, Network, Path, parallel_network
+from segcast.analyzer.policies.registry import Decision, Fabric, Policy, Setting, find_policy, register
+from segcast.traces.errors import InputError
+from tests.support.simulating import assert_same_fates, network_of, run_engine, traffic_of
+from tests.support.strategies import Seeded, make_scenario
 from tests.twins import engine as twin
 from tests.twins.policies import Choice
 from tests.twins.policies import Policy as TwinPolicy
-from traces.errors import InputError
 
 
 def test_every_packet_is_delivered_queued_or_dropped_at_any_moment() -> None:
@@ -155,7 +155,7 @@ def test_an_edited_policy_file_is_compiled_anew_and_an_unchanged_one_is_not(tmp_
     cache = tmp_path / "cache"
     environment = os.environ | {
         "NUMBA_CACHE_DIR": str(cache),
-        "PYTHONPATH": f"{File(__file__).parents[1]}:{tmp_path}",
+        "PYTHONPATH": f"{File(__file__).parents[2]}:{tmp_path}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-c", "import outside"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulating import assert_same_fates, run_engine
+from tests.support.simulating import assert_same_fates, run_engine
 from tests.twins import engine as twin
 from tests.twins.network import Change, Flow, Link, Packet, Path
 from tests.twins.scenarios import Scenario

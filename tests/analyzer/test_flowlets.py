@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.flowlets import packet_gaps, profile, split_flowlets
-from analyzer.quantiles import nearest_ranks
+from segcast.analyzer.flowlets.split import packet_gaps, profile, split_flowlets
+from segcast.analyzer.metrics.quantiles import nearest_ranks
+from segcast.traces.errors import InputError
 from tests.twins import flowlets as twin
-from traces.errors import InputError
 
 Rows = list[tuple[int, int, int]]
 GAPS = (0, 1, 99, 100, 101, 500, 5000)

@@ -12,16 +12,16 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.cells import plan_cells
-from analyzer.compare import answer, compare, interval, student_quantile
-from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from analyzer.schedule import find_cell, read_document, read_schedule
-from analyzer.schema import FORECAST_TABLES
-from analyzer.traffic import TRAFFIC_COLUMNS, prepare
-from traces.errors import InputError
-from traces.trace import Trace
-from traces.units import write_duration
+from segcast.analyzer.forecast.cells import plan_cells
+from segcast.analyzer.forecast.compare import answer, compare, interval, student_quantile
+from segcast.analyzer.forecast.reading import find_cell, read_document, read_schedule
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.schema import FORECAST_TABLES
+from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
+from segcast.traces.units import write_duration
 
 SMALL: dict[str, Any] = {"paths": "4x400Mbps", "timeouts": ["100us", "500us"], "seeds": [1, 2], "buffer": "512KiB"}
 

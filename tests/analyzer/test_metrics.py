@@ -16,12 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer import cell_rows
-from analyzer.cells import CellPlan
-from analyzer.choices import PolicyChoice, TimeoutChoice
-from analyzer.engine import empty_fates
-from analyzer.forecast import CellRows, CellRunner
-from analyzer.histogram import (
+from segcast.analyzer.engine.cell import empty_fates
+from segcast.analyzer.engine.layout import FlowPlan
+from segcast.analyzer.engine.state import LINK, RECEIVED, Fates, Packets
+from segcast.analyzer.forecast.cells import CellPlan
+from segcast.analyzer.forecast.run import CellRows, CellRunner
+from segcast.analyzer.metrics import rows as cell_rows
+from segcast.analyzer.metrics.accumulator import HOST_BITS, Accumulator, watched_hosts
+from segcast.analyzer.metrics.histogram import (
     BITS,
     LARGEST,
     bucket_count,
@@ -33,18 +35,16 @@ from analyzer.histogram import (
     merge,
     record_all,
 )
-from analyzer.initial import FlowPlan
-from analyzer.metrics import HOST_BITS, Accumulator, watched_hosts
-from analyzer.network import Change, Link, Network, Path
-from analyzer.path_load import add_load, balance, bin_ns, bins_used, close_interval, no_load, path_facts
-from analyzer.policies.registry import find_policy
-from analyzer.reordering import add_rows, last_rows, no_reordering
-from analyzer.scenario import short_scenario
-from analyzer.schema import FLOW_FATES, HOSTS, LINKS, QUANTILES, SIZES, SUMMARY
-from analyzer.state import LINK, RECEIVED, Fates, Packets
-from analyzer.traffic import Traffic
-from tests.simulating import network_of, run_engine, traffic_of
-from tests.strategies import Seeded, fabrics, make_fabric, make_scenario, scenarios
+from segcast.analyzer.metrics.path_load import add_load, balance, bin_ns, bins_used, close_interval, no_load, path_facts
+from segcast.analyzer.metrics.reordering import add_rows, last_rows, no_reordering
+from segcast.analyzer.network.model import Change, Link, Network, Path
+from segcast.analyzer.policies.registry import find_policy
+from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.schema import FLOW_FATES, HOSTS, LINKS, QUANTILES, SIZES, SUMMARY
+from segcast.analyzer.traffic.prepare import Traffic
+from tests.support.simulating import network_of, run_engine, traffic_of
+from tests.support.strategies import Seeded, fabrics, make_fabric, make_scenario, scenarios
 from tests.twins import engine as twin_engine
 from tests.twins import metrics as twin
 from tests.twins.scenarios import PLAIN_CELLS, Scenario

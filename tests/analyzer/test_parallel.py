@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from analyzer.parallel import in_order
+from segcast.analyzer.parallel import in_order
 
 
 def test_results_come_in_order_whatever_finishes_first() -> None:

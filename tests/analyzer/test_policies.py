@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell, simulate
-from analyzer.hashing import flow_keys, mix
-from analyzer.initial import FlowPlan, Steering
-from analyzer.network import Change, Link, Network, Path
-from analyzer.policies import ecmp
-from analyzer.policies.registry import Decision, Feedback, Setting, find_policy, policies
-from analyzer.state import DROPPED, Fates, Packets
-from traces.errors import InputError
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import DROPPED, Fates, Packets
+from segcast.analyzer.hashing import flow_keys, mix
+from segcast.analyzer.network.model import Change, Link, Network, Path
+from segcast.analyzer.policies import ecmp
+from segcast.analyzer.policies.registry import Decision, Feedback, Setting, find_policy, policies
+from segcast.traces.errors import InputError
 
 GBPS = 10**9
 US = 1000

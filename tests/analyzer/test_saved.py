@@ -12,19 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analyzer.engine import Cell
-from analyzer.initial import FlowPlan, Steering
-from analyzer.metrics import Accumulator
-from analyzer.network import Change, Link, parallel_network
-from analyzer.policies.registry import find_policy
-from analyzer.saved import load, save
-from analyzer.state import Packets
-from analyzer.window import Window
-from tests.simulating import cell_of, network_of, traffic_of
-from tests.strategies import Seeded, make_scenario, scenarios
-from tests.test_window import pieces
+from segcast.analyzer.engine.cell import Cell
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.window import Window
+from segcast.analyzer.forecast.saved import load, save
+from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.analyzer.network.model import Change, Link, parallel_network
+from segcast.analyzer.policies.registry import find_policy
+from segcast.traces.errors import InputError
+from tests.analyzer.test_window import pieces
+from tests.support.simulating import cell_of, network_of, traffic_of
+from tests.support.strategies import Seeded, make_scenario, scenarios
 from tests.twins.scenarios import Scenario
-from traces.errors import InputError
 
 
 def begin(scenario: Scenario) -> tuple[Window, Accumulator]:

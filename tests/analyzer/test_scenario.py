@@ -11,13 +11,13 @@ from typing import Any
 import networkx as nx
 import pytest
 
-from analyzer.cells import plan_cells
-from analyzer.network import Change
-from analyzer.positions import key_lines, written
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from traces.errors import InputError
+from segcast.analyzer.forecast.cells import plan_cells
+from segcast.analyzer.network.model import Change
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.toml_keys import key_lines, written
+from segcast.traces.errors import InputError
 
-DOCS = Path(__file__).parents[1] / "docs" / "scenario.md"
+DOCS = Path(__file__).parents[2] / "docs" / "scenario.md"
 EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
 
 FABRIC = """\

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analyzer.estimator import SHARES, all_unseen, threshold
-from analyzer.scenario import read_scenario, short_scenario
-from analyzer.sensitivity import ERRORS, with_errors
+from segcast.analyzer.engine.unseen import SHARES, all_unseen, threshold
+from segcast.analyzer.scenario.model import read_scenario, short_scenario
+from segcast.analyzer.scenario.sensitivity import ERRORS, with_errors
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 from tests.conftest import Run
 from tests.twins.hashing import is_lost
-from traces.errors import InputError
-from traces.trace import Trace
 
 
 @pytest.mark.parametrize("millionths", [0, 1, 250_000, 999_999, SHARES])

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer import forecast as forecasting
-from analyzer import streaming
-from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from analyzer.streaming import survey
-from analyzer.traffic import TRAFFIC_COLUMNS, prepare
-from tests.test_forecast import SMALL
-from traces.errors import InputError
-from traces.trace import Trace, load
+from segcast.analyzer.forecast import run as forecasting
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.traffic import streamed as streaming
+from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
+from segcast.analyzer.traffic.streamed import survey
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace, load
+from tests.analyzer.test_forecast import SMALL
 
 
 def assert_same_folders(one: Path, other: Path) -> None:

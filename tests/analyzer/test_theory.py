@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from analyzer.engine import Cell
-from analyzer.initial import FlowPlan, Steering
-from analyzer.network import Link, Network, Path
-from analyzer.policies.registry import find_policy
-from analyzer.state import DROPPED, Fates, Packets
-from analyzer.window import stream
+from segcast.analyzer.engine.cell import Cell
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import DROPPED, Fates, Packets
+from segcast.analyzer.engine.window import stream
+from segcast.analyzer.network.model import Link, Network, Path
+from segcast.analyzer.policies.registry import find_policy
 
 SERVICE_NS = 10_000
 FRAME_BYTES = 1250  # 10 us at 1 Gbit/s

@@ -11,10 +11,10 @@ import networkx as nx
 import pytest
 import tomli_w
 
-from analyzer.fabric import Assembled
-from analyzer.scenario import Scenario, read_scenario
-from analyzer.sids import on_the_wire, srv6_bytes
-from traces.errors import InputError
+from segcast.analyzer.network.fabric import Assembled
+from segcast.analyzer.network.sids import on_the_wire, srv6_bytes
+from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.traces.errors import InputError
 
 LINK = {"rate": "10Gbps", "delay": "1us"}
 

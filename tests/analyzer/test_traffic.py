@@ -13,19 +13,19 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from analyzer.acknowledgements import RELEASE_COLUMNS, schedule
-from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from analyzer.traffic import TRAFFIC_COLUMNS, Traffic, at_load, prepare, scaled_ns
-from replay.plan import rewrite_forecast
-from reports.data import Forecast
-from reports.page import render
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Traffic, at_load, prepare, scaled_ns
+from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, schedule
+from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.reports.forecast.data import Forecast
+from segcast.reports.forecast.page import render
+from segcast.traces.errors import InputError
+from segcast.traces.schema import FLOWS, PACKETS
+from segcast.traces.trace import Trace
 from tests.twins.hashing import is_lost
-from traces.errors import InputError
-from traces.schema import FLOWS, PACKETS
-from traces.trace import Trace
 
-DOCS = Path(__file__).parents[1] / "docs" / "scenario.md"
+DOCS = Path(__file__).parents[2] / "docs" / "scenario.md"
 EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
 
 LEAVES = """

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer.engine import Cell
-from analyzer.initial import FlowPlan, Steering
-from analyzer.network import Link, parallel_network
-from analyzer.policies.registry import find_policy
-from analyzer.state import Packets
-from analyzer.window import Window, stream
-from tests.simulating import cell_of, run_engine, traffic_of
-from tests.strategies import scenarios
+from segcast.analyzer.engine.cell import Cell
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.window import Window, stream
+from segcast.analyzer.network.model import Link, parallel_network
+from segcast.analyzer.policies.registry import find_policy
+from segcast.traces.errors import InputError
+from tests.support.simulating import cell_of, run_engine, traffic_of
+from tests.support.strategies import scenarios
 from tests.twins.scenarios import Scenario
-from traces.errors import InputError
 
 RELAXED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -16,17 +16,24 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from segcast.traces.captures import buffers as bytesource
+from segcast.traces.captures import reader as capture
+from segcast.traces.captures.buffers import ByteSource, Filled
+from segcast.traces.captures.reader import CaptureReader, FrameBatch, read_frames
+from segcast.traces.errors import Damage, DamagedCapture, InputError
+from segcast.traces.flows import assign as flows
+from segcast.traces.flows import tcp
+from segcast.traces.flows.table import flow_table
+from segcast.traces.headers import fragments
+from segcast.traces.headers import segment_lists as segments
+from segcast.traces.headers.decode import INNER, LAYERS, OUTER, Decoder
+from segcast.traces.ingest import merge, packets
+from segcast.traces.ingest.intake import Choices, Intake
+from segcast.traces.ingest.merge import MergedBatch
+from segcast.traces.quality import duplicates
+from segcast.traces.quality.survey import Survey, Surveys
 from tests.fuzz.packers import PACKERS
 from tests.fuzz.records import PCAP_MAGICS, SNOOP
-from traces import bytesource, capture, duplicates, flows, fragments, merge, packets, segments, tcp
-from traces.bytesource import ByteSource, Filled
-from traces.capture import CaptureReader, FrameBatch, read_frames
-from traces.decode import INNER, LAYERS, OUTER, Decoder
-from traces.errors import Damage, DamagedCapture, InputError
-from traces.flowtable import flow_table
-from traces.intake import Choices, Intake
-from traces.merge import MergedBatch
-from traces.survey import Survey, Surveys
 
 _SIZES: Final = (1 << 16,) * 121 + (4096,) * 4 + (1024, 301, 61)
 _ROWS: Final = (64,) * 93 + (7, 7, 1)

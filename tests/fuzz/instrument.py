@@ -29,7 +29,7 @@ from numba import types
 from numba.extending import intrinsic
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PACKAGE: Final = "traces"
+PACKAGE: Final = "segcast.traces"
 POINTS: Final = 1 << 13
 _ADDRESS: Final = 0x6000_0000_0000  # far from where Linux puts programs, heaps and libraries
 _FIXED_NOREPLACE: Final = 0x100000
@@ -156,7 +156,7 @@ class Instrument(importlib.abc.MetaPathFinder):
 
     def __init__(self, edits: Mapping[str, Sequence[tuple[str, str]]] | None = None) -> None:
         """`edits`, by module, are texts to replace in its source: faults planted to see that they are found."""
-        already = [name for name in sys.modules if name.split(".")[0] == PACKAGE]
+        already = [name for name in sys.modules if name.startswith(PACKAGE)]
         assert not already, already
         self.counters = _map_counters()
         self.points = 0
@@ -164,7 +164,7 @@ class Instrument(importlib.abc.MetaPathFinder):
         self._edits = dict(edits or {})
         self._shown = memoryview(self.counters).cast("B").cast("I")
         sys.meta_path.insert(0, self)
-        jit: Any = importlib.import_module("traces.jit")
+        jit: Any = importlib.import_module("segcast.traces.jit")
         if jit.CACHED:
             mine = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
             numba.core.config.CACHE_DIR = str(  # type: ignore[attr-defined]
@@ -174,14 +174,14 @@ class Instrument(importlib.abc.MetaPathFinder):
         jit.kernel = self.kernel
 
     def kernel(self, function: Callable[..., Any]) -> Any:
-        """As `traces.jit.kernel`, with every index checked."""
+        """As `segcast.traces.jit.kernel`, with every index checked."""
         return numba.njit(cache=self._cached, nogil=True, error_model="numpy", boundscheck=True)(function)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """The module with a loader that instruments it, if it is ours."""
-        if fullname.split(".")[0] != PACKAGE or fullname == "traces.jit":
+        if not fullname.startswith(PACKAGE) or fullname == "segcast.traces.jit":
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path or [str(ROOT)], target)
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):

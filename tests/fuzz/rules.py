@@ -12,7 +12,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from tests.decoding import LATEST_NS, decoded, expected, records
+from segcast.traces.captures.reader import FrameBatch
+from segcast.traces.errors import DamagedCapture, InputError
+from segcast.traces.flows import tcp
+from segcast.traces.headers.decode import LAYERS, Headers, decode_batch
+from segcast.traces.ingest.inputs import list_inputs
+from segcast.traces.ingest.intake import Choices
+from segcast.traces.ingest.merge import Ended, Merge
+from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.quality.describe import describe
 from tests.fuzz.drive import (
     DATAGRAMS,
     BrokenRuleError,
@@ -27,21 +35,13 @@ from tests.fuzz.drive import (
 )
 from tests.fuzz.packers import PACKERS
 from tests.fuzz.records import PCAP_MAGICS, SNOOP, join, split, spread
+from tests.support.decoding import LATEST_NS, decoded, expected, records
 from tests.twins.captures import PCAP_MAGICS as TWIN_MAGICS
 from tests.twins.captures import Record, read_all
 from tests.twins.decode import layers
 from tests.twins.fragments import Firsts
 from tests.twins.merging import merge as slowly_merged
 from tests.twins.tcp import Segment, annotate
-from traces import tcp
-from traces.capture import FrameBatch
-from traces.decode import LAYERS, Headers, decode_batch
-from traces.describe import describe
-from traces.errors import DamagedCapture, InputError
-from traces.inputs import list_inputs
-from traces.intake import Choices
-from traces.merge import Ended, Merge
-from traces.store import ingest, open_trace
 
 MOST_GROWTH_BYTES: Final = 64 << 20
 

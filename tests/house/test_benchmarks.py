@@ -13,9 +13,9 @@ import pytest
 
 from benchmarks import streaming, synthesis
 from benchmarks.measuring import FailedError, run
-from traces.store import ingest
+from segcast.traces.ingest.run import ingest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("kind", synthesis.MIXES)

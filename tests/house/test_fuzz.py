@@ -45,12 +45,12 @@ def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
 
 def test_planted_faults_are_found_and_replayed(tmp_path: Path) -> None:
     plant = {
-        "traces.capture": [("self.frames += count", "self.frames += count + (count == 7)")],
-        "traces.merge": [
+        "segcast.traces.captures.reader": [("self.frames += count", "self.frames += count + (count == 7)")],
+        "segcast.traces.ingest.merge": [
             ("np.arange(first, first + count", "np.arange(first + (begin > 0), first + count + (begin > 0)")
         ],
-        "traces.link": [("if end - begin < 14:", "if end - begin < 1:")],
-        "traces.formats": [
+        "segcast.traces.headers.link": [("if end - begin < 14:", "if end - begin < 1:")],
+        "segcast.traces.captures.formats": [
             ("_empty_interfaces(8)", "_empty_interfaces(1)"),
             ("if at == len(self.interfaces.linktype):", "if at == len(self.interfaces.linktype) + 1:"),
         ],
@@ -81,7 +81,7 @@ def test_a_worker_that_dies_or_hangs_is_told(
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(fuzz, "_WARM_UP_S", 12)  # kernels are compiled by now
-    plant = {"traces.formats": [("linktype, _, snaplen =", f"{fault}; linktype, _, snaplen =")]}
+    plant = {"segcast.traces.captures.formats": [("linktype, _, snaplen =", f"{fault}; linktype, _, snaplen =")]}
     (tmp_path / "plant.json").write_text(json.dumps(plant))
     out = tmp_path / "out"
     assert fuzz.main(["--out", str(out), *SHORT, "--plant", str(tmp_path / "plant.json")]) == 1

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.strategies import Scenario, Seeded, fabrics, make_scenario, scenarios
+from tests.support.strategies import Scenario, Seeded, fabrics, make_scenario, scenarios
 from tests.twins import metrics
 from tests.twins.accounts import assert_conserved
 from tests.twins.detectors import DETECTORS

@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analyzer.fabric import pairs_named
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from replay import calibrate as calibrating
-from replay.calibrate_estimate import LOST, Probe, estimate_path
-from replay.measure import path_keys
-from replay.measure_identity import list_key
-from replay.measure_match import Planned
-from replay.plan import encapsulation
-from replay.summary import HostCapture, RewriteSummary
-from replay.testbed.bed import inventory_of
-from replay.testbed.plan import plan_bed
-from tests.beds import SCENARIOS
+from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.replay.calibrate import run as calibrating
+from segcast.replay.calibrate.estimate import LOST, Probe, estimate_path
+from segcast.replay.measure.identity import list_key
+from segcast.replay.measure.match import Planned
+from segcast.replay.measure.run import path_keys
+from segcast.replay.rewrite.of_forecast import encapsulation
+from segcast.replay.rewrite.summary import HostCapture, RewriteSummary
+from segcast.replay.testbed.bed import inventory_of
+from segcast.replay.testbed.plan import plan_bed
+from segcast.traces.errors import InputError
 from tests.conftest import Run
-from tests.measuring import Net, run_folder
+from tests.support.beds import SCENARIOS
+from tests.support.measuring import Net, run_folder
 from tests.twins import matching as twin
 from tests.twins.srv6 import check_packet, parse_frame, read_pcap
-from traces.errors import InputError
 
 SMALL, LARGE = 314, 1314  # probes as frames, with 2 SIDs around them
 

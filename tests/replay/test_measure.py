@@ -14,24 +14,24 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from analyzer.fabric import pairs_named
-from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from analyzer.schema import PACKET_FATES
-from replay.measure import measure, measured_table
-from replay.measure_identity import list_key
-from replay.measure_match import Planned
-from replay.measure_run import Receiver, Sender
-from replay.measure_run import Run as SentRun
-from replay.plan import encapsulation, rewrite_forecast
-from replay.rewrite import RewriteSummary
-from replay.srv6 import Encapsulation
-from tests.beds import SCENARIOS, udp
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.schema import PACKET_FATES
+from segcast.replay.measure.identity import list_key
+from segcast.replay.measure.match import Planned
+from segcast.replay.measure.run import measure, measured_table
+from segcast.replay.measure.run_folder import Receiver, Sender
+from segcast.replay.measure.run_folder import Run as SentRun
+from segcast.replay.rewrite.of_forecast import encapsulation, rewrite_forecast
+from segcast.replay.rewrite.run import RewriteSummary
+from segcast.replay.srv6.templates import Encapsulation
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 from tests.conftest import Run
-from tests.measuring import Net, run_folder, write_pcap
+from tests.support.beds import SCENARIOS, udp
+from tests.support.measuring import Net, run_folder, write_pcap
 from tests.twins.srv6 import parse_frame
-from traces.errors import InputError
-from traces.trace import Trace
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay import measure_identity as mi
-from replay.as_sent import LOST, LinkModel, as_sent, through_link
-from replay.clocks import ClockFit, fit_clock, lower_hull
-from replay.matching import align, classify, pair
-from replay.measure_match import seen_on_links
-from replay.srv6 import outer_headers
-from tests.rewriting import EXTENSIONS, PROTOCOLS, make
+from segcast.analyzer.engine.link_by_link import LOST, LinkModel, as_sent, through_link
+from segcast.replay.measure import identity as mi
+from segcast.replay.measure.clocks import ClockFit, fit_clock, lower_hull
+from segcast.replay.measure.equal_packets import align, classify, pair
+from segcast.replay.measure.match import seen_on_links
+from segcast.replay.srv6.templates import outer_headers
+from segcast.traces.errors import InputError
+from tests.support.rewriting import EXTENSIONS, PROTOCOLS, make
 from tests.twins import matching as twin
-from traces.errors import InputError
 
 PREFIX = IPv6Network("fd00:0:100::/64")
 STATES = {mi.NO_IP: "none", mi.BARE: "bare", mi.STEERED: "steered", mi.CUT: "cut"}

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer.forecast import forecast
-from analyzer.scenario import short_scenario
-from replay.inject import files
-from replay.inject.files import compensated, least_snaplen, load_of, open_records, write_records
-from replay.pcap import FILE_HEADER
-from replay.plan import Wanted, rewrite_forecast
-from tests.beds import rewritten
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.replay.inject import files
+from segcast.replay.inject.files import compensated, least_snaplen, load_of, open_records, write_records
+from segcast.replay.rewrite.of_forecast import Wanted, rewrite_forecast
+from segcast.replay.rewrite.pcap import FILE_HEADER
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
+from tests.support.beds import rewritten
 from tests.twins import injecting
 from tests.twins.srv6 import parse_frame, read_pcap
-from traces.errors import InputError
-from traces.trace import Trace
 
 MAC = "02:aa:bb:cc:dd:ee"
 RAW = bytes.fromhex("02aabbccddee")

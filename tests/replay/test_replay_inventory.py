@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from replay.inventory import read_inventory
-from traces.errors import InputError
+from segcast.replay.inventory import read_inventory
+from segcast.traces.errors import InputError
 
 GOOD = """
 [senders.rack1]

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.forecast import forecast
-from analyzer.scenario import short_scenario
-from replay.inject.document import Document
-from replay.inject.plan import plan_replay
-from replay.inject.run import refuse_short
-from replay.inventory import Inventory, Sender
-from replay.plan import rewrite_forecast
-from tests.beds import rewritten
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.replay.inject.document import Document
+from segcast.replay.inject.plan import plan_replay
+from segcast.replay.inject.run import refuse_short
+from segcast.replay.inventory import Inventory, Sender
+from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 from tests.conftest import Run
-from traces.errors import InputError
-from traces.trace import Trace
+from tests.support.beds import rewritten
 
 SCHEDULE = [(10**18, bytes(64)), (10**18 + 1000, bytes(64))]
 ALL = Inventory(senders={"a": Sender(interface="lo", prefixes=("0.0.0.0/0", "::/0"))})

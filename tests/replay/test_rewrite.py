@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replay.srv6 import Encapsulation, Key, Mode
-from replay.summary import RewriteSummary
-from tests.rewriting import (
+from segcast.replay.rewrite.summary import RewriteSummary
+from segcast.replay.srv6.templates import Encapsulation, Key, Mode
+from tests.support.rewriting import (
     CAPTURED_MACS,
     CHECKED,
     DESTINATION_MAC,

@@ -15,13 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replay.admit import Mtu
-from replay.ethernet import Vlan, parse_macs
-from replay.interfaces import by_interface
-from replay.remap import parse_prefixes
-from replay.rewrite import Choices
+from segcast.replay.rewrite.admit import Mtu
+from segcast.replay.rewrite.interfaces import by_interface
+from segcast.replay.rewrite.run import Choices
+from segcast.replay.srv6.ethernet import Vlan, parse_macs
+from segcast.replay.srv6.remap import parse_prefixes
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 from tests.conftest import Run
-from tests.rewriting import (
+from tests.replay.test_rewrite import packets
+from tests.support.rewriting import (
     CAPTURED_MACS,
     DESTINATION_MAC,
     EPOCH_NS,
@@ -37,10 +40,7 @@ from tests.rewriting import (
     make,
     rewrite,
 )
-from tests.test_rewrite import packets
 from tests.twins.srv6 import BadPacketError, Frame, check_packet, folded_sum, parse_frame, read_pcap
-from traces.errors import InputError
-from traces.trace import Trace
 
 
 def timed(cases: list[Case], **changes: Any) -> list[Case]:
@@ -357,8 +357,8 @@ def test_interface_files_that_cannot_be(tmp_path: Path, text: str | None, messag
 
 @pytest.fixture(scope="module")
 def forecast_folder(cluster: Trace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from analyzer.forecast import forecast
-    from analyzer.scenario import short_scenario
+    from segcast.analyzer.forecast.run import forecast
+    from segcast.analyzer.scenario.model import short_scenario
 
     folder = tmp_path_factory.mktemp("choices") / "f"
     forecast(cluster, short_scenario(paths="4x300Mbps", seeds=[1], policies=["ecmp", "inflight"]), folder)

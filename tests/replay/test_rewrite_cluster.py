@@ -12,13 +12,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, short_scenario
-from replay.plan import encapsulation, rewrite_forecast
-from replay.summary import RewriteSummary
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import Scenario, short_scenario
+from segcast.replay.rewrite.of_forecast import encapsulation, rewrite_forecast
+from segcast.replay.rewrite.summary import RewriteSummary
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 from tests.twins.srv6 import check_packet, parse_frame, read_pcap
-from traces.errors import InputError
-from traces.trace import Trace
 
 FAULTS = "_ws.malformed || " + " || ".join(
     f"{name}.checksum.status == 0" for name in ("ip", "tcp", "udp", "icmp", "icmpv6")

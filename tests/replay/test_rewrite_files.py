@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from replay.pcap import PcapFolder, file_name
-from replay.rewrite import Hosts, rewrite_schedule
-from replay.srv6 import Encapsulation, Key, flow_labels, outer_headers
-from tests.rewriting import (
+from segcast.replay.rewrite.pcap import PcapFolder, file_name
+from segcast.replay.rewrite.run import Hosts, rewrite_schedule
+from segcast.replay.srv6.templates import Encapsulation, Key, flow_labels, outer_headers
+from segcast.traces.errors import DamagedCapture, InputError
+from tests.replay.test_rewrite import verify
+from tests.support.rewriting import (
     EPOCH_NS,
     TCP,
     UDP,
@@ -28,9 +30,7 @@ from tests.rewriting import (
     sids,
     write_capture,
 )
-from tests.test_rewrite import verify
 from tests.twins.srv6 import BadPacketError, check_packet, need, parse_frame, read_pcap
-from traces.errors import DamagedCapture, InputError
 
 
 def some(count: int, flows: int = 1, version: int = 4, **changes: object) -> list[Case]:

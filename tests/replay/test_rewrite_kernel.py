@@ -22,10 +22,10 @@ from typing import Any
 
 import pytest
 
-from analyzer.sids import on_the_wire
-from replay.rewrite import Choices
-from replay.srv6 import Encapsulation, Key, Mode
-from tests.rewriting import CAPTURED_MACS, EPOCH_NS, UDP, Case, rewrite
+from segcast.analyzer.network.sids import on_the_wire
+from segcast.replay.rewrite.run import Choices
+from segcast.replay.srv6.templates import Encapsulation, Key, Mode
+from tests.support.rewriting import CAPTURED_MACS, EPOCH_NS, UDP, Case, rewrite
 from tests.twins.srv6 import check_packet, folded_sum, parse_frame, read_pcap
 
 MAC = {name: f"02:00:00:00:00:{number:02x}" for number, name in enumerate(("e0", "a0", "b0", "c0", "h0", "r0"), 1)}

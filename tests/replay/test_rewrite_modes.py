@@ -8,15 +8,15 @@ from typing import Any, get_args
 
 import pytest
 
-from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from analyzer.sids import Mode, srv6_bytes
-from replay.plan import arrival, encapsulation
-from replay.srv6 import templates
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.network.sids import Mode, srv6_bytes
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.replay.rewrite.of_forecast import arrival, encapsulation
+from segcast.replay.srv6.templates import templates
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 from tests.conftest import Run
 from tests.twins.srv6 import check_packet, parse_frame, read_pcap
-from traces.errors import InputError
-from traces.trace import Trace
 
 TRANSIT = "fcbb:bb00:1000::"
 SIDES = {

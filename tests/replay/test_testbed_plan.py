@@ -10,18 +10,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from analyzer.fabric import BACK
-from analyzer.scenario import read_scenario, short_scenario
-from analyzer.sids import on_the_wire
-from replay.inventory import read_inventory
-from replay.testbed.bed import inventory_of
-from replay.testbed.draft import Sid
-from replay.testbed.netlink import local_sid, token_bucket
-from replay.testbed.plan import UNBOUNDED_BYTES, Bed, Shaper, plan_bed
-from replay.testbed.run import refuse_unrouted
-from tests.beds import SCENARIOS, scenario_of
+from segcast.analyzer.network.fabric import BACK
+from segcast.analyzer.network.sids import on_the_wire
+from segcast.analyzer.scenario.model import read_scenario, short_scenario
+from segcast.replay.inventory import read_inventory
+from segcast.replay.testbed.bed import inventory_of
+from segcast.replay.testbed.draft import Sid
+from segcast.replay.testbed.netlink import local_sid, token_bucket
+from segcast.replay.testbed.plan import UNBOUNDED_BYTES, Bed, Shaper, plan_bed
+from segcast.replay.testbed.run import refuse_unrouted
+from segcast.traces.errors import InputError
+from tests.support.beds import SCENARIOS, scenario_of
 from tests.twins.forwarding import travel
-from traces.errors import InputError
 
 
 @pytest.mark.parametrize("kind", SCENARIOS)
@@ -154,7 +154,7 @@ def test_an_inventory_of_the_testbed_reads_back(tmp_path: Path) -> None:
 
 
 def test_the_readme_takes_a_network_to_the_testbed_that_it_is_built_for() -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "README.md").read_text()
     paths = {out: given for given, out in re.findall(r"^segcast forecast .*--paths (\S+) .*--out (\S+)", text, re.M)}
     built = re.findall(r"^segcast testbed up (\S+)", text, re.M)
     assert built

@@ -13,23 +13,23 @@ import polars as pl
 import pytest
 import tomli_w
 
-from analyzer.fabric import pairs_named
-from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from analyzer.schedule import groups_of
-from replay.as_sent import LOST, as_sent, link_model
-from replay.measure import measure
-from replay.plan import encapsulation, rewrite_forecast
-from replay.validate import ranking_words, validate, verdict
-from replay.validate_compare import Fate, base_delays, compare, ranking, shifted
-from replay.validate_departures import departures
-from replay.validate_tolerances import Tolerances, read_tolerances
-from reports.validation_page import Content, write_validation
+from segcast.analyzer.engine.link_by_link import LOST, as_sent, link_model
+from segcast.analyzer.forecast.reading import groups_of
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.replay.measure.run import measure
+from segcast.replay.rewrite.of_forecast import encapsulation, rewrite_forecast
+from segcast.replay.validate.compare import Fate, base_delays, compare, ranking, shifted
+from segcast.replay.validate.departures import departures
+from segcast.replay.validate.run import ranking_words, validate, verdict
+from segcast.replay.validate.tolerances import Tolerances, read_tolerances
+from segcast.reports.validation.page import Content, write_validation
+from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 from tests.conftest import Run
-from tests.measuring import Net, run_folder
+from tests.support.measuring import Net, run_folder
 from tests.twins.srv6 import parse_frame
-from traces.errors import InputError
-from traces.trace import Trace
 
 POLICIES = ("random", "inflight")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from reports.facts import moment, print_facts
+from segcast.reports.trace.facts import moment, print_facts
+from segcast.traces.ingest.run import ingest
+from segcast.traces.quality.describe import describe
+from segcast.traces.trace import Trace
 from tests.twins import writing
 from tests.twins.writing import Captured
-from traces.describe import describe
-from traces.store import ingest
-from traces.trace import Trace
 
 
 def printed(trace: Trace) -> str:

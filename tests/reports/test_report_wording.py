@@ -9,17 +9,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.compare import answer, answered, compare
-from analyzer.schema import FLOW_FATES, SUMMARY
-from reports import text
-from reports.content import Content
-from reports.data import Forecast, Variant
-from reports.terminal import table
-from tests.test_forecast import row
-from tests.test_reports import comparison, make_forecast, page_of, printed, write_table
+from segcast.analyzer.forecast.compare import answer, answered, compare
+from segcast.analyzer.schema import FLOW_FATES, SUMMARY
+from segcast.reports import text
+from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.data import Forecast, Variant
+from segcast.reports.forecast.terminal import table
+from segcast.traces.ingest.run import ingest
+from segcast.traces.units import say_span
+from tests.analyzer.test_forecast import row
+from tests.reports.test_reports import comparison, make_forecast, page_of, printed, write_table
 from tests.twins import writing
-from traces.store import ingest
-from traces.units import say_span
 
 
 def compared(folder: Path, variants: list[tuple[str, int | None]], p99: dict[str, float]) -> Content:

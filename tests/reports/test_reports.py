@@ -18,17 +18,18 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from analyzer.compare import variant_label
-from analyzer.schema import DISTRIBUTIONS, FLOW_FATES, PROFILE, QUANTILES, SERIES, SIZES, SUMMARY
-from reports import figures, text
-from reports.content import Content
-from reports.data import Estimate, Forecast, Variant
-from reports.page import write_report
-from reports.style import linear_ticks, log_ticks, looks
-from reports.terminal import print_forecast, table
-from reports.words import caveats, headline
-from traces.errors import InputError
-from traces.schema import Table
+from segcast.analyzer.forecast.compare import variant_label
+from segcast.analyzer.schema import DISTRIBUTIONS, FLOW_FATES, PROFILE, QUANTILES, SERIES, SIZES, SUMMARY
+from segcast.reports import text
+from segcast.reports.forecast import figures
+from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.data import Estimate, Forecast, Variant
+from segcast.reports.forecast.page import write_report
+from segcast.reports.forecast.terminal import print_forecast, table
+from segcast.reports.forecast.words import caveats, headline
+from segcast.reports.style import linear_ticks, log_ticks, looks
+from segcast.traces.errors import InputError
+from segcast.traces.schema import Table
 
 Cells = Sequence[tuple[str, int | None]]
 Row = dict[str, Any]

@@ -15,13 +15,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-import segcast
+from segcast.traces.headers.decode import LAYERS
+from segcast.traces.samples import CLUSTER
+from segcast.traces.trace import Trace
 from tests.conftest import Ran, Run
 from tests.twins import writing
 from tests.twins.writing import Captured
-from traces.decode import LAYERS
-from traces.samples import CLUSTER
-from traces.trace import Trace
 
 FAST = ("--paths", "4x400Mbps", "--seeds", "2")
 
@@ -246,14 +245,14 @@ def test_the_capture_must_not_change_between_forecast_and_rewrite(run: Run, tmp_
 
 
 def test_help_and_version_from_the_shell() -> None:
-    program = [sys.executable, segcast.__file__]
+    program = [sys.executable, "-m", "segcast"]
     text = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True).stdout
     assert "forecast" in text
     assert "segcast" in subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_closed_pipe_is_no_error(cluster: Trace) -> None:
-    shell = f"{sys.executable} {segcast.__file__} inspect {cluster.folder} | true; exit ${{PIPESTATUS[0]}}"
+    shell = f"{sys.executable} -m segcast inspect {cluster.folder} | true; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
 
@@ -270,7 +269,7 @@ def test_no_arguments_show_the_help(run: Run) -> None:
 def test_a_signal_leaves_nothing_behind(cluster: Trace, tmp_path: Path, number: int, again: bool) -> None:
     """Real signals at several moments of a long forecast: one line, exit 130, nothing under any name."""
     arguments = ["--paths", "4x300Mbps", "--seeds", "10000", "--out", str(tmp_path / "f")]
-    command = [sys.executable, segcast.__file__, "forecast", str(cluster.folder), *arguments]
+    command = [sys.executable, "-m", "segcast", "forecast", str(cluster.folder), *arguments]
     for wait in (0.1, 0.9, 1.7):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         until_it_handles_signals(process.pid)

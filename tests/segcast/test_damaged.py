@@ -14,22 +14,22 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from analyzer.flowlet_report import flowlet_report
-from analyzer.forecast import forecast
-from analyzer.scenario import short_scenario
-from analyzer.schema import PACKET_FATES, SUMMARY
-from replay.plan import rewrite_forecast
-from reports.content import Content
-from reports.data import Forecast
-from reports.page import write_report
-from reports.terminal import print_forecast
-from tests.ingesting import conversations
-from tests.test_reports import cells, make_forecast
-from traces.describe import describe
-from traces.errors import InputError
-from traces.schema import FLOWS, PACKETS
-from traces.store import ingest, open_trace
-from traces.trace import Trace
+from segcast.analyzer.flowlets.report import flowlet_report
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.schema import PACKET_FATES, SUMMARY
+from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.data import Forecast
+from segcast.reports.forecast.page import write_report
+from segcast.reports.forecast.terminal import print_forecast
+from segcast.traces.errors import InputError
+from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.quality.describe import describe
+from segcast.traces.schema import FLOWS, PACKETS
+from segcast.traces.trace import Trace
+from tests.reports.test_reports import cells, make_forecast
+from tests.support.ingesting import conversations
 
 NUMBERS = (1, -1, 1.5, 10**400, float("nan"))
 WRONG: tuple[Any, ...] = (None, True, *NUMBERS, "", "x", "\ud800", [], [1], [[]], {}, {"a": "b"})

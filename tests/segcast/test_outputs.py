@@ -15,20 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import segcast
-from analyzer.flowlet_report import flowlet_report
-from analyzer.forecast import forecast
-from analyzer.scenario import short_scenario
-from analyzer.schema import FLOWLETS
-from replay.plan import rewrite_forecast
-from reports.page import write_report
-from tests.ingesting import conversations, mixture
-from tests.test_folders import contents
-from traces.errors import DamagedCapture, InputError
-from traces.folders import owner_of
-from traces.samples import CLUSTER
-from traces.store import ingest, open_trace
-from traces.trace import Trace
+from segcast.analyzer.flowlets.report import flowlet_report
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.schema import FLOWLETS
+from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.reports.forecast.page import write_report
+from segcast.traces.disk.folders import owner_of
+from segcast.traces.errors import DamagedCapture, InputError
+from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.samples import CLUSTER
+from segcast.traces.trace import Trace
+from tests.support.ingesting import conversations, mixture
+from tests.traces.test_folders import contents
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +125,7 @@ def piped(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[
 
     def call(*arguments: object, packets: bytes | None = None) -> subprocess.CompletedProcess[str]:
         data = gzip.decompress(CLUSTER.read_bytes()) if packets is None else packets
-        command = [sys.executable, segcast.__file__, *map(str, arguments)]
+        command = [sys.executable, "-m", "segcast", *map(str, arguments)]
         environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
         ran = subprocess.run(command, input=data, env=environment, capture_output=True, check=False)
         return subprocess.CompletedProcess(command, ran.returncode, ran.stdout.decode(), ran.stderr.decode())

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.scenario import Scenario, read_scenario
-from analyzer.sids import on_the_wire
-from replay.pcap import file_name
-from replay.srv6 import outer_headers
+from segcast.analyzer.network.sids import on_the_wire
+from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.replay.rewrite.pcap import file_name
+from segcast.replay.srv6.templates import outer_headers
 from tests.twins.srv6 import folded_sum
 
 NAME = f"sgtb{os.getpid()}"  # several processes may run tests at once

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analyzer.engine import Cell, simulate
-from analyzer.hashing import flow_keys
-from analyzer.initial import FlowPlan, Steering
-from analyzer.network import Link, Network, Path
-from analyzer.policies.registry import find_policy
-from analyzer.state import RECEIVED, Packets
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import RECEIVED, Packets
+from segcast.analyzer.hashing import flow_keys
+from segcast.analyzer.network.model import Link, Network, Path
+from segcast.analyzer.policies.registry import find_policy
 
 POLICIES = (
     "ecmp",

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.twins.captures import Record
-from tests.twins.decode import NOT_IP, Decoded
-from traces.capture import FrameBatch, read_frames
-from traces.decode import (
+from segcast.traces.captures.reader import FrameBatch, read_frames
+from segcast.traces.errors import DamagedCapture
+from segcast.traces.headers.decode import (
     HAS_FRAGMENT,
     HAS_ID,
     HAS_IP,
@@ -22,7 +21,8 @@ from traces.decode import (
     Headers,
     decode_batch,
 )
-from traces.errors import DamagedCapture
+from tests.twins.captures import Record
+from tests.twins.decode import NOT_IP, Decoded
 
 LATEST_NS = 2**63 - 1
 

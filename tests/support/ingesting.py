@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tests.decoding import expected
-from tests.strategies import Seeded
+from segcast.traces.schema import FLOWS, PACKETS
+from segcast.traces.trace import Trace
+from tests.support.decoding import expected
+from tests.support.strategies import Seeded
 from tests.twins import writing
 from tests.twins.captures import Record
 from tests.twins.decode import Decoded
@@ -15,8 +17,6 @@ from tests.twins.fragments import decode_trace
 from tests.twins.frames import make_frame
 from tests.twins.tcp import Segment, Summary, annotate, kept
 from tests.twins.writing import Captured
-from traces.schema import FLOWS, PACKETS
-from traces.trace import Trace
 
 Row = tuple[Record, Decoded]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analyzer.scenario import Scenario
-from replay.rewrite import RewriteSummary
+from segcast.analyzer.scenario.model import Scenario
+from segcast.replay.rewrite.run import RewriteSummary
 from tests.twins import matching as twin
 from tests.twins.srv6 import Record, folded_sum, parse_frame, read_pcap
 

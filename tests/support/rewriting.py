@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analyzer.schema import PACKET_FATES
-from replay.rewrite import Hosts, rewrite_schedule
-from replay.srv6 import Encapsulation, Mode
-from replay.summary import RewriteSummary
+from segcast.analyzer.schema import PACKET_FATES
+from segcast.replay.rewrite.run import Hosts, rewrite_schedule
+from segcast.replay.rewrite.summary import RewriteSummary
+from segcast.replay.srv6.templates import Encapsulation, Mode
+from segcast.traces.schema import FLOWS
 from tests.twins.srv6 import crc32c, folded_sum
-from traces.schema import FLOWS
 
 SOURCE_MAC = bytes.fromhex("020000000001")
 DESTINATION_MAC = bytes.fromhex("020000000002")

@@ -7,13 +7,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from analyzer.acknowledgements import Segments, recorded
-from analyzer.detectors.registry import Detector, detectors, find_detector
-from analyzer.engine import Cell, simulate
-from analyzer.initial import FlowPlan, Steering
-from analyzer.network import Change, Link, Network, Path
-from analyzer.policies.registry import Parameters, Policy, find_policy, policies
-from analyzer.state import DROPPED, MARKED, RECEIVED, Fates, Packets, Releases
+from segcast.analyzer.detectors.registry import Detector, detectors, find_detector
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets, Releases
+from segcast.analyzer.network.model import Change, Link, Network, Path
+from segcast.analyzer.policies.registry import Parameters, Policy, find_policy, policies
+from segcast.analyzer.traffic.recorded_acks import Segments, recorded
 from tests.twins import engine as twin
 from tests.twins import network as given
 from tests.twins.scenarios import Scenario

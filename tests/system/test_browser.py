@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.forecast import forecast
-from analyzer.scenario import short_scenario
-from reports.page import write_report
-from traces.trace import Trace
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.reports.forecast.page import write_report
+from segcast.traces.trace import Trace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import tomli_w
 
-from analyzer.forecast import forecast
-from analyzer.scenario import Scenario, read_scenario, short_scenario
-from replay import calibrate as calibrating
-from replay.measure import measure
-from replay.plan import rewrite_forecast
-from replay.validate import validate
-from reports.validation_page import write_validation
-from tests.measure_lab import Lab, lab
-from tests.measuring import write_pcap
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.replay.calibrate import run as calibrating
+from segcast.replay.measure.run import measure
+from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.replay.validate.run import validate
+from segcast.reports.validation.page import write_validation
+from segcast.traces.trace import Trace
+from tests.support.measure_lab import Lab, lab
+from tests.support.measuring import write_pcap
 from tests.twins.srv6 import parse_frame, read_pcap
-from traces.trace import Trace
 
 SHAPERS = ((60_000_000, 10_000, 65_536), (40_000_000, 10_000, 50_000))
 RIGHT = IPv6Network("fd00:0:20::/48")

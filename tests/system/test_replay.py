@@ -18,22 +18,22 @@ from typing import Any
 
 import pytest
 
-from replay.inject.captures import missed
-from replay.inject.plan import keeps_time, plan_replay
-from replay.inject.senders import tcpreplay_counts
-from replay.inventory import Inventory, Receiver, Sender, read_inventory
-from replay.testbed.bed import down, held, inventory_of, up
-from replay.testbed.plan import Bed, plan_bed
-from replay.testbed.spaces import spaces
-from tests.beds import NAME, frame, missing, needs_testbed, rewritten, scenario_of, udp
+from segcast.replay.inject.captures import missed
+from segcast.replay.inject.plan import keeps_time, plan_replay
+from segcast.replay.inject.senders import tcpreplay_counts
+from segcast.replay.inventory import Inventory, Receiver, Sender, read_inventory
+from segcast.replay.testbed.bed import down, held, inventory_of, up
+from segcast.replay.testbed.plan import Bed, plan_bed
+from segcast.replay.testbed.spaces import spaces
+from segcast.traces.captures.reader import read_frames
+from segcast.traces.errors import DamagedCapture, InputError
 from tests.conftest import Ran, Run
+from tests.support.beds import NAME, frame, missing, needs_testbed, rewritten, scenario_of, udp
 from tests.twins import injecting
-from traces.capture import read_frames
-from traces.errors import DamagedCapture, InputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("SEGCAST_KILLS", "3"))
-SEGCAST = [sys.executable, str(ROOT / "segcast.py")]
+SEGCAST = [sys.executable, "-m", "segcast"]
 US, MS = 1_000, 1_000_000
 
 
@@ -483,7 +483,7 @@ def test_a_connection_that_breaks_ends_the_far_side(bed: Bed, tmp_path: Path, ss
 
 
 def named_anywhere(tool: str, bed: Bed) -> list[int]:
-    from replay.testbed.spaces import inhabitants
+    from segcast.replay.testbed.spaces import inhabitants
 
     found = []
     for process in inhabitants([host.namespace for host in bed.hosts()]):

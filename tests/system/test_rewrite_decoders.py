@@ -10,22 +10,22 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from analyzer.schema import PACKET_FATES
-from analyzer.traffic import steering_hosts
-from replay.interfaces import by_interface
-from replay.rewrite import Hosts, rewrite_schedule
-from replay.srv6 import Key, Mode
-from tests.rewriting import DESTINATION_MAC, SOURCE_MAC, encapsulation
-from tests.test_rewrite_tools import CHECKSUMS, only_transports, tshark
+from segcast.analyzer.schema import PACKET_FATES
+from segcast.analyzer.traffic.prepare import steering_hosts
+from segcast.replay.rewrite.interfaces import by_interface
+from segcast.replay.rewrite.run import Hosts, rewrite_schedule
+from segcast.replay.srv6.templates import Key, Mode
+from segcast.traces.errors import SegcastError
+from segcast.traces.ingest.run import ingest
+from segcast.traces.samples import CLUSTER
+from segcast.traces.trace import Trace
+from tests.support.rewriting import DESTINATION_MAC, SOURCE_MAC, encapsulation
+from tests.system.test_rewrite_tools import CHECKSUMS, only_transports, tshark
 from tests.twins.srv6 import BadPacketError, check_packet, parse_frame, read_pcap
-from traces.errors import SegcastError
-from traces.samples import CLUSTER
-from traces.store import ingest
-from traces.trace import Trace
 
 __all__ = ["only_transports"]
 
-SHARED = Path(__file__).parents[2] / "shared" / "captures"
+SHARED = Path(__file__).parents[3] / "shared" / "captures"
 PATHS = 4
 
 

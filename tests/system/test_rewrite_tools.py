@@ -18,9 +18,9 @@ from pathlib import Path
 import dpkt
 import pytest
 
-from replay.srv6 import Mode
-from replay.summary import RewriteSummary
-from tests.rewriting import (
+from segcast.replay.rewrite.summary import RewriteSummary
+from segcast.replay.srv6.templates import Mode
+from tests.support.rewriting import (
     CHECKED,
     EPOCH_NS,
     IGMP,

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pytest
 
-import replay.testbed.bed as beds
-from replay.inject.machines import environment
-from replay.testbed.bed import down, status, up
-from replay.testbed.plan import plan_bed
-from replay.testbed.spaces import inhabitants, spaces, within
-from tests.beds import NAME, SCENARIOS, frame, needs_testbed, scenario_of, send, udp
+import segcast.replay.testbed.bed as beds
+from segcast.replay.inject.machines import environment
+from segcast.replay.testbed.bed import down, status, up
+from segcast.replay.testbed.plan import plan_bed
+from segcast.replay.testbed.spaces import inhabitants, spaces, within
+from segcast.traces.errors import InputError
 from tests.conftest import Run
-from traces.errors import InputError
+from tests.support.beds import NAME, SCENARIOS, frame, needs_testbed, scenario_of, send, udp
 
 pytestmark = needs_testbed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +180,7 @@ def test_a_failure_while_building_leaves_nothing(tmp_path: Path, monkeypatch: py
     def refuse(*_: object) -> None:
         raise OSError(95, "not supported")
 
-    monkeypatch.setattr("replay.testbed.netlink.Requests.add_shaper", refuse)
+    monkeypatch.setattr("segcast.replay.testbed.netlink.Requests.add_shaper", refuse)
     with pytest.raises(InputError, match=r"token bucket of leaf0-spine0: the kernel refuses it: .*CONFIG_NET_SCH_TBF"):
         up(scenario_of("leaf-spine", tmp_path), NAME)
     assert spaces(f"{NAME}-") == []

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.decoding import read_all
+from segcast.traces.headers.decode import LAYERS
+from segcast.traces.samples import CLUSTER
+from tests.support.decoding import read_all
 from tests.twins.captures import Record
 from tests.twins.decode import Decoded
-from traces.decode import LAYERS
-from traces.samples import CLUSTER
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = Path(os.environ.get("SEGCAST_CAPTURES", ROOT.parent / "shared" / "captures"))
 COLUMNS = (
     "frame.encap_type frame.time_epoch frame.len frame.cap_len frame.protocols ip.src ip.dst ip.len ip.proto ip.id "

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies import Seeded
-from traces.addresses import address_texts
+from segcast.traces.addresses import address_texts
+from tests.support.strategies import Seeded
 
 IPv4 = st.integers(0, 2**32 - 1)
 GROUP = st.sampled_from([0, 0, 0, 1, 0x10, 0xABC, 0xFFFF]) | st.integers(0, 0xFFFF)

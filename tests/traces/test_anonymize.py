@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from traces.anonymize import AddressKey, read_key
-from traces.errors import InputError
+from segcast.traces.errors import InputError
+from segcast.traces.flows.anonymize import AddressKey, read_key
 
 KEY = bytes.fromhex("1522178d33a4cf80130a5b1649907d10d8988f837979652762574c2d2a842202")
 # The sample trace of the reference implementation.
@@ -122,7 +122,7 @@ def test_the_published_ipv6_vectors(key: bytes, vectors: str) -> None:
 
 
 def test_like_the_twin_and_prefixes_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traces.anonymize._AT_ONCE", 7)
+    monkeypatch.setattr("segcast.traces.flows.anonymize._AT_ONCE", 7)
     rng = np.random.default_rng(1)
     four = rng.integers(0, 2**32, 40).astype(np.uint64)
     four[:20] = four[0] ^ (np.uint64(1) << np.arange(20).astype(np.uint64))

@@ -18,14 +18,14 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.decoding import LATEST_NS, expected, read_all
-from tests.strategies import Seeded, captures, make_capture, make_mutated_capture, mutated_captures
+from segcast.traces.captures.reader import read_frames
+from segcast.traces.errors import DamagedCapture, InputError
+from tests.support.decoding import LATEST_NS, expected, read_all
+from tests.support.strategies import Seeded, captures, make_capture, make_mutated_capture, mutated_captures
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.captures import Record
 from tests.twins.writing import Captured
-from traces.capture import read_frames
-from traces.errors import DamagedCapture, InputError
 
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

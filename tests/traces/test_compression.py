@@ -18,12 +18,12 @@ import lz4.frame
 import pytest
 from backports import zstd
 
-from tests.strategies import Seeded
-from tests.test_capture import rows_of, some_capture
+from segcast.traces.captures.reader import read_frames
+from tests.support.strategies import Seeded
+from tests.traces.test_capture import rows_of, some_capture
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.writing import Captured
-from traces.capture import read_frames
 
 Pack = Callable[[bytes], bytes]
 

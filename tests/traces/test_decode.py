@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decoding import batch_of, decoded
-from tests.strategies import Seeded, frames, make_frame
+from segcast.traces.headers import link
+from segcast.traces.headers.decode import INNER, LAYERS, REASONS, allocate, decode_batch
+from segcast.traces.headers.rare_links import locate_rare
+from tests.support.decoding import batch_of, decoded
+from tests.support.strategies import Seeded, frames, make_frame
 from tests.twins import writing
 from tests.twins.decode import NOT_IP, decode
 from tests.twins.frames import LINK_TYPES, Frame, mutated
-from traces import link
-from traces.decode import INNER, LAYERS, REASONS, allocate, decode_batch
-from traces.rare import locate_rare
 
 Triple = tuple[int, int, bytes]
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.forecast import forecast
-from analyzer.scenario import short_scenario
-from analyzer.schema import FORECAST_TABLES
-from replay.plan import rewrite_forecast
-from reports.page import write_report
-from tests.ingesting import conversations
-from traces.errors import InputError
-from traces.folders import FORECAST, TRACE, check_name, new_file, new_folder
-from traces.samples import CLUSTER
-from traces.store import ingest, open_trace
-from traces.trace import Trace, load
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.schema import FORECAST_TABLES
+from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.reports.forecast.page import write_report
+from segcast.traces.disk.folders import FORECAST, TRACE, check_name, new_file, new_folder
+from segcast.traces.errors import InputError
+from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.samples import CLUSTER
+from segcast.traces.trace import Trace, load
+from tests.support.ingesting import conversations
 
 Contents = dict[str, bytes | None]
 

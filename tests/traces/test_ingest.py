@@ -14,7 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.ingesting import (
+from segcast.traces.captures import reader as capture
+from segcast.traces.errors import Damage, DamagedCapture, InputError
+from segcast.traces.flows.assign import Flows
+from segcast.traces.headers.decode import allocate
+from segcast.traces.headers.ip import HAS_IP, HAS_PORTS
+from segcast.traces.ingest import packets
+from segcast.traces.ingest import run as store
+from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.quality.describe import describe
+from segcast.traces.trace import load
+from tests.support.ingesting import (
     assert_like_twin,
     conversations,
     in_range,
@@ -22,18 +32,10 @@ from tests.ingesting import (
     rows_of,
     twin_flows,
 )
-from tests.strategies import Seeded, make_capture
+from tests.support.strategies import Seeded, make_capture
 from tests.twins import writing
 from tests.twins.captures import read_all
 from tests.twins.writing import Captured
-from traces import capture, packets, store
-from traces.decode import allocate
-from traces.describe import describe
-from traces.errors import Damage, DamagedCapture, InputError
-from traces.flows import Flows
-from traces.ip import HAS_IP, HAS_PORTS
-from traces.store import ingest, open_trace
-from traces.trace import load
 
 
 @pytest.fixture

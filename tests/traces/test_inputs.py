@@ -9,11 +9,11 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from segcast.traces.errors import InputError
+from segcast.traces.ingest.inputs import in_natural_order, list_inputs
+from segcast.traces.ingest.run import ingest, open_trace
 from tests.conftest import Run
-from tests.ingesting import conversations, mixture
-from traces.errors import InputError
-from traces.inputs import in_natural_order, list_inputs
-from traces.store import ingest, open_trace
+from tests.support.ingesting import conversations, mixture
 
 
 @pytest.fixture

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from analyzer.forecast import forecast
-from analyzer.scenario import short_scenario
-from replay.plan import rewrite_forecast
-from reports.data import Forecast
-from reports.words import caveats
-from tests.strategies import Seeded
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.reports.forecast.data import Forecast
+from segcast.reports.forecast.words import caveats
+from segcast.traces.errors import InputError
+from segcast.traces.ingest.intake import choose
+from segcast.traces.ingest.run import ingest
+from segcast.traces.quality.describe import describe
+from segcast.traces.quality.findings import for_timeouts
+from segcast.traces.trace import Trace
+from tests.support.strategies import Seeded
 from tests.twins import writing
 from tests.twins.writing import Captured
-from traces.describe import describe
-from traces.errors import InputError
-from traces.intake import choose
-from traces.quality import for_timeouts
-from traces.store import ingest
-from traces.trace import Trace
 
 ONE, TWO = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
 
@@ -104,7 +104,7 @@ MSS = b"\x02\x04\x03\xe8"  # 1000
 
 @pytest.mark.parametrize(("mss", "piece"), [("auto", 988), ("700", 688)])
 def test_super_frames_become_wire_frames(tmp_path: Path, mss: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traces.packets.GROUP_ROWS", 20)
+    monkeypatch.setattr("segcast.traces.ingest.packets.GROUP_ROWS", 20)
     stamp = bytes(12)
     frames = [(0, packet(0, back=True, flags=2, options=MSS))]
     for n in range(60):

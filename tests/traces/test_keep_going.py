@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.decoding import records
-from tests.strategies import Seeded, mutated_captures
-from tests.test_capture import RELAXED, rows_of
+from segcast.traces.captures.reader import read_frames
+from segcast.traces.errors import Damage, InputError
+from tests.support.decoding import records
+from tests.support.strategies import Seeded, mutated_captures
+from tests.traces.test_capture import RELAXED, rows_of
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.captures import Record
 from tests.twins.writing import Captured
-from traces.capture import read_frames
-from traces.errors import Damage, InputError
 
 FORMATS = ("pcap", "pcap swapped", "snoop", "pcapng", "pcapng swapped")
 

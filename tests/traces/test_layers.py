@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.decoding import batch_of, decoded
-from tests.strategies import Seeded, make_frame
+from segcast.traces.headers.decode import HAS_SEGMENTS, LAYERS, Decoder, decode_batch
+from segcast.traces.headers.fragments import Fragments
+from segcast.traces.headers.segment_lists import SegmentLists
+from tests.support.decoding import batch_of, decoded
+from tests.support.strategies import Seeded, make_frame
 from tests.twins import writing
 from tests.twins.decode import layers, segments_of
 from tests.twins.fragments import LIFETIME_NS, Firsts
-from traces.decode import HAS_SEGMENTS, LAYERS, Decoder, decode_batch
-from traces.fragments import Fragments
-from traces.segments import SegmentLists
 
 Frame = tuple[int, int, bytes]
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from tests.objectstore import KEY, SECRET, WEED, Store, free_ports, serving
-from tests.strategies import Seeded
-from tests.test_capture import rows_of, some_capture
+from segcast.traces.captures import remote as locations
+from segcast.traces.captures.reader import read_frames
+from segcast.traces.captures.remote import expand, identity, is_url
+from segcast.traces.errors import DamagedCapture, InputError
+from tests.support.objectstore import KEY, SECRET, WEED, Store, free_ports, serving
+from tests.support.strategies import Seeded
+from tests.traces.test_capture import rows_of, some_capture
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.writing import Captured
-from traces import locations
-from traces.capture import read_frames
-from traces.errors import DamagedCapture, InputError
-from traces.locations import expand, identity, is_url
 
 pytestmark = pytest.mark.skipif(not WEED.is_file(), reason="the S3 server of requirements-dev.txt is not installed")
 

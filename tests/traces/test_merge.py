@@ -15,21 +15,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.forecast import forecast
-from analyzer.scenario import short_scenario
-from replay.plan import rewrite_forecast
-from tests.ingesting import assert_like_twin, conversations, mixture
-from tests.strategies import Seeded
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.model import short_scenario
+from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.traces.captures.reader import CaptureReader
+from segcast.traces.errors import InputError
+from segcast.traces.ingest.inputs import AT_ONCE, Head, list_inputs
+from segcast.traces.ingest.merge import Ended, Merge
+from segcast.traces.ingest.run import ingest
+from tests.support.ingesting import assert_like_twin, conversations, mixture
+from tests.support.strategies import Seeded
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.choosing import Seeded as Choice
 from tests.twins.merging import merge as slowly_merged
 from tests.twins.writing import Captured
-from traces.capture import CaptureReader
-from traces.errors import InputError
-from traces.inputs import AT_ONCE, Head, list_inputs
-from traces.merge import Ended, Merge
-from traces.store import ingest
 
 Row = tuple[int, int, int, int, bytes]
 
@@ -172,9 +172,9 @@ def test_overlapping_captures_make_the_twins_trace(tmp_path: Path, seed: int, mo
     for file, source in enumerate(trace.info["sources"]):
         alone = ingest([heads[file].path], tmp_path / "a.trace").info["sources"][0]
         assert source == alone
-    monkeypatch.setattr("traces.merge.BATCH_FRAMES", 37)
-    monkeypatch.setattr("traces.merge.BUFFER_BYTES", 3000)
-    monkeypatch.setattr("traces.merge.WINDOW_ROWS", 11)
+    monkeypatch.setattr("segcast.traces.ingest.merge.BATCH_FRAMES", 37)
+    monkeypatch.setattr("segcast.traces.ingest.merge.BUFFER_BYTES", 3000)
+    monkeypatch.setattr("segcast.traces.ingest.merge.WINDOW_ROWS", 11)
     again = ingest([head.path for head in heads], tmp_path / "b.trace")
     assert again.packet_table().equals(trace.packet_table())
     assert again.flow_table().equals(trace.flow_table())

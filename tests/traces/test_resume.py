@@ -16,16 +16,15 @@ from typing import Any
 
 import pytest
 
-import segcast
+from segcast.traces.disk.folders import CHECKPOINT
+from segcast.traces.ingest import checkpoint, packets
+from segcast.traces.ingest.checkpoint import Checkpoints
+from segcast.traces.ingest.intake import choose
+from segcast.traces.ingest.run import ingest
 from tests.conftest import Run
-from tests.ingesting import conversations
+from tests.support.ingesting import conversations
 from tests.twins import writing
 from tests.twins.writing import Captured
-from traces import checkpoint, packets
-from traces.checkpoint import Checkpoints
-from traces.folders import CHECKPOINT
-from traces.intake import choose
-from traces.store import ingest
 
 EVERY = 300
 PARTIAL = ".t.trace.segcast-partial"
@@ -272,7 +271,7 @@ def test_a_trace_that_was_there_stays_until_the_end(rotated: list[Path], tmp_pat
 def test_the_command_says_how_to_resume(
     rotated: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traces.store.checkpoint.ROWS", EVERY)
+    monkeypatch.setattr("segcast.traces.ingest.run.checkpoint.ROWS", EVERY)
     monkeypatch.setattr(Checkpoints, "due", lambda *_: True)
     command = ("ingest", tmp_path / "cap", "--out", tmp_path / "t.trace", "--json")
     with monkeypatch.context() as patch:
@@ -300,7 +299,7 @@ def test_killed_at_any_moment(rotated: list[Path], tmp_path: Path, number: int) 
     wanted = whole([tmp_path / "cap"], tmp_path)
     target = tmp_path / "t.trace"
     command = [sys.executable, "-c", KILLED, str(tmp_path / "cap"), str(target)]
-    environment = os.environ | {"PYTHONPATH": str(Path(segcast.__file__).parent)}
+    environment = dict(os.environ)
     begin = time.perf_counter()
     subprocess.run(command, check=True, env=environment)
     span = time.perf_counter() - begin

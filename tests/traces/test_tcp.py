@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decoding import batch_of
-from tests.strategies import Seeded
-from tests.test_tshark import FOLDER
+from segcast.traces.captures.reader import read_frames
+from segcast.traces.flows import tcp
+from segcast.traces.flows.assign import Flows
+from segcast.traces.headers.decode import allocate, decode_batch
+from segcast.traces.headers.ip import HAS_IP, HAS_PAYLOAD, HAS_PORTS, HAS_TCP
+from segcast.traces.samples import CLUSTER
+from tests.support.decoding import batch_of
+from tests.support.strategies import Seeded
+from tests.system.test_tshark import FOLDER
 from tests.twins import writing
 from tests.twins.tcp import ACK, FIN, RST, SYN, Segment, annotate, kept
-from traces import tcp
-from traces.capture import read_frames
-from traces.decode import allocate, decode_batch
-from traces.flows import Flows
-from traces.ip import HAS_IP, HAS_PAYLOAD, HAS_PORTS, HAS_TCP
-from traces.samples import CLUSTER
 
 S = 10**9
 

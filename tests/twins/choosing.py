@@ -1,4 +1,4 @@
-"""Where a random generator gets its numbers: here from a seed; in `tests/strategies.py` from Hypothesis."""
+"""Where a random generator gets its numbers: here from a seed; in `tests/support/strategies.py` from Hypothesis."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from tests.strategies import Frame, captures, frames, mutated_captures
+from tests.support.strategies import Frame, captures, frames, mutated_captures
 from tests.twins import writing
 from tests.twins.captures import DamagedError, Record, read_all, read_capture
 from tests.twins.decode import NOT_IP, Decoded, decode, decode_capture

@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from traces.compression import MAGIC_BYTES, decompressor
-from traces.errors import InputError
-from traces.loads import Bytes
-from traces.rawinput import BrokenStreamError, RawInput
+from segcast.traces.byteorder import Bytes
+from segcast.traces.captures.compression import MAGIC_BYTES, decompressor
+from segcast.traces.captures.stored import BrokenStreamError, RawInput
+from segcast.traces.errors import InputError
 
 _BUFFERS: Final = 3
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from traces.blocks import Frames
-from traces.members import Members, bzip2, gzip, xz
-from traces.rawinput import RawInput
+from segcast.traces.captures.gzip_like import Members, bzip2, gzip, xz
+from segcast.traces.captures.stored import RawInput
+from segcast.traces.captures.zstd_lz4 import Frames
 
 MAGIC_BYTES: Final = 6
 

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.jit import kernel
-from traces.loads import Bytes, Word, be32, u16, u32
+from segcast.traces.byteorder import Bytes, Word, be32, u16, u32
+from segcast.traces.jit import kernel
 
 MAX_CAPTURED: Final = 262_144  # as Wireshark: WTAP_MAX_PACKET_SIZE_STANDARD
 MAX_BLOCK: Final = 16 << 20  # as Wireshark; blocks that are only skipped may be longer

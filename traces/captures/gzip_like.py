@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from isal import isal_zlib
 
-from traces.rawinput import BrokenStreamError, RawInput
+from segcast.traces.captures.stored import BrokenStreamError, RawInput
 
 _XZ_MEMORY_BYTES: Final = 192 << 20  # xz -9 needs 65 MiB
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"

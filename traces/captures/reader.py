@@ -14,10 +14,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces import framing, resync
-from traces.bytesource import ByteSource
-from traces.errors import Damage, DamagedCapture, InputError
-from traces.formats import (
+from segcast.traces.captures import framing, resync
+from segcast.traces.captures.buffers import ByteSource
+from segcast.traces.captures.formats import (
     BadBlockError,
     PcapHeader,
     Section,
@@ -28,6 +27,7 @@ from traces.formats import (
     resolution_ns,
     what_is_it,
 )
+from segcast.traces.errors import Damage, DamagedCapture, InputError
 
 BUFFER_BYTES: Final = 4 << 20
 BATCH_FRAMES: Final = 1 << 16

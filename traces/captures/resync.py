@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from traces.framing import MAX_BLOCK, MAX_CAPTURED, FrameColumns
-from traces.jit import kernel
-from traces.loads import Bytes, Word, u32
+from segcast.traces.byteorder import Bytes, Word, u32
+from segcast.traces.captures.framing import MAX_BLOCK, MAX_CAPTURED, FrameColumns
+from segcast.traces.jit import kernel
 
 FOUND: Final = 0
 MORE: Final = 1  # whether something good begins at the position needs further bytes

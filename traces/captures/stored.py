@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 import xxhash
 
-from traces.errors import InputError
-from traces.locations import RemoteInput, is_url
+from segcast.traces.captures.remote import RemoteInput, is_url
+from segcast.traces.errors import InputError
 
 STDIN: Final = "-"
 _PIECE: Final = 1 << 18

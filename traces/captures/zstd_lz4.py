@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import lz4.frame
 from backports import zstd
 
-from traces.rawinput import BrokenStreamError, RawInput
+from segcast.traces.captures.stored import BrokenStreamError, RawInput
 
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _LZ4_MAGIC: Final = b"\x04\x22\x4d\x18"

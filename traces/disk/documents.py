@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from traces.errors import InputError
-from traces.folders import printable
+from segcast.traces.disk.folders import printable
+from segcast.traces.errors import InputError
 
 Count = Annotated[int, Field(ge=0, lt=2**64)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]

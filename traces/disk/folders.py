@@ -18,8 +18,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from traces.errors import InputError
-from traces.locations import is_url
+from segcast.traces.captures.remote import is_url
+from segcast.traces.errors import InputError
 
 _ASIDE: Final = ".segcast-"
 _PARTIAL: Final = f"{_ASIDE}partial"

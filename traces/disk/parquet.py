@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.errors import InputError
-from traces.schema import Table
+from segcast.traces.errors import InputError
+from segcast.traces.schema import Table
 
 
 @contextlib.contextmanager

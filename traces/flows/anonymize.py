@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from traces.errors import InputError
+from segcast.traces.errors import InputError
 
 KEY_BYTES: Final = 32
 METHOD: Final = "Crypto-PAn"

@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces import tcp
-from traces.hashing import mix as _mix
-from traces.ip import HAS_IP, HAS_PORTS, Headers
-from traces.jit import kernel
+from segcast.traces.flows import tcp
+from segcast.traces.hashing import mix as _mix
+from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, Headers
+from segcast.traces.jit import kernel
 
 NO_FLOW: Final = 0xFFFFFFFF
 _FIRST_CAPACITY: Final = 1 << 12

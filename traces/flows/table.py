@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from traces import tcp
-from traces.addresses import address_texts
-from traces.anonymize import AddressKey, Words
-from traces.flows import Flows
-from traces.schema import FLOWS
+from segcast.traces.addresses import address_texts
+from segcast.traces.flows import tcp
+from segcast.traces.flows.anonymize import AddressKey, Words
+from segcast.traces.flows.assign import Flows
+from segcast.traces.schema import FLOWS
 
 
 def flow_table(flows: Flows, key: AddressKey | None = None) -> pa.Table:

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.hashing import mix
-from traces.ip import HAS_TCP, Headers
-from traces.jit import int64, kernel
-from traces.loads import Bytes, be16
+from segcast.traces.byteorder import Bytes, be16
+from segcast.traces.hashing import mix
+from segcast.traces.headers.ip import HAS_TCP, Headers
+from segcast.traces.jit import int64, kernel
 
 RETRANSMISSION: Final = 1
 OUT_OF_ORDER: Final = 2

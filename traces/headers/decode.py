@@ -8,15 +8,24 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from traces import ip, link, tunnels
-from traces.capture import FrameBatch
-from traces.errors import InputError
-from traces.fragments import Fragments, FragmentTable, Passed, no_passed
-from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_PORTS, HAS_SEGMENTS, HAS_TCP, Headers
-from traces.link import REASONS
-from traces.rare import locate_rare
-from traces.segments import SegmentLists, SegmentTable
-from traces.tunnels import TUNNELS
+from segcast.traces.captures.reader import FrameBatch
+from segcast.traces.errors import InputError
+from segcast.traces.headers import ip, link, tunnels
+from segcast.traces.headers.fragments import Fragments, FragmentTable, Passed, no_passed
+from segcast.traces.headers.ip import (
+    HAS_FRAGMENT,
+    HAS_ID,
+    HAS_IP,
+    HAS_PAYLOAD,
+    HAS_PORTS,
+    HAS_SEGMENTS,
+    HAS_TCP,
+    Headers,
+)
+from segcast.traces.headers.link import REASONS
+from segcast.traces.headers.rare_links import locate_rare
+from segcast.traces.headers.segment_lists import SegmentLists, SegmentTable
+from segcast.traces.headers.tunnels import TUNNELS
 
 __all__ = [
     "HAS_FRAGMENT",

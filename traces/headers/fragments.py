@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.hashing import mix
-from traces.ip import HAS_FRAGMENT, HAS_PORTS, Headers, any_valid
-from traces.jit import kernel
-from traces.loads import Bytes, Word, be32, be64
+from segcast.traces.byteorder import Bytes, Word, be32, be64
+from segcast.traces.hashing import mix
+from segcast.traces.headers.ip import HAS_FRAGMENT, HAS_PORTS, Headers, any_valid
+from segcast.traces.jit import kernel
 
 MOST_DATAGRAMS: Final = 1 << 14
 LIFETIME_NS: Final = 30_000_000_000

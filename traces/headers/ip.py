@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.jit import kernel
-from traces.link import IP_FOUND, MALFORMED, TRUNCATED
-from traces.loads import Bytes, Word, be16, be32, be64
+from segcast.traces.byteorder import Bytes, Word, be16, be32, be64
+from segcast.traces.headers.link import IP_FOUND, MALFORMED, TRUNCATED
+from segcast.traces.jit import kernel
 
 HAS_IP: Final = 1  # addresses, protocol, ip_bytes, tos
 HAS_PORTS: Final = 2

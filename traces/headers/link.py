@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from traces.jit import kernel
-from traces.loads import Bytes, Word, be16, be32
+from segcast.traces.byteorder import Bytes, Word, be16, be32
+from segcast.traces.jit import kernel
 
 IP_FOUND: Final = 0
 ARP: Final = 1

@@ -1,7 +1,8 @@
 """Locates the IP header behind rare link headers with dpkt: 802.2 SNAP, PPPoE and PPP.
 
-Slow (some 0.1 million frames a second) and seldom needed; the kernel of `traces.link` hands such frames over, and the
-IP header found here is decoded by the same kernel as every other.
+Slow (some 0.1 million frames a second) and seldom needed; the kernel of `segcast.traces.headers.link` hands such frames
+over,
+and the IP header found here is decoded by the same kernel as every other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 import dpkt
 import numpy as np
 
-from traces import link
+from segcast.traces.headers import link
 
 _HOSTILE: Final = (dpkt.Error, struct.error, IndexError, ValueError, TypeError, AttributeError, RecursionError)
 _PPP_VERSIONS: Final = {dpkt.ppp.PPP_IP: 4, dpkt.ppp.PPP_IP6: 6}

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from traces.addresses import address_texts
-from traces.hashing import mix
-from traces.ip import HAS_SEGMENTS, HAS_SRH, Headers, any_valid
-from traces.jit import kernel
-from traces.loads import Bytes, Word, be64
-from traces.schema import SEGMENT_LISTS
+from segcast.traces.addresses import address_texts
+from segcast.traces.byteorder import Bytes, Word, be64
+from segcast.traces.hashing import mix
+from segcast.traces.headers.ip import HAS_SEGMENTS, HAS_SRH, Headers, any_valid
+from segcast.traces.jit import kernel
+from segcast.traces.schema import SEGMENT_LISTS
 
 MOST_SEGMENTS: Final = 1 << 22  # of all distinct lists: 64 MiB; packets with further lists get no id
 _LONGEST: Final = 128  # 127 fit a header, and the destination

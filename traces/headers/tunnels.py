@@ -12,10 +12,18 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.ip import HAS_IP, HAS_PORTS, HAS_SRH, Headers
-from traces.jit import kernel
-from traces.link import IP_FOUND, MALFORMED, OTHER_MPLS, OTHER_PAYLOAD, PPPOE_CONTROL, TRUNCATED, after_type
-from traces.loads import Bytes, Word, be16
+from segcast.traces.byteorder import Bytes, Word, be16
+from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_SRH, Headers
+from segcast.traces.headers.link import (
+    IP_FOUND,
+    MALFORMED,
+    OTHER_MPLS,
+    OTHER_PAYLOAD,
+    PPPOE_CONTROL,
+    TRUNCATED,
+    after_type,
+)
+from segcast.traces.jit import kernel
 
 VXLAN: Final = 0
 GENEVE: Final = 1

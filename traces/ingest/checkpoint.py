@@ -22,13 +22,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, ValidationError
 
-from traces.documents import Count, Shape, read_json
-from traces.errors import InputError
-from traces.folders import CHECKPOINT, remove
-from traces.jit import source_digest
-from traces.parquet import open_table
-from traces.schema import PACKETS, SCHEMA_VERSION
-from traces.trace import PartShape, SourceShape
+from segcast.traces.disk.documents import Count, Shape, read_json
+from segcast.traces.disk.folders import CHECKPOINT, remove
+from segcast.traces.disk.parquet import open_table
+from segcast.traces.errors import InputError
+from segcast.traces.jit import source_digest
+from segcast.traces.schema import PACKETS, SCHEMA_VERSION
+from segcast.traces.trace import PartShape, SourceShape
 
 ROWS: Final = 4 << 20
 _OF_FLOWS: Final = 8  # rows for each flow, so that the flows are not written again all the time

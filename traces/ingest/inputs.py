@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from traces import locations
-from traces.capture import read_frames
-from traces.errors import DamagedCapture, InputError
-from traces.folders import KINDS, check_name, printable
-from traces.rawinput import STDIN
+from segcast.traces.captures import remote as locations
+from segcast.traces.captures.reader import read_frames
+from segcast.traces.captures.stored import STDIN
+from segcast.traces.disk.folders import KINDS, check_name, printable
+from segcast.traces.errors import DamagedCapture, InputError
 
 MOST_FILES: Final = 1 << 16  # what `file` numbers
 AT_ONCE: Final = -(1 << 63)  # the first time of what is due at once: a pipe, or a capture without a frame

@@ -10,15 +10,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from traces import offload, quality, tcp
-from traces.anonymize import AddressKey, read_key
-from traces.errors import InputError
-from traces.flows import Flows
-from traces.ip import HAS_IP, Headers
-from traces.merge import MergedBatch
-from traces.packets import Chunk, PacketWriter
-from traces.quality import Quality
-from traces.units import rate_bps
+from segcast.traces.errors import InputError
+from segcast.traces.flows import tcp
+from segcast.traces.flows.anonymize import AddressKey, read_key
+from segcast.traces.flows.assign import Flows
+from segcast.traces.headers.ip import HAS_IP, Headers
+from segcast.traces.ingest import split_offload as offload
+from segcast.traces.ingest.merge import MergedBatch
+from segcast.traces.ingest.packets import Chunk, PacketWriter
+from segcast.traces.quality import findings as quality
+from segcast.traces.quality.findings import Quality
+from segcast.traces.units import rate_bps
 
 _MOST_MSS: Final = 65535
 

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.capture import FrameBatch
-from traces.jit import int64, kernel
-from traces.loads import Bytes
+from segcast.traces.byteorder import Bytes
+from segcast.traces.captures.reader import FrameBatch
+from segcast.traces.jit import int64, kernel
 
 FULL: Final = -1
 DUE: Final = -2

@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.capture import BATCH_FRAMES, BUFFER_BYTES, CaptureReader, FrameBatch
-from traces.errors import DamagedCapture, InputError
-from traces.inputs import Head
-from traces.interleave import DUE, Merged, Windows, before, interleave, new_merged, new_windows, place
+from segcast.traces.captures.reader import BATCH_FRAMES, BUFFER_BYTES, CaptureReader, FrameBatch
+from segcast.traces.errors import DamagedCapture, InputError
+from segcast.traces.ingest.inputs import Head
+from segcast.traces.ingest.interleave import DUE, Merged, Windows, before, interleave, new_merged, new_windows, place
 
 MOST_OPEN: Final = 256
 WINDOW_ROWS: Final = 1 << 12

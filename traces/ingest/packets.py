@@ -13,10 +13,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from traces.capture import BATCH_FRAMES
-from traces.ip import HAS_FRAGMENT, HAS_ID, HAS_IP, HAS_PAYLOAD, HAS_SEGMENTS, HAS_TCP, Headers, allocate
-from traces.merge import MergedBatch
-from traces.schema import PACKETS
+from segcast.traces.captures.reader import BATCH_FRAMES
+from segcast.traces.headers.ip import (
+    HAS_FRAGMENT,
+    HAS_ID,
+    HAS_IP,
+    HAS_PAYLOAD,
+    HAS_SEGMENTS,
+    HAS_TCP,
+    Headers,
+    allocate,
+)
+from segcast.traces.ingest.merge import MergedBatch
+from segcast.traces.schema import PACKETS
 
 GROUP_ROWS: Final = 1 << 17
 PART_ROWS: Final = 1 << 24

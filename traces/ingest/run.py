@@ -17,22 +17,23 @@ from typing import Any, Final
 import platformdirs
 import pyarrow.parquet as pq
 
-from traces import checkpoint, locations
-from traces.capture import CaptureReader, read_frames
-from traces.checkpoint import Checkpoints
-from traces.decode import OUTER, Decoder
-from traces.errors import DamagedCapture, InputError
-from traces.flowtable import flow_table
-from traces.folders import check_name, new_folder, resumes
-from traces.inputs import Head, Inputs, is_pipe, list_inputs
-from traces.intake import AS_CAPTURED, Choices, Intake
-from traces.jit import source_digest
-from traces.merge import Ended, Merge
-from traces.packets import PacketWriter
-from traces.rawinput import STDIN
-from traces.schema import SCHEMA_VERSION
-from traces.survey import Survey, Surveys
-from traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
+from segcast.traces.captures import remote as locations
+from segcast.traces.captures.reader import CaptureReader, read_frames
+from segcast.traces.captures.stored import STDIN
+from segcast.traces.disk.folders import check_name, new_folder, resumes
+from segcast.traces.errors import DamagedCapture, InputError
+from segcast.traces.flows.table import flow_table
+from segcast.traces.headers.decode import OUTER, Decoder
+from segcast.traces.ingest import checkpoint
+from segcast.traces.ingest.checkpoint import Checkpoints
+from segcast.traces.ingest.inputs import Head, Inputs, is_pipe, list_inputs
+from segcast.traces.ingest.intake import AS_CAPTURED, Choices, Intake
+from segcast.traces.ingest.merge import Ended, Merge
+from segcast.traces.ingest.packets import PacketWriter
+from segcast.traces.jit import source_digest
+from segcast.traces.quality.survey import Survey, Surveys
+from segcast.traces.schema import SCHEMA_VERSION
+from segcast.traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]

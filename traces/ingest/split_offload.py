@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.ip import HAS_TCP, Headers
-from traces.jit import int64, kernel
-from traces.tcp import DEFAULT_MTU, SUPER_FRAME
+from segcast.traces.flows.tcp import DEFAULT_MTU, SUPER_FRAME
+from segcast.traces.headers.ip import HAS_TCP, Headers
+from segcast.traces.jit import int64, kernel
 
 LINE_RATE_BPS: Final = 10 * 10**9
 OVERHEAD_BYTES: Final = 24  # preamble, FCS and gap of an Ethernet frame

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from traces.linktypes import linktype_name
-from traces.trace import Trace
+from segcast.traces.captures.linktypes import linktype_name
+from segcast.traces.trace import Trace
 
 PROTOCOL_NAMES: Final = {
     1: "icmp",

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.ip import HAS_IP, Headers
-from traces.jit import int64, kernel
-from traces.loads import Bytes, be64
+from segcast.traces.byteorder import Bytes, be64
+from segcast.traces.headers.ip import HAS_IP, Headers
+from segcast.traces.jit import int64, kernel
 
 WITHIN_NS: Final = 10_000_000
 WITHOUT_ID_NS: Final = 1_000_000  # where no IPv4 identification tells a packet from a repetition

@@ -9,13 +9,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from traces import tcp
-from traces.capture import FrameBatch
-from traces.duplicates import Recent, find_duplicates, nothing_seen
-from traces.flows import Flows
-from traces.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
-from traces.jit import kernel
-from traces.units import say_duration, say_span
+from segcast.traces.captures.reader import FrameBatch
+from segcast.traces.flows import tcp
+from segcast.traces.flows.assign import Flows
+from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
+from segcast.traces.jit import kernel
+from segcast.traces.quality.duplicates import Recent, find_duplicates, nothing_seen
+from segcast.traces.units import say_duration, say_span
 
 SEVERITIES: Final = ("error", "warning", "info")
 SHORTEST_TIMEOUT_NS: Final = 50_000

@@ -7,11 +7,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.decode import REASONS, Headers
-from traces.jit import kernel
-from traces.link import IP_FOUND, LINK_TYPE, LINK_TYPES
-from traces.linktypes import linktype_name
-from traces.merge import MergedBatch
+from segcast.traces.captures.linktypes import linktype_name
+from segcast.traces.headers.decode import REASONS, Headers
+from segcast.traces.headers.link import IP_FOUND, LINK_TYPE, LINK_TYPES
+from segcast.traces.ingest.merge import MergedBatch
+from segcast.traces.jit import kernel
 
 _STARTED, _PREVIOUS, _FIRST, _LAST, _BACKWARDS, _FURTHEST, _TRUNCATED = 0, 1, 2, 3, 4, 5, 6
 _WIRE, _CAPTURED, _LONGEST, _UNIT, _TIMELESS = 7, 8, 9, 10, 11

@@ -1,0 +1,1 @@
+"""Packets through links: the event loop, its state, and what surrounds it."""

@@ -1,0 +1,1 @@
+"""How a trace splits into flowlets, whatever the network."""

@@ -1,0 +1,1 @@
+"""What the fates of packets amount to."""

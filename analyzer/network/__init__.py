@@ -1,0 +1,1 @@
+"""Links, paths, segment identifiers, and which host is attached where."""

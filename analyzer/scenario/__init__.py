@@ -1,0 +1,1 @@
+"""Scenario files and flags, read and checked."""

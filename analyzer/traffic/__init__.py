@@ -1,0 +1,1 @@
+"""A trace as the packets that an engine sends."""

@@ -1,0 +1,1 @@
+"""The pipeline from probes to measured links; `run.py` reads like it."""

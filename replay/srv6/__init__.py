@@ -1,0 +1,1 @@
+"""Packets with SRv6 headers, byte by byte."""

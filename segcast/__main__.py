@@ -1,0 +1,6 @@
+"""`python -m segcast` is the command `segcast`."""
+
+from segcast.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""`segcast forecast`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segcast.interruption import INTERRUPTION
+from segcast.screen import json_option, layer_option, open_trace_of, print_json, progress, say, terminal
+
+
+@click.command()
+@click.argument("trace")
+@click.option(
+    "--scenario", type=click.Path(path_type=Path), help="Scenario file; the flags below override nothing in it."
+)
+@click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
+@click.option("--delay", help="Propagation delay of a path [5us].")
+@click.option("--buffer", help="Buffer of a path [512KiB].")
+@click.option("--ecn", help="ECN marking threshold of a path [none].")
+@click.option("--policy", help="Policies [ecmp,random,inflight].")
+@click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
+@click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2 [1].")
+@click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
+@click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
+@click.option("--sensitivity", is_flag=True, help="Also run what counts bytes in flight with errors of that count.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
+@layer_option
+@json_option
+def forecast(
+    trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, sensitivity: bool, **flags: Any
+) -> None:
+    """Forecast delay, loss and balance of a trace under several policies, timeouts and seeds."""
+    from segcast.analyzer.forecast.run import forecast as run
+    from segcast.analyzer.scenario.flags import scenario_of
+    from segcast.reports.forecast.page import write_report
+
+    chosen = scenario_of(scenario, flags)
+    if sensitivity:
+        from segcast.analyzer.scenario.sensitivity import with_errors
+
+        chosen = with_errors(chosen)
+    with progress("forecast", "cells") as tick:
+        taken = open_trace_of(trace, layer)
+        with INTERRUPTION.deferred():
+            document = run(taken, chosen, out, tick, finish=write_report)
+    if as_json:
+        print_json(document)
+        return
+    from segcast.reports.forecast.terminal import print_forecast
+
+    console = terminal()
+    print_forecast(out, console)
+    say(console, f"report: {out / 'report.html'}")

@@ -1,0 +1,43 @@
+"""`segcast ingest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segcast.screen import json_option, layer_option, note, print_facts, progress, show
+
+
+@click.command()
+@click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace folder to write, NAME.trace.")
+@layer_option
+@click.option("--drop-duplicates", is_flag=True, help="Leave out packets captured twice (mirrors, bridges).")
+@click.option(
+    "--split-offload",
+    metavar="MSS",
+    help="Cut TSO/GSO/GRO super-frames into wire frames of this segment size, or auto.",
+)
+@click.option("--line-rate", help="Rate at which split frames follow each other [10Gbps].")
+@click.option("--anonymize", metavar="KEYFILE", type=click.Path(path_type=Path), help="Map addresses (Crypto-PAn).")
+@click.option("--keep-going", is_flag=True, help="Read on after damage, and exit 0; each one is a warning on stderr.")
+@json_option
+def ingest(
+    captures: tuple[str, ...], out: Path, layer: str | None, keep_going: bool, as_json: bool, **flags: Any
+) -> None:
+    """Read captures into a trace: Arrow tables of packets and flows, in order of time.
+
+    CAPTURE is a file, a URL, "-" (standard input), a folder with captures anywhere below it, or a quoted pattern such
+    as 'tap/*.pcap.gz'. An interrupted ingest of several captures resumes when the same command is given again.
+    """
+    from segcast.traces.ingest.intake import choose
+    from segcast.traces.ingest.run import ingest as run
+    from segcast.traces.quality.describe import describe
+
+    choices = choose(**flags)
+    with progress("ingest", "B") as tick:
+        options: dict[str, Any] = {"layer": layer or "outer", "keep_going": keep_going, "choices": choices}
+        trace = run(captures, out, progress=tick, say=note, **options)
+    show(describe(trace), as_json, print_facts)

@@ -1,0 +1,18 @@
+"""`segcast report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from segcast.screen import say, terminal
+
+
+@click.command()
+@click.argument("folder", metavar="F", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Write report.html of a forecast again, from its tables."""
+    from segcast.reports.forecast.page import write_report
+
+    say(terminal(), str(write_report(folder)))

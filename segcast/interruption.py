@@ -1,0 +1,48 @@
+"""What SIGINT, SIGTERM and SIGHUP do to a command."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruption:
+    """SIGINT, SIGTERM and SIGHUP, once: a second one must not stop the clean-up that the first has started."""
+
+    def __init__(self) -> None:
+        self._seen = False
+        self._deferred = False
+
+    def install(self) -> None:
+        """Handle the signals from now on; under nohup SIGHUP stays ignored."""
+        for number in _SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Leave it to `check` to raise: an exception amid the hand-over of work to threads could leave a lock taken."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def check(self) -> None:
+        """Raise what was deferred, or swallowed by a library's callback."""
+        if self._seen:
+            raise KeyboardInterrupt
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._seen = True
+        for other in _SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        if not self._deferred:
+            raise KeyboardInterrupt
+
+
+INTERRUPTION: Final = Interruption()

@@ -1,0 +1,116 @@
+"""What all commands share: opening a trace, progress and notes on stderr, one document or a table on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from segcast.interruption import INTERRUPTION
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from segcast.traces.trace import Trace
+
+FLOWLET_TIMEOUTS: Final = "50us,100us,500us,1ms,5ms"
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
+layer_option = click.option(
+    "--layer", type=click.Choice(["outer", "inner"]), help="IP header that counts where tunnels nest them [outer]."
+)
+
+
+def open_trace_of(path: str | Path, layer: str | None = None) -> Trace:
+    """The trace that a command was given: a trace folder, or captures, which are ingested on the way."""
+    from segcast.traces.ingest.run import open_trace
+
+    return open_trace(path, layer=layer, say=note)
+
+
+def durations(text: str) -> list[int]:
+    """Nanoseconds of durations that commas separate. Raises InputError."""
+    from segcast.traces.units import duration_ns
+
+    return [duration_ns(part) for part in text.split(",")]
+
+
+def note(text: str) -> None:
+    """A line on stderr that is no error."""
+    click.echo(f"segcast: {' '.join(text.split())}", err=True)
+
+
+def terminal() -> Console:
+    """The console of stdout."""
+    from rich.console import Console
+
+    class Terminal(Console):
+        """A closed pipe ends the output quietly: `segcast.cli.main` handles it."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Terminal(soft_wrap=True, highlight=False)
+
+
+def say(console: Console, text: str) -> None:
+    """A line of plain text, without Rich's markup."""
+    console.print(text, markup=False)
+
+
+def show(document: dict[str, Any], as_json: bool, printed: Callable[[dict[str, Any], Console], None]) -> None:
+    """The document of a command as JSON, or as `printed` shows it in a terminal."""
+    if as_json:
+        print_json(document)
+    else:
+        printed(document, terminal())
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(document, indent=1))
+
+
+def print_facts(facts: dict[str, Any], console: Console) -> None:
+    """What a trace holds, and its findings."""
+    from segcast.reports.trace.facts import print_facts as printed
+
+    printed(facts, console)
+
+
+@contextmanager
+def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A function of what is done and what there is: a bar on stderr if that is a terminal. It raises when interrupted.
+
+    `unit`: "B" for bytes, "" for a quantity of which the share alone is shown.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: INTERRUPTION.check()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    count = {"B": DownloadColumn, "": TaskProgressColumn}.get(unit, MofNCompleteColumn)()
+    columns = (TextColumn(what), BarColumn(), count, TimeRemainingColumn() if unit else TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def update(done: int, total: int) -> None:
+            INTERRUPTION.check()
+            bar.update(task, completed=done, total=total or None)
+
+        yield update

@@ -1,0 +1,1 @@
+"""Capture files as bytes: where they lie, how they are compressed, and where each frame begins."""

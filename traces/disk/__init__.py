@@ -1,0 +1,1 @@
+"""Folders, documents and Parquet files, written aside and renamed."""

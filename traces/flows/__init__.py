@@ -1,0 +1,1 @@
+"""Which flow a packet belongs to, and what a flow's packets say of its connection."""

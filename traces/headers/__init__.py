@@ -1,0 +1,1 @@
+"""Frames to header fields: link layers, tunnels, IP, fragments and segment lists."""

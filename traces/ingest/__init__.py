@@ -1,0 +1,1 @@
+"""The pipeline from captures to a trace; `run.py` reads like it."""

@@ -1,0 +1,1 @@
+"""What a capture is worth: counts, findings, duplicates, and their description."""
