@@ -205,7 +205,7 @@ def demo_output() -> str:
         ran = subprocess.run(
             [sys.executable, "-m", "segcast", "demo", "--out", "out/demo"],
             cwd=folder,
-            env=os.environ | {"COLUMNS": str(_WIDTH)},
+            env=os.environ | {"COLUMNS": str(_WIDTH), "PYTHONPATH": str(_FOLDER.parent)},
             capture_output=True,
             text=True,
             check=True,

@@ -10,7 +10,7 @@ from segcast.reports.forecast.content import Content
 from segcast.reports.forecast.data import Forecast
 from segcast.traces.disk.folders import new_file
 
-_TEMPLATES: Final = Path(__file__).parent / "templates"
+_TEMPLATES: Final = Path(__file__).parents[1] / "templates"
 _NAME: Final = "report.html"
 
 

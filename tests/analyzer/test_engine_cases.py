@@ -125,11 +125,11 @@ def test_a_policy_registered_from_outside_runs() -> None:
 OUTSIDE = """
 from typing import NamedTuple
 import numpy as np
-from analyzer.engine import Cell, simulate
-from analyzer.initial import FlowPlan, Steering
-from analyzer.state import Packets
-from analyzer.network import Link, parallel_network
-from analyzer.policies.registry import register
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.engine.layout import FlowPlan, Steering
+from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.network.model import Link, parallel_network
+from segcast.analyzer.policies.registry import register
 
 class State(NamedTuple):
     unused: np.ndarray
@@ -163,7 +163,7 @@ def test_an_edited_policy_file_is_compiled_anew_and_an_unchanged_one_is_not(tmp_
     def run(slot: int) -> tuple[str, int]:
         script.write_text(OUTSIDE.replace("SLOT", str(slot)))
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        return ran.stdout.strip(), len(list(cache.rglob("*events*run*.nbc")))
+        return ran.stdout.strip(), len(list(cache.rglob("*loop*run*.nbc")))
 
     assert run(0) == ("0", 1)
     assert run(0) == ("0", 1)

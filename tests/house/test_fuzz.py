@@ -145,8 +145,9 @@ def test_every_branch_is_counted(tmp_path: Path) -> None:
 from tests.fuzz.instrument import Instrument, take_novelty
 instrument = Instrument()
 import numpy as np
-from traces import link, units
-from traces.errors import InputError
+from segcast.traces import units
+from segcast.traces.headers import link
+from segcast.traces.errors import InputError
 seen = np.zeros(len(instrument.counters), np.uint8)
 def locate(frame, n=None):
     data, one = np.frombuffer(frame, np.uint8), np.zeros(1, np.int64)

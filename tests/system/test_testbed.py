@@ -189,7 +189,7 @@ def test_a_failure_while_building_leaves_nothing(tmp_path: Path, monkeypatch: py
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
     with beds.held(NAME):
-        code = f"from replay.testbed.bed import down; down({NAME!r})"
+        code = f"from segcast.replay.testbed.bed import down; down({NAME!r})"
         run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert f"testbed {NAME}: is in use by process" in run.stderr
 

@@ -287,8 +287,8 @@ def test_the_command_says_how_to_resume(
 
 KILLED = """
 import sys
-from traces import packets
-from traces.store import ingest
+from segcast.traces.ingest import packets
+from segcast.traces.ingest.run import ingest
 packets.GROUP_ROWS = 100
 ingest([sys.argv[1]], sys.argv[2], checkpoint_rows=300)
 """

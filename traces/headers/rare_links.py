@@ -1,8 +1,7 @@
 """Locates the IP header behind rare link headers with dpkt: 802.2 SNAP, PPPoE and PPP.
 
 Slow (some 0.1 million frames a second) and seldom needed; the kernel of `segcast.traces.headers.link` hands such frames
-over,
-and the IP header found here is decoded by the same kernel as every other.
+over, and the IP header found here is decoded by the same kernel as every other.
 """
 
 from __future__ import annotations
