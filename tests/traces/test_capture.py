@@ -177,7 +177,8 @@ def test_reads_a_pipe(tmp_path: Path) -> None:
 
 
 def test_reads_standard_input(tmp_path: Path) -> None:
-    code = "from segcast.traces.captures.reader import read_frames\nprint(sum(len(batch.start) for batch in read_frames('-')))"
+    code = "from segcast.traces.captures.reader import read_frames\n"
+    code += "print(sum(len(batch.start) for batch in read_frames('-')))"
     for stored in (some_capture(), zstd(some_capture())):
         done = subprocess.run([sys.executable, "-c", code], input=stored, capture_output=True, check=True)
         assert done.stdout == b"500\n"
