@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from segcast.analyzer.forecast.compare import answer, answered, compare
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
 from segcast.traces.quality.findings import for_timeouts
 from segcast.traces.trace import Trace, trace_name
@@ -17,7 +17,7 @@ from segcast.traces.version import VERSION
 
 
 def forecast_document(
-    trace: Trace, scenario: Scenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
+    trace: Trace, scenario: ValidScenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """The content of forecast.json; `summary` are the rows of SUMMARY, `extent` what the trace sends."""
     baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
@@ -51,11 +51,11 @@ def forecast_document(
             ],
         },
         "excluded": traffic.excluded,
-        "network": _network_document(traffic, scenario.network.kind, extent.first_ns),
+        "network": _network_document(traffic, scenario.kind, extent.first_ns),
     }
 
 
-def _event_findings(scenario: Scenario, extent: Extent) -> list[dict[str, Any]]:
+def _event_findings(scenario: ValidScenario, extent: Extent) -> list[dict[str, Any]]:
     """That events come when nothing is sent any more, if so, at the highest load."""
     load = max(scenario.loads)
     last_ns = (extent.last_ns - extent.first_ns) / load
@@ -74,7 +74,7 @@ def _event_findings(scenario: Scenario, extent: Extent) -> list[dict[str, Any]]:
     ]
 
 
-def _size_findings(traffic: Traffic, scenario: Scenario) -> list[dict[str, Any]]:
+def _size_findings(traffic: Traffic, scenario: ValidScenario) -> list[dict[str, Any]]:
     """That nobody checked whether steered packets fit the links, if so."""
     largest, steered = srv6_overhead(traffic)
     if scenario.network.mtu is not None or steered == largest:

@@ -25,7 +25,7 @@ from segcast.analyzer.metrics import path_load
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, FlowFates, watched_hosts
 from segcast.analyzer.parallel import in_order
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import (
     DISTRIBUTIONS,
     FLOW_FATES,
@@ -59,7 +59,7 @@ Progress = Callable[[int, int], None]
 
 def forecast(
     trace: Trace,
-    scenario: Scenario,
+    scenario: ValidScenario,
     out: Path,
     progress: Progress | None = None,
     *,
@@ -126,14 +126,14 @@ def forecast(
     return document
 
 
-def _larger_than_memory(trace: Trace, scenario: Scenario, cells: int) -> bool:
+def _larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bool:
     """Whether a trace, with so many cells at a time, would take more than a quarter of this machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     packet_bytes = _TRAFFIC_BYTES + len(scenario.loads) * _LOAD_BYTES + cells * _FATE_BYTES
     return trace.packet_count * packet_bytes > memory // 4
 
 
-def _in_memory(trace: Trace, scenario: Scenario, folder: Path) -> CellRunner:
+def _in_memory(trace: Trace, scenario: ValidScenario, folder: Path) -> CellRunner:
     flows = trace.flow_table()
     packets = trace.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
@@ -158,7 +158,7 @@ class CellRunner:
     def __init__(
         self,
         traffic: Traffic,
-        scenario: Scenario,
+        scenario: ValidScenario,
         folder: Path,
         *,
         releases: Schedule | None = None,

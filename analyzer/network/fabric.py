@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from segcast.analyzer.network.model import MAX_PATHS, Change, Link, Network, Path
+from segcast.analyzer.network.shapes import LinkShape, Override
 from segcast.analyzer.network.sids import INSERTING, LAYER_2, Flavor, Mode, Sids, on_the_wire, srv6_bytes
 from segcast.analyzer.toml_keys import Place, WrongKey
-from segcast.analyzer.values import LinkShape, Override
 from segcast.traces.errors import InputError
 
 BACK: Final = "-back"
@@ -26,12 +26,16 @@ Pair = tuple[int, int]
 
 
 class Edge(NamedTuple):
-    """A full-duplex link: `forward` and `back` are its directions' places in the fabric's links, `ends` its nodes."""
+    """A full-duplex link: `forward` and `back` are its directions' places in the fabric's links, `ends` its nodes.
+
+    `cost` is what routing counts it as: the shortest ways cost least.
+    """
 
     name: str
     ends: tuple[str, str]
     forward: int
     back: int
+    cost: int = 1
 
 
 class Attachment(NamedTuple):
@@ -52,7 +56,8 @@ class Attachment(NamedTuple):
 class Routes(NamedTuple):
     """The paths of one group in slot order, each as links by number, and the choices that lead to a slot.
 
-    `segments` are the transit SIDs of each path if the scenario gives them.
+    `segments` are the transit SIDs of each path if the scenario gives them. Such a path is a chain of nodes that the
+    fabric does not name.
     """
 
     paths: tuple[tuple[int, ...], ...]
@@ -144,12 +149,13 @@ class Assembly:
 class Assembled(NamedTuple):
     """A network, its edges with those of hosts, and for each group the SIDs that decapsulate (IPv4, IPv6).
 
-    In layer 2 modes both are the one that unpacks Ethernet. Where SRHs are inserted nothing is unpacked.
+    In layer 2 modes both are the one that unpacks Ethernet. Where SRHs are inserted nothing is unpacked. `groups` names
+    the attachments between which the paths of each group lead.
     """
 
     network: Network
     edges: tuple[Edge, ...]
-    pairs: tuple[Pair, ...]
+    groups: tuple[tuple[str, str], ...]
     decapsulate: tuple[tuple[str, str], ...]
 
 
@@ -189,7 +195,9 @@ def assemble(
         tiers=tuple(tiers),
         host_links=fabric.hosts is not None,
     )
-    return Assembled(network, edges, tuple(pairs), tuple(steering.decapsulate(b) for _, b in pairs))
+    names = [attachment.name for attachment in fabric.attachments]
+    groups = tuple((names[a], names[b]) for a, b in pairs)
+    return Assembled(network, edges, groups, tuple(steering.decapsulate(b) for _, b in pairs))
 
 
 def _with_hosts(fabric: Fabric, hosts: Sequence[tuple[str, int]]) -> tuple[tuple[Edge, ...], tuple[Link, ...]]:

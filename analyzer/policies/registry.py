@@ -8,9 +8,7 @@ joins them; nothing else needs to know the policy.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from segcast.analyzer.registry import Registry
 from segcast.traces.errors import InputError
 
 Granularity = Literal["flow", "flowlet", "packet", "asked"]
@@ -117,7 +116,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy as the registry knows it; `digest` changes whenever the file that registered it does."""
+    """A policy and its facts; `digest` changes whenever the file that registered it does."""
 
     name: str
     summary: str
@@ -143,7 +142,7 @@ class Policy:
 
 PENALTY_BYTES: Final = 1 << 50
 
-_POLICIES: dict[str, Policy] = {}
+_POLICIES: Final[Registry[Policy]] = Registry("segcast.analyzer.policies", "policy")
 _BY_STATE: dict[type, Policy] = {}
 
 
@@ -178,10 +177,14 @@ def _compiled_learn(state: Any, feedback: Any) -> Any:
     return _deaf if owner.learn is None else owner.learn
 
 
+def state_class(state: Any) -> type | None:
+    """The NamedTuple class of a state as the compiler sees it; None if it is no NamedTuple."""
+    return state.instance_class if isinstance(state, types.NamedTuple | types.NamedUniTuple) else None
+
+
 def _owner(state: Any) -> Policy | None:
-    if isinstance(state, types.NamedTuple | types.NamedUniTuple):
-        return _BY_STATE.get(state.instance_class)
-    return None
+    kind = state_class(state)
+    return None if kind is None else _BY_STATE.get(kind)
 
 
 def file_digest(function: Callable[..., Any]) -> int:
@@ -238,22 +241,16 @@ def register(
         parameters,
         file_digest(choose),
     )
-    _POLICIES[name] = policy
+    _POLICIES.add(name, policy)
     _BY_STATE[state] = policy
     return policy
 
 
 def policies() -> dict[str, Policy]:
-    """All policies by name, those of this package included."""
-    package = importlib.import_module("segcast.analyzer.policies")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"segcast.analyzer.policies.{module.name}")
-    return dict(sorted(_POLICIES.items()))
+    """All policies, in the order of their names."""
+    return _POLICIES.all()
 
 
 def find_policy(name: str) -> Policy:
     """The policy of that name. Raises InputError naming those there are."""
-    known = policies()
-    if name not in known:
-        raise InputError(f"unknown policy {name!r}; known: {', '.join(known)}")
-    return known[name]
+    return _POLICIES.find(name)

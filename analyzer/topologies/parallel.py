@@ -9,9 +9,10 @@ from pydantic import Field
 
 from segcast.analyzer.network.fabric import BACK, Attachment, Edge, Fabric, Routes
 from segcast.analyzer.network.model import Link
+from segcast.analyzer.network.shapes import LinkSpec
 from segcast.analyzer.toml_keys import WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
-from segcast.analyzer.values import LinkSpec, Model, Prefix, Sid
+from segcast.analyzer.values import Model, Prefix, Sid
 
 MOST_PATHS: Final = 1024
 

@@ -20,7 +20,7 @@ from segcast.analyzer.hashing import flow_keys
 from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_names
 from segcast.analyzer.network.fabric import Fabric, Pair
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
 from segcast.traces.units import write_size
 
@@ -72,7 +72,7 @@ class Traffic:
         return counts.astype(np.int64)
 
 
-def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are: str = "packets") -> Traffic:
+def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows_are: str = "packets") -> Traffic:
     """Traffic of a trace (tables PACKETS and FLOWS) under a scenario, at the rate of the trace.
 
     `rows_are` names in errors what is counted, where a packet stands for each flow. Raises InputError if nothing is
@@ -133,10 +133,10 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are:
         placed,
         excluded,
         network,
-        tuple((fabric.attachments[a].name, fabric.attachments[b].name) for a, b in pairs),
+        assembled.groups,
     )
-    if scenario.network.mtu is not None:
-        _check_mtu(traffic, scenario, rows_are)
+    if (mtu := scenario.network.mtu) is not None:
+        _check_mtu(traffic, scenario, mtu, rows_are)
     return traffic
 
 
@@ -174,12 +174,11 @@ def srv6_overhead(traffic: Traffic) -> tuple[int, int]:
     return largest, largest + max(path.srv6_bytes for path in traffic.network.paths)
 
 
-def _check_mtu(traffic: Traffic, scenario: Scenario, rows_are: str) -> None:
+def _check_mtu(traffic: Traffic, scenario: ValidScenario, mtu: int, rows_are: str) -> None:
     """Raise InputError if packets would be larger than the links carry, once they are steered."""
     groups = traffic.network.group_slots()
     extra = np.array([max(traffic.network.paths[path].srv6_bytes for path in slots) for slots in groups], np.int64)
     sizes = traffic.packets.ip_bytes.astype(np.int64) + extra[traffic.plan.group[traffic.packets.flow]]
-    mtu = scenario.network.mtu
     over = int((sizes > mtu).sum())
     if over:
         raise scenario.wrong(

@@ -18,7 +18,7 @@ from segcast.analyzer.engine.cell import MAX_IP_BYTES, Cell
 from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets
 from segcast.analyzer.engine.window import Window
 from segcast.analyzer.metrics.accumulator import Accumulator
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
 from segcast.traces.errors import InputError
@@ -146,7 +146,7 @@ class Running:
             self._file, self._frame_number = self._file[count:], self._frame_number[count:]
 
 
-def survey(trace: Trace, scenario: Scenario) -> StreamedTraffic:
+def survey(trace: Trace, scenario: ValidScenario) -> StreamedTraffic:
     """Where every flow goes and what it sends. Raises InputError if nothing is left to send."""
     count = trace.flow_count
     opened, with_header = np.zeros(count, np.bool_), np.zeros(count, np.bool_)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.measure.identity import Marks
 from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
 from segcast.traces.errors import InputError
@@ -134,7 +134,7 @@ def rewrite_of(folder: Path, run: Run) -> _RewriteShape:
     return read_shape(file, _RewriteShape, f"{file}: not found; {mend}", mend)
 
 
-def marks_of(scenario: Scenario, mode: str) -> Marks:
+def marks_of(scenario: ValidScenario, mode: str) -> Marks:
     """How the packets of a scenario are known when they are steered; `mode` is the rewrite's."""
     network = ipaddress.IPv6Network(scenario.srv6.source_prefix)
     words = [int(network.network_address), int(network.netmask)]

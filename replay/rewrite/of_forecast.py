@@ -9,10 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from segcast.analyzer.forecast.reading import Origin, find_cell, groups_of, origin_of, read_schedule
-from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.forecast.network import network_of
+from segcast.analyzer.forecast.reading import Origin, find_cell, origin_of, read_schedule
+from segcast.analyzer.network.fabric import Assembled
 from segcast.analyzer.network.sids import INSERTING, Flavor, on_the_wire
-from segcast.analyzer.scenario.model import HmacSpec, Scenario, read_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.srv6 import HmacSpec
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import steering_hosts
 from segcast.replay.rewrite.admit import Mtu, Oversize
 from segcast.replay.rewrite.interfaces import by_host, by_interface
@@ -51,7 +54,7 @@ class Wanted:
     interfaces: Path | None = None
     steer_all: bool = False
 
-    def choices(self, scenario: Scenario) -> Choices:
+    def choices(self, scenario: ValidScenario) -> Choices:
         """The same, read. Raises InputError naming the flag."""
         mtu = self.mtu if self.mtu is not None else scenario.network.mtu
         if mtu is None and self.oversize != "refuse":
@@ -105,7 +108,8 @@ def rewrite_forecast(
     flows = trace.flow_table()
     hosts, of_flow = steering_hosts(flows, scenario.steering.hosts)
     steered = next(choice.policy.steered for choice in scenario.policies if choice.label == cell["policy"])
-    around = encapsulation(scenario, len(hosts), steered=steered or wanted.steer_all, groups=groups_of(folder))
+    network = network_of(folder, scenario)
+    around = encapsulation(scenario, network, len(hosts), steered=steered or wanted.steer_all)
     macs = around.source_mac, around.destination_mac
     return rewrite_schedule(
         read_schedule(folder, cell["cell"]),
@@ -154,29 +158,22 @@ def trace_of(origin: Origin, folder: Path) -> Trace:
     return trace
 
 
-_BOTH_WAYS: Final = (("left", "right"), ("right", "left"))
-
-
-def encapsulation(
-    scenario: Scenario, hosts: int, *, steered: bool, groups: Sequence[tuple[str, str]] = _BOTH_WAYS
-) -> Encapsulation:
+def encapsulation(scenario: ValidScenario, assembled: Assembled, hosts: int, *, steered: bool) -> Encapsulation:
     """The encapsulation a scenario asks for: host n sends from the n-th address of `source_prefix`.
 
-    `groups` are the attachments between which paths lead, by name. Raises InputError if the prefix is too small for the
-    hosts, or a group has no path that SRv6 could name.
+    `assembled` is the scenario's network. Raises InputError if the prefix is too small for the hosts, or a group has no
+    path that SRv6 could name.
     """
     spec = scenario.srv6
     prefix = ipaddress.IPv6Network(spec.source_prefix)
     if hosts >= prefix.num_addresses:
         raise InputError(f"srv6.source_prefix {prefix} has no room for {hosts} hosts; give a shorter one")
     first = int(prefix.network_address) + 1
-    pairs = pairs_named(scenario.fabric(), groups)
-    if steered and any(a == b for a, b in groups):
+    if steered and any(a == b for a, b in assembled.groups):
         raise InputError(
             "packets between hosts of one attachment have no path with segments, so this forecast cannot be rewritten; "
             "forecast again without network.host_links"
         )
-    assembled = scenario.assembled(pairs)
 
     def lists(family: int) -> tuple[tuple[bytes, ...], ...]:
         if spec.mode in INSERTING:

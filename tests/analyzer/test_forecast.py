@@ -16,7 +16,9 @@ from segcast.analyzer.forecast.cells import plan_cells
 from segcast.analyzer.forecast.compare import answer, compare, interval, student_quantile
 from segcast.analyzer.forecast.reading import find_cell, read_document, read_schedule
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import FORECAST_TABLES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.traces.errors import InputError
@@ -284,7 +286,7 @@ def test_scenarios_say_what_is_wrong_and_where(tmp_path: Path) -> None:
         assert str(caught.value).startswith(str(file))
     file.write_text(good)
     assert read_scenario(file) == short_scenario(paths="2x10Gbps,25Gbps", ecn="64KiB")
-    assert isinstance(read_scenario(file), Scenario)
+    assert isinstance(read_scenario(file), ValidScenario)
 
 
 def test_the_document_is_plain_json(folder: Path) -> None:

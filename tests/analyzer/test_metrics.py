@@ -40,7 +40,7 @@ from segcast.analyzer.metrics.reordering import add_rows, last_rows, no_reorderi
 from segcast.analyzer.network.model import Change, Link, Network, Path
 from segcast.analyzer.policies.registry import find_policy
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import FLOW_FATES, HOSTS, LINKS, QUANTILES, SIZES, SUMMARY
 from segcast.analyzer.traffic.prepare import Traffic
 from tests.support.simulating import network_of, run_engine, traffic_of

@@ -358,7 +358,7 @@ def test_interface_files_that_cannot_be(tmp_path: Path, text: str | None, messag
 @pytest.fixture(scope="module")
 def forecast_folder(cluster: Trace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from segcast.analyzer.forecast.run import forecast
-    from segcast.analyzer.scenario.model import short_scenario
+    from segcast.analyzer.scenario.short import short_scenario
 
     folder = tmp_path_factory.mktemp("choices") / "f"
     forecast(cluster, short_scenario(paths="4x300Mbps", seeds=[1], policies=["ecmp", "inflight"]), folder)

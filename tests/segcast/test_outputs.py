@@ -17,7 +17,7 @@ import pytest
 
 from segcast.analyzer.flowlets.report import flowlet_report
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import FLOWLETS
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report

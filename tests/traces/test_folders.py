@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import FORECAST_TABLES
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
