@@ -116,12 +116,21 @@ class KernelCache(_ANY.FunctionCache):  # type: ignore[misc]
             return
         try:
             if self._impl.check_cachable(data) and folder.is_dir():
-                self._cache_file.save(self._index_key(sig, data.codegen), self._impl.reduce(data))
+                self._keep(self._index_key(sig, data.codegen), self._impl.reduce(data))
                 sources.remember(folder.parent / _MEMORY_NAME)
         except (OSError, pickle.PicklingError):
             return  # the kernel is compiled: it only will be again
         finally:
             self._end_turn()
+
+    def _keep(self, key: Any, reduced: Any) -> None:
+        try:
+            self._cache_file.save(key, reduced)
+        except (OSError, pickle.PicklingError):
+            raise
+        except Exception:  # the index is damaged: begin it anew
+            self._cache_file.flush()
+            self._cache_file.save(key, reduced)
 
     def flush(self) -> None:
         """Forget what is kept of the kernel."""

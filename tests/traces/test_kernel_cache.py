@@ -224,3 +224,30 @@ def test_type_checkers_imports_are_not_followed(tmp_path: Path, monkeypatch: pyt
         os.utime(package / f"{name}.py", (1, 1))
     monkeypatch.syspath_prepend(str(tmp_path))
     assert sources.imports_of("followed.start") == ["followed", "followed.lazy", "followed.near"]
+
+
+def test_of_the_engines_loops_only_those_of_an_edited_policy_or_detector_are_others(copy: Path, tmp_path: Path) -> None:
+    code = """
+from segcast.analyzer.detectors.registry import find_detector
+from segcast.analyzer.engine.loop import specialise
+from segcast.analyzer.policies.registry import find_policy
+for policy in ("conga", "letflow"):
+    for detector in ("fixed", "rtt"):
+        print(specialise(find_policy(policy), find_detector(detector)).stats.cache_path)
+"""
+
+    def folders() -> list[str]:
+        return ran(code, tmp_path / "cache", copy).split()
+
+    def changed() -> list[bool]:
+        return [one != other for one, other in zip(before, folders(), strict=True)]
+
+    before = folders()
+    assert len(set(before)) == 4
+    with (copy / "segcast/analyzer/policies/conga.py").open("a") as file:
+        file.write("\nEDITED = 1\n")
+    assert changed() == [True, True, False, False]
+    before = folders()
+    with (copy / "segcast/analyzer/detectors/rtt.py").open("a") as file:
+        file.write("\nEDITED = 1\n")
+    assert changed() == [False, True, False, True]
