@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from numba.extending import overload
 
-from segcast.analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, file_digest, state_class
+from segcast.analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, digest_of, state_class
 from segcast.analyzer.registry import Registry
 from segcast.traces.errors import InputError
 
@@ -34,7 +34,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A detector and its facts; `digest` changes whenever the file that registered it does."""
+    """A detector and its facts."""
 
     name: str
     summary: str
@@ -45,7 +45,11 @@ class Detector:
     starts: Callable[[Any, Gap], bool]
     observe: Callable[[Any, Feedback], None] | None
     parameters: type[Parameters]
-    digest: int
+
+    @property
+    def digest(self) -> str:
+        """A text that changes with the sources of its functions and all that they can reach."""
+        return digest_of(self.make_state, self.starts, self.observe)
 
     @property
     def learns(self) -> bool:
@@ -110,8 +114,7 @@ def register(
         raise InputError(
             f"detector {name!r}: the state class {state.__name__} already belongs to {owner.name!r}; define a new class"
         )
-    digest = file_digest(starts)
-    detector = Detector(name, summary, source, tracks, state, make_state, starts, observe, parameters, digest)
+    detector = Detector(name, summary, source, tracks, state, make_state, starts, observe, parameters)
     _DETECTORS.add(name, detector)
     _BY_STATE[state] = detector
     return detector

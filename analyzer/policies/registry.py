@@ -7,11 +7,9 @@ joins them; nothing else needs to know the policy.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from segcast.analyzer.registry import Registry
 from segcast.traces.errors import InputError
+from segcast.traces.sources import code_digest, functions_digest
 
 Granularity = Literal["flow", "flowlet", "packet", "asked"]
 """When a policy is asked: once per flow, at each flowlet, at each packet (each a flowlet), or at each packet with a
@@ -116,7 +115,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy and its facts; `digest` changes whenever the file that registered it does."""
+    """A policy and its facts."""
 
     name: str
     summary: str
@@ -132,7 +131,11 @@ class Policy:
     choose: Callable[..., int]
     learn: Callable[[Any, Feedback], None] | None
     parameters: type[Parameters]
-    digest: int
+
+    @property
+    def digest(self) -> str:
+        """A text that changes with the sources of its functions and all that they can reach."""
+        return digest_of(self.make_state, self.choose, self.learn)
 
     @property
     def learns(self) -> bool:
@@ -187,11 +190,10 @@ def _owner(state: Any) -> Policy | None:
     return None if kind is None else _BY_STATE.get(kind)
 
 
-def file_digest(function: Callable[..., Any]) -> int:
-    """A number that changes with the file that defines `function`; below 2**56."""
-    file = inspect.getsourcefile(inspect.unwrap(function))
-    text = Path(file).read_bytes() if file and Path(file).is_file() else inspect.getsource(function).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
+@functools.cache
+def digest_of(*functions: Callable[..., Any] | None) -> str:
+    """A text that changes with the sources of the functions and all that they can reach."""
+    return functions_digest(functions) or code_digest(functions)
 
 
 def register(
@@ -239,7 +241,6 @@ def register(
         choose,
         learn,
         parameters,
-        file_digest(choose),
     )
     _POLICIES.add(name, policy)
     _BY_STATE[state] = policy

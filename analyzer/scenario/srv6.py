@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from segcast.analyzer.network.fabric import Assembly
 from segcast.analyzer.network.sids import Flavor
-from segcast.analyzer.network.sids import Mode as SidMode
+from segcast.analyzer.network.srv6_modes import Mode, mode_names
 from segcast.analyzer.values import Ipv6Prefix, Mac, Model
+
+if TYPE_CHECKING:
+    ModeName = Mode
+else:
+    ModeName = Annotated[Literal[mode_names()], AfterValidator(Mode)]
 
 
 class HmacSpec(Model):
@@ -29,8 +34,8 @@ class HmacSpec(Model):
 class Srv6Spec(Model):
     """How steered packets are encapsulated; the outer source of a host is its number in `source_prefix`."""
 
-    mode: SidMode = Field(
-        default="encaps",
+    mode: ModeName = Field(
+        default=Mode.ENCAPS,
         description="a new IPv6 header with the full list, with the first SID left out, or with uSIDs; an SRH inserted "
         "into IPv6 packets; or whole Ethernet frames inside",
     )
