@@ -16,7 +16,7 @@ from pydantic import Field
 
 from segcast.analyzer.engine.link_by_link import LinkModel, as_sent, link_model
 from segcast.analyzer.forecast.network import network_of
-from segcast.analyzer.forecast.reading import read_schedule, read_summary
+from segcast.analyzer.forecast.reading import read_document, read_schedule, read_summary
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.scenario.reading import read_scenario
@@ -86,6 +86,7 @@ def validate(
     Raises InputError if something is missing, or a measurement is of another forecast.
     """
     tolerances = tolerances or Tolerances()
+    read_document(forecast)  # refused first if it is no forecast
     model = read_scenario(forecast / "scenario.toml" if scenario is None else scenario)
     network = _network(forecast, model)
     summary = {row["cell"]: row for row in read_summary(forecast).to_pylist()}

@@ -12,6 +12,7 @@ from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.style import COLOURS, DASH_ARRAYS, Figure
 
 _MOST_GROUPS: Final = 6
+_SIDES: Final = {"left", "right"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,11 @@ def path_loads(forecast: Forecast, cast: figures.Cast) -> PathLoads:
 
 
 def group_names(forecast: Forecast) -> Mapping[int, str]:
-    """The groups by name, if the network is no pair of sides."""
+    """What to call the groups, by number: nothing if they lead between two sides, where forward and back say more."""
     network: dict[str, Any] = forecast.section("network")
-    groups = [] if network.get("kind") in (None, "parallel") else network.get("groups") or []
+    groups = network.get("groups") or []
+    if all({g["from"], g["to"]} <= _SIDES for g in groups):
+        return {}
     return {g["group"]: f"{g['from']} to {g['to']}" for g in groups}
 
 

@@ -50,7 +50,7 @@ def test_every_packet_is_the_schedules(cluster: Trace, tmp_path: Path, policy: s
     packets = pl.read_parquet(cell).join(facts, on="frame_number").join(cluster.flows, on="flow_id")
     expected = keys(packets)
     steered = policy != "ecmp"
-    plan = encapsulation(scenario, len(summary.files), steered=steered)
+    plan = encapsulation(scenario, both_ways(scenario), len(summary.files), steered=steered)
     labels: dict[int, set[int]] = {}
     sources: dict[str, set[IPv6Address]] = {}
     count = 0
