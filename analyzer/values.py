@@ -83,10 +83,11 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
-def said(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
-    """What is wrong, in words, and where in the `model`: an unknown key first, as what is missing may be what it meant.
+def explained(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
+    """Where in the `model` the first error is, and a message that says what is wrong there.
 
-    A list that is too short only because an element of it is wrong does not count.
+    An unknown key comes first, as a missing one may be what it was meant to be. A list that is too short only because
+    an element of it is wrong is no error of its own.
     """
     errors = error.errors()
     places = [each["loc"] for each in errors]

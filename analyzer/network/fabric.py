@@ -71,9 +71,10 @@ class Fabric:
     """What a topology makes. `routes(a, b)` are the paths from attachment a to b; slot s of (b, a) is its way back.
 
     `explicit` are the links that a packet takes only if an End.X tells it to: the shortest way to the node behind is
-    another one, or as good. `hosts` is the shape of hosts' links, if they are modelled. With `two_sided` it
-    is seen as a left and a right side: both groups are always there, and no host is dealt to a side; and with
-    `by_conversation` the initiator of a conversation sits left.
+    another one, or as good. `hosts` is the shape of hosts' links, if they are modelled. The groups of `always` are
+    there whether the trace uses them or not. `deals` says whether hosts in no prefix may be dealt to attachments in
+    turn. With `by_conversation` the initiator of a conversation sits at the first attachment, the other end at the
+    second.
     """
 
     edges: tuple[Edge, ...]
@@ -84,7 +85,8 @@ class Fabric:
     hosts: LinkShape | None = None
     minimum_frame_bytes: int = 60
     overrides: tuple[Override, ...] = ()
-    two_sided: bool = False
+    always: tuple[Pair, ...] = ()
+    deals: bool = True
     by_conversation: bool = False
 
     def nodes(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from segcast.analyzer.scenario.steering import SteeringSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.toml_keys import Origin, Place, Where, WrongKey, key_lines, read_toml
 from segcast.analyzer.topologies.registry import topologies
-from segcast.analyzer.values import said
+from segcast.analyzer.values import explained
 from segcast.traces.errors import InputError
 
 
@@ -41,7 +41,7 @@ def validated(data: dict[str, Any], where: Where, origin: Origin | None = None) 
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        place, message = said(error, Scenario)
+        place, message = explained(error, Scenario)
         if place == ("network",) and any(each["type"] == "network_kind" for each in error.errors()):
             place = ("network", "kind")
         raise InputError(f"{where(_place(place))}: {message}") from None
@@ -61,7 +61,7 @@ def _check_steering(scenario: Scenario, choice: PolicyChoice, where: Where) -> N
     try:
         scenario.steering_of(choice)
     except ValidationError as error:
-        place, message = said(error, SteeringSpec)
+        place, message = explained(error, SteeringSpec)
         raise InputError(f"{where(place)}: {message}") from None
 
 

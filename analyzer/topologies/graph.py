@@ -16,7 +16,7 @@ from segcast.analyzer.network.fabric import Edge, Fabric, Routes, full_duplex
 from segcast.analyzer.network.shapes import LinkShape, LinkSpec
 from segcast.analyzer.toml_keys import Where, WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
-from segcast.analyzer.values import Name, said
+from segcast.analyzer.values import Name, explained
 from segcast.traces.errors import InputError
 
 _COST: Final = "cost"
@@ -78,7 +78,7 @@ def read_files(data: dict[str, Any], folder: Path, where: Where) -> tuple[dict[s
     try:
         LinkShape.model_validate({"rate": "1Gbps", **shape} if isinstance(shape, dict) else shape)
     except ValidationError as error:
-        place, message = said(error, LinkShape)
+        place, message = explained(error, LinkShape)
         raise InputError(f"{where(('network', 'link', *place))}: {message}") from None
     try:
         links, attachments = _read_graph(file, shape)

@@ -89,7 +89,8 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
             for name, side in sides
         ),
         routes=routes,
-        two_sided=True,
+        always=((0, 1), (1, 0)),
+        deals=False,
         by_conversation=not (spec.left.prefixes or spec.right.prefixes),
         **common(spec),
     )

@@ -89,7 +89,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
     fitting = with_ip.filter(pl.col("ip_bytes") <= MAX_IP_BYTES)
     fabric = scenario.fabric()
     names = host_names(table, scenario.steering.hosts)
-    ends = ends_of(with_ip, table, fabric, names, spread=scenario.unassigned == "spread" and not fabric.two_sided)
+    ends = ends_of(with_ip, table, fabric, names, spread=scenario.unassigned == "spread" and fabric.deals)
     placed = (ends.source != NOWHERE) & (ends.target != NOWHERE)
     crosses = placed & ((ends.source != ends.target) | (fabric.hosts is not None))
     of_packet = fitting["flow_id"].to_numpy()
@@ -141,11 +141,9 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
 
 
 def _pairs(fabric: Fabric, ends: Ends, used: NDArray[np.int64]) -> list[Pair]:
-    """The pairs of attachments between which the trace has packets; of parallel paths always both directions."""
+    """The pairs of attachments between which the trace has packets, and those that the fabric always has."""
     found = {(int(ends.source[flow]), int(ends.target[flow])) for flow in used}
-    if fabric.two_sided:
-        found |= {(0, 1), (1, 0)}
-    return sorted(found, key=lambda pair: (pair[0] == pair[1], pair))
+    return sorted(found | set(fabric.always), key=lambda pair: (pair[0] == pair[1], pair))
 
 
 class _HostLinks:
