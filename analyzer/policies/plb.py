@@ -10,7 +10,7 @@ from pydantic import Field
 
 from segcast.analyzer.hashing import reduce_to
 from segcast.analyzer.policies.choosing import ROUND, begin_round, ends_round, version_hash
-from segcast.analyzer.policies.registry import Decision, Fabric, Feedback, Parameters, Setting, register
+from segcast.analyzer.policies.registry import Decision, Feedback, NetworkState, Parameters, Setting, register
 
 
 class PlbParameters(Parameters):
@@ -58,7 +58,7 @@ def make_state(setting: Setting) -> PlbState:
     )
 
 
-def choose(state: PlbState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: PlbState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """What the connection's key hashes to with its present number, which may grow first."""
     rounds, flow = state.rounds, decision.flow
     if decision.slot < 0:

@@ -67,12 +67,16 @@ class Feedback(NamedTuple):
     congestion: int
 
 
-class Fabric(NamedTuple):
+class NetworkState(NamedTuple):
     """The present state of the network, which only oracles and switches may look at; see `state.State`."""
 
     links: NDArray[np.void]
     paths: NDArray[np.void]
     hops: NDArray[np.int32]
+
+
+Fabric = NetworkState
+"""Its former name, which policies outside this package may import; a fabric is what a topology makes."""
 
 
 class Parameters(BaseModel):
@@ -149,7 +153,7 @@ _POLICIES: Final[Registry[Policy]] = Registry("segcast.analyzer.policies", "poli
 _BY_STATE: dict[type, Policy] = {}
 
 
-def choose(state: Any, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: Any, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """Slot of the path that the packet takes: the registered function of the state's type."""
     return _BY_STATE[type(state)].choose(state, decision, inflight, fabric)
 
