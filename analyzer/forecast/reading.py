@@ -9,11 +9,15 @@ import pyarrow as pa
 from pydantic import Field
 
 from segcast.analyzer.schema import PACKET_FATES, SUMMARY
+from segcast.traces.captures.stored import STDIN
 from segcast.traces.disk.documents import Count, Shape, Whole, check_shape, read_json
 from segcast.traces.disk.folders import FORECAST, check_name
 from segcast.traces.disk.parquet import read_table
 from segcast.traces.errors import InputError
+from segcast.traces.ingest.inputs import is_pipe
+from segcast.traces.ingest.run import open_trace
 from segcast.traces.schema import Table
+from segcast.traces.trace import Trace
 from segcast.traces.units import duration_ns, write_duration
 
 _AGAIN: Final = "run segcast forecast again"
@@ -149,6 +153,27 @@ def origin_of(folder: Path) -> Origin:
     document = read_document(folder)
     check_shape(document, _OriginShape, folder / FORECAST.marker, _AGAIN)
     return _OriginShape.model_validate(document).trace
+
+
+def trace_of(folder: Path) -> Trace:
+    """The trace that the forecast in `folder` was made from, unchanged.
+
+    A forecast of a single capture may have had it ingested on the way: where that trace is gone, the capture is
+    ingested again. Raises InputError if the trace came from a pipe, is gone, or is not the one it was.
+    """
+    origin = origin_of(folder)
+    for source in origin.sources:
+        if source.path == STDIN or is_pipe(source.path):
+            raise InputError(
+                f"{folder}: its trace was read from a pipe ({source.path}), so its packets cannot be read again; "
+                "save the capture to a file, ingest that, and run segcast forecast on it"
+            )
+    kept = Path(origin.folder)
+    where = kept if kept.is_dir() or len(origin.sources) != 1 else origin.sources[0].path
+    trace = open_trace(where, layer=origin.layer)
+    if [source.xxh128 for source in trace.sources] != [source.xxh128 for source in origin.sources]:
+        raise InputError(f"{trace.folder}: is not the trace of {folder} any more; {_AGAIN}")
+    return trace
 
 
 def read_forecast_table(folder: Path, table: Table) -> pa.Table:

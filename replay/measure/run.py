@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from segcast.analyzer.forecast.reading import groups_of, origin_of, read_schedule
+from segcast.analyzer.forecast.reading import groups_of, read_schedule, trace_of
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.network.fabric import Assembled, pairs_named
 from segcast.analyzer.network.model import Network
@@ -29,7 +29,6 @@ from segcast.replay.measure.match import Matched, Planned, match_run
 from segcast.replay.measure.run_folder import Run, forecast_of, marks_of, read_run, rewrite_of
 from segcast.replay.schema import MEASURED
 from segcast.traces.disk.folders import new_folder
-from segcast.traces.ingest.run import open_trace
 from segcast.traces.trace import Trace
 from segcast.traces.version import VERSION
 
@@ -50,16 +49,14 @@ def measure(
     """
     run = read_run(run_folder)
     forecast = forecast or forecast_of(run_folder, run)
-    origin = origin_of(forecast)
+    trace = trace_of(forecast)
     scenario = read_scenario(forecast / "scenario.toml")
     rewrite = rewrite_of(run_folder, run)
     cell = run.cell or rewrite.cell
     schedule = read_schedule(forecast, cell)
-    kept = Path(origin.folder)
-    trace = open_trace(kept if kept.is_dir() else origin.sources[0].path, layer=origin.layer)
     captures = [run_folder / name for s in run.senders for name in (s.planned, s.capture)]
     with new_folder(out, marker=DOCUMENT, inputs=[run_folder, forecast, *captures]) as folder:
-        matched = match_run(run_folder, run, marks_of(scenario, rewrite.mode), origin.layer, progress)
+        matched = match_run(run_folder, run, marks_of(scenario, rewrite.mode), trace.layer, progress)
         joined = join(matched.packets, schedule, trace, rewrite.speed)
         groups = groups_of(forecast)
         built = scenario.assembled(pairs_named(scenario.fabric(), groups))

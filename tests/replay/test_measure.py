@@ -27,6 +27,7 @@ from segcast.replay.rewrite.of_forecast import encapsulation, rewrite_forecast
 from segcast.replay.rewrite.run import RewriteSummary
 from segcast.replay.srv6.templates import Encapsulation
 from segcast.traces.errors import InputError
+from segcast.traces.ingest.run import ingest
 from segcast.traces.trace import Trace
 from tests.conftest import Run
 from tests.support.beds import SCENARIOS, udp
@@ -245,3 +246,34 @@ def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, tmp_
     assert any("did not end as planned: killed" in finding for finding in measured["findings"])
     assert any("right.pcap: damaged at byte" in finding for finding in measured["findings"])
     assert 0 < measured["packets"]["received"] < written.summary.packets
+
+
+def test_another_trace_than_the_forecasts_is_refused(tmp_path: Path, run: Run) -> None:
+    """Flow numbers of the forecast would mean other flows there."""
+    for name, port in (("a", 9000), ("b", 9001)):
+        packet = udp("10.20.1.1", "10.20.2.1", bytes(100), port)
+        frame = bytes(12) + b"\x08\x00" + packet
+        write_pcap(tmp_path / f"{name}.pcap", [(10**18 + 1000 * number, frame) for number in range(40)])
+    captures = [tmp_path / "a.pcap", tmp_path / "b.pcap"]
+    trace = ingest(captures, tmp_path / "t.trace")
+    scenario = short_scenario(paths="2x300Mbps", policies=["inflight"], seeds=[1])
+    forecast(trace, scenario, tmp_path / "f")
+    summary = rewrite_forecast(tmp_path / "f", tmp_path / "out", policy="inflight")
+    folder = run_folder(tmp_path / "run", scenario, summary, tmp_path / "f", lambda frame: 0, Net())
+    assert measure(folder, tmp_path / "m")["packets"]["planned"] == 80
+
+    def refusals() -> tuple[str, ...]:
+        commands = ("measure", folder, "--out"), ("rewrite", tmp_path / "f", "--policy", "inflight", "--out")
+        done = [run(*command, tmp_path / "again") for command in commands]
+        assert [(ran.code, ran.err.count("\n")) for ran in done] == [(2, 1), (2, 1)]
+        assert not (tmp_path / "again").exists()
+        return tuple(ran.err for ran in done)
+
+    (tmp_path / "t.trace").rename(tmp_path / "moved.trace")
+    measured, rewritten = refusals()
+    assert measured == rewritten
+    assert f"{tmp_path / 't.trace'}" in measured
+    ingest(captures[:1], tmp_path / "t.trace")
+    measured, rewritten = refusals()
+    assert measured == rewritten
+    assert f"is not the trace of {tmp_path / 'f'} any more; run segcast forecast again" in measured
