@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import polars as pl
@@ -64,7 +64,7 @@ class Trace:
         return self.document.flows
 
     @property
-    def layer(self) -> str:
+    def layer(self) -> Literal["outer", "inner"]:
         """Which IP header counts where tunnels nest them: "outer" or "inner"."""
         return self.document.layer
 

@@ -23,7 +23,8 @@ class Shape(BaseModel):
     """Base of what a document holds, or an object in it: its fields in the order written, each with its meaning.
 
     Values are checked and never converted; keys that a shape does not name are let through. A field with a default may
-    be absent where it is read; whoever writes gives all of them.
+    be absent where it is read; whoever writes gives all of them. Defaults stand first in `Field(...)`, where the type
+    checker does not take them for one: it asks writers for every field.
     """
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -31,6 +32,10 @@ class Shape(BaseModel):
     def as_dict(self) -> dict[str, Any]:
         """The content as JSON values, in the order of the file."""
         return self.model_dump(by_alias=True)
+
+    def stated(self) -> dict[str, Any]:
+        """The same without the fields that were absent where it was read."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
 
 
 ShapeT = TypeVar("ShapeT", bound=Shape)
