@@ -136,8 +136,8 @@ def rewrite_of(folder: Path, run: Run) -> RewriteSummary | None:
 
 def marks_of(scenario: Scenario, rewrite: RewriteSummary | None) -> Marks:
     """How the packets of a scenario are known when they are steered, as the rewrite says, or else the scenario."""
-    mode = rewrite.mode if rewrite is not None else ""
+    mode = None if rewrite is None else rewrite.mode
     network = ipaddress.IPv6Network(scenario.srv6.source_prefix)
     words = [int(network.network_address), int(network.netmask)]
     prefix, mask = (np.array([word >> 64, word & (2**64 - 1)], np.uint64) for word in words)
-    return Marks(prefix, mask, "insert" in (mode or scenario.srv6.mode))
+    return Marks(prefix, mask, (mode or scenario.srv6.mode).inserts)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, Strict
 
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.replay.rewrite.schedule import Rows
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import Packets
@@ -61,7 +62,9 @@ class RewriteSummary(Shape):
 
     folder: str = Field("", description="the folder of the captures, as it was named")
     cell: str = Field("", description="cell of the forecast whose schedule it is; `probes` for probes; else empty")
-    mode: str = Field("", description="how SRv6 is written; `none` where packets are not steered")
+    mode: Annotated[Mode, Strict(False)] | None = Field(
+        None, description="how SRv6 is written; `none` where packets are not steered"
+    )
     last_node: str = Field("", description="in words, what is around a packet where it is unpacked or delivered")
     packets: Count = Field(0, description="packets written")
     bytes: Count = Field(0, description="bytes of their frames")

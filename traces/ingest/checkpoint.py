@@ -27,8 +27,8 @@ from segcast.traces.disk.folders import CHECKPOINT, remove
 from segcast.traces.disk.parquet import open_table
 from segcast.traces.document import PartEntry, SourceEntry
 from segcast.traces.errors import InputError
-from segcast.traces.jit import source_digest
 from segcast.traces.schema import PACKETS, SCHEMA_VERSION
+from segcast.traces.sources import source_digest
 
 ROWS: Final = 4 << 20
 _OF_FLOWS: Final = 8  # rows for each flow, so that the flows are not written again all the time
