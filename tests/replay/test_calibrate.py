@@ -13,7 +13,7 @@ import pytest
 from segcast.analyzer.network.fabric import pairs_named
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
 from segcast.replay.calibrate import run as calibrating
-from segcast.replay.calibrate.document import Train
+from segcast.replay.calibrate.document import CalibrationDocument, Train
 from segcast.replay.calibrate.estimate import LOST, Probe, estimate_path
 from segcast.replay.measure.identity import list_key
 from segcast.replay.measure.match import Planned
@@ -76,7 +76,9 @@ def test_links_are_found_as_they_are(
     out = tmp_path / "found.toml"
     ran = run("calibrate", folder, "--scenario", tmp_path / "says.toml", "--out", out, "--json")
     assert ran.code == 0, ran.err
-    paths = json.loads(ran.out)["paths"]
+    document = json.loads(ran.out)
+    assert CalibrationDocument.model_validate(document).as_dict() == document
+    paths = document["paths"]
     assert len(paths) == 4
     for path in paths:
         rate, buffer = wanted[path["path_id"] % 2]
