@@ -20,14 +20,14 @@ def network_of(folder: Path, scenario: ValidScenario) -> Assembled:
     """
     assembled = scenario.between(groups_of(folder))
     network = assembled.network
-    stated = read_document(folder).get("network", {})
-    links = [link.get("name", "") for link in stated.get("links", [])]
+    stated = read_document(folder).network
+    links = [link.name for link in stated.links]
     if scenario.network.host_links is not None:
         links = links[: len(network.links)]
     ours = [link.name for link in network.links]
     different = _difference("link", [[name] for name in links], [[name] for name in ours]) or _difference(
         "path",
-        [path.get("links", []) for path in stated.get("paths", [])],
+        [path.links for path in stated.paths],
         [[ours[link] for link in path.links] for path in network.paths],
     )
     if different:

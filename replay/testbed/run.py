@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from segcast.analyzer.forecast.network import network_of
-from segcast.analyzer.forecast.reading import find_cell, origin_of, read_schedule
+from segcast.analyzer.forecast.reading import find_cell, read_schedule, trace_of
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.inject.plan import Options, plan_replay
 from segcast.replay.inject.run import refuse_in_use, run_replay
 from segcast.replay.inventory import read_inventory
-from segcast.replay.rewrite.of_forecast import encapsulation, trace_of
+from segcast.replay.rewrite.of_forecast import captures_of, encapsulation
 from segcast.replay.rewrite.run import Hosts, rewrite_schedule
 from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.testbed.bed import DEFAULT_NAME, held, standing
@@ -40,7 +40,7 @@ def write_schedule(
     """
     scenario = read_scenario(folder / "scenario.toml")
     cell = find_cell(folder, policy, timeout, seed, load)
-    trace = trace_of(origin_of(folder), folder)
+    trace = trace_of(folder)
     flows = trace.flow_table()
     schedule = read_schedule(folder, cell["cell"])
     built = network_of(folder, scenario)
@@ -58,7 +58,7 @@ def write_schedule(
     return rewrite_schedule(
         schedule,
         flows,
-        [source.path for source in trace.sources],
+        captures_of(trace),
         encapsulation(scenario, built, len(names), steered=True),
         Hosts(tuple(names), of_flow),
         out,
