@@ -1,4 +1,4 @@
-"""The testbed that replays run in, one for each file of tests."""
+"""The testbed that replays run in, one for each file of tests, and the environment that tshark runs in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from segcast.replay.testbed.bed import down, up
 from segcast.replay.testbed.plan import Bed, plan_bed
 from segcast.replay.testbed.spaces import spaces
 from tests.support.beds import NAME, missing, scenario_of
+from tests.support.tshark import only_transports
+
+__all__ = ["bed", "only_transports"]
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from segcast.replay.testbed.plan import Bed
 from segcast.traces.errors import InputError
 from tests.conftest import Run
 from tests.support.beds import NAME, needs_testbed, rewritten, scenario_of
+from tests.support.patience import once_in
 from tests.support.replaying import (
     MS,
     US,
@@ -56,31 +57,51 @@ def test_packets_are_sent_and_captured(run: Run, bed: Bed, tmp_path: Path, sende
 
 
 def test_the_own_sender_does_not_drift(run: Run, bed: Bed, tmp_path: Path) -> None:
-    rewritten(tmp_path / "r", {"leaf0": packets(10_000, 100 * US)})
-    assert replayed(run, tmp_path, only(bed), "--sender", "absolute").code == 0
-    left = [time for time, _ in injecting.read((tmp_path / "run" / "sent" / "leaf0.pcap").read_bytes())]
-    assert abs(left[-1] - left[0] - 9_999 * 100 * US) < 20 * MS  # a drift of 2 us a packet would be at its end
+    """Of each quarter of the packets the most punctual one counts: a stall makes some late, a drift all that follow."""
+    count, gap_ns = 10_000, 100 * US
+
+    def send(attempt: int) -> None:
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        rewritten(folder / "r", {"leaf0": packets(count, gap_ns)})
+        assert replayed(run, folder, only(bed), "--sender", "absolute").code == 0
+        left = [time for time, _ in injecting.read((folder / "run" / "sent" / "leaf0.pcap").read_bytes())]
+        late_ns = [time - number * gap_ns for number, time in enumerate(left)]
+        quarter = len(late_ns) // 4
+        assert abs(min(late_ns[-quarter:]) - min(late_ns[:quarter])) < 5 * MS  # 2 us a packet would be 15 ms
+
+    once_in(3, send)
 
 
 def test_senders_start_as_the_schedule_says(run: Run, bed: Bed, tmp_path: Path) -> None:
     later = [(time_ns + 300 * MS, data) for time_ns, data in packets(50)]
-    rewritten(tmp_path / "r", {"leaf0": packets(50), "leaf2": later})
-    assert replayed(run, tmp_path, inventory_of(bed)).code == 0
-    first = [
-        injecting.read((tmp_path / "run" / "sent" / f"{name}.pcap").read_bytes())[0][0] for name in ("leaf0", "leaf2")
-    ]
-    assert 200 * MS < first[1] - first[0] < 500 * MS
+
+    def send(attempt: int) -> None:
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        rewritten(folder / "r", {"leaf0": packets(50), "leaf2": later})
+        assert replayed(run, folder, inventory_of(bed)).code == 0
+        captures = (folder / "run" / "sent" / f"{name}.pcap" for name in ("leaf0", "leaf2"))
+        first = [injecting.read(capture.read_bytes())[0][0] for capture in captures]
+        assert 200 * MS < first[1] - first[0] < 500 * MS
+
+    once_in(3, send)
 
 
 def test_gaps_are_calibrated(run: Run, bed: Bed, tmp_path: Path) -> None:
-    rewritten(tmp_path / "r", {"leaf0": packets(400)})
-    ran = replayed(run, tmp_path, only(bed), "--calibrate", "--json")
-    assert ran.code == 0, ran.err
-    document = json.loads(ran.out)
-    if not keeps_time(document["tcpreplay"]["version"]):
-        assert 0 < document["tcpreplay"]["compensation_ns"] < 150 * US
-    assert payloads(tmp_path / "run" / "received" / "leaf1.pcap") == list(range(400))
-    assert not (tmp_path / "run" / ".sending").exists()
+    def send(attempt: int) -> None:
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        rewritten(folder / "r", {"leaf0": packets(400)})
+        ran = replayed(run, folder, only(bed), "--calibrate", "--json")
+        assert ran.code == 0, ran.err
+        document = json.loads(ran.out)
+        if not keeps_time(document["tcpreplay"]["version"]):
+            assert 0 < document["tcpreplay"]["compensation_ns"] < 150 * US
+        assert payloads(folder / "run" / "received" / "leaf1.pcap") == list(range(400))
+        assert not (folder / "run" / ".sending").exists()
+
+    once_in(3, send)
 
 
 def test_macs_are_those_of_the_inventory(run: Run, bed: Bed, tmp_path: Path) -> None:
