@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -143,7 +144,7 @@ def utilisation(rows: list[dict[str, Any]]) -> dict[str, float | None]:
     """The columns of SUMMARY that come from rows of LINKS: mean and maximum over those that could carry anything."""
     shares = [row["utilisation"] for row in rows if row["utilisation"] is not None]
     return {
-        "utilisation_mean": sum(shares) / len(shares) if shares else None,
+        "utilisation_mean": math.fsum(shares) / len(shares) if shares else None,
         "utilisation_max": max(shares, default=None),
     }
 
