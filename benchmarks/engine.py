@@ -265,11 +265,12 @@ def long_run(count: int, policy: str) -> None:
     for _ in synthesised(count):
         pass
     making = time.perf_counter() - start
-    scalars = counted.counts.tally.scalars
+    totals = counted.counts.tally.totals[0]
     print(f"{count:,} packets through {policy}, synthesised as they go, with all metrics, one core:")
     print(f"{count / seconds / 1e6:.1f} M packets/s ({count / (seconds - making) / 1e6:.1f} without making them)")
     print(f"peak memory {peak_mib():.0f} MiB, {start_mib:.0f} MiB of it after the first {2 * BATCH_PACKETS:,} packets")
-    print(f"{scalars[1]:,} received, {scalars[2]:,} dropped, {int(counted.counts.reordering.late.sum()):,} reordered")
+    reordered = int(counted.counts.reordering.late.sum())
+    print(f"{totals['delivered']:,} received, {totals['dropped']:,} dropped, {reordered:,} reordered")
 
 
 def main() -> None:

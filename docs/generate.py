@@ -14,10 +14,11 @@ from typing import Any
 import click
 
 from segcast.analyzer.detectors.registry import Detector, detectors
+from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
 from segcast.analyzer.scenario.model import Scenario
-from segcast.analyzer.schema import FLOWLETS, FORECAST_TABLES
+from segcast.analyzer.schema import FLOWLETS
 from segcast.cli import cli
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
 from segcast.traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table

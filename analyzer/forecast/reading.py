@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from segcast.analyzer.schema import PACKET_FATES, SUMMARY
+from segcast.analyzer.metrics.tables import SUMMARY
+from segcast.analyzer.schema import PACKET_FATES
 from segcast.traces.disk.documents import Count, Shape, Whole, check_shape, read_json
 from segcast.traces.disk.folders import FORECAST, check_name
 from segcast.traces.disk.parquet import read_table

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from operator import call
 from pathlib import Path
@@ -21,20 +22,21 @@ from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.flowlets.split import StreamedProfile, profile, split_flowlets
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.document import forecast_document
-from segcast.analyzer.metrics import path_load
 from segcast.analyzer.metrics import rows as cell_rows
-from segcast.analyzer.metrics.accumulator import Accumulator, FlowFates, watched_hosts
+from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
+from segcast.analyzer.metrics.families.path_load import Load, PathLoadFamily, bin_ns, bins_used
+from segcast.analyzer.metrics.families.slowdown import unloaded_times
+from segcast.analyzer.metrics.family import FlowColumns
+from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.schema import (
     DISTRIBUTIONS,
-    FLOW_FATES,
     HOSTS,
     LINKS,
     PROFILE,
     SERIES,
     SIZES,
-    SUMMARY,
 )
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Traffic, at_load, prepare
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, Schedule, schedule
@@ -173,6 +175,11 @@ class CellRunner:
         self._flows, self._first_ns = traffic.extent.flows, traffic.extent.first_ns
         self._packets = {load: at_load(traffic.packets, load, self._first_ns) for load in scenario.loads}
         self._hosts = watched_hosts(traffic.plan, traffic.flow_bytes if flow_bytes is None else flow_bytes)
+        # A flow alone in the network knows no policy, timeout or seed: once for each load, where all packets are there.
+        self._unloaded_ns: dict[Fraction, NDArray[np.int64]] = {}
+        if flow_bytes is None:
+            for load, packets in self._packets.items():
+                self._unloaded_ns[load] = unloaded_times(self._network, traffic.plan, packets)
 
     def run(self, plan: CellPlan) -> tuple[CellRows, pa.Table, pa.Table]:
         """Rows of one cell, and its tables FLOW_FATES and SERIES; writes its packets if they are kept."""
@@ -223,6 +230,7 @@ class CellRunner:
             steered=plan.policy.policy.steered,
             interval_ns=self._scenario.interval,
             hosts=self._hosts,
+            unloaded_ns=self._unloaded_ns.get(plan.load),
         )
 
     def _cell(self, plan: CellPlan) -> Cell:
@@ -241,33 +249,27 @@ class CellRunner:
 
     def _rows(self, plan: CellPlan, counted: Accumulator, cell: Cell) -> tuple[CellRows, pa.Table, pa.Table]:
         flows = counted.finish()
+        ending = counted.ending(flows, cell.state.links)
         columns = plan.columns()
-        links = cell_rows.link_rows(counted, cell.state.links)
-        summary = {
-            **columns,
-            **cell_rows.packet_summary(counted),
-            **cell_rows.flow_summary(counted, flows),
-            **cell_rows.utilisation(links),
-        }
 
         def of_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [{**columns, **row} for row in rows]
 
         rows = CellRows(
-            summary,
+            {**columns, **counted.summary(ending)},
             of_cell(cell_rows.size_rows(flows)),
             of_cell(cell_rows.distribution_rows(counted, flows)),
-            of_cell(links),
+            of_cell(cell_rows.link_rows(counted, ending)),
             of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
         )
-        return rows, _flow_table(plan, flows), self._series(plan, counted.counts.load)
+        return rows, _flow_table(plan, flows), self._series(plan, counted.family(PathLoadFamily).counts)
 
-    def _series(self, plan: CellPlan, over_time: path_load.Load) -> pa.Table:
+    def _series(self, plan: CellPlan, over_time: Load) -> pa.Table:
         """Path load over time, for the first seed of each policy and timeout."""
         if not plan.keep_series:
             return SERIES.arrow_schema().empty_table()
-        bins, paths = path_load.bins_used(over_time), len(self._network.paths)
-        bin_ns = path_load.bin_ns(over_time)
+        bins, paths = bins_used(over_time), len(self._network.paths)
+        length_ns = bin_ns(over_time)
         group = np.array([path.group for path in self._network.paths], np.uint16)
         return _cell_table(
             plan,
@@ -276,8 +278,8 @@ class CellRunner:
             {
                 "group": np.tile(group, bins),
                 "path_id": np.tile(np.arange(paths, dtype=np.uint16), bins),
-                "start_ns": np.repeat(np.arange(bins) * bin_ns, paths),
-                "interval_ns": np.full(bins * paths, bin_ns),
+                "start_ns": np.repeat(np.arange(bins) * length_ns, paths),
+                "interval_ns": np.full(bins * paths, length_ns),
                 "bytes": over_time.bytes[:bins].ravel(),
                 "dropped": over_time.dropped[:bins].ravel(),
             },
@@ -311,31 +313,15 @@ def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any
     return pa.table(arrays, schema=schema)
 
 
-def _flow_table(plan: CellPlan, flows: FlowFates) -> pa.Table:
-    sent = np.flatnonzero(flows.packets > 0)
-
-    def of(values: NDArray[np.int64]) -> NDArray[np.int64]:
-        return values[sent]
-
-    done = of(flows.fct_ns) >= 0
-    slowdown = np.zeros(len(sent))
-    slowdown[done] = cell_rows.slowdowns(flows)
-    return _cell_table(
-        plan,
-        FLOW_FATES,
-        len(sent),
-        {
-            "flow_id": sent,
-            "bytes": of(flows.bytes),
-            "packets": of(flows.packets),
-            "delivered": of(flows.delivered),
-            "fct_ns": pa.array(of(flows.fct_ns), mask=~done),
-            "slowdown": pa.array(slowdown, mask=~done),
-            "reordered": of(flows.reordered),
-            "flowlets": of(flows.flowlets),
-            "path_changes": of(flows.path_changes),
-        },
-    )
+def _flow_table(plan: CellPlan, flows: FlowColumns) -> pa.Table:
+    """FLOW_FATES of the flows that sent anything."""
+    sent = np.flatnonzero(flows["packets"] > 0)
+    columns: dict[str, Any] = {"flow_id": sent}
+    for column in FLOW_FATES.columns:
+        if column.name in flows:
+            values = flows[column.name][sent]
+            columns[column.name] = pa.array(values, mask=values < 0) if column.nullable else values
+    return _cell_table(plan, FLOW_FATES, len(sent), columns)
 
 
 def _write(folder: Path, table: Table, content: pa.Table) -> None:

@@ -16,8 +16,8 @@ from segcast.analyzer.forecast.cells import plan_cells
 from segcast.analyzer.forecast.compare import answer, compare, interval
 from segcast.analyzer.forecast.reading import find_cell, read_document, read_schedule
 from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
-from segcast.analyzer.schema import FORECAST_TABLES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace

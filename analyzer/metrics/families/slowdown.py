@@ -1,18 +1,29 @@
-"""Each flow's received packets alone in the network, piece by piece: what slowdown compares with."""
+"""Flow completion time, and slowdown: that time over the one in an empty network.
+
+Each flow's received packets are sent again, at the same times, alone in the network (unloaded). That time depends on
+nothing but the packets received, so it is known beforehand for a flow that loses none, whatever the policy.
+"""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from segcast.analyzer.engine.cell import empty_fates
 from segcast.analyzer.engine.layout import FlowPlan
 from segcast.analyzer.engine.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
+from segcast.analyzer.metrics.families.tally import host_links
+from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
+from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network, Path
+from segcast.analyzer.schema import QUANTILES, named_quantiles, quantile_columns
 from segcast.traces.jit import int64, kernel
+from segcast.traces.schema import Column
 
-_NEVER_NS: Final = np.iinfo(np.int64).max
+_PIECE: Final = 1 << 18
 
 
 class Ways(NamedTuple):
@@ -74,6 +85,7 @@ def _fastest_paths(network: Network) -> list[list[Path]]:
 
 def ways_of(network: Network, plan: FlowPlan) -> Ways:
     """The ways of each flow, at the rates the links begin with."""
+    uplink, downlink = host_links(network, plan)
     groups = _fastest_paths(network)
     lengths = [len(path.links) for fastest in groups for path in fastest]
     first_way = np.cumsum([0, *(len(fastest) for fastest in groups)])
@@ -81,22 +93,21 @@ def ways_of(network: Network, plan: FlowPlan) -> Ways:
     ends = 2 * network.host_links
     queues = (first_hop[first_way[1:]] - first_hop[first_way[:-1]] + ends * np.diff(first_way))[plan.group]
     ways = np.diff(first_way)[plan.group]
-    absent = np.full(len(plan.group), -1, np.int64)
     return Ways(
         np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes, x.burst_ns) for x in network.links], np.int64),
         first_way.astype(np.int64),
         first_hop.astype(np.int64),
         np.array([link for fastest in groups for path in fastest for link in path.links], np.int64),
         plan.group,
-        plan.uplink if network.host_links and plan.uplink is not None else absent,
-        plan.downlink if network.host_links and plan.downlink is not None else absent,
+        uplink,
+        downlink,
         np.cumsum(np.append(0, queues)).astype(np.int64),
         np.cumsum(np.append(0, ways)).astype(np.int64),
     )
 
 
-def nobody(ways: Ways) -> Alone:
-    """Nothing was sent yet."""
+def empty_alone(ways: Ways) -> Alone:
+    """Every flow before its first packet."""
     queues, results = int(ways.place[-1]), int(ways.result[-1])
     return Alone(
         np.full(queues, np.iinfo(np.int64).min, np.int64),
@@ -143,3 +154,114 @@ def least_times(ways: Ways, state: Alone) -> NDArray[np.int64]:
     if len(ways.group) == 0:
         return np.empty(0, np.int64)
     return np.minimum.reduceat(state.took_ns, ways.result[:-1])
+
+
+def unloaded_times(network: Network, plan: FlowPlan, packets: Packets) -> NDArray[np.int64]:
+    """`least_times` if all packets are received: what `Measured.unloaded_ns` asks for."""
+    ways = ways_of(network, plan)
+    state = empty_alone(ways)
+    received = empty_fates(min(_PIECE, len(packets.flow)))
+    received.state[:] = RECEIVED
+    for begin in range(0, len(packets.flow), _PIECE):
+        some = Packets._make(column[begin : begin + _PIECE] for column in packets)
+        add_alone(ways, state, some, received, network.minimum_frame_bytes)
+    return least_times(ways, state)
+
+
+class Completion(NamedTuple):
+    """Per flow, int64[flows]: the first send of its received packets, the time from there to their last receive (-1:
+    none was received), and how many were not received.
+    """
+
+    first_ns: NDArray[np.int64]
+    fct_ns: NDArray[np.int64]
+    lost: NDArray[np.int64]
+
+
+class Counts(NamedTuple):
+    """Completion times, and those alone in the network."""
+
+    completion: Completion
+    alone: Alone
+
+
+@kernel
+def _add_completion(packets: Packets, fates: Fates, completion: Completion) -> None:
+    first_ns, fct_ns, lost = completion.first_ns, completion.fct_ns, completion.lost
+    for row in range(len(packets.flow)):
+        flow = packets.flow[row]
+        if fates.state[row] & RECEIVED:
+            if fct_ns[flow] < 0:
+                first_ns[flow] = packets.send_ns[row]
+            fct_ns[flow] = max(fct_ns[flow], fates.receive_ns[row] - first_ns[flow])
+        else:
+            lost[flow] += 1
+
+
+class SlowdownFamily(Family):
+    """Flow completion time and slowdown."""
+
+    name = "slowdown"
+    summary = (
+        *quantile_columns("fct", pa.int64(), "ns", "flow completion time"),
+        *quantile_columns("slowdown", pa.float64(), "", "flow completion time over that in an empty network"),
+    )
+    flows = (
+        Column(
+            "fct_ns", pa.int64(), "of the received packets, first send to last receive; null if there are none", True
+        ),
+        Column("slowdown", pa.float64(), "`fct_ns` over that in an empty network", True),
+    )
+
+    def __init__(self, measured: Measured) -> None:
+        """Nothing counted yet."""
+        self._measured = measured
+        self._ways = ways_of(measured.network, measured.plan)
+        self._held: list[tuple[Packets, Fates]] = []
+        flows = len(measured.plan.keys)
+        completion = Completion(np.zeros(flows, np.int64), np.full(flows, -1, np.int64), np.zeros(flows, np.int64))
+        self.counts = Counts(completion, empty_alone(self._ways))
+
+    def add(self, packets: Packets, fates: Fates) -> None:
+        """Count packets, which follow those before."""
+        _add_completion(packets, fates, self.counts.completion)
+        if self._measured.unloaded_ns is None:
+            self._send_alone(packets, fates)
+        else:
+            self._held.append((packets, fates))
+
+    def finish(self) -> None:
+        """Send flows that lost packets alone, if the times of the others are known."""
+        lossy = self.counts.completion.lost > 0
+        if lossy.any():
+            for packets, fates in self._held:
+                rows = np.flatnonzero(lossy[packets.flow])
+                self._send_alone(Packets._make(c[rows] for c in packets), Fates._make(c[rows] for c in fates))
+        self._held.clear()
+
+    def _send_alone(self, packets: Packets, fates: Fates) -> None:
+        add_alone(self._ways, self.counts.alone, packets, fates, self._measured.network.minimum_frame_bytes)
+
+    def flow_columns(self, before: FlowColumns) -> FlowColumns:
+        """The columns named in `flows`."""
+        completion, known_ns = self.counts.completion, self._measured.unloaded_ns
+        unloaded_ns = least_times(self._ways, self.counts.alone)
+        if known_ns is not None:
+            unloaded_ns = np.where(completion.lost > 0, unloaded_ns, known_ns)
+        done = completion.fct_ns >= 0
+        slowdown = np.full(len(done), -1.0)
+        slowdown[done] = completion.fct_ns[done] / np.maximum(unloaded_ns[done], 1)  # a burst may take no time at all
+        return {"fct_ns": completion.fct_ns, "slowdown": slowdown}
+
+    def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
+        """The columns named in `summary`: over flows of which something was received."""
+        done = ending.flows["fct_ns"] >= 0
+        return completion_quantiles(ending.flows["fct_ns"][done], ending.flows["slowdown"][done])
+
+
+def completion_quantiles(fct_ns: NDArray[np.int64], slowdown: NDArray[np.float64]) -> dict[str, Any]:
+    """Quantiles of both, under the names they have in SUMMARY and SIZES."""
+    return {
+        **named_quantiles("fct", nearest_ranks(fct_ns, QUANTILES.values()), "ns"),
+        **named_quantiles("slowdown", nearest_ranks(slowdown, QUANTILES.values()), ""),
+    }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.state import DROPPED, Fates, Packets
+from segcast.analyzer.metrics.family import Ending, Family, Measured
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network
 from segcast.traces.jit import int64, kernel
+from segcast.traces.schema import Column
 
 MOST_BINS: Final = 400
 _MOST_ROWS: Final = 400_000  # of SERIES: bins x paths
@@ -60,8 +63,8 @@ def path_facts(network: Network, *, steered: bool) -> PathFacts:
     )
 
 
-def no_load(facts: PathFacts, interval_ns: int) -> Load:
-    """Nothing was sent yet. There are at most 400 bins, fewer (at least 16) with more than 1000 paths."""
+def empty_load(facts: PathFacts, interval_ns: int) -> Load:
+    """Paths before the first packet. There are at most 400 bins, fewer (at least 16) with more than 1000 paths."""
     paths, groups = len(facts.group), len(facts.bounds)
     bins = min(MOST_BINS, max(16, _MOST_ROWS // paths & ~1))
     return Load(
@@ -159,3 +162,32 @@ def balance(load: Load) -> tuple[float | None, float | None]:
     if not weight:
         return None, None
     return float(load.sums[UNEVEN]) / weight, float(load.sums[FAIR]) / weight
+
+
+class PathLoadFamily(Family):
+    """How evenly bytes are spread over the paths of a group."""
+
+    name = "path_load"
+    summary = (
+        Column("imbalance", pa.float64(), "(max - min) / mean of path bytes per interval, byte-weighted mean", True),
+        Column("jain", pa.float64(), "Jain's index of path bytes per interval, byte-weighted mean", True),
+    )
+    counts: Load
+
+    def __init__(self, measured: Measured) -> None:
+        """Nothing counted yet."""
+        self._facts = path_facts(measured.network, steered=measured.steered)
+        self.counts = empty_load(self._facts, measured.interval_ns)
+
+    def add(self, packets: Packets, fates: Fates) -> None:
+        """Count packets, which follow those before."""
+        add_load(packets, fates, self._facts, self.counts)
+
+    def finish(self) -> None:
+        """Nothing more comes: the present interval is over."""
+        close_interval(self.counts, self._facts.bounds)
+
+    def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
+        """The columns named in `summary`."""
+        imbalance, jain = balance(self.counts)
+        return {"imbalance": imbalance, "jain": jain}
