@@ -10,6 +10,7 @@ from typing import Final
 
 from segcast.analyzer.engine.state import NANOSECOND_BITS
 from segcast.analyzer.network.sids import srv6_bytes
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.traces.errors import InputError
 
 ETHERNET_HEADER_BYTES: Final = 14
@@ -142,7 +143,7 @@ def parallel_network(
     hops: Sequence[Sequence[Link]],
     segments: Sequence[tuple[str, ...]],
     *,
-    mode: str,
+    mode: Mode = Mode.ENCAPS,
     minimum_frame_bytes: int = ETHERNET_MINIMUM_BYTES,
 ) -> Network:
     """Parallel paths between a left and a right attachment; `hops[slot]` are the links from left to right.

@@ -75,7 +75,7 @@ def calibrate(
         groups = own
         built = scenario.assembled(pairs_named(scenario.fabric(), groups))
         matched = match_run(folder, run, marks_of(scenario, rewrite_of(folder, run).mode))
-        keys = path_keys(scenario, built, insert="insert" in scenario.srv6.mode)
+        keys = path_keys(scenario, built, insert=scenario.srv6.mode.inserts)
         for path_id, probe in trains_of(matched.packets, sent.trains, keys):
             collected.setdefault(path_id, []).append(probe)
         if progress is not None:

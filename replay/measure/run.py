@@ -192,7 +192,7 @@ def _paths(
     """Path of each packet, int64[rows]: by the segments it left with; without any, by the links it was seen at; else
     the planned one. And how many were found how.
     """
-    keys = path_keys(scenario, built, insert="insert" in scenario.srv6.mode)
+    keys = path_keys(scenario, built, insert=scenario.srv6.mode.inserts)
     group = np.array([p.group for p in built.network.paths])
     listed, place = np.unique(packets.segments[rows], return_inverse=True)
     pairs, place = np.unique(group[planned] * len(listed) + place.reshape(-1), return_inverse=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, Strict
 
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.scenario.model import Scenario
 from segcast.replay.measure.identity import Marks
 from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
@@ -98,7 +99,7 @@ class Run(Shape):
 
 class _RewriteShape(Shape):
     cell: str = ""
-    mode: str = ""
+    mode: Annotated[Mode, Strict(False)] | None = None
     speed: float = 1.0
 
 
@@ -134,9 +135,9 @@ def rewrite_of(folder: Path, run: Run) -> _RewriteShape:
     return read_shape(file, _RewriteShape, f"{file}: not found; {mend}", mend)
 
 
-def marks_of(scenario: Scenario, mode: str) -> Marks:
+def marks_of(scenario: Scenario, mode: Mode | None) -> Marks:
     """How the packets of a scenario are known when they are steered; `mode` is the rewrite's."""
     network = ipaddress.IPv6Network(scenario.srv6.source_prefix)
     words = [int(network.network_address), int(network.netmask)]
     prefix, mask = (np.array([word >> 64, word & (2**64 - 1)], np.uint64) for word in words)
-    return Marks(prefix, mask, "insert" in (mode or scenario.srv6.mode))
+    return Marks(prefix, mask, (mode or scenario.srv6.mode).inserts)

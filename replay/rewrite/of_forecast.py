@@ -11,7 +11,8 @@ from typing import Final
 
 from segcast.analyzer.forecast.reading import Origin, find_cell, groups_of, origin_of, read_schedule
 from segcast.analyzer.network.fabric import pairs_named
-from segcast.analyzer.network.sids import INSERTING, Flavor, on_the_wire
+from segcast.analyzer.network.sids import Flavor, on_the_wire
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.scenario.model import HmacSpec, Scenario, read_scenario
 from segcast.analyzer.traffic.prepare import steering_hosts
 from segcast.replay.rewrite.admit import Mtu, Oversize
@@ -21,7 +22,7 @@ from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.srv6.ethernet import Vlan, parse_macs
 from segcast.replay.srv6.remap import parse_prefixes
 from segcast.replay.srv6.signing import read_key
-from segcast.replay.srv6.templates import Encapsulation, Key, Mode
+from segcast.replay.srv6.templates import Encapsulation, Key
 from segcast.traces.captures.stored import STDIN
 from segcast.traces.disk.folders import KINDS, real_target, refuse_inputs
 from segcast.traces.errors import InputError
@@ -179,17 +180,15 @@ def encapsulation(
     assembled = scenario.assembled(pairs)
 
     def lists(family: int) -> tuple[tuple[bytes, ...], ...]:
-        if spec.mode in INSERTING:
+        if spec.mode.inserts:
             return tuple(_packed(path.segments) for path in assembled.network.paths)
         return tuple(
             _packed(on_the_wire((*path.segments, assembled.decapsulate[path.group][family]), spec.mode, spec.block))
             for path in assembled.network.paths
         )
 
-    # Carriers of uSIDs go on the wire as a reduced list does.
-    mode: Mode = "reduced" if spec.mode == "usid" else spec.mode
     return Encapsulation(
-        mode=mode if steered else "none",
+        mode=spec.mode.on_the_wire if steered else Mode.NONE,
         source=tuple((first + host).to_bytes(16, "big") for host in range(hosts)),
         hop_limit=None if spec.copy_hop_limit else spec.hop_limit,
         segments4=lists(0),
@@ -203,10 +202,10 @@ def encapsulation(
 
 def arrival(mode: Mode, flavors: Sequence[Flavor]) -> str:
     """In words, what is around a packet where it leaves the network (RFC 8986 sections 4.16.1 to 4.16.3)."""
-    if mode == "none":
+    if not mode.steers:
         return "nothing"
     popped = "psp" in flavors
-    if mode in INSERTING:
+    if mode.inserts:
         if popped:
             return "nothing: psp has taken the SRH out at the last SID"
         return "an SRH with no segments left, which the receiving host has to accept"

@@ -140,9 +140,9 @@ def rewrite_schedule(
         outputs = by_host(hosts.names, encapsulation.source_mac, encapsulation.destination_mac)
     rows = _at_speed(read_order(schedule), choices.speed)
     _check(rows, flows, encapsulation, hosts)
-    if encapsulation.mode == "none":
+    if not encapsulation.mode.steers:
         rows = rows._replace(path=np.zeros_like(rows.path))
-    layer_2 = encapsulation.layer_2
+    layer_2 = encapsulation.mode.layer_2
     job = _Job(
         encapsulation,
         hosts,
@@ -198,7 +198,7 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
     if int(rows.send_ns.min()) < 0 or int(rows.send_ns.max()) >= END_NS:
         bad = rows.send_ns[np.flatnonzero((rows.send_ns < 0) | (rows.send_ns >= END_NS))[0]]
         raise InputError(f"send time {bad} ns does not fit a pcap (1970 to 2106): shift the schedule")
-    if encapsulation.mode == "none":
+    if not encapsulation.mode.steers:
         return
     if int(rows.path.max()) >= len(encapsulation.segments4):
         raise InputError(
@@ -229,7 +229,7 @@ def _batches(
         begin = frames.start[frame]
         start = begin + decoded.ip_start[frame]
         around = job.headers.header_bytes[(version == 6).astype(np.int64), part.path]
-        if job.encapsulation.layer_2:
+        if job.encapsulation.mode.layer_2:
             bare = job.outputs.macs[job.hosts.of_flow[part.flow]]
             inside, size = job.inner_link.of(frames.data, begin, start, frames.linktype[frame], bare)
             around = around + size + _ETHERTYPE_BYTES
@@ -242,14 +242,14 @@ def _check_lengths(job: _Job, mtu: Mtu, batches: Iterator[_Batch]) -> None:
     """Raise InputError if packets are longer than the MTU."""
     longest = Longest()
     for batch in batches:
-        longest.add(batch.size, job.encapsulation.inserts, mtu)
+        longest.add(batch.size, job.encapsulation.mode.inserts, mtu)
     longest.check(mtu)
 
 
 def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[Packets, NDArray[np.int64]]:
     """The packets of a batch that are written, and the rank of each."""
     rows = batch.rows
-    inserts = job.encapsulation.inserts
+    inserts = job.encapsulation.mode.inserts
     chosen, total = admit(batch.source, rows, batch.size, inserts, job.choices.mtu, tally)
     frame, flow, start = batch.frame[chosen], rows.flow[chosen], batch.start[chosen]
     host = job.hosts.of_flow[flow]
@@ -305,7 +305,7 @@ def _built(
     """Build and count the records of one piece; the result appends each output's to its capture."""
     ends = packets.inner + packets.total
     buffer = job.scratch.take(int(ends[-1]))
-    inserts = job.encapsulation.inserts
+    inserts = job.encapsulation.mode.inserts
     encapsulate(data, packets, job.headers, int(inserts), buffer)
     inner = Inner(packets.inner, packets.total, packets.kept, packets.family, packets.shortened)
     found = Found(*(np.empty(len(rank), np.int64) for _ in Found._fields))

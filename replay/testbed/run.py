@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from segcast.analyzer.forecast.reading import find_cell, groups_of, origin_of, read_schedule
 from segcast.analyzer.network.fabric import pairs_named
-from segcast.analyzer.network.sids import INSERTING
 from segcast.analyzer.scenario.model import Scenario, read_scenario
 from segcast.replay.inject.plan import Options, plan_replay
 from segcast.replay.inject.run import refuse_in_use, run_replay
@@ -52,7 +51,7 @@ def write_schedule(
     if len(path_id) and int(path_id.max()) >= len(paths):
         raise InputError(f"{folder}: its schedule has path {path_id.max()}, its scenario {len(paths)}; forecast again")
     of_flow[schedule.column("flow_id").to_numpy()] = enters[path_id]
-    if scenario.srv6.mode in INSERTING:
+    if scenario.srv6.mode.inserts:
         refuse_unrouted(scenario, flows, schedule, [groups[path.group][1] for path in paths])
     return rewrite_schedule(
         schedule,

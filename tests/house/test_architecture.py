@@ -56,6 +56,21 @@ def test_help_imports_nothing_heavy() -> None:
     assert not set(HEAVY) & set(run.stderr.split())
 
 
+def test_folders_are_imported_under_segcast() -> None:
+    """`traces` and the like are names of public distributions: a bare import could be theirs."""
+    everywhere = (*ORDER, "tests", "benchmarks", "docs")
+    for file in (file for folder in everywhere for file in (ROOT / folder).rglob("*.py")):
+        bare = re.findall(rf"^\s*(?:from|import) ({'|'.join(ORDER[:-1])})\b", file.read_text("utf-8"), re.MULTILINE)
+        assert not bare, f"{file.relative_to(ROOT)} imports {bare[0]}"
+
+
+def test_folders_hold_few_rooms() -> None:
+    for package in ORDER:
+        for folder in {file.parent for file in (ROOT / package).rglob("*.py")}:
+            rooms = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
+            assert len(rooms) <= 16 or (folder / "registry.py").exists(), folder.relative_to(ROOT)
+
+
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_files_do_one_job(file: Path) -> None:
     assert len(file.read_text("utf-8").splitlines()) <= 450

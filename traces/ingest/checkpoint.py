@@ -26,8 +26,8 @@ from segcast.traces.disk.documents import Count, Shape, read_json
 from segcast.traces.disk.folders import CHECKPOINT, remove
 from segcast.traces.disk.parquet import open_table
 from segcast.traces.errors import InputError
-from segcast.traces.jit import source_digest
 from segcast.traces.schema import PACKETS, SCHEMA_VERSION
+from segcast.traces.sources import source_digest
 from segcast.traces.trace import PartShape, SourceShape
 
 ROWS: Final = 4 << 20

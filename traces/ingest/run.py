@@ -30,9 +30,9 @@ from segcast.traces.ingest.inputs import Head, Inputs, is_pipe, list_inputs
 from segcast.traces.ingest.intake import AS_CAPTURED, Choices, Intake
 from segcast.traces.ingest.merge import Ended, Merge
 from segcast.traces.ingest.packets import PacketWriter
-from segcast.traces.jit import source_digest
 from segcast.traces.quality.survey import Survey, Surveys
 from segcast.traces.schema import SCHEMA_VERSION
+from segcast.traces.sources import source_digest
 from segcast.traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
 
 Progress = Callable[[int, int], None]
