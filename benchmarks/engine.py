@@ -30,7 +30,7 @@ from segcast.analyzer.engine.window import BATCH_PACKETS, Window, stream
 from segcast.analyzer.hashing import draw, seeded_generator
 from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
-from segcast.analyzer.parallel import in_order
+from segcast.analyzer.parallel import in_order, usable_cores
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.jit import int64, kernel
 
@@ -185,7 +185,7 @@ def sweep(count: int) -> None:
             pass
         return time.perf_counter() - start
 
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     one = min(run(1) for _ in range(2))
     all_cores = min(run(cores) for _ in range(2))
     sent = SWEEP_CELLS * len(packets.flow) / 1e6

@@ -21,7 +21,7 @@ from segcast.analyzer.engine.cell import empty_fates
 from segcast.analyzer.engine.layout import FlowPlan
 from segcast.analyzer.engine.state import LINK, RECEIVED, Fates, Packets
 from segcast.analyzer.forecast.cells import CellPlan
-from segcast.analyzer.forecast.run import CellRows, CellRunner
+from segcast.analyzer.forecast.runner import CellResult, HeldRunner
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
 from segcast.analyzer.metrics.families.delays import HOST_BITS
@@ -35,6 +35,7 @@ from segcast.analyzer.metrics.families.path_load import (
     path_facts,
 )
 from segcast.analyzer.metrics.families.reordering import add_rows, empty_reordering, last_rows
+from segcast.analyzer.metrics.families.slowdown import unloaded_times
 from segcast.analyzer.metrics.families.utilisation import UtilisationFamily
 from segcast.analyzer.metrics.family import Ending, Measured
 from segcast.analyzer.metrics.histogram import (
@@ -187,7 +188,7 @@ def link_rows_of(counted: Accumulator, links: NDArray[np.void]) -> list[dict[str
     return cell_rows.link_rows(counted, counted.ending(counted.finish(), links))
 
 
-def tables_of(scenario: Scenario) -> tuple[CellRows, pl.DataFrame, pl.DataFrame]:
+def tables_of(scenario: Scenario) -> tuple[CellResult, pl.DataFrame, pl.DataFrame]:
     """What a forecast writes for this one cell: its rows of several tables, flows, series."""
     network = network_of(scenario)
     packets, plan = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
@@ -200,8 +201,8 @@ def tables_of(scenario: Scenario) -> tuple[CellRows, pl.DataFrame, pl.DataFrame]
     timeout = TimeoutChoice(name="fixed", label="fixed", timeout_ns=scenario.timeout_ns)
     policy = PolicyChoice(name=scenario.policy, label=scenario.policy)
     cell = CellPlan(policy, timeout, Fraction(1), scenario.seed, False, True)
-    rows, flows, series = CellRunner(traffic, spec, File("/nowhere")).run(cell)
-    return rows, pl.DataFrame(pl.from_arrow(flows)), pl.DataFrame(pl.from_arrow(series))
+    result = HeldRunner(traffic, spec, File("/nowhere")).run(cell)
+    return result, pl.DataFrame(pl.from_arrow(result.flows)), pl.DataFrame(pl.from_arrow(result.series))
 
 
 def twin_summary(scenario: Scenario, refs: list[twin_engine.Fate], ledger: twin_engine.Ledger) -> dict[str, Any]:
@@ -305,6 +306,23 @@ def test_every_column_of_a_cell_is_the_twins(seed: int) -> None:
         assert point["bytes"] == sum(ledger.frame_bytes[index] for index in inside)
         assert point["dropped"] == sum(refs[index].dropped for index in inside)
         assert point["group"] == scenario.paths[point["path_id"]].group
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_times_alone_that_are_known_beforehand_are_those_of_each_cell(seed: int) -> None:
+    """Also of flows that lost packets, which are sent alone again without them."""
+    scenario = make_fabric(Seeded(seed), 200, PLAIN_CELLS)
+    network = network_of(scenario)
+    packets, plan = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
+    fates, _ = run_engine(scenario)
+    found = []
+    for unloaded_ns in (None, unloaded_times(network, plan, packets)):
+        counted = Accumulator(network, plan, steered=True, interval_ns=INTERVAL_NS, unloaded_ns=unloaded_ns)
+        for begin in range(0, len(packets.flow), 70):
+            piece = slice(begin, begin + 70)
+            counted.add(Packets._make(c[piece] for c in packets), Fates._make(c[piece] for c in fates))
+        found.append(counted.finish()["slowdown"].tolist())
+    assert found[0] == found[1]
 
 
 def test_path_load_of_a_century_takes_no_more_room_than_of_a_second() -> None:
