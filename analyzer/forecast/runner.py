@@ -24,10 +24,10 @@ from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.running import PACKETS_WRITTEN, Running, packet_table
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
-from segcast.analyzer.metrics.families.path_load import Load, PathLoadFamily, bin_ns, bins_used
-from segcast.analyzer.metrics.families.slowdown import unloaded_times
+from segcast.analyzer.metrics.families.path_load import PathLoad, PathLoadFamily, bin_ns, bins_used
 from segcast.analyzer.metrics.family import FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
+from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.schema import SERIES
@@ -134,7 +134,7 @@ class CellRunner(ABC):
             self._series(plan, counted.family(PathLoadFamily).counts),
         )
 
-    def _series(self, plan: CellPlan, over_time: Load) -> pa.Table:
+    def _series(self, plan: CellPlan, over_time: PathLoad) -> pa.Table:
         """Path load over time, for the first seed of each policy and timeout."""
         if not plan.keep_series:
             return SERIES.arrow_schema().empty_table()

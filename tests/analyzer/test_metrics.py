@@ -35,7 +35,6 @@ from segcast.analyzer.metrics.families.path_load import (
     path_facts,
 )
 from segcast.analyzer.metrics.families.reordering import add_rows, empty_reordering, last_rows
-from segcast.analyzer.metrics.families.slowdown import unloaded_times
 from segcast.analyzer.metrics.families.utilisation import UtilisationFamily
 from segcast.analyzer.metrics.family import Ending, Measured
 from segcast.analyzer.metrics.histogram import (
@@ -51,6 +50,7 @@ from segcast.analyzer.metrics.histogram import (
     record_all,
 )
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
+from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.network.model import Change, Link, Network, Path
 from segcast.analyzer.policies.registry import find_policy
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice

@@ -9,7 +9,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
-from segcast.analyzer.metrics.families.tally import watched_row
 from segcast.analyzer.metrics.family import Ending, Family, Measured
 from segcast.analyzer.metrics.histogram import (
     BITS,
@@ -21,6 +20,7 @@ from segcast.analyzer.metrics.histogram import (
     mean,
     record,
 )
+from segcast.analyzer.metrics.places import watched_row
 from segcast.analyzer.schema import QUANTILES, named_quantiles, quantile_columns
 from segcast.traces.jit import kernel
 from segcast.traces.schema import Column
@@ -63,7 +63,7 @@ class DelayFamily(Family):
 
     def __init__(self, measured: Measured) -> None:
         """Nothing counted yet."""
-        self._host_of = watched_row(measured)
+        self._host_of = watched_row(measured.plan, measured.hosts)
         hosts = np.zeros((len(measured.hosts), bucket_count(HOST_BITS)), np.int64)
         self.counts = Counts(empty_histogram(), empty_histogram(), hosts)
 

@@ -35,7 +35,7 @@ class PathFacts(NamedTuple):
     minimum_frame_bytes: int
 
 
-class Load(NamedTuple):
+class PathLoad(NamedTuple):
     """Per bin and path, int64[bins, paths]: frame bytes sent into the path, and packets of those dropped.
 
     Of the present interval: `sent` int64[paths], `totals` int64[groups], and the groups in `touched` that have any.
@@ -63,11 +63,11 @@ def path_facts(network: Network, *, steered: bool) -> PathFacts:
     )
 
 
-def empty_load(facts: PathFacts, interval_ns: int) -> Load:
+def empty_load(facts: PathFacts, interval_ns: int) -> PathLoad:
     """Paths before the first packet. There are at most 400 bins, fewer (at least 16) with more than 1000 paths."""
     paths, groups = len(facts.group), len(facts.bounds)
     bins = min(MOST_BINS, max(16, _MOST_ROWS // paths & ~1))
-    return Load(
+    return PathLoad(
         np.zeros((bins, paths), np.int64),
         np.zeros((bins, paths), np.int64),
         np.zeros(paths, np.int64),
@@ -79,7 +79,7 @@ def empty_load(facts: PathFacts, interval_ns: int) -> Load:
 
 
 @kernel
-def close_interval(load: Load, bounds: NDArray[np.int64]) -> None:
+def close_interval(load: PathLoad, bounds: NDArray[np.int64]) -> None:
     """The present interval is over: note how even its bytes were, and add them to their bin."""
     scalars, sums = load.scalars, load.sums
     time_bin = scalars[NOW] // scalars[MERGED]
@@ -113,7 +113,7 @@ def _fold(bins: NDArray[np.int64]) -> None:
 
 
 @kernel
-def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: Load) -> None:
+def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: PathLoad) -> None:
     """Take packets, which follow those before in send order."""
     scalars, sent, totals = load.scalars, load.sent, load.totals
     interval_ns = scalars[INTERVAL_NS]
@@ -146,17 +146,17 @@ def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: Load) -> No
             load.dropped[now // scalars[MERGED], path] += 1
 
 
-def bins_used(load: Load) -> int:
+def bins_used(load: PathLoad) -> int:
     """How many bins there are up to the present."""
     return int(load.scalars[NOW] // load.scalars[MERGED]) + 1
 
 
-def bin_ns(load: Load) -> int:
+def bin_ns(load: PathLoad) -> int:
     """The length of a bin: a whole number of intervals, a power of two."""
     return int(load.scalars[MERGED] * load.scalars[INTERVAL_NS])
 
 
-def balance(load: Load) -> tuple[float | None, float | None]:
+def balance(load: PathLoad) -> tuple[float | None, float | None]:
     """Imbalance and Jain's index of path bytes per interval, byte-weighted means; None without bytes."""
     weight = float(load.scalars[WEIGHT])
     if not weight:
@@ -172,7 +172,7 @@ class PathLoadFamily(Family):
         Column("imbalance", pa.float64(), "(max - min) / mean of path bytes per interval, byte-weighted mean", True),
         Column("jain", pa.float64(), "Jain's index of path bytes per interval, byte-weighted mean", True),
     )
-    counts: Load
+    counts: PathLoad
 
     def __init__(self, measured: Measured) -> None:
         """Nothing counted yet."""

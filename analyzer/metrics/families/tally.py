@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.layout import FlowPlan
 from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
-from segcast.analyzer.network.model import Network
+from segcast.analyzer.metrics.places import host_links, watched_row
 from segcast.traces.jit import int64, kernel
 from segcast.traces.schema import Column
 
@@ -51,22 +50,6 @@ class Places(NamedTuple):
     downlink: NDArray[np.int64]
     first_hop: NDArray[np.int64]
     hops: NDArray[np.int64]
-
-
-def watched_row(measured: Measured) -> NDArray[np.int64]:
-    """Of each flow, int64[flows], the row of its host among those watched, or -1."""
-    host = measured.plan.host
-    row = np.full(int(host.max()) + 1 if len(host) else 0, -1, np.int64)
-    row[measured.hosts] = np.arange(len(measured.hosts))
-    return row[host]
-
-
-def host_links(network: Network, plan: FlowPlan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each flow, int64[flows], the link from its source and the one to its target; -1 without host links."""
-    absent = np.full(len(plan.group), -1, np.int64)
-    if not network.host_links:
-        return absent, absent
-    return absent if plan.uplink is None else plan.uplink, absent if plan.downlink is None else plan.downlink
 
 
 @kernel
@@ -134,7 +117,7 @@ class TallyFamily(Family):
         paths = measured.network.paths
         uplink, downlink = host_links(measured.network, measured.plan)
         self._places = Places(
-            watched_row(measured),
+            watched_row(measured.plan, measured.hosts),
             uplink,
             downlink,
             np.cumsum([0, *(len(path.links) for path in paths)]).astype(np.int64),
