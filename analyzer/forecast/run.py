@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.cells import plan_cells
-from segcast.analyzer.forecast.document import forecast_document
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner, StreamedRunner
+from segcast.analyzer.forecast.writing import forecast_document
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.parallel import usable_cores
 from segcast.analyzer.scenario.model import Scenario
@@ -22,6 +21,7 @@ from segcast.analyzer.schema import DISTRIBUTIONS, HOSTS, LINKS, PROFILE, SERIES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, schedule
 from segcast.analyzer.traffic.streamed import survey
+from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
 from segcast.traces.schema import Table
 from segcast.traces.trace import Trace
@@ -71,10 +71,10 @@ def forecast(
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
         summary = [result.summary for result in results]
         document = forecast_document(trace, scenario, runner.traffic, runner.extent, summary)
-        (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        (folder / "forecast.json").write_text(json_text(document), encoding="utf-8")
         if finish is not None:
             finish(folder)
-    return document
+    return document.as_dict()
 
 
 def _larger_than_memory(trace: Trace, scenario: Scenario, cells: int) -> bool:

@@ -94,6 +94,24 @@ def test_generated_pages_are_fresh() -> None:
     assert generate.readme(text, generate.demo_output()) == text, "README.md is stale: run make docs"
 
 
+def test_every_field_of_a_document_has_a_meaning() -> None:
+    """docs/tables.md has them; what is declared beside the documents of that page is for one file alone."""
+    from segcast.traces.disk.documents import Shape
+
+    pending: list[type[Shape]] = [*module_of(ROOT / "docs" / "generate.py").DOCUMENTS.values(), Shape]
+    seen: set[type[Shape]] = set()
+    while pending:
+        shape = pending.pop()
+        if shape in seen or (shape.__name__.startswith("_") and not shape.__subclasses__()):
+            continue
+        seen.add(shape)
+        pending += shape.__subclasses__()
+        for name, field in shape.model_fields.items():
+            meaning = field.description or ""
+            assert len(meaning) > 5 and meaning.strip(".") == meaning, f"{shape.__name__}.{name}"
+    assert len(seen) > 30
+
+
 def test_what_the_docs_register_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "policies.md").read_text("utf-8")
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
