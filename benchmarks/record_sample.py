@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Record `traces/samples/cluster.pcap.gz`: real TCP and UDP between hosts in network namespaces, as a wire would carry it.
+"""Record `cluster.pcap.gz`, the bundled sample: real TCP and UDP between hosts in network namespaces, as on a wire.
 
 To record again (Linux, root; packages iproute2, ethtool and tcpdump; 10 s, best on an idle machine):
 

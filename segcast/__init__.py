@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 try:
-    from segcast.traces.version import VERSION as __version__
+    from segcast.traces.version import VERSION
 except ModuleNotFoundError:
     raise ImportError(
         "segcast/traces, analyzer, replay and reports must be links to the folders beside segcast/; "
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from segcast.traces.errors import DamagedCapture, InputError, SegcastError
     from segcast.traces.ingest.run import ingest, open_trace
     from segcast.traces.trace import Trace
+
+__version__: Final = VERSION
 
 __all__ = [
     "DamagedCapture",

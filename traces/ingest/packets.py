@@ -73,9 +73,7 @@ class Chunk:
         self.rows = 0
         self.headers = allocate(capacity)
         self.columns: dict[str, npt.NDArray[Any]] = {
-            c.name: getattr(self.headers, c.name)
-            if c.name in Headers._fields
-            else np.zeros(capacity, _DTYPES[c.type])
+            c.name: getattr(self.headers, c.name) if c.name in Headers._fields else np.zeros(capacity, _DTYPES[c.type])
             for c in PACKETS.columns
         }
 
