@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 def forecast(
     trace: Trace,
     scenario: Scenario,
-    out: Path,
+    out: str | Path,
     progress: Progress | None = None,
     *,
     threads: int | None = None,
@@ -55,7 +55,7 @@ def forecast(
     cells = plan_cells(scenario)
     scenario.fabric()  # refused before the trace is read, if it cannot be built
     inputs = [trace.folder, *(source.path for source in trace.sources)]
-    with new_folder(out, marker="forecast.json", inputs=inputs) as folder:
+    with new_folder(Path(out), marker="forecast.json", inputs=inputs) as folder:
         cores = threads or usable_cores()
         if stream is None:
             stream = _larger_than_memory(trace, scenario, min(len(cells), cores))
