@@ -167,13 +167,14 @@ class HeldRunner(CellRunner):
         super().__init__(traffic, traffic.extent, traffic.flow_bytes, scenario, folder)
         self._releases = releases
         self._packets = {load: at_load(traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
-        # A flow alone in the network knows no policy, timeout or seed: once for each load.
-        for load, packets in self._packets.items():
-            self._unloaded_ns[load] = unloaded_times(self._network, traffic.plan, packets)
 
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
         """Results of cells in their order."""
-        return in_order(self.run, plans, threads, tick)
+        # Alone in the network a flow meets no policy, timeout or seed: once for each load.
+        alone = partial(unloaded_times, self._network, self.traffic.plan)
+        times = in_order(alone, self._packets.values(), threads, tick)
+        self._unloaded_ns = dict(zip(self._packets, times, strict=True))
+        yield from in_order(self.run, plans, threads, tick)
 
     def run(self, plan: CellPlan) -> CellResult:
         """The result of one cell; writes its packets if they are kept."""

@@ -201,7 +201,7 @@ def tables_of(scenario: Scenario) -> tuple[CellResult, pl.DataFrame, pl.DataFram
     timeout = TimeoutChoice(name="fixed", label="fixed", timeout_ns=scenario.timeout_ns)
     policy = PolicyChoice(name=scenario.policy, label=scenario.policy)
     cell = CellPlan(policy, timeout, Fraction(1), scenario.seed, False, True)
-    result = HeldRunner(traffic, spec, File("/nowhere")).run(cell)
+    (result,) = HeldRunner(traffic, spec, File("/nowhere")).results([cell], 1, int)
     return result, pl.DataFrame(pl.from_arrow(result.flows)), pl.DataFrame(pl.from_arrow(result.series))
 
 
