@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import empty_fates
 from segcast.analyzer.engine.state import DROPPED, RECEIVED, Packets
+from segcast.analyzer.metrics.families.reordering import add_rows, empty_reordering, last_rows
 from segcast.analyzer.metrics.quantiles import nearest_ranks
-from segcast.analyzer.metrics.reordering import add_rows, last_rows, no_reordering
 from segcast.replay.validate.tolerances import Tolerances
 
 LOST: Final = -1
@@ -55,7 +55,7 @@ class Fate(NamedTuple):
         received = self.receive_ns[order]
         state = np.where(received == LOST, DROPPED, RECEIVED).astype(np.uint8)
         fates = empty_fates(len(order))._replace(receive_ns=received, state=state)
-        late = last_rows(add_rows(no_reordering(int(flow.max(initial=-1)) + 1), packets, fates)).late
+        late = last_rows(add_rows(empty_reordering(int(flow.max(initial=-1)) + 1), packets, fates)).late
         return float(late.sum() / max(1, int((received != LOST).sum())))
 
 
