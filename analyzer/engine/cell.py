@@ -18,7 +18,6 @@ from segcast.analyzer.engine.state import (
     BAD_SLOT,
     DONE,
     FREE_NODE,
-    NANOSECOND_BITS,
     NEVER_NS,
     SCHEDULED,
     Fates,
@@ -28,6 +27,7 @@ from segcast.analyzer.engine.state import (
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.policies.registry import Policy, Setting
 from segcast.traces.errors import InputError
+from segcast.traces.units import NANOSECOND_BITS
 
 MAX_IP_BYTES = 1 << 24
 

@@ -17,7 +17,6 @@ from segcast.analyzer.engine.state import (
     HEAP_SIZE,
     LAZY,
     LOST,
-    NANOSECOND_BITS,
     ORDERED,
     ROUTING,
     UNACKED,
@@ -26,6 +25,7 @@ from segcast.analyzer.engine.state import (
     State,
 )
 from segcast.analyzer.network.model import Change
+from segcast.analyzer.network.transmitter import Transmitter, transmit
 from segcast.traces.jit import int64, kernel
 
 
@@ -121,24 +121,27 @@ def set_rate(state: State, fates: Fates, link: int, rate_bps: int, now_ns: int) 
         return
     free_ns = nodes[node].time_ns - links[link].delay_ns
     before_ns = free_ns  # when the frame ahead left at the old rate
-    rest = int64(0)
+    links[link].free_ns = free_ns
+    links[link].free_rest = 0
     node = int64(nodes[node].next)
     if links[link].bounded:
         waiting = int64(nodes[waiting].next)
     while node != END:
-        queues_ns = free_ns + (rest > 0) - before_ns
+        queues_ns = links[link].free_ns + (links[link].free_rest > 0) - before_ns
         before_ns = nodes[node].time_ns - links[link].delay_ns
-        bits = (int64(nodes[node].bytes) + links[link].overhead_bytes) * NANOSECOND_BITS + rest
-        free_ns += bits // rate_bps
-        rest = bits % rate_bps
+        sent = transmit(
+            Transmitter(rate_bps, links[link].per_bit, int64(0), links[link].free_ns, links[link].free_rest),
+            now_ns,
+            int64(nodes[node].bytes) + links[link].overhead_bytes,
+        )
+        links[link].free_ns = sent.free_ns
+        links[link].free_rest = sent.free_rest
         fates.queue_ns[nodes[node].index] += queues_ns
-        nodes[node].time_ns = free_ns + (rest > 0) + links[link].delay_ns
+        nodes[node].time_ns = sent.departs_ns + links[link].delay_ns
         if links[link].bounded:
-            nodes[waiting].time_ns = free_ns + (rest > 0)
+            nodes[waiting].time_ns = sent.departs_ns
             waiting = int64(nodes[waiting].next)
         node = int64(nodes[node].next)
-    links[link].free_ns = free_ns
-    links[link].free_rest = rest
 
 
 @kernel

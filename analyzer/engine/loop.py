@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 
 from segcast.analyzer.detectors.registry import Detector, Gap, observe, starts
 from segcast.analyzer.engine.queues import END, heap_place, pop, push, release
@@ -25,7 +24,6 @@ from segcast.analyzer.engine.state import (
     LAZY,
     LOST,
     MARKED,
-    NANOSECOND_BITS,
     NEVER_NS,
     NEXT_FLOWLET,
     NEXT_PACKET,
@@ -49,6 +47,7 @@ from segcast.analyzer.engine.state import (
 )
 from segcast.analyzer.engine.unseen import unseen
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
+from segcast.analyzer.network.transmitter import Transmitter, transmit
 from segcast.analyzer.policies.link_load import add_load
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
 from segcast.traces.jit import at, int64, kernel_of
@@ -344,32 +343,21 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                         fate_state[at(subject)] |= MARKED
                         links[at(link)].marked += 1
                     links[at(link)].backlog_bytes = backlog + frame_bytes
-                free_ns = links[at(link)].free_ns
-                rest = links[at(link)].free_rest
-                burst_ns = links[at(link)].burst_ns
-                if now_ns - burst_ns > free_ns:
-                    free_ns = now_ns - burst_ns
-                    rest = int64(0)
-                elif burst_ns == 0:
-                    queue_ns[at(subject)] += free_ns + (rest > 0) - now_ns
-                # The fraction of a nanosecond is carried as `rest` / rate, so that a busy link keeps its exact rate.
+                transmitter = Transmitter(
+                    rate,
+                    links[at(link)].per_bit,
+                    links[at(link)].burst_ns,
+                    links[at(link)].free_ns,
+                    links[at(link)].free_rest,
+                )
                 size = frame_bytes + links[at(link)].overhead_bytes
-                bits = size * NANOSECOND_BITS + rest
-                whole = int64(np.float64(bits) * links[at(link)].per_bit)
-                rest = bits - whole * rate
-                if rest < 0:
-                    whole -= 1
-                    rest += rate
-                elif rest >= rate:
-                    whole += 1
-                    rest -= rate
-                links[at(link)].free_ns = free_ns + whole
-                links[at(link)].free_rest = rest
+                sent = transmit(transmitter, now_ns, size)
+                links[at(link)].free_ns = sent.free_ns
+                links[at(link)].free_rest = sent.free_rest
                 links[at(link)].carried_bytes += size
-                departs_ns = free_ns + whole + (rest > 0)
-                if burst_ns > 0:
-                    departs_ns = max(departs_ns, now_ns)
-                    queue_ns[at(subject)] += departs_ns - now_ns
+                if sent.waited_ns > 0:
+                    queue_ns[at(subject)] += sent.waited_ns
+                departs_ns = sent.departs_ns
                 if links[at(link)].bounded:
                     push(nodes, queues, scalars, link, departs_ns, 0, frame_bytes)
                 if measures:

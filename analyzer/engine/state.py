@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NANOSECOND_BITS: Final = 8_000_000_000
 NEVER_NS: Final = np.iinfo(np.int64).max
 ALWAYS_NS: Final = np.iinfo(np.int64).min  # before all times
 UNBOUNDED_BYTES: Final = np.iinfo(np.int64).max

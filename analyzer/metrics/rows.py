@@ -7,13 +7,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import NANOSECOND_BITS
 from segcast.analyzer.metrics.accumulator import DELIVERED, HOST_BITS, LOST, MARKS, PACKETS, Accumulator, FlowFates
 from segcast.analyzer.metrics.histogram import LARGEST, bucket_ranks, histogram_ranks, mean
 from segcast.analyzer.metrics.path_load import balance
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.metrics.reordering import DISPLACED
 from segcast.analyzer.schema import QUANTILES
+from segcast.traces.units import NANOSECOND_BITS
 
 SIZE_BINS: Final = (0, 10_000, 100_000, 1_000_000, 10_000_000)
 DISTRIBUTION_QUANTILES: Final = tuple(

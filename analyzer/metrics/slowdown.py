@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
+from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network, Path
+from segcast.analyzer.network.transmitter import Transmitter, transmit
 from segcast.traces.jit import int64, kernel
 
 _NEVER_NS: Final = np.iinfo(np.int64).max
@@ -127,13 +128,12 @@ def add_alone(ways: Ways, state: Alone, packets: Packets, fates: Fates, minimum_
             # The uplink stands before the first hop and the downlink after the last, where there are any.
             for hop in range(first - (uplink >= 0), stop + (downlink >= 0)):
                 link = uplink if hop < first else (downlink if hop >= stop else hops[hop])
-                if now_ns - links[link, 3] > free_ns[at]:
-                    free_ns[at] = now_ns - links[link, 3]
-                    rests[at] = 0
-                bits = (frame_bytes + links[link, 2]) * NANOSECOND_BITS + rests[at]
-                free_ns[at] += bits // links[link, 0]
-                rests[at] = bits % links[link, 0]
-                now_ns = max(free_ns[at] + (rests[at] > 0), now_ns) + links[link, 1]
+                rate = links[link, 0]
+                transmitter = Transmitter(rate, 1.0 / rate, links[link, 3], free_ns[at], rests[at])
+                sent = transmit(transmitter, now_ns, frame_bytes + links[link, 2])
+                free_ns[at] = sent.free_ns
+                rests[at] = sent.free_rest
+                now_ns = sent.departs_ns + links[link, 1]
                 at += 1
             state.took_ns[ways.result[flow] + way - begin] = now_ns - state.first_ns[flow]
 

@@ -19,8 +19,8 @@ from tests.twins import network as given
 from tests.twins.scenarios import Scenario
 
 # What this package registers; a test may register more.
-POLICIES = [name for name, policy in policies().items() if policy.state.__module__.startswith("analyzer.")]
-DETECTORS = [name for name, detector in detectors().items() if detector.state.__module__.startswith("analyzer.")]
+POLICIES = [name for name, policy in policies().items() if policy.state.__module__.startswith("segcast.")]
+DETECTORS = [name for name, detector in detectors().items() if detector.state.__module__.startswith("segcast.")]
 
 # Policy and timeout: every policy, and every timeout with a policy that learns nothing and one that does. Each pair is
 # compiled, which takes seconds, so not all of them are.
