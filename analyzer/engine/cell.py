@@ -17,7 +17,6 @@ from segcast.analyzer.engine.state import (
     ALWAYS_NS,
     BAD_SLOT,
     DONE,
-    FREE_NODE,
     NEVER_NS,
     SCHEDULED,
     Fates,
@@ -156,8 +155,8 @@ class Cell:
                 return
             if status == BAD_SLOT:
                 raise InputError(f"policy {self._policy.name!r} chose a slot that its flow's group does not have")
-            nodes, free = grown_pool(self.state.nodes, int(self.state.scalars[FREE_NODE]))
-            self.state.scalars[FREE_NODE] = free
+            nodes, free = grown_pool(self.state.nodes, int(self.state.progress["free_node"][0]))
+            self.state.progress["free_node"][0] = free
             self.state = self.state._replace(nodes=nodes)
 
 

@@ -13,7 +13,6 @@ from segcast.analyzer.engine.queues import ENTRY, empty_pool, empty_queues
 from segcast.analyzer.engine.state import (
     ALWAYS_NS,
     ASKED,
-    CLOCK_NS,
     COUNTER,
     FLOW,
     LAZY,
@@ -23,9 +22,8 @@ from segcast.analyzer.engine.state import (
     PER_FLOW,
     PER_FLOWLET,
     PER_PACKET,
-    SCALARS,
+    PROGRESS,
     SCHEDULED,
-    SUSPECTS,
     UNBOUNDED_BYTES,
     UNCOUNTED,
     Rules,
@@ -100,12 +98,12 @@ def lay_out(
         queues=empty_queues(2 * len(network.links) + ack_queues),
         watched=watched,
         heap=np.zeros(len(network.links) + (ack_queues if rules.ack == ORDERED else 0) + 1, ENTRY),
-        scalars=np.zeros(SCALARS, np.int64),
+        progress=np.zeros(1, PROGRESS),
         routes_down=np.zeros(len(network.links), np.bool_),
     )
     state.counters["suspect_until_ns"] = ALWAYS_NS
-    state.scalars[CLOCK_NS] = ALWAYS_NS
-    state.scalars[SUSPECTS] = ALWAYS_NS
+    state.progress["clock_ns"] = ALWAYS_NS
+    state.progress["suspects_until_ns"] = ALWAYS_NS
     return rules, state, _setting(network, flows, state)
 
 

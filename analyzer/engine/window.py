@@ -17,8 +17,6 @@ from segcast.analyzer.engine.cell import Cell, check_packets, empty_fates
 from segcast.analyzer.engine.queues import END
 from segcast.analyzer.engine.state import (
     DROPPED,
-    EXPIRY,
-    NEXT_PACKET,
     ORDERED,
     RECEIVED,
     RELEASED,
@@ -127,8 +125,8 @@ class Window:
                 column[:left] = column[done : self._rows]
             state = self.cell.state
             renumber(state, self.cell.rules.ack == ORDERED, done)
-            state.scalars[NEXT_PACKET] -= done
-            state.scalars[EXPIRY] = max(int(state.scalars[EXPIRY]) - done, 0)
+            state.progress["next_packet"] -= done
+            state.progress["next_expiry"] = np.maximum(state.progress["next_expiry"] - done, 0)
             self._rows = left
         return out  # type: ignore[return-value]
 

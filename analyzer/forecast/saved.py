@@ -21,7 +21,7 @@ from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.traces.disk.folders import new_file
 from segcast.traces.errors import InputError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _ABOUT: Final = "about"
 
 Arrays = dict[str, NDArray[Any]]

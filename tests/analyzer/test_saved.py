@@ -113,13 +113,13 @@ def test_what_is_no_saved_run_of_this_cell_is_refused(tmp_path: File) -> None:
     file.write_bytes(content)
     with np.load(file, allow_pickle=False) as archive:
         arrays = dict(archive)
-    arrays["state.scalars"] = arrays["state.scalars"] + 1
+    arrays["state.inflight"] = arrays["state.inflight"] + 1
     with file.open("wb") as out:
         np.savez(out, **arrays)
     with pytest.raises(InputError, match="does not have the digest it states"):
         load(file, *begin(scenario))
-    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 1', b'"format": 9'), np.uint8)
+    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 2', b'"format": 9'), np.uint8)
     with file.open("wb") as out:
         np.savez(out, **arrays)
-    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 1"):
+    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 2"):
         load(file, *begin(scenario))
