@@ -18,7 +18,7 @@ from segcast.analyzer.engine.state import (
     State,
 )
 from segcast.analyzer.network.model import Change
-from segcast.analyzer.network.transmitter import Transmitter, transmit
+from segcast.analyzer.network.transmitter import transmit_on
 from segcast.traces.jit import int64, kernel
 
 
@@ -93,13 +93,7 @@ def set_rate(state: State, fates: Fates, link: int, rate_bps: int, now_ns: int) 
     while node != END:
         queues_ns = links[link].free_ns + (links[link].free_rest > 0) - before_ns
         before_ns = nodes[node].time_ns - links[link].delay_ns
-        sent = transmit(
-            Transmitter(rate_bps, links[link].per_bit, int64(0), links[link].free_ns, links[link].free_rest),
-            now_ns,
-            int64(nodes[node].bytes) + links[link].overhead_bytes,
-        )
-        links[link].free_ns = sent.free_ns
-        links[link].free_rest = sent.free_rest
+        sent = transmit_on(links, link, now_ns, int64(nodes[node].bytes) + links[link].overhead_bytes)
         fates.queue_ns[nodes[node].index] += queues_ns
         nodes[node].time_ns = sent.departs_ns + links[link].delay_ns
         if links[link].bounded:

@@ -45,7 +45,7 @@ from segcast.analyzer.engine.state import (
     State,
 )
 from segcast.analyzer.engine.unseen import unseen
-from segcast.analyzer.network.transmitter import Transmitter, transmit
+from segcast.analyzer.network.transmitter import transmit_on
 from segcast.analyzer.policies.link_load import add_load
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
 from segcast.traces.jit import at, int64, kernel_of
@@ -130,7 +130,6 @@ def specialise(policy: Policy, detector: Detector) -> Run:
             lost = False
             if progress[0].heap_size > 0 and heap[0].time_ns <= before_ns:
                 now_ns = heap[0].time_ns
-                clock_ns = now_ns
                 source = int64(heap[0].link)
                 node = int64(queues[at(link_count + source)].head)
                 subject = nodes[at(node)].index
@@ -145,7 +144,6 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     fate_hop[at(subject)] = hop
             elif expiring >= 0 and expires_ns <= due_ns:  # its timeout expires, or the trace says so
                 now_ns = expires_ns
-                clock_ns = now_ns
                 leaving = expiring
                 lost = ack != SCHEDULED
                 flow = int64(packet_flow[at(leaving)])
@@ -158,7 +156,6 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 subject = packet
                 packet += 1
                 now_ns = due_ns
-                clock_ns = now_ns
                 flow = int64(packet_flow[at(subject)])
                 slot = int64(flows[at(flow)].slot)
                 first_path = int64(flows[at(flow)].first_path)
@@ -228,6 +225,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 progress[0].clock_ns = clock_ns
                 return DONE
 
+            clock_ns = now_ns
             if leaving >= 0:  # the bytes leave the count, and the host learns what became of the packet
                 slot = path - flows[at(flow)].first_path
                 counter = flows[at(flow)].first_counter + slot
@@ -235,10 +233,10 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 fate_state[at(leaving)] |= RELEASED
                 if ack == SCHEDULED:
                     continue
-                if not lost:
-                    counters[at(counter)].silent = 0
-                else:
+                if lost:
                     suspect(counters, progress, counter, rules, now_ns)
+                else:
+                    counters[at(counter)].silent = 0
                 if learns:
                     feedback = Feedback(
                         now_ns,
@@ -270,9 +268,8 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     link = int64(flows[at(flow)].downlink)
                 else:
                     link = int64(hops[at(paths[at(path)].first_hop + hop - 1)])
-                rate = links[at(link)].rate_bps
                 backlog = int64(0)
-                fits = rate > 0
+                fits = links[at(link)].rate_bps > 0
                 if links[at(link)].bounded:
                     backlog = links[at(link)].backlog_bytes - depart(nodes, queues, progress, link, now_ns)
                     links[at(link)].backlog_bytes = backlog
@@ -289,29 +286,19 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                         fate_state[at(subject)] |= MARKED
                         links[at(link)].marked += 1
                     links[at(link)].backlog_bytes = backlog + frame_bytes
-                transmitter = Transmitter(
-                    rate,
-                    links[at(link)].per_bit,
-                    links[at(link)].burst_ns,
-                    links[at(link)].free_ns,
-                    links[at(link)].free_rest,
-                )
                 size = frame_bytes + links[at(link)].overhead_bytes
-                sent = transmit(transmitter, now_ns, size)
-                links[at(link)].free_ns = sent.free_ns
-                links[at(link)].free_rest = sent.free_rest
+                sent = transmit_on(links, link, now_ns, size)
                 links[at(link)].carried_bytes += size
                 if sent.waited_ns > 0:
                     queue_ns[at(subject)] += sent.waited_ns
-                departs_ns = sent.departs_ns
                 if links[at(link)].bounded:
-                    push(nodes, queues, progress, link, departs_ns, 0, frame_bytes)
+                    push(nodes, queues, progress, link, sent.departs_ns, 0, frame_bytes)
                 if measures:
                     level = add_load(links, link, now_ns, size)
                     fates.congestion[at(subject)] = max(int64(fates.congestion[at(subject)]), level)
 
                 # It goes on to another link, or is received.
-                arrives_ns = departs_ns + links[at(link)].delay_ns
+                arrives_ns = sent.departs_ns + links[at(link)].delay_ns
                 if hop < last_hop or rules.defers:
                     queue = link_count + link
                     if queues[at(queue)].head == END:

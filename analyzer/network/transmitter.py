@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import at, int64, kernel
 from segcast.traces.units import NANOSECOND_BITS
 
 
@@ -66,3 +67,15 @@ def transmit(transmitter: Transmitter, now_ns: int, size_bytes: int) -> Transmis
         departs_ns = max(departs_ns, now_ns)
         waited_ns = departs_ns - now_ns
     return Transmission(free_ns, rest, departs_ns, waited_ns)
+
+
+@kernel
+def transmit_on(links: NDArray[np.void], link: int, now_ns: int, size_bytes: int) -> Transmission:
+    """Transmit a frame on a link that is a row of LINK, and note there when it is free."""
+    row = links[at(link)]
+    sent = transmit(
+        Transmitter(row.rate_bps, row.per_bit, row.burst_ns, row.free_ns, row.free_rest), now_ns, size_bytes
+    )
+    links[at(link)].free_ns = sent.free_ns
+    links[at(link)].free_rest = sent.free_rest
+    return sent
