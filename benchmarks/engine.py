@@ -85,7 +85,7 @@ def best_seconds(call: Callable[[], Any]) -> float:
 def four_paths(hops: int = 1, delay_ns: int = 5000) -> Network:
     """4 disjoint paths of so many links each."""
     chains = [[Link(f"p{n}-{hop}", 10**10, delay_ns, 512 * 1024) for hop in range(hops)] for n in range(4)]
-    return parallel_network(chains, [()] * 4, mode="encaps")
+    return parallel_network(chains, [()] * 4)
 
 
 def cell(policy: str, plan: FlowPlan, network: Network | None = None, seed: int = 1) -> Cell:

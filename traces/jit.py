@@ -1,23 +1,20 @@
-"""How Segcast compiles kernels: one alias fixes the flags and where compiled code is kept.
+"""How Segcast compiles kernels: one alias fixes the flags and the cache on disk (see `kernel_cache`).
 
-Compiled kernels are cached in the user's cache folder under a digest of the sources of every package that holds them.
-Numba alone looks only at the file of the kernel itself, so an edit to a function it calls would return old results.
+To import this module, or to define a kernel, touches neither the disk nor Numba's own settings.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 import numba
-import numba.core.config
 import numpy as np
-import platformdirs
+
+try:
+    from segcast.traces.kernel_cache import KernelCache
+except (ImportError, AttributeError):  # a Numba whose inside is another: kernels compile in each process
+    KernelCache = None  # type: ignore[assignment, misc]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,61 +25,23 @@ int64: Callable[[Any], int] = cast(Any, np.int64)
 # engine a sixth of its time.
 at: Callable[[Any], int] = cast(Any, np.uint64)
 
-_PACKAGES: Final = ("traces", "analyzer", "replay")
-_STALE_SECONDS: Final = 30 * 24 * 3600
-
-
-def source_digest() -> str:
-    """Hex digest of the Python sources of the packages that hold kernels."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[1]
-    for package in _PACKAGES:
-        for source in sorted((root / package).rglob("*.py")):
-            digest.update(source.relative_to(root).as_posix().encode())
-            digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _cache_folder() -> Path:
-    """The cache folder of these sources; folders of other sources unused for a month are removed."""
-    root = Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("segcast")) / "kernels"
-    folder = root / source_digest()
-    if not folder.is_dir():
-        for other in root.glob("*") if root.is_dir() else ():
-            if time.time() - other.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(other, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _cacheable() -> bool:
-    """Point Numba at the cache folder; False where it cannot be written (kernels then compile in each process)."""
-    try:
-        numba.core.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
-    except OSError:
-        return False
-    return True
-
-
-CACHED: Final = _cacheable()
+_FLAGS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
 
 
 def kernel(function: F) -> F:
     """Compile a kernel: no Python objects, no GIL, C division, cached on disk."""
-    return cast(F, numba.njit(cache=CACHED, nogil=True, error_model="numpy")(function))
+    return compiled(function, ())
 
 
-def kernel_of(kinds: Sequence[type], function: F) -> F:
-    """Compile a kernel that takes `kinds`; where one is defined outside these packages it is cached in a folder apart.
+def kernel_of(parts: tuple[Callable[..., Any] | None, ...], function: F) -> F:
+    """Compile a kernel into which functions go that its module does not import: those chosen by the type of a state."""
+    return compiled(function, parts)
 
-    The index of a cached kernel names every type it was compiled for, and a process that lacks one cannot read it.
-    """
-    outside = sorted({kind.__module__ for kind in kinds if kind.__module__.partition(".")[0] != "segcast"})
-    if not CACHED or not outside:
-        return kernel(function)
-    shared = numba.core.config.CACHE_DIR  # type: ignore[attr-defined]
-    numba.core.config.CACHE_DIR = str(Path(shared, "outside", *outside))  # type: ignore[attr-defined]
-    try:
-        return kernel(function)
-    finally:
-        numba.core.config.CACHE_DIR = shared  # type: ignore[attr-defined]
+
+def compiled(function: F, parts: tuple[Callable[..., Any] | None, ...], apart: str = "", **flags: Any) -> F:
+    """Compile a kernel with further `flags` of Numba; its cache is not shared with kernels of another `apart`."""
+    flags = _FLAGS | flags
+    dispatcher = cast(Any, numba.njit)(**flags)(function)
+    if KernelCache is not None and hasattr(dispatcher, "_cache"):  # with compilation turned off it is the function
+        dispatcher._cache = KernelCache(function, parts, f"{apart} {sorted(flags.items())}")
+    return cast(F, dispatcher)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from numba import types
 from numba.extending import overload
 
-from segcast.analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, file_digest
+from segcast.analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, digest_of
 from segcast.traces.errors import InputError
 
 
@@ -47,7 +47,11 @@ class Detector:
     starts: Callable[[Any, Gap], bool]
     observe: Callable[[Any, Feedback], None] | None
     parameters: type[Parameters]
-    digest: int
+
+    @property
+    def digest(self) -> str:
+        """A text that changes with the sources of its functions and all that they can reach."""
+        return digest_of(self.make_state, self.starts, self.observe)
 
     @property
     def learns(self) -> bool:
@@ -113,8 +117,7 @@ def register(
         raise InputError(
             f"detector {name!r}: the state class {state.__name__} already belongs to {owner.name!r}; define a new class"
         )
-    digest = file_digest(starts)
-    detector = Detector(name, summary, source, tracks, state, make_state, starts, observe, parameters, digest)
+    detector = Detector(name, summary, source, tracks, state, make_state, starts, observe, parameters)
     _DETECTORS[name] = detector
     _BY_STATE[state] = detector
     return detector

@@ -56,10 +56,9 @@ Run = Callable[[State, Rules, Any, Any, Packets, Fates, Releases, int, int], int
 def specialise(policy: Policy, detector: Detector) -> Run:
     """The event loop compiled for one policy and one detector.
 
-    The digests of their sources are constants of the loop and so part of its key in the cache on disk: an edited one is
+    Their functions are bound by the types of their states, so the cache on disk is told of them: an edited one is
     compiled anew, wherever its file lies.
     """
-    digest = policy.digest ^ (detector.digest << 1)
     # Constants of the loop too: what a policy has no use for is not compiled into it.
     steered, by_counter, measures = policy.steered, policy.by == "counter", policy.measures
     learns, tracks = policy.learns or detector.learns, detector.tracks
@@ -79,7 +78,6 @@ def specialise(policy: Policy, detector: Detector) -> Run:
 
         Nothing has changed for the event at hand when POOL_IS_FULL is returned. BAD_SLOT ends the cell.
         """
-        _ = digest
         links, paths, hops, flows = state.links, state.paths, state.hops, state.flows
         nodes, queues, heap, progress = state.nodes, state.queues, state.heap, state.progress
         inflight, counters, watched = state.inflight, state.counters, state.watched
@@ -324,4 +322,4 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                         progress[0].heap_size += 1
                     push(nodes, queues, progress, first_ack + entry, acked_ns, subject, frame_bytes)
 
-    return kernel_of((policy.state, detector.state), run)
+    return kernel_of((policy.choose, policy.learn, detector.starts, detector.observe), run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.flowlets.split import StreamedProfile, profile, split_flowlets
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
-from segcast.analyzer.forecast.document import forecast_document
+from segcast.analyzer.forecast.writing import forecast_document
 from segcast.analyzer.metrics import path_load
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, FlowFates, watched_hosts
@@ -39,6 +38,7 @@ from segcast.analyzer.schema import (
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Traffic, at_load, prepare
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, Schedule, schedule
 from segcast.analyzer.traffic.streamed import PACKETS_WRITTEN, Running, StreamedTraffic, packet_table, survey
+from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
 from segcast.traces.schema import Table
 from segcast.traces.trace import Trace
@@ -120,10 +120,10 @@ def forecast(
         _write_rows(folder, HOSTS, [row for result in results for row in result.hosts])
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
         document = forecast_document(trace, scenario, runner.traffic, extent, summary)
-        (folder / "forecast.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        (folder / "forecast.json").write_text(json_text(document), encoding="utf-8")
         if finish is not None:
             finish(folder)
-    return document
+    return document.as_dict()
 
 
 def _larger_than_memory(trace: Trace, scenario: Scenario, cells: int) -> bool:

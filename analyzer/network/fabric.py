@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from segcast.analyzer.network.model import MAX_PATHS, Change, Link, Network, Path
-from segcast.analyzer.network.sids import INSERTING, LAYER_2, Flavor, Mode, Sids, on_the_wire, srv6_bytes
+from segcast.analyzer.network.sids import Flavor, Sids, on_the_wire, srv6_bytes
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.toml_keys import Place, WrongKey
 from segcast.analyzer.values import LinkShape, Override
 from segcast.traces.errors import InputError
@@ -244,13 +245,13 @@ class _Segments:
     def decapsulate(self, attachment: int) -> tuple[str, str]:
         """The SIDs that unpack IPv4 and IPv6 at an attachment. Raises InputError if they could not."""
         place = self._fabric.attachments[attachment]
-        if self._assembly.mode in LAYER_2:
+        if self._assembly.mode.layer_2:
             found = (place.decapsulate_l2 or self._sids.decapsulate(place.node, 2),) * 2
         elif place.decapsulate:
             found = place.decapsulate[0], place.decapsulate[1]
         else:
             found = self._sids.decapsulate(place.node, 4), self._sids.decapsulate(place.node, 6)
-        if self._assembly.mode not in INSERTING:
+        if not self._assembly.mode.inserts:
             for sid in found:
                 self._check_end(place, sid)
         return found
@@ -259,7 +260,7 @@ class _Segments:
         """A list that ends at an End SID needs flavour USD there, which unpacks IP only (RFC 8986 section 4.16.3)."""
         if sid not in self._plain:
             return
-        if self._assembly.mode in LAYER_2:
+        if self._assembly.mode.layer_2:
             raise WrongKey(
                 at.place, f"{sid} of {at.name} is an End SID, which unpacks no Ethernet; give an End.DX2 SID"
             )
@@ -277,12 +278,12 @@ class _Segments:
             len(on_the_wire((*segments, last), assembly.mode, assembly.block)) for last in self.decapsulate(attachment)
         )
         if assembly.max_sids is not None and count > assembly.max_sids:
-            what = "uSID carriers" if assembly.mode == "usid" else "SIDs"
+            what = "uSID carriers" if assembly.mode.compressed else "SIDs"
             raise WrongKey(
                 ("srv6", "max_sids"),
                 f"a path to {self._fabric.attachments[attachment].name} needs {count} {what}, but "
                 f"srv6.max_sids is {assembly.max_sids}"
-                + ("" if assembly.mode == "usid" else '; mode = "usid" packs them'),
+                + ("" if assembly.mode.compressed else '; mode = "usid" packs them'),
             )
         return srv6_bytes(count, assembly.mode, tag=assembly.tag, signed=assembly.signed)
 

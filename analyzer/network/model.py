@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from segcast.analyzer.network.sids import srv6_bytes
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.traces.errors import InputError
 from segcast.traces.units import NANOSECOND_BITS
 
@@ -142,7 +143,7 @@ def parallel_network(
     hops: Sequence[Sequence[Link]],
     segments: Sequence[tuple[str, ...]],
     *,
-    mode: str,
+    mode: Mode = Mode.ENCAPS,
     minimum_frame_bytes: int = ETHERNET_MINIMUM_BYTES,
 ) -> Network:
     """Parallel paths between a left and a right attachment; `hops[slot]` are the links from left to right.

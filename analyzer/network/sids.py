@@ -11,14 +11,10 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.toml_keys import WrongKey
 
-Mode = Literal["encaps", "reduced", "usid", "insert", "insert-reduced", "l2", "l2-reduced"]
 Flavor = Literal["psp", "usp", "usd"]
-
-INSERTING: Final = ("insert", "insert-reduced")
-LAYER_2: Final = ("l2", "l2-reduced")
-REDUCED: Final = ("reduced", "usid", "insert-reduced", "l2-reduced")
 
 FIRST_NODE: Final = 0x1000
 BLOCK_BITS: Final = 32
@@ -40,17 +36,17 @@ _HMAC_TLV_BYTES: Final = 40
 _ETHERNET_BYTES: Final = 14
 
 
-def srv6_bytes(sids: int, mode: str, *, tag: int = 0, signed: bool = False) -> int:
+def srv6_bytes(sids: int, mode: Mode, *, tag: int = 0, signed: bool = False) -> int:
     """Bytes that so many SIDs (in mode usid: carriers) add (RFC 8754 section 2; RFC 8986 section 5).
 
     The last SID is the one that unpacks; where an SRH is inserted, the packet's own destination. A list of which
     nothing is left when reduced needs no SRH, unless a tag or an HMAC (`signed`) is to be carried. Layer 2: the
     inner Ethernet header counts, its VLAN tags do not.
     """
-    if mode in INSERTING and sids == 1:
+    if mode.inserts and sids == 1:
         return 0
-    outer = 0 if mode in INSERTING else _IPV6_HEADER_BYTES + (_ETHERNET_BYTES if mode in LAYER_2 else 0)
-    listed = sids - 1 if mode in REDUCED else sids
+    outer = 0 if mode.inserts else _IPV6_HEADER_BYTES + (_ETHERNET_BYTES if mode.layer_2 else 0)
+    listed = sids - 1 if mode.reduced else sids
     if listed == 0:
         if not (tag or signed):
             return outer
@@ -70,7 +66,7 @@ class Sids:
         network = ipaddress.IPv6Network(block)
         if network.prefixlen != BLOCK_BITS:
             raise WrongKey(_BLOCK, f"{block} has {network.prefixlen} bits: give {BLOCK_BITS}, such as fd00::/32")
-        last = _FIRST_LOCAL if mode == "usid" else 1 << NODE_BITS
+        last = _FIRST_LOCAL if mode.compressed else 1 << NODE_BITS
         if FIRST_NODE + len(nodes) > last:
             raise WrongKey(("network",), f"{len(nodes)} nodes, but srv6.block has locators for {last - FIRST_NODE}")
         self._mode = mode
@@ -92,7 +88,7 @@ class Sids:
         if locator.prefixlen != BLOCK_BITS + NODE_BITS:
             raise WrongKey(key, f"{locator} of {node} has {locator.prefixlen} bits: give 48")
         number = base >> 80 & 0xFFFF
-        if self._mode == "usid" and (not locator.subnet_of(block) or not 0 < number < _FIRST_LOCAL):
+        if self._mode.compressed and (not locator.subnet_of(block) or not 0 < number < _FIRST_LOCAL):
             raise WrongKey(key, f"{locator} of {node} is no uSID of {block} below {_FIRST_LOCAL:x}")
         return base
 
@@ -102,7 +98,7 @@ class Sids:
 
     def end(self, node: str) -> str:
         """The SID of a node."""
-        return _written(self._base[node] | (0 if self._mode == "usid" else 1))
+        return _written(self._base[node] | (0 if self._mode.compressed else 1))
 
     def adjacency(self, node: str, number: int) -> str:
         """The SID that makes a node send over the link of that number among its own."""
@@ -113,7 +109,7 @@ class Sids:
         return self._function(node, {2: 0xD2, 4: 0xD4, 6: 0xD6}[inside], _DECAPSULATE[inside])
 
     def _function(self, node: str, plain: int, compressed: int) -> str:
-        return _written(self._base[node] | (compressed << 64 if self._mode == "usid" else plain))
+        return _written(self._base[node] | (compressed << 64 if self._mode.compressed else plain))
 
 
 def _written(address: int) -> str:
@@ -129,7 +125,7 @@ def on_the_wire(sids: Sequence[str], mode: Mode, block: str) -> tuple[str, ...]:
 
     The identifiers of one SID (its node and function) are never parted. Raises WrongKey for a SID that is no uSID.
     """
-    if mode != "usid":
+    if not mode.compressed:
         return tuple(sids)
     carriers: list[list[int]] = [[]]
     for sid in sids:

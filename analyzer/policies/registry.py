@@ -7,13 +7,11 @@ joins them; nothing else needs to know the policy.
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from segcast.traces.errors import InputError
+from segcast.traces.sources import code_digest, functions_digest
 
 Granularity = Literal["flow", "flowlet", "packet", "asked"]
 """When a policy is asked: once per flow, at each flowlet, at each packet (each a flowlet), or at each packet with a
@@ -117,7 +116,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy as the registry knows it; `digest` changes whenever the file that registered it does."""
+    """A policy as the registry knows it."""
 
     name: str
     summary: str
@@ -133,7 +132,11 @@ class Policy:
     choose: Callable[..., int]
     learn: Callable[[Any, Feedback], None] | None
     parameters: type[Parameters]
-    digest: int
+
+    @property
+    def digest(self) -> str:
+        """A text that changes with the sources of its functions and all that they can reach."""
+        return digest_of(self.make_state, self.choose, self.learn)
 
     @property
     def learns(self) -> bool:
@@ -184,11 +187,10 @@ def _owner(state: Any) -> Policy | None:
     return None
 
 
-def file_digest(function: Callable[..., Any]) -> int:
-    """A number that changes with the file that defines `function`; below 2**56."""
-    file = inspect.getsourcefile(inspect.unwrap(function))
-    text = Path(file).read_bytes() if file and Path(file).is_file() else inspect.getsource(function).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
+@functools.cache
+def digest_of(*functions: Callable[..., Any] | None) -> str:
+    """A text that changes with the sources of the functions and all that they can reach."""
+    return functions_digest(functions) or code_digest(functions)
 
 
 def register(
@@ -236,7 +238,6 @@ def register(
         choose,
         learn,
         parameters,
-        file_digest(choose),
     )
     _POLICIES[name] = policy
     _BY_STATE[state] = policy

@@ -27,7 +27,7 @@ from pydantic import (
 from segcast.analyzer.network.fabric import Assembled, Assembly, Fabric, Pair, assemble, with_events
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sids import Flavor
-from segcast.analyzer.network.sids import Mode as SidMode
+from segcast.analyzer.network.srv6_modes import Mode, mode_names
 from segcast.analyzer.scenario.choices import (
     PolicyChoice,
     PolicyField,
@@ -68,6 +68,12 @@ else:
     ]
 
 
+if TYPE_CHECKING:
+    ModeName = Mode
+else:
+    ModeName = Annotated[Literal[mode_names()], AfterValidator(Mode)]
+
+
 class HmacSpec(Model):
     """An HMAC TLV of SHA-256 in every SRH (RFC 8754 section 2.1.2)."""
 
@@ -84,8 +90,8 @@ class HmacSpec(Model):
 class Srv6Spec(Model):
     """How steered packets are encapsulated; the outer source of a host is its number in `source_prefix`."""
 
-    mode: SidMode = Field(
-        default="encaps",
+    mode: ModeName = Field(
+        default=Mode.ENCAPS,
         description="a new IPv6 header with the full list, with the first SID left out, or with uSIDs; an SRH inserted "
         "into IPv6 packets; or whole Ethernet frames inside",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,7 +18,7 @@ from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
 from segcast.replay.rewrite.pcap import PcapFolder
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
-from segcast.replay.rewrite.summary import END_NS, RewriteSummary, Tally
+from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, read_rewrite
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import RECORD_BYTES, Packets, encapsulate, insert
 from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
@@ -29,10 +28,9 @@ from segcast.replay.srv6.signing import Signer
 from segcast.replay.srv6.templates import Encapsulation, Templates, flow_labels, templates
 from segcast.replay.srv6.walk import Found, Inner
 from segcast.traces.captures.reader import FrameBatch
+from segcast.traces.disk.documents import json_text
 from segcast.traces.errors import InputError
 from segcast.traces.headers.decode import OUTER, decode_batch
-
-MANIFEST: Final = "rewrite.json"
 
 _CHUNK_BYTES: Final = 24 << 20
 _ETHERTYPE_BYTES: Final = 2
@@ -140,9 +138,9 @@ def rewrite_schedule(
         outputs = by_host(hosts.names, encapsulation.source_mac, encapsulation.destination_mac)
     rows = _at_speed(read_order(schedule), choices.speed)
     _check(rows, flows, encapsulation, hosts)
-    if encapsulation.mode == "none":
+    if not encapsulation.mode.steers:
         rows = rows._replace(path=np.zeros_like(rows.path))
-    layer_2 = encapsulation.layer_2
+    layer_2 = encapsulation.mode.layer_2
     job = _Job(
         encapsulation,
         hosts,
@@ -172,7 +170,7 @@ def rewrite_schedule(
                 progress(done)
         writing.wait()
         summary = _summary(out, cell, forecast, job, folder.names, tally)
-        folder.finish(MANIFEST, json.dumps(summary.as_dict(), indent=1).encode() + b"\n")
+        folder.finish(MANIFEST, json_text(summary).encode())
     return summary
 
 
@@ -198,7 +196,7 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
     if int(rows.send_ns.min()) < 0 or int(rows.send_ns.max()) >= END_NS:
         bad = rows.send_ns[np.flatnonzero((rows.send_ns < 0) | (rows.send_ns >= END_NS))[0]]
         raise InputError(f"send time {bad} ns does not fit a pcap (1970 to 2106): shift the schedule")
-    if encapsulation.mode == "none":
+    if not encapsulation.mode.steers:
         return
     if int(rows.path.max()) >= len(encapsulation.segments4):
         raise InputError(
@@ -212,9 +210,10 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
 def _earlier(out: Path) -> list[str]:
     """Names of the captures that an earlier rewrite wrote to `out`."""
     try:
-        listed = [Path(entry["path"]).name for entry in json.loads((out / MANIFEST).read_text())["files"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        earlier = read_rewrite(out, "", "")
+    except InputError:
         return []
+    listed = [Path(entry.path).name for entry in earlier.files]
     return [name for name in listed if name.endswith(".pcap")]
 
 
@@ -229,7 +228,7 @@ def _batches(
         begin = frames.start[frame]
         start = begin + decoded.ip_start[frame]
         around = job.headers.header_bytes[(version == 6).astype(np.int64), part.path]
-        if job.encapsulation.layer_2:
+        if job.encapsulation.mode.layer_2:
             bare = job.outputs.macs[job.hosts.of_flow[part.flow]]
             inside, size = job.inner_link.of(frames.data, begin, start, frames.linktype[frame], bare)
             around = around + size + _ETHERTYPE_BYTES
@@ -242,14 +241,14 @@ def _check_lengths(job: _Job, mtu: Mtu, batches: Iterator[_Batch]) -> None:
     """Raise InputError if packets are longer than the MTU."""
     longest = Longest()
     for batch in batches:
-        longest.add(batch.size, job.encapsulation.inserts, mtu)
+        longest.add(batch.size, job.encapsulation.mode.inserts, mtu)
     longest.check(mtu)
 
 
 def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[Packets, NDArray[np.int64]]:
     """The packets of a batch that are written, and the rank of each."""
     rows = batch.rows
-    inserts = job.encapsulation.inserts
+    inserts = job.encapsulation.mode.inserts
     chosen, total = admit(batch.source, rows, batch.size, inserts, job.choices.mtu, tally)
     frame, flow, start = batch.frame[chosen], rows.flow[chosen], batch.start[chosen]
     host = job.hosts.of_flow[flow]
@@ -305,7 +304,7 @@ def _built(
     """Build and count the records of one piece; the result appends each output's to its capture."""
     ends = packets.inner + packets.total
     buffer = job.scratch.take(int(ends[-1]))
-    inserts = job.encapsulation.inserts
+    inserts = job.encapsulation.mode.inserts
     encapsulate(data, packets, job.headers, int(inserts), buffer)
     inner = Inner(packets.inner, packets.total, packets.kept, packets.family, packets.shortened)
     found = Found(*(np.empty(len(rank), np.int64) for _ in Found._fields))
@@ -347,16 +346,17 @@ def _summary(
     for host, output in enumerate(job.outputs.of_host.tolist()):
         hosts[output].append(job.hosts.names[host])
     return RewriteSummary(
-        str(out),
-        cell,
-        job.encapsulation.mode,
-        job.choices.last_node,
-        int(tally.packets.sum()),
-        int(tally.bytes.sum()),
-        tally.largest_bytes,
-        tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
-        dict(sorted(tally.skipped.items())),
-        tuple(tally.refusals),
-        tally.changed(),
-        None if forecast is None else str(forecast.absolute()),
+        folder=str(out),
+        cell=cell,
+        mode=job.encapsulation.mode,
+        last_node=job.choices.last_node,
+        packets=int(tally.packets.sum()),
+        bytes=int(tally.bytes.sum()),
+        largest_bytes=tally.largest_bytes,
+        files=tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
+        skipped=dict(sorted(tally.skipped.items())),
+        refusals=tally.refusals,
+        mended=tally.changed(),
+        forecast=None if forecast is None else str(forecast.absolute()),
+        speed=float(job.choices.speed),
     )

@@ -36,7 +36,7 @@ class Signer:
     def __init__(self, key: Key, encapsulation: Encapsulation) -> None:
         """Nothing is computed yet."""
         self._key = key
-        self._inserts = encapsulation.inserts
+        self._inserts = encapsulation.mode.inserts
         self._known: dict[bytes, bytes] = {}
 
     def sign(

@@ -13,15 +13,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from segcast.analyzer.network.srv6_modes import WRITTEN_MODES, Mode
 from segcast.traces.errors import InputError
-
-Mode = Literal["encaps", "reduced", "insert", "insert-reduced", "l2", "l2-reduced", "none"]
 
 IPV6_BYTES: Final = 40
 SRH_BYTES: Final = 8
@@ -83,28 +82,12 @@ class Encapsulation:
     tag: int = 0
     key: Key | None = None
 
-    @property
-    def inserts(self) -> bool:
-        """Whether the SRH goes into the packet."""
-        return self.mode in ("insert", "insert-reduced")
-
-    @property
-    def layer_2(self) -> bool:
-        """Whether an Ethernet frame is inside."""
-        return self.mode in ("l2", "l2-reduced")
-
-    @property
-    def reduced(self) -> bool:
-        """Whether the first SID stands in the destination address alone."""
-        return self.mode in ("reduced", "insert-reduced", "l2-reduced")
-
     def __post_init__(self) -> None:
         """Check every value that will be written."""
         check_mac("source", self.source_mac)
         check_mac("destination", self.destination_mac)
-        if self.mode not in get_args(Mode):
-            raise InputError(f"SRv6 mode {self.mode!r} is unknown: give {', '.join(get_args(Mode))}")
-        if self.mode == "none":
+        object.__setattr__(self, "mode", _written(self.mode))
+        if not self.mode.steers:
             return
         if self.hop_limit is not None and not 1 <= self.hop_limit <= 255:
             raise InputError(f"hop limit {self.hop_limit} does not fit the outer header: give 1 to 255")
@@ -117,14 +100,21 @@ class Encapsulation:
             )
         for host, address in enumerate(self.source):
             _check_unicast(f"outer source of host {host}", address)
-        least = 0 if self.inserts else 1
-        most = MAX_SEGMENTS - self.inserts - (_HMAC_TLV_UNITS // 2 if self.key else 0)
+        least = 0 if self.mode.inserts else 1
+        most = MAX_SEGMENTS - self.mode.inserts - (_HMAC_TLV_UNITS // 2 if self.key else 0)
         for family, paths in (("IPv4", self.segments4), ("IPv6", self.segments6)):
             for path, segments in enumerate(paths):
                 if not least <= len(segments) <= most:
                     raise InputError(f"path {path} has {len(segments)} SIDs for {family}: give {least} to {most}")
                 for sid in segments:
                     _check_unicast(f"a SID of path {path}", sid)
+
+
+def _written(mode: str) -> Mode:
+    """The mode of that name, if headers are written so. Raises InputError."""
+    if mode not in WRITTEN_MODES:
+        raise InputError(f"SRv6 mode {str(mode)!r} is unknown: give {', '.join(WRITTEN_MODES)}")
+    return Mode(mode)
 
 
 def check_mac(what: str, mac: bytes) -> None:
@@ -161,7 +151,7 @@ class Templates(NamedTuple):
 
 def templates(encapsulation: Encapsulation) -> Templates:
     """Lay out the headers of every path and family."""
-    if encapsulation.mode == "none":
+    if not encapsulation.mode.steers:
         nothing = np.zeros((2, 1, 0), np.uint8)
         addresses = np.zeros((1, 16), np.uint8)
         return Templates(nothing, np.zeros((2, 1), np.int64), addresses, addresses, 0)
@@ -184,13 +174,13 @@ def templates(encapsulation: Encapsulation) -> Templates:
 
 def _template(encapsulation: Encapsulation, segments: Sequence[bytes], inside: int) -> bytes:
     """The header of one path and family; what differs between packets is 0."""
-    reduced, tag = encapsulation.reduced, encapsulation.tag
+    reduced, tag = encapsulation.mode.reduced, encapsulation.tag
     key = encapsulation.key
-    if encapsulation.inserts:
+    if encapsulation.mode.inserts:
         if not segments:
             return b""
         return segment_routing_header((*segments, bytes(16)), 0, reduced=reduced, tag=tag, key=key)
-    if encapsulation.layer_2:
+    if encapsulation.mode.layer_2:
         inside = _ETHERNET_INSIDE
     return outer_headers(segments, inside, encapsulation.hop_limit or 0, reduced=reduced, tag=tag, key=key)
 

@@ -54,7 +54,7 @@ class Draft(NamedTuple):
 
 def _sid_prefix(sid: str, scenario: Scenario) -> tuple[str, int]:
     """The prefix that matches a SID, and the bits of its identifiers if it is a uSID."""
-    if scenario.srv6.mode != "usid":
+    if not scenario.srv6.mode.compressed:
         return f"{sid}/128", 0
     bits = NODE_BITS * len(usids(sid, scenario.srv6.block))
     return str(ipaddress.IPv6Network((sid, BLOCK_BITS + bits), strict=False)), bits

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 from segcast.analyzer.network.fabric import Attachment
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Link
-from segcast.analyzer.network.sids import INSERTING
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.topologies.parallel import ParallelSpec
 from segcast.replay.testbed.draft import Draft, Sid, general, parallel
@@ -125,7 +124,7 @@ def plan_bed(
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
-    if scenario.srv6.mode.startswith("l2"):
+    if scenario.srv6.mode.layer_2:
         raise InputError(
             f"srv6.mode {scenario.srv6.mode}: a testbed's attachments unpack IP packets, not Ethernet frames"
         )
@@ -133,7 +132,7 @@ def plan_bed(
     attachments = fabric.attachments
     if len(attachments) < 2:
         raise InputError("attachments: a testbed needs at least two")
-    if scenario.srv6.mode in INSERTING and (fabric.by_conversation or scenario.unassigned == "spread"):
+    if scenario.srv6.mode.inserts and (fabric.by_conversation or scenario.unassigned == "spread"):
         # Without an outer header, packets go by their own destination from the last segment on.
         for place in attachments:
             if not any(":" in prefix for prefix in place.prefixes):

@@ -114,7 +114,7 @@ class Forecast:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.meta = read_document(folder)
+        self.meta = read_document(folder).stated()
         self._cells = read_summary(folder).to_pydict()
         self._rows: dict[Variant, list[int]] = {}
         for row, values in enumerate(zip(*(self._cells[name] for name in _NAMED), strict=True)):

@@ -142,7 +142,7 @@ def choose(state, decision, inflight, fabric):
 
 policy = register(name="outside", summary="", source="", granularity="flow", steered=True, counts_inflight=False,
                   make_state=make_state, state=State, choose=choose)
-network = parallel_network([[Link("a", 10**9, 0)], [Link("b", 10**9, 0)]], [(), ()], mode="encaps")
+network = parallel_network([[Link("a", 10**9, 0)], [Link("b", 10**9, 0)]], [(), ()])
 plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
 packets = Packets(np.zeros(1, np.int64), np.zeros(1, np.uint32), np.full(1, 100, np.uint32))
 print(simulate(Cell(network, policy, plan, Steering(0), timeout_ns=None, seed=1), packets).path[0])
@@ -178,7 +178,7 @@ def test_one_long_flowlet_does_not_fill_memory() -> None:
     )
     plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
     chain = [[Link(f"p{n}", 10**10, 1000, 100_000)] for n in range(4)]
-    network = parallel_network(chain, [()] * 4, mode="encaps")
+    network = parallel_network(chain, [()] * 4)
     cell = Cell(network, find_policy("inflight"), plan, Steering(1), timeout_ns=10_000, seed=1)
     simulate(cell, packets)
     assert len(cell.state.nodes) == 4096

@@ -100,7 +100,7 @@ def test_forward_and_back_never_share_a_path(cluster: Trace, folder: Path) -> No
 def test_schedules_are_found_by_policy_timeout_and_seed(folder: Path) -> None:
     assert find_cell(folder, "inflight", None, None)["cell"] == "inflight-100us-s1"
     assert find_cell(folder, "inflight", "500us", 1)["cell"] == "inflight-500us-s1"
-    assert read_schedule(folder, "ecmp-s1").num_rows == read_document(folder)["trace"]["packets"]
+    assert read_schedule(folder, "ecmp-s1").num_rows == read_document(folder).trace.packets
     with pytest.raises(InputError, match="no schedule for inflight, timeout 100us, seed 2; kept: ecmp-s1"):
         find_cell(folder, "inflight", "100us", 2)
 
@@ -289,6 +289,6 @@ def test_scenarios_say_what_is_wrong_and_where(tmp_path: Path) -> None:
 
 def test_the_document_is_plain_json(folder: Path) -> None:
     document = json.loads((folder / "forecast.json").read_text())
-    assert document == read_document(folder)
+    assert document == read_document(folder).as_dict()
     assert document["excluded"] == {"no_ip": 40, "too_large": 0, "unassigned": 0, "same_attachment": 0}
     assert {path["srv6_bytes"] for path in document["network"]["paths"]} == {80}

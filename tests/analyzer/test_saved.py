@@ -66,7 +66,7 @@ def test_a_run_that_stops_and_goes_on_ends_the_same(scenario: Scenario, batch: i
 
 def failing() -> tuple[Window, Packets]:
     chains = [[Link(f"p{n}", 10**9, 5000, 10**5)] for n in range(2)]
-    network = parallel_network(chains, [()] * 2, mode="encaps")
+    network = parallel_network(chains, [()] * 2)
     changes = (Change(100_000, 0, 0), Change(300_000, 0, 10**9))
     network = type(network)(network.links, network.paths, changes=changes, detection_ns=50_000)
     plan = FlowPlan(np.arange(4, dtype=np.uint64), np.zeros(4, np.int64), np.zeros(4, np.int64))

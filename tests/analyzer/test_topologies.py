@@ -13,6 +13,7 @@ import tomli_w
 
 from segcast.analyzer.network.fabric import Assembled
 from segcast.analyzer.network.sids import on_the_wire, srv6_bytes
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.scenario.model import Scenario, read_scenario
 from segcast.traces.errors import InputError
 
@@ -112,16 +113,19 @@ def test_sids_are_unique_and_lie_in_their_locators(tmp_path: Path, mode: str) ->
 def test_usids_fill_carriers_of_six() -> None:
     block = "fd00::/32"
     nodes = [f"fd00:0:100{n}::" for n in range(9)]
-    assert on_the_wire(nodes[:6], "usid", block) == ("fd00:0:1000:1001:1002:1003:1004:1005",)
-    assert on_the_wire(nodes[:7], "usid", block) == ("fd00:0:1000:1001:1002:1003:1004:1005", "fd00:0:1006::")
+    assert on_the_wire(nodes[:6], Mode.USID, block) == ("fd00:0:1000:1001:1002:1003:1004:1005",)
+    assert on_the_wire(nodes[:7], Mode.USID, block) == ("fd00:0:1000:1001:1002:1003:1004:1005", "fd00:0:1006::")
     last = "fd00:0:1009:e0d4::"
-    assert on_the_wire([*nodes[:4], last], "usid", block) == ("fd00:0:1000:1001:1002:1003:1009:e0d4",)
-    assert on_the_wire([*nodes[:5], last], "usid", block) == ("fd00:0:1000:1001:1002:1003:1004:0", "fd00:0:1009:e0d4::")
-    assert on_the_wire(nodes, "encaps", block) == tuple(nodes)
-    assert [srv6_bytes(n, "usid") for n in (1, 2, 3)] == [40, 64, 80]
-    assert [srv6_bytes(n, "encaps") for n in (1, 2, 3)] == [64, 80, 96]
+    assert on_the_wire([*nodes[:4], last], Mode.USID, block) == ("fd00:0:1000:1001:1002:1003:1009:e0d4",)
+    assert on_the_wire([*nodes[:5], last], Mode.USID, block) == (
+        "fd00:0:1000:1001:1002:1003:1004:0",
+        "fd00:0:1009:e0d4::",
+    )
+    assert on_the_wire(nodes, Mode.ENCAPS, block) == tuple(nodes)
+    assert [srv6_bytes(n, Mode.USID) for n in (1, 2, 3)] == [40, 64, 80]
+    assert [srv6_bytes(n, Mode.ENCAPS) for n in (1, 2, 3)] == [64, 80, 96]
     with pytest.raises(InputError, match=r"fd00:0:10::d4 is no uSID of fd00::/32"):
-        on_the_wire(["fd00:0:10::d4"], "usid", block)
+        on_the_wire(["fd00:0:10::d4"], Mode.USID, block)
 
 
 def test_bytes_of_a_fat_tree_in_every_mode(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_memory_follows_what_is_under_way() -> None:
     chains = [[Link(f"p{n}", 10**9, 5000, 10**5)] for n in range(2)]
     plan = FlowPlan(np.arange(8, dtype=np.uint64), np.zeros(8, np.int64), np.zeros(8, np.int64))
     cell = Cell(
-        parallel_network(chains, [()] * 2, mode="encaps"),
+        parallel_network(chains, [()] * 2),
         find_policy("inflight"),
         plan,
         Steering(1_000_000),
@@ -66,7 +66,7 @@ def test_memory_follows_what_is_under_way() -> None:
 def test_batches_that_do_not_follow_are_refused() -> None:
     chains = [[Link("a", 10**9, 5000)]]
     plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
-    network = parallel_network(chains, [()], mode="encaps")
+    network = parallel_network(chains, [()])
     cell = Cell(network, find_policy("ecmp"), plan, Steering(0), timeout_ns=None, seed=1)
 
     def at(time_ns: int) -> Packets:

@@ -9,6 +9,7 @@ import __future__
 
 import ast
 import ctypes
+import functools
 import hashlib
 import importlib.abc
 import importlib.machinery
@@ -21,7 +22,6 @@ from types import CodeType, ModuleType
 from typing import Any, Final
 
 import numba
-import numba.core.config
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
@@ -151,6 +151,10 @@ class _Counting(ast.NodeTransformer):
         return ast.Call(ast.Name(_SEE, ast.Load()), [self._point(value.lineno, 2), value], [])
 
 
+_PLAIN = frozenset(f"segcast.traces.{name}" for name in ("jit", "kernel_cache", "sources"))
+"""What compiles kernels is not looked into."""
+
+
 class Instrument(importlib.abc.MetaPathFinder):
     """Imports the modules of `traces` with counters; make one before anything of `traces` is imported."""
 
@@ -165,23 +169,19 @@ class Instrument(importlib.abc.MetaPathFinder):
         self._shown = memoryview(self.counters).cast("B").cast("I")
         sys.meta_path.insert(0, self)
         jit: Any = importlib.import_module("segcast.traces.jit")
-        if jit.CACHED:
-            mine = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-            numba.core.config.CACHE_DIR = str(  # type: ignore[attr-defined]
-                Path(numba.core.config.CACHE_DIR) / f"fuzz-{mine}"  # type: ignore[attr-defined]
-            )
-        self._cached = jit.CACHED
+        mine = Path(__file__).read_bytes() + repr(self._edits).encode()
+        self._compiled = functools.partial(jit.compiled, parts=(), apart=hashlib.sha256(mine).hexdigest())
         jit.kernel = self.kernel
 
     def kernel(self, function: Callable[..., Any]) -> Any:
         """As `segcast.traces.jit.kernel`, with every index checked."""
-        return numba.njit(cache=self._cached, nogil=True, error_model="numpy", boundscheck=True)(function)
+        return self._compiled(function, boundscheck=True)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """The module with a loader that instruments it, if it is ours."""
-        if not fullname.startswith(PACKAGE) or fullname == "segcast.traces.jit":
+        if not fullname.startswith(PACKAGE) or fullname in _PLAIN:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path or [str(ROOT)], target)
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):

@@ -56,6 +56,21 @@ def test_help_imports_nothing_heavy() -> None:
     assert not set(HEAVY) & set(run.stderr.split())
 
 
+def test_folders_are_imported_under_segcast() -> None:
+    """`traces` and the like are names of public distributions: a bare import could be theirs."""
+    everywhere = (*ORDER, "tests", "benchmarks", "docs")
+    for file in (file for folder in everywhere for file in (ROOT / folder).rglob("*.py")):
+        bare = re.findall(rf"^\s*(?:from|import) ({'|'.join(ORDER[:-1])})\b", file.read_text("utf-8"), re.MULTILINE)
+        assert not bare, f"{file.relative_to(ROOT)} imports {bare[0]}"
+
+
+def test_folders_hold_few_rooms() -> None:
+    for package in ORDER:
+        for folder in {file.parent for file in (ROOT / package).rglob("*.py")}:
+            rooms = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
+            assert len(rooms) <= 16 or (folder / "registry.py").exists(), folder.relative_to(ROOT)
+
+
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_files_do_one_job(file: Path) -> None:
     assert len(file.read_text("utf-8").splitlines()) <= 450
@@ -77,6 +92,24 @@ def test_generated_pages_are_fresh() -> None:
         assert (ROOT / "docs" / name).read_text("utf-8") == page(), f"docs/{name} is stale: run make docs"
     text = (ROOT / "README.md").read_text("utf-8")
     assert generate.readme(text, generate.demo_output()) == text, "README.md is stale: run make docs"
+
+
+def test_every_field_of_a_document_has_a_meaning() -> None:
+    """docs/tables.md has them; what is declared beside the documents of that page is for one file alone."""
+    from segcast.traces.disk.documents import Shape
+
+    pending: list[type[Shape]] = [*module_of(ROOT / "docs" / "generate.py").DOCUMENTS.values(), Shape]
+    seen: set[type[Shape]] = set()
+    while pending:
+        shape = pending.pop()
+        if shape in seen or (shape.__name__.startswith("_") and not shape.__subclasses__()):
+            continue
+        seen.add(shape)
+        pending += shape.__subclasses__()
+        for name, field in shape.model_fields.items():
+            meaning = field.description or ""
+            assert len(meaning) > 5 and meaning.strip(".") == meaning, f"{shape.__name__}.{name}"
+    assert len(seen) > 30
 
 
 def test_what_the_docs_register_runs(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from segcast.analyzer.engine.link_by_link import LOST, LinkModel, as_sent, through_link
 from segcast.replay.measure import identity as mi
-from segcast.replay.measure.clocks import ClockFit, fit_clock, lower_hull
+from segcast.replay.measure.clocks import fit_clock, lower_hull
 from segcast.replay.measure.equal_packets import align, classify, pair
 from segcast.replay.measure.match import seen_on_links
 from segcast.replay.srv6.templates import outer_headers
@@ -230,7 +230,7 @@ def test_one_direction_takes_the_least_delay_for_none_and_none_at_all_is_refused
     assert fit.offset_ns == -500
     with pytest.raises(InputError, match="clocks 'a' and 'b': no packet was seen by both"):
         fit_clock("b", "a", nothing, nothing)
-    exact = ClockFit("b", "a", 1000, 7, 0.5, True, 0, 0, (1, 1))
+    exact = fit.model_copy(update={"at_ns": 1000, "offset_ns": 7, "drift": 0.5})
     assert exact.to_reference(np.array([1007, 1022])).tolist() == [1000, 1010]
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from segcast.analyzer.network.srv6_modes import WRITTEN_MODES, Mode
 from segcast.replay.rewrite.summary import RewriteSummary
-from segcast.replay.srv6.templates import Encapsulation, Key, Mode
+from segcast.replay.srv6.templates import Encapsulation, Key
 from tests.support.rewriting import (
     CAPTURED_MACS,
     CHECKED,
@@ -36,7 +36,7 @@ from tests.support.rewriting import (
 )
 from tests.twins.srv6 import Frame, check_packet, parse_frame, read_pcap
 
-MODES: tuple[Mode, ...] = get_args(Mode)
+MODES: tuple[Mode, ...] = WRITTEN_MODES
 
 
 @st.composite
@@ -75,7 +75,7 @@ def verify(folder: Path, cases: list[Case], around: Encapsulation, hosts: list[i
 
     But an SRH is never inserted into an IPv4 packet.
     """
-    if around.inserts:
+    if around.mode.inserts:
         foreign = sum(bool(case.version == 4 and around.segments6[case.path]) for case in cases)
         assert done.skipped == ({"ipv4_without_insertion": foreign} if foreign else {})
         cases = [case for case in cases if case.version == 6 or not around.segments6[case.path]]
@@ -97,11 +97,11 @@ def verify(folder: Path, cases: list[Case], around: Encapsulation, hosts: list[i
             key = None if around.key is None else (around.key.number, around.key.secret, around.key.flag)
             segments = (around.segments4 if case.version == 4 else around.segments6)[case.path]
             # An SRH of the packet's own is none that was inserted.
-            mode = "none" if around.inserts and not segments else around.mode
+            mode = "none" if around.mode.inserts and not segments else around.mode
             frame = parse_frame(record.frame, mode, tag=around.tag, key=key)
             verify_outer(frame, case, around, host - 1)
             verify_inner(frame.inner, case)
-            if frame.outer and not around.inserts:
+            if frame.outer and not around.mode.inserts:
                 labels.setdefault(case.flow, set()).add(frame.outer.flow_label)
     assert done.bytes == total
     assert all(len(values) == 1 and 0 not in values for values in labels.values())
@@ -115,19 +115,19 @@ def verify_outer(frame: Frame, case: Case, around: Encapsulation, host: int) -> 
     assert (frame.source_mac, frame.destination_mac) == (SOURCE_MAC, DESTINATION_MAC)
     segments = (around.segments4 if case.version == 4 else around.segments6)[case.path]
     hops = case.packet[8 if case.version == 4 else 7]
-    assert frame.inside == (CAPTURED_MACS if around.layer_2 else b"")
-    if around.mode == "none" or (around.inserts and not segments):
+    assert frame.inside == (CAPTURED_MACS if around.mode.layer_2 else b"")
+    if around.mode == "none" or (around.mode.inserts and not segments):
         assert frame.outer is None
         return
     assert frame.outer is not None
-    if around.inserts:
+    if around.mode.inserts:
         segments = (*segments, case.packet[24:40])
     assert tuple(sid.packed for sid in frame.outer.segments) == segments
-    listed = len(segments) - around.reduced
+    listed = len(segments) - around.mode.reduced
     if not listed and (around.key or around.tag):
         listed = 1
     assert frame.outer.srh_bytes == (8 + 16 * listed + 40 * bool(around.key) if listed else 0)
-    if around.inserts:
+    if around.mode.inserts:
         return  # the rest is the packet's own, and compared with it
     assert frame.outer.hop_limit == (hops if around.hop_limit is None else around.hop_limit)
     assert frame.outer.source.packed == around.source[host]
@@ -221,7 +221,7 @@ def test_any_packet_in_any_mode(data: st.DataObject) -> None:
         tag=data.draw(st.sampled_from((0, 0, 1, 0xFFFF))),
         key=data.draw(st.sampled_from((None, None, Key(7, b"secret"), Key(0xFFFFFFFF, b"x" * 64, flag=True)))),
     )
-    if around.inserts and data.draw(st.booleans()):
+    if around.mode.inserts and data.draw(st.booleans()):
         around = replace(around, segments4=((), *around.segments4[1:]), segments6=((), *around.segments6[1:]))
     flows = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=8))
     cases = [

@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 
 from segcast.analyzer.network.sids import on_the_wire
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.replay.rewrite.run import Choices
-from segcast.replay.srv6.templates import Encapsulation, Key, Mode
+from segcast.replay.srv6.templates import Encapsulation, Key
 from tests.support.rewriting import CAPTURED_MACS, EPOCH_NS, UDP, Case, rewrite
 from tests.twins.srv6 import check_packet, folded_sum, parse_frame, read_pcap
 
@@ -236,7 +237,7 @@ def frames_of(folder: Path, packets: Sequence[bytes], how: Encapsulation, **choi
 
 
 def carriers(count: int, version: int) -> tuple[str, ...]:
-    return on_the_wire([*USIDS[:count], UNPACK_USID[version]], "usid", BLOCK)
+    return on_the_wire([*USIDS[:count], UNPACK_USID[version]], Mode.USID, BLOCK)
 
 
 WAYS: dict[str, Encapsulation] = {
@@ -268,7 +269,7 @@ WAYS: dict[str, Encapsulation] = {
 def test_the_kernel_forwards_and_delivers(lab: Lab, tmp_path: Path, way: str) -> None:
     how = WAYS[way]
     signed = int(how.key is not None)
-    versions = (6,) if how.inserts else (4, 6)
+    versions = (6,) if how.mode.inserts else (4, 6)
     # A host takes packets that still have an SRH only if it is told to.
     lab.set("r", net__ipv6__conf__all__seg6_enabled=1, net__ipv6__conf__r0__seg6_enabled=1)
     lab.set("n", net__ipv6__conf__all__seg6_require_hmac=signed, net__ipv6__conf__a0__seg6_require_hmac=signed)
@@ -276,7 +277,7 @@ def test_the_kernel_forwards_and_delivers(lab: Lab, tmp_path: Path, way: str) ->
     payloads = [(version, rng.randbytes(size)) for version in versions for size in (1, 100, 1001)]
     packets = [datagram(version, payload) for version, payload in payloads]
     host = bytes.fromhex(MAC["r0"].replace(":", ""))
-    frames = frames_of(tmp_path / "w", packets, how, macs=((CAPTURED_MACS[:6], host),) if how.layer_2 else ())
+    frames = frames_of(tmp_path / "w", packets, how, macs=((CAPTURED_MACS[:6], host),) if how.mode.layer_2 else ())
     assert lab.delivered(frames, len(packets)) == sorted((ENDS[version][0], payload) for version, payload in payloads)
     if way == "one uSID carrier":
         assert all(parse_frame(frame, how.mode).outer.srh_bytes == 0 for frame in frames)  # type: ignore[union-attr]
@@ -372,7 +373,7 @@ def _compared(frame: bytes, mode: str) -> bytes:
 def _flag_d(how: Encapsulation) -> range:
     listed = len(how.segments6[0]) - 1
     at = 14 + 40 + 8 + 16 * listed + 2
-    return range(at, at + 1) if how.key and how.reduced and listed else range(0)
+    return range(at, at + 1) if how.key and how.mode.reduced and listed else range(0)
 
 
 def _in_frame(at: int, frame: bytes, mode: str) -> bool:

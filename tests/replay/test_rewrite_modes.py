@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.network.sids import Mode, srv6_bytes
+from segcast.analyzer.network.sids import srv6_bytes
+from segcast.analyzer.network.srv6_modes import Mode, mode_names
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
 from segcast.replay.rewrite.of_forecast import arrival, encapsulation
 from segcast.replay.srv6.templates import templates
@@ -33,7 +34,7 @@ def scenario(transit: int, **srv6: Any) -> Scenario:
     return Scenario.model_validate({**data, "policies": ["inflight"], "timeouts": ["100us"]})
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
+@pytest.mark.parametrize("mode", [Mode(name) for name in mode_names()])
 @pytest.mark.parametrize("transit", [0, 1, 4, 5, 12])
 @pytest.mark.parametrize("more", [{}, {"tag": 5}, {"hmac": {"key_id": 1, "key_file": "key"}}])
 def test_the_forecast_counts_what_is_written(tmp_path: Path, mode: Mode, transit: int, more: dict[str, Any]) -> None:
@@ -43,10 +44,10 @@ def test_the_forecast_counts_what_is_written(tmp_path: Path, mode: Mode, transit
     made = scenario(transit, mode=mode, **more)
     around = encapsulation(made, 2, steered=True)
     laid = templates(around)
-    inside = 14 if around.layer_2 else 0
+    inside = 14 if around.mode.layer_2 else 0
     for path, facts in enumerate(made.build_network().paths):
         assert facts.srv6_bytes == laid.header_bytes[1, path] + inside
-        if not around.inserts:
+        if not around.mode.inserts:
             assert facts.srv6_bytes == laid.header_bytes[0, path] + inside
 
 
@@ -63,8 +64,8 @@ def test_the_forecast_counts_what_is_written(tmp_path: Path, mode: Mode, transit
     ],
 )
 def test_bytes_of_each_mode(mode: str, plain: list[int], signed: list[int]) -> None:
-    assert [srv6_bytes(n, mode) for n in (1, 2, 3)] == plain
-    assert [srv6_bytes(n, mode, signed=True) for n in (1, 2, 3)] == signed
+    assert [srv6_bytes(n, Mode(mode)) for n in (1, 2, 3)] == plain
+    assert [srv6_bytes(n, Mode(mode), signed=True) for n in (1, 2, 3)] == signed
 
 
 @pytest.mark.parametrize(
@@ -101,11 +102,11 @@ def test_the_depth_of_lists_is_bounded(mode: str, transit: int, needed: int) -> 
 
 
 def test_words_for_the_last_node() -> None:
-    assert arrival("none", ("psp",)) == "nothing"
-    assert arrival("encaps", ()) == "an IPv6 header and an SRH, if one was written; the last SID takes them off"
-    assert "psp has taken off" in arrival("l2", ("psp",))
-    assert arrival("insert", ("psp",)).startswith("nothing")
-    assert "receiving host has to accept" in arrival("insert-reduced", ("usd",))
+    assert arrival(Mode("none"), ("psp",)) == "nothing"
+    assert arrival(Mode("encaps"), ()) == "an IPv6 header and an SRH, if one was written; the last SID takes them off"
+    assert "psp has taken off" in arrival(Mode("l2"), ("psp",))
+    assert arrival(Mode("insert"), ("psp",)).startswith("nothing")
+    assert "receiving host has to accept" in arrival(Mode("insert-reduced"), ("usd",))
 
 
 def test_a_signed_scenario_from_its_file_to_the_wire(run: Run, cluster: Trace, tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_every_flip_of_a_byte_is_read_or_named(home: Path) -> None:
 
 
 def test_columns_come_in_the_order_asked_for_and_nothing_is_filled_in(home: Path) -> None:
-    trace = Trace(home / "t.trace", open_trace(home / "t.trace").info)
+    trace = Trace(home / "t.trace", open_trace(home / "t.trace").document)
     assert trace.packet_table(["tos", "file"]).column_names == ["tos", "file"]
     assert next(trace.packet_batches(["tos", "file"], rows=7)).schema.names == ["tos", "file"]
     assert trace.flow_table().schema.equals(FLOWS.arrow_schema())

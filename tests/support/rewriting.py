@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.replay.rewrite.run import Hosts, rewrite_schedule
 from segcast.replay.rewrite.summary import RewriteSummary
-from segcast.replay.srv6.templates import Encapsulation, Mode
+from segcast.replay.srv6.templates import Encapsulation
 from segcast.traces.schema import FLOWS
 from tests.twins.srv6 import crc32c, folded_sum
 

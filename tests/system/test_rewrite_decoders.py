@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 import pytest
 
+from segcast.analyzer.network.srv6_modes import WRITTEN_MODES, Mode
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.analyzer.traffic.prepare import steering_hosts
 from segcast.replay.rewrite.interfaces import by_interface
 from segcast.replay.rewrite.run import Hosts, rewrite_schedule
-from segcast.replay.srv6.templates import Key, Mode
+from segcast.replay.srv6.templates import Key
 from segcast.traces.errors import SegcastError
 from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
@@ -64,7 +65,7 @@ def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     yield prepared(readable, folder)
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
+@pytest.mark.parametrize("mode", WRITTEN_MODES)
 def test_two_decoders_find_no_fault(
     everything: Prepared, only_transports: dict[str, str], tmp_path: Path, mode: Mode
 ) -> None:
