@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import DROPPED, LAZY, ORDERED, RELEASED, UNACKED, Rules
+from segcast.analyzer.engine.state import LAZY, ORDERED, Rules
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
+from segcast.analyzer.packets import DROPPED, RELEASED, UNACKED
 from segcast.traces.jit import at, int64, kernel
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,51 +28,22 @@ from segcast.analyzer.engine.state import (
     Rules,
     State,
 )
+from segcast.analyzer.engine.steering import Scope, Steering
 from segcast.analyzer.engine.unseen import SHARES, threshold
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import FlowPlan
 from segcast.analyzer.policies.registry import Policy
 from segcast.traces.errors import InputError
 
 _FIRST_POOL: Final = 1 << 12
 _MOST_WATCHED: Final = 32  # queues to look at for a choice; with more it pays to take acknowledgements as events
 
-Ack = Literal["modelled", "recorded", "timeout"]
-Scope = Literal["pair", "host", "fabric"]
 _GRANULARITIES: Final = {
     "flow": PER_FLOW,
     "flowlet": PER_FLOWLET,
     "packet": PER_PACKET,
     "asked": ASKED,
 }
-
-
-class FlowPlan(NamedTuple):
-    """Where each flow enters: `keys` uint64[flows], `host` int64[flows] (its steering host), `group` int64[flows].
-
-    `words` uint64[flows, 5] is its five-tuple, `attachment` int64[flows] where it enters (None: its group); `uplink`
-    and `downlink` int64[flows] are the links of its ends, in networks with host links.
-    """
-
-    keys: NDArray[np.uint64]
-    host: NDArray[np.int64]
-    group: NDArray[np.int64]
-    words: NDArray[np.uint64] | None = None
-    attachment: NDArray[np.int64] | None = None
-    uplink: NDArray[np.int64] | None = None
-    downlink: NDArray[np.int64] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """How hosts count what is in flight, and when they suspect a path (docs/model.md, In-flight bytes)."""
-
-    loss_timeout_ns: int
-    ack: Ack = "modelled"
-    scope: Scope = "pair"
-    suspect_after: int = 0
-    suspect_for_ns: int = 0
-    ack_loss_millionths: int = 0
-    ack_late_ns: int = 0
 
 
 def lay_out(

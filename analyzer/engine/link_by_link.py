@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from segcast.analyzer.engine.state import ALWAYS_NS, UNBOUNDED_BYTES
 from segcast.analyzer.network.model import Link
 from segcast.analyzer.network.transmitter import Transmitter, transmit
+from segcast.analyzer.packets import LOST
 from segcast.traces.errors import InputError
 from segcast.traces.jit import int64, kernel
 from segcast.traces.units import NANOSECOND_BITS
-
-LOST: Final = -1
-"""The time of reception of a packet that was dropped."""
 
 
 class LinkModel(NamedTuple):

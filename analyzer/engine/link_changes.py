@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.engine.hosts import expect_timeout
 from segcast.analyzer.engine.queues import END, depart, free, heap_place
-from segcast.analyzer.engine.state import (
-    DROPPED,
-    NEVER_NS,
-    Fates,
-    Rules,
-    State,
-)
+from segcast.analyzer.engine.state import NEVER_NS, Rules, State
 from segcast.analyzer.network.model import Change
 from segcast.analyzer.network.transmitter import transmit_on
+from segcast.analyzer.packets import DROPPED, LOST, Fates
 from segcast.traces.jit import int64, kernel
 
 
@@ -57,7 +52,7 @@ def take_down(state: State, rules: Rules, flow_of: NDArray[np.uint32], fates: Fa
     while node != END:
         subject = nodes[node].index
         fates.state[subject] |= DROPPED
-        fates.receive_ns[subject] = -1
+        fates.receive_ns[subject] = LOST
         links[link].carried_bytes -= int64(nodes[node].bytes) + links[link].overhead_bytes
         if rules.tracks:
             state.flows[flow_of[subject]].pending -= 1

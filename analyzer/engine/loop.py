@@ -24,28 +24,21 @@ from segcast.analyzer.engine.state import (
     ASKED,
     BAD_SLOT,
     DONE,
-    DROPPED,
     LAZY,
-    MARKED,
     NEVER_NS,
     ORDERED,
     PER_FLOW,
     PER_FLOWLET,
     PER_PACKET,
     POOL_IS_FULL,
-    RECEIVED,
-    RELEASED,
     SCHEDULED,
-    UNACKED,
     UNCOUNTED,
-    Fates,
-    Packets,
-    Releases,
     Rules,
     State,
 )
 from segcast.analyzer.engine.unseen import unseen
 from segcast.analyzer.network.transmitter import transmit_on
+from segcast.analyzer.packets import DROPPED, LOST, MARKED, RECEIVED, RELEASED, UNACKED, Fates, Packets, Releases
 from segcast.analyzer.policies.link_load import add_load
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
 from segcast.traces.jit import at, int64, kernel_of
@@ -274,7 +267,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     fits = fits and backlog + frame_bytes <= links[at(link)].buffer_bytes
                 if not fits:
                     fate_state[at(subject)] |= DROPPED
-                    receive_ns[at(subject)] = -1
+                    receive_ns[at(subject)] = LOST
                     if tracks:
                         flows[at(flow)].pending -= 1
                     expect_timeout(progress, ack, fate_state[at(subject)], subject)

@@ -11,13 +11,6 @@ NEVER_NS: Final = np.iinfo(np.int64).max
 ALWAYS_NS: Final = np.iinfo(np.int64).min  # before all times
 UNBOUNDED_BYTES: Final = np.iinfo(np.int64).max
 
-# State of a packet, a sum.
-MARKED: Final = 1
-DROPPED: Final = 2
-RECEIVED: Final = 4
-UNACKED: Final = 16  # the host will not see its acknowledgement
-RELEASED: Final = 8  # its bytes have left the in-flight count, or were never in it
-
 # What `run` returns.
 DONE: Final = 0
 POOL_IS_FULL: Final = 1
@@ -111,40 +104,6 @@ acknowledged and wait for their timeout; the first of them has a row of at least
 when bytes leave the in-flight count, that is the next entry of `Releases`). `routing` counts the changes that routing
 has learned of; no path is suspected from `suspects_until_ns` on.
 """
-
-
-class Packets(NamedTuple):
-    """Packets in send order: `send_ns` int64[n], `flow` uint32[n], `ip_bytes` uint32[n]."""
-
-    send_ns: NDArray[np.int64]
-    flow: NDArray[np.uint32]
-    ip_bytes: NDArray[np.uint32]
-
-
-class Fates(NamedTuple):
-    """What became of each packet, and where it is until then.
-
-    `state` is a sum of MARKED, DROPPED, RECEIVED, RELEASED, UNACKED; `congestion` is the highest level that the links
-    noted, if the policy measures.
-    """
-
-    path: NDArray[np.uint16]
-    flowlet: NDArray[np.uint32]
-    receive_ns: NDArray[np.int64]
-    queue_ns: NDArray[np.int64]
-    state: NDArray[np.uint8]
-    hop: NDArray[np.uint8]
-    congestion: NDArray[np.uint8]
-
-
-class Releases(NamedTuple):
-    """When bytes leave the in-flight count, if the trace says so: in order of time, then of packet; else empty.
-
-    `time_ns` int64[m], `packet` int64[m].
-    """
-
-    time_ns: NDArray[np.int64]
-    packet: NDArray[np.int64]
 
 
 class Rules(NamedTuple):

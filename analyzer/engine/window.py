@@ -13,17 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.cell import Cell, check_packets, empty_fates
+from segcast.analyzer.engine.cell import Cell, check_packets
 from segcast.analyzer.engine.queues import END
-from segcast.analyzer.engine.state import (
-    DROPPED,
-    ORDERED,
-    RECEIVED,
-    RELEASED,
-    Fates,
-    Packets,
-    State,
-)
+from segcast.analyzer.engine.state import ORDERED, State
+from segcast.analyzer.packets import DROPPED, RECEIVED, RELEASED, Fates, Packets, empty_fates
 from segcast.traces.errors import InputError
 from segcast.traces.jit import int64, kernel
 

@@ -7,13 +7,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets
 from segcast.analyzer.metrics.histogram import BITS, Histogram, bucket_count, bucket_of, empty_histogram, record
 from segcast.analyzer.metrics.path_load import INTERVAL_NS, Load, add_load, close_interval, no_load, path_facts
 from segcast.analyzer.metrics.reordering import Reordering, add_rows, last_rows, no_reordering
 from segcast.analyzer.metrics.slowdown import Alone, add_alone, least_times, nobody, ways_of
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Fates, FlowPlan, Packets
 from segcast.traces.jit import int64, kernel
 
 MOST_HOSTS: Final = 1000

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import DROPPED, Fates, Packets
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network
+from segcast.analyzer.packets import DROPPED, Fates, Packets
 from segcast.traces.jit import int64, kernel
 
 MOST_BINS: Final = 400

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
 from segcast.analyzer.metrics.histogram import BITS, empty_histogram, record_all
+from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.traces.jit import int64, kernel
 
 _NEVER_NS: Final = np.iinfo(np.int64).max

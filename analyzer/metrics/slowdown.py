@@ -7,10 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network, Path
 from segcast.analyzer.network.transmitter import Transmitter, transmit
+from segcast.analyzer.packets import RECEIVED, Fates, FlowPlan, Packets
 from segcast.traces.jit import int64, kernel
 
 _NEVER_NS: Final = np.iinfo(np.int64).max

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
 from segcast.analyzer.engine.link_by_link import as_sent, link_model
-from segcast.analyzer.engine.state import DROPPED, Packets
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Link, Network, Path
+from segcast.analyzer.packets import DROPPED, FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
 
 GBPS = 10**9

@@ -16,9 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segcast.analyzer.engine.cell import empty_fates
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import LINK, RECEIVED, Fates, Packets
+from segcast.analyzer.engine.state import LINK
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.run import CellRows, CellRunner
 from segcast.analyzer.metrics import rows as cell_rows
@@ -38,6 +36,7 @@ from segcast.analyzer.metrics.histogram import (
 from segcast.analyzer.metrics.path_load import add_load, balance, bin_ns, bins_used, close_interval, no_load, path_facts
 from segcast.analyzer.metrics.reordering import add_rows, last_rows, no_reordering
 from segcast.analyzer.network.model import Change, Link, Network, Path
+from segcast.analyzer.packets import RECEIVED, Fates, FlowPlan, Packets, empty_fates
 from segcast.analyzer.policies.registry import find_policy
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.scenario.model import short_scenario

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.window import Window
 from segcast.analyzer.forecast.saved import load, save
 from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.network.model import Change, Link, parallel_network
+from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.errors import InputError
 from tests.analyzer.test_window import pieces

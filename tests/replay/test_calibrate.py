@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.packets import LOST
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
 from segcast.replay.calibrate import run as calibrating
 from segcast.replay.calibrate.document import CalibrationDocument, Train
-from segcast.replay.calibrate.estimate import LOST, Probe, estimate_path
+from segcast.replay.calibrate.estimate import Probe, estimate_path
 from segcast.replay.measure.identity import list_key
 from segcast.replay.measure.match import Planned
 from segcast.replay.measure.run import path_keys

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcast.analyzer.engine.link_by_link import LOST, LinkModel, as_sent, through_link
+from segcast.analyzer.engine.link_by_link import LinkModel, as_sent, through_link
+from segcast.analyzer.packets import LOST
 from segcast.replay.measure import identity as mi
 from segcast.replay.measure.clocks import fit_clock, lower_hull
 from segcast.replay.measure.equal_packets import align, classify, pair
