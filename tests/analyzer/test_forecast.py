@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.forecast.cells import plan_cells
-from segcast.analyzer.forecast.compare import answer, compare, interval, student_quantile
+from segcast.analyzer.forecast.compare import answer, compare, interval
 from segcast.analyzer.forecast.reading import find_cell, read_document, read_schedule
 from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
-from segcast.analyzer.schema import FORECAST_TABLES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
@@ -212,27 +212,10 @@ def test_one_seed_has_no_interval_and_nothing_delivered_no_answer() -> None:
 
 
 def test_student_interval() -> None:
-    """Mean 3, standard error 1 / sqrt(2), t(4) = 2.776."""
+    """Mean 3, standard error 1 / sqrt(2), t(4) = 2.7764451052."""
     got = interval([1, 2, 3, 4, 5])
-    half = 2.776 / math.sqrt(2)
-    assert (got.mean, got.low, got.high) == pytest.approx((3, 3 - half, 3 + half), rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("probability", "degrees", "value", "within"),
-    [
-        (0.975, 1, 12.706, 1e-4),
-        (0.975, 2, 4.3027, 1e-4),
-        (0.975, 3, 3.1824, 0.002),
-        (0.975, 9, 2.2622, 1e-4),
-        (0.975, 31, 2.0395, 1e-4),
-        (0.975, 999, 1.9623, 1e-4),
-        (0.9975, 3, 7.4533, 0.02),
-        (0.9975, 9, 3.6897, 0.001),
-    ],
-)
-def test_student_quantiles_of_the_tables(probability: float, degrees: int, value: float, within: float) -> None:
-    assert student_quantile(probability, degrees) == pytest.approx(value, rel=within)
+    half = 2.7764451052 / math.sqrt(2)
+    assert (got.mean, got.low, got.high) == pytest.approx((3, 3 - half, 3 + half), rel=1e-10)
 
 
 def test_more_seeds_never_widen_the_same_spread() -> None:

@@ -19,7 +19,8 @@ import pytest
 from rich.console import Console
 
 from segcast.analyzer.forecast.compare import variant_label
-from segcast.analyzer.schema import DISTRIBUTIONS, FLOW_FATES, PROFILE, QUANTILES, SERIES, SIZES, SUMMARY
+from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
+from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, QUANTILES, SERIES, SIZES
 from segcast.reports import text
 from segcast.reports.forecast import figures
 from segcast.reports.forecast.content import Content

@@ -16,8 +16,9 @@ from rich.console import Console
 
 from segcast.analyzer.flowlets.report import flowlet_report
 from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.scenario.model import short_scenario
-from segcast.analyzer.schema import PACKET_FATES, SUMMARY
+from segcast.analyzer.schema import PACKET_FATES
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.content import Content
 from segcast.reports.forecast.data import Forecast

@@ -100,7 +100,7 @@ def choose(state, decision, inflight, fabric):
 
 policy = register(name="outside", summary="", source="", granularity="flow", steered=True, counts_inflight=False,
                   make_state=make_state, state=State, choose=choose)
-network = parallel_network([[Link("a", 10**9, 0)], [Link("b", 10**9, 0)]], [(), ()], mode="encaps")
+network = parallel_network([[Link("a", 10**9, 0)], [Link("b", 10**9, 0)]], [(), ()])
 plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
 packets = Packets(np.zeros(1, np.int64), np.zeros(1, np.uint32), np.full(1, 100, np.uint32))
 cell = Cell(network, policy, plan, Steering(0), timeout_ns=None, seed=1)
