@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.window import BATCH_PACKETS, Window, stream
-from segcast.analyzer.hashing import draw, seeded_generator
 from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
+from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.parallel import in_order, usable_cores
 from segcast.analyzer.policies.registry import find_policy
+from segcast.traces.hashing import draw, seeded_generator
 from segcast.traces.jit import int64, kernel
 
 PACKETS = 4_000_000

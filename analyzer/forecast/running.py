@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell
-from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets
 from segcast.analyzer.engine.window import Window
 from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Fates, Packets
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.analyzer.traffic.streamed import Piece
 

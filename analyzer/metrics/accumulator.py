@@ -8,12 +8,11 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import Fates, Packets
 from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.tally import TallyFamily
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Fates, FlowPlan, Packets
 
 MOST_HOSTS: Final = 1000
 _PIECE: Final = 1 << 18

@@ -8,9 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import Fates, Packets
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Fates, FlowPlan, Packets
 from segcast.traces.schema import Column
 
 FlowColumns = dict[str, NDArray[Any]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.layout import FlowPlan
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import FlowPlan
 
 
 def watched_row(plan: FlowPlan, hosts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -7,11 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.cell import empty_fates
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
 from segcast.analyzer.metrics.places import host_links
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network, Path
+from segcast.analyzer.network.transmitter import Transmitter, transmit
+from segcast.analyzer.packets import RECEIVED, Fates, FlowPlan, Packets, empty_fates
 from segcast.traces.jit import int64, kernel
 
 _PIECE: Final = 1 << 18
@@ -131,13 +130,12 @@ def send_unloaded(
             # The uplink stands before the first hop and the downlink after the last, where there are any.
             for hop in range(first - (uplink >= 0), stop + (downlink >= 0)):
                 link = uplink if hop < first else (downlink if hop >= stop else hops[hop])
-                if now_ns - links[link, 3] > free_ns[at]:
-                    free_ns[at] = now_ns - links[link, 3]
-                    rests[at] = 0
-                bits = (frame_bytes + links[link, 2]) * NANOSECOND_BITS + rests[at]
-                free_ns[at] += bits // links[link, 0]
-                rests[at] = bits % links[link, 0]
-                now_ns = max(free_ns[at] + (rests[at] > 0), now_ns) + links[link, 1]
+                rate = links[link, 0]
+                transmitter = Transmitter(rate, 1.0 / rate, links[link, 3], free_ns[at], rests[at])
+                sent = transmit(transmitter, now_ns, frame_bytes + links[link, 2])
+                free_ns[at] = sent.free_ns
+                rests[at] = sent.free_rest
+                now_ns = sent.departs_ns + links[link, 1]
                 at += 1
             state.took_ns[ways.result[flow] + way - begin] = now_ns - state.first_ns[flow]
 

@@ -13,16 +13,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import MAX_IP_BYTES
-from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.packets import Packets
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
 from segcast.traces.errors import InputError
+from segcast.traces.protocols import ACK, SYN
 from segcast.traces.trace import Trace
 
 LOOK_AHEAD: Final = 1 << 20
 BATCH_ROWS: Final = 1 << 17
-_SYN_ACK = 0x12
-_SYN = 0x02
 
 
 class Piece(NamedTuple):
@@ -99,7 +98,7 @@ def survey(trace: Trace, scenario: Scenario) -> StreamedTraffic:
         no_ip += batch.num_rows - len(known)
         with_ip += len(known)
         with_header[known["flow_id"].unique().to_numpy()] = True
-        opened[known.filter((pl.col("tcp_flags").fill_null(0) & _SYN_ACK) == _SYN)["flow_id"].unique().to_numpy()] = (
+        opened[known.filter((pl.col("tcp_flags").fill_null(0) & (SYN | ACK)) == SYN)["flow_id"].unique().to_numpy()] = (
             True
         )
         flow, time_ns = rows["flow_id"].to_numpy(), rows["time_ns"].to_numpy()
@@ -124,7 +123,7 @@ def survey(trace: Trace, scenario: Scenario) -> StreamedTraffic:
         "time_ns": first_ns[seen],
         "flow_id": seen,
         "ip_bytes": np.where(largest[seen] < 0, MAX_IP_BYTES + 1, largest[seen]),
-        "tcp_flags": np.where(opened[seen], _SYN, 0),
+        "tcp_flags": np.where(opened[seen], SYN, 0),
         "file": np.zeros(len(seen)),
         "frame_number": np.arange(1, len(seen) + 1),
     }

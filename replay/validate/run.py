@@ -17,12 +17,12 @@ from segcast.analyzer.forecast.reading import groups_of, read_schedule, read_sum
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.network.fabric import pairs_named
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import LOST
 from segcast.analyzer.scenario.model import Scenario, read_scenario
 from segcast.replay.measure.document import DOCUMENT as MEASUREMENT
 from segcast.replay.measure.document import MeasurementDocument
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
 from segcast.replay.validate.compare import (
-    LOST,
     MOST_BASE_NS,
     Base,
     Fate,

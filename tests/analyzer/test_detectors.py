@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from segcast.analyzer.detectors.registry import Detector, Gap, detectors, find_detector
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import Steering
-from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
+from segcast.analyzer.engine.steering import Steering
+from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.errors import InputError
 from tests.analyzer.test_policies import GBPS, MS, US, network, run, sent, setting, told

@@ -17,9 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.cell import empty_fates
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import LINK, RECEIVED, Fates, Packets
+from segcast.analyzer.engine.state import LINK
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.runner import CellResult, HeldRunner
 from segcast.analyzer.metrics import rows as cell_rows
@@ -52,6 +50,7 @@ from segcast.analyzer.metrics.histogram import (
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.network.model import Change, Link, Network, Path
+from segcast.analyzer.packets import RECEIVED, Fates, FlowPlan, Packets, empty_fates
 from segcast.analyzer.policies.registry import find_policy
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.scenario.model import short_scenario

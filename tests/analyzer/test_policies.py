@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import DROPPED, Fates, Packets
-from segcast.analyzer.hashing import flow_keys, mix
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Change, Link, Network, Path
+from segcast.analyzer.packets import DROPPED, Fates, FlowPlan, Packets
 from segcast.analyzer.policies import ecmp
 from segcast.analyzer.policies.registry import Decision, Feedback, Setting, find_policy, policies
 from segcast.traces.errors import InputError
+from segcast.traces.hashing import flow_keys, mix
 
 GBPS = 10**9
 US = 1000

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
 from segcast.analyzer.metrics.family import Ending, Family, Measured
 from segcast.analyzer.metrics.histogram import (
     BITS,
@@ -21,6 +20,7 @@ from segcast.analyzer.metrics.histogram import (
     record,
 )
 from segcast.analyzer.metrics.places import watched_row
+from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.analyzer.schema import QUANTILES, named_quantiles, quantile_columns
 from segcast.traces.jit import kernel
 from segcast.traces.schema import Column

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import Fates, Packets
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
+from segcast.analyzer.packets import Fates, Packets
 from segcast.traces.jit import int64, kernel
 from segcast.traces.schema import Column
 

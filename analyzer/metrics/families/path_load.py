@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import DROPPED, Fates, Packets
 from segcast.analyzer.metrics.family import Ending, Family, Measured
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network
+from segcast.analyzer.packets import DROPPED, Fates, Packets
 from segcast.traces.jit import int64, kernel
 from segcast.traces.schema import Column
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
 from segcast.analyzer.metrics.histogram import BITS, LARGEST, Histogram, empty_histogram, histogram_ranks, record_all
+from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.traces.jit import int64, kernel
 from segcast.traces.schema import Column
 

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.metrics.unloaded import Unloaded, empty_unloaded, fastest_paths, send_unloaded, unloaded_fct_ns
+from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.analyzer.schema import QUANTILES, named_quantiles, quantile_columns
 from segcast.traces.jit import kernel
 from segcast.traces.schema import Column

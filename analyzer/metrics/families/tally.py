@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
 from segcast.analyzer.metrics.places import host_links, watched_row
+from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Fates, Packets
 from segcast.traces.jit import int64, kernel
 from segcast.traces.schema import Column
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from segcast.analyzer.engine.state import NANOSECOND_BITS, Fates, Packets
 from segcast.analyzer.metrics.family import Ending, Family, Measured
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Fates, Packets
 from segcast.traces.schema import Column
+from segcast.traces.units import NANOSECOND_BITS
 
 
 class Counts(NamedTuple):
