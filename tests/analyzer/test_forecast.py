@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,9 +20,7 @@ from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scena
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
-from segcast.traces.units import write_duration
-
-SMALL: dict[str, Any] = {"paths": "4x400Mbps", "timeouts": ["100us", "500us"], "seeds": [1, 2], "buffer": "512KiB"}
+from tests.support.forecasts import SMALL, row
 
 
 @pytest.fixture(scope="module")
@@ -169,22 +166,6 @@ def test_an_interrupted_forecast_leaves_nothing(cluster: Trace, tmp_path: Path) 
     with pytest.raises(KeyboardInterrupt):
         forecast(cluster, short_scenario(**SMALL), tmp_path / "f", stop)
     assert list(tmp_path.iterdir()) == []
-
-
-def row(policy: str, timeout_ns: int | None, seed: int, p99: float | None) -> dict[str, Any]:
-    metrics = dict.fromkeys(
-        ("delay_p50_ns", "delay_p999_ns", "queue_p99_ns", "fct_p99_ns", "slowdown_p99", "imbalance"), 1.0
-    )
-    return metrics | {
-        "policy": policy,
-        "timeout": None if timeout_ns is None else write_duration(timeout_ns),
-        "timeout_ns": timeout_ns,
-        "load": 1.0,
-        "seed": seed,
-        "delay_p99_ns": p99,
-        "drop_ratio": 0.0,
-        "reordered_ratio": 0.0,
-    }
 
 
 def test_the_answer_names_the_best_with_its_interval() -> None:

@@ -19,7 +19,7 @@ from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.streamed import survey
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace, load
-from tests.analyzer.test_forecast import SMALL
+from tests.support.forecasts import SMALL
 
 
 def assert_same_folders(one: Path, other: Path) -> None:

@@ -29,7 +29,7 @@ from segcast.traces.ingest.run import ingest, open_trace
 from segcast.traces.quality.describe import describe
 from segcast.traces.schema import FLOWS, PACKETS
 from segcast.traces.trace import Trace
-from tests.reports.test_reports import cells, make_forecast
+from tests.support.forecasts import cells, make_forecast
 from tests.support.ingesting import conversations
 
 NUMBERS = (1, -1, 1.5, 10**400, float("nan"))

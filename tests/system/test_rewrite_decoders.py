@@ -21,7 +21,7 @@ from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace
 from tests.support.rewriting import DESTINATION_MAC, SOURCE_MAC, encapsulation
-from tests.system.test_rewrite_tools import CHECKSUMS, only_transports, tshark
+from tests.support.tshark import CHECKSUMS, only_transports, tshark
 from tests.twins.srv6 import BadPacketError, check_packet, parse_frame, read_pcap
 
 __all__ = ["only_transports"]
