@@ -121,8 +121,8 @@ def test_threads_change_nothing() -> None:
 
 UNCOMPILED = """
 import numpy as np
-from tests.simulating import CELLS, assert_same_fates, uncompiled_fates
-from tests.strategies import Seeded, make_fabric
+from tests.support.simulating import CELLS, assert_same_fates, uncompiled_fates
+from tests.support.strategies import Seeded, make_fabric
 from tests.twins import engine as twin
 
 with np.errstate(over="ignore"):  # hashes wrap
