@@ -8,18 +8,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import click
 
 from segcast.analyzer.detectors.registry import Detector, detectors
+from segcast.analyzer.forecast.document import ForecastDocument
+from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
 from segcast.analyzer.scenario.model import Scenario
-from segcast.analyzer.schema import FLOWLETS, FORECAST_TABLES
+from segcast.analyzer.schema import FLOWLETS
 from segcast.cli import cli
+from segcast.replay.calibrate.document import CalibrationDocument, ProbesDocument
+from segcast.replay.measure.document import MeasurementDocument
+from segcast.replay.measure.run_folder import Run
+from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
+from segcast.replay.validate.document import ValidationDocument
+from segcast.traces.disk.documents import Shape
+from segcast.traces.document import TraceDocument
 from segcast.traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
 from segcast.traces.units import write_duration, write_rate, write_size
 
@@ -40,26 +51,110 @@ def _table_lines(table: Table, where: str) -> Iterator[str]:
     yield ""
 
 
+def _document_lines(document: type[Shape], where: str) -> Iterator[str]:
+    yield f"### {where}"
+    yield f"{(document.__doc__ or '').splitlines()[0]} JSON; `[]` stands for each entry of a list, `*` for each name.\n"
+    yield "| field | type | unit | null | meaning |"
+    yield "|---|---|---|---|---|"
+    yield from _field_lines(document, "")
+    yield ""
+
+
+def _field_lines(shape: type[Shape], before: str) -> Iterator[str]:
+    """A line for each field, those of an object after it."""
+    for name, field in shape.model_fields.items():
+        place = before + (field.alias or name)
+        kind, null, steps, inner = _json_type(field.annotation)
+        unit = next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "")
+        yield f"| `{place}` | {kind} | {unit} | {'yes' if null else ''} | {field.description} |"
+        if inner is not None:
+            yield from _field_lines(inner, f"{place}{steps}.")
+
+
+_UNITS: Final = {"_ns": "ns", "bytes": "bytes", "snaplens": "bytes", "_bps": "bit/s"}
+_JSON_TYPES: Final = {int: "integer", float: "number", str: "text", bool: "true or false"}
+
+
+def _json_type(annotation: Any) -> tuple[str, bool, str, type[Shape] | None]:
+    """The type in words, whether it may be null, how to step into it, and the object there, if there is one."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _json_type(parts[0])
+    if origin in (Union, UnionType):
+        found = [_json_type(part) for part in parts if part is not NoneType]
+        kinds = list(dict.fromkeys(kind for kind, _, _, _ in found))
+        if {"integer", "number"} <= set(kinds):
+            kinds.remove("integer")
+        _, _, steps, inner = found[0]
+        return " or ".join(kinds), NoneType in parts, steps, inner
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in parts), False, "", None
+    if origin is list:
+        kind, _, steps, inner = _json_type(parts[0])
+        return f"list of {_plural(kind)}", False, f"[]{steps}", inner
+    if origin is dict:
+        kind, _, steps, inner = _json_type(parts[1])
+        return f"{_plural(kind)} by name" if "," not in kind else "object", False, f".*{steps}", inner
+    if isinstance(annotation, type) and issubclass(annotation, Shape):
+        return "object", False, "", annotation
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return ", ".join(f"`{member.value}`" for member in annotation), False, "", None
+    return _JSON_TYPES.get(annotation, "value"), False, "", None
+
+
+def _plural(kind: str) -> str:
+    if " or " in kind:
+        return "values"
+    return {"text": "texts", "list of texts": "lists of texts"}.get(kind, f"{kind}s")
+
+
+DOCUMENTS: Final[dict[str, type[Shape]]] = {
+    "trace.json": TraceDocument,
+    "forecast.json": ForecastDocument,
+    "rewrite.json": RewriteSummary,
+    "run.json": Run,
+    "measurement.json": MeasurementDocument,
+    "validation.json": ValidationDocument,
+    "probes.json": ProbesDocument,
+    "calibrate --json": CalibrationDocument,
+}
+
+
 def tables_page() -> str:
     """docs/tables.md"""
-    lines = ["# Tables", ""]
+
+    def document(name: str) -> Iterator[str]:
+        return _document_lines(DOCUMENTS[name], name)
+
+    lines = ["# Tables and documents", ""]
     lines += [
-        "Generated from `traces/schema.py`, `analyzer/schema.py` and `replay/schema.py` by `make docs`.",
+        "Generated from the tables in each `schema.py`, and from the models of the documents, by `make docs`.",
         "",
     ]
     lines += ["## A trace: a folder `NAME.trace`", ""]
     lines += _table_lines(PACKETS, "`packets/*.parquet`")
     lines += _table_lines(FLOWS, "`flows.parquet`")
     lines += _table_lines(SEGMENT_LISTS, "`segment_lists.parquet`")
+    lines += document("trace.json")
     lines += ["## A forecast: a folder", ""]
     for table in FORECAST_TABLES:
         where = "`packets/CELL.parquet`" if table.name == "packets" else f"`{table.name}.parquet`"
         lines += _table_lines(table, where)
+    lines += document("forecast.json")
+    lines += ["## A rewrite: a folder of captures", ""]
+    lines += document("rewrite.json")
+    lines += ["## A run: a folder of captures", ""]
+    lines += document("run.json")
     lines += ["## A measurement: a folder", ""]
     lines += _table_lines(MEASURED, "`packets.parquet`")
+    lines += document("measurement.json")
     lines += ["## A validation: a folder", ""]
     for table in (DEPARTURES, COMPARISONS, CURVES):
         lines += _table_lines(table, f"`{table.name}.parquet`")
+    lines += document("validation.json")
+    lines += ["## A calibration: probes, and what they show", ""]
+    lines += document("probes.json")
+    lines += document("calibrate --json")
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
     return "\n".join(lines)

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
 
 from segcast.traces.captures.remote import is_url
 from segcast.traces.disk import folders
-from segcast.traces.disk.documents import Count, Shape, Whole, check_shape, read_json
+from segcast.traces.disk.documents import check_shape, read_json
 from segcast.traces.disk.folders import check_name
 from segcast.traces.disk.parquet import open_table, read_batches, read_table
+from segcast.traces.document import TraceDocument
 from segcast.traces.errors import Damage, InputError
 from segcast.traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, SEGMENT_LISTS, Table
 
@@ -27,85 +27,6 @@ PACKETS_FOLDER: Final = "packets"
 FLOWS_FILE: Final = "flows.parquet"
 SEGMENT_LISTS_FILE: Final = "segment_lists.parquet"
 _AGAIN: Final = "ingest the captures again"
-
-
-class PartShape(Shape):
-    """What `trace.json` says of a file of the packets table."""
-
-    name: Annotated[str, Field(pattern=r"^part-[0-9]{5,}\.parquet$")]
-    rows: Count
-
-
-class _DamageShape(Shape):
-    offset: Count
-    reason: str
-    resumed_at: Count | None
-
-
-class SourceShape(Shape):
-    """What `trace.json` says of a capture."""
-
-    path: str
-    bytes: Count
-    xxh128: str
-    format: str
-    compression: str
-    packets: Count
-    linktypes: dict[Annotated[str, Field(pattern="^[0-9]{1,5}$")], Count]
-    snaplens: list[Count]
-    clock_resolutions_ns: list[float]
-    skipped: dict[str, Count]
-    damages: list[_DamageShape]
-    drops: dict[str, Count]
-    first_ns: Whole | None
-    last_ns: Whole | None
-    wire_bytes: Count
-    captured_bytes: Count
-    longest_captured_bytes: Count
-    truncated_packets: Count
-    packets_without_time: Count
-    time_steps_backwards: Count
-    furthest_step_backwards_ns: Count
-    clock_unit_seen_ns: Count | None
-
-
-class _FindingShape(Shape):
-    code: str
-    severity: Literal["info", "warning", "error"]
-    count: Count
-    detail: str
-    effect: str
-
-
-class _SplitShape(Shape):
-    mss: Count | Literal["auto"]
-    line_rate_bps: Count
-
-
-class _KeyShape(Shape):
-    method: str
-    key_fingerprint: str
-
-
-class _TraceShape(Shape):
-    """What `trace.json` holds."""
-
-    layer: Literal["outer", "inner"]
-    segment_lists: Count
-    packets: Count
-    flows: Annotated[int, Field(ge=0, lt=2**32)]
-    left_out: dict[str, Count]
-    skipped: dict[str, Count]
-    tunnels: dict[str, Count]
-    tunnels_unread: dict[str, Count]
-    segment_lists_unread: dict[str, Count]
-    fragments_without_first: Count
-    duplicates_dropped: bool
-    offload_split: _SplitShape | None
-    anonymized: _KeyShape | None
-    findings: list[_FindingShape]
-    sources: Annotated[list[SourceShape], Field(min_length=1)]
-    parts: Annotated[list[PartShape], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -125,36 +46,41 @@ class Trace:
     """The tables and findings of a trace folder, loaded when asked for. Make one with `open_trace` or `ingest`."""
 
     folder: Path
-    info: dict[str, Any]
+    document: TraceDocument
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What `trace.json` holds, as JSON values."""
+        return self.document.as_dict()
 
     @property
     def packet_count(self) -> int:
         """Rows of the packets table."""
-        return int(self.info["packets"])
+        return self.document.packets
 
     @property
     def flow_count(self) -> int:
         """Rows of the flows table."""
-        return int(self.info["flows"])
+        return self.document.flows
 
     @property
-    def layer(self) -> str:
+    def layer(self) -> Literal["outer", "inner"]:
         """Which IP header counts where tunnels nest them: "outer" or "inner"."""
-        return str(self.info["layer"])
+        return self.document.layer
 
     @cached_property
     def sources(self) -> list[Source]:
         """The captures, in the order of `file`."""
         return [
             Source(
-                s["path"] if is_url(s["path"]) else Path(s["path"]),
-                s["bytes"],
-                s["xxh128"],
-                s["packets"],
-                {int(link): count for link, count in s["linktypes"].items()},
-                [Damage(d["offset"], d["reason"], d["resumed_at"]) for d in s["damages"]],
+                entry.path if is_url(entry.path) else Path(entry.path),
+                entry.bytes,
+                entry.xxh128,
+                entry.packets,
+                {int(link): count for link, count in entry.linktypes.items()},
+                [Damage(damage.offset, damage.reason, damage.resumed_at) for damage in entry.damages],
             )
-            for s in self.info["sources"]
+            for entry in self.document.sources
         ]
 
     @property
@@ -169,7 +95,7 @@ class Trace:
     @property
     def part_paths(self) -> list[Path]:
         """The Parquet files of the packets, in order."""
-        return [self.folder / PACKETS_FOLDER / part["name"] for part in self.info["parts"]]
+        return [self.folder / PACKETS_FOLDER / part.name for part in self.document.parts]
 
     @cached_property
     def packets(self) -> pl.LazyFrame:
@@ -221,7 +147,7 @@ class Trace:
 
     def _check_references(self, content: pa.Table | pa.RecordBatch, file: Path) -> None:
         """Raise InputError if a flow or source is named that does not exist: kernels index by them unchecked."""
-        limits = {"flow_id": self.flow_count, "reverse_flow_id": self.flow_count, "file": len(self.info["sources"])}
+        limits = {"flow_id": self.flow_count, "reverse_flow_id": self.flow_count, "file": len(self.document.sources)}
         for name, limit in limits.items():
             most = pc.max(content.column(name)).as_py() if name in content.schema.names else None
             if most is not None and most >= limit:
@@ -250,14 +176,14 @@ def load(folder: Path) -> Trace:
         raise InputError(f"{file}: states no schema version, so it is not that of a trace; {_AGAIN}")
     if version != SCHEMA_VERSION:
         raise InputError(f"{folder}: schema version {version}, but this Segcast reads {SCHEMA_VERSION}; {_AGAIN}")
-    check_shape(info, _TraceShape, file, _AGAIN)
-    trace = Trace(folder, info)
-    for part, entry in zip(trace.part_paths, info["parts"], strict=True):
-        _check_footer(part, PACKETS, entry["rows"])
+    check_shape(info, TraceDocument, file, _AGAIN)
+    trace = Trace(folder, TraceDocument.model_validate(info))
+    for part, entry in zip(trace.part_paths, trace.document.parts, strict=True):
+        _check_footer(part, PACKETS, entry.rows)
     _check_footer(folder / FLOWS_FILE, FLOWS, trace.flow_count)
     with open_table(folder / SEGMENT_LISTS_FILE, SEGMENT_LISTS, _AGAIN):
         pass
-    if sum(entry["rows"] for entry in info["parts"]) != trace.packet_count:
+    if sum(entry.rows for entry in trace.document.parts) != trace.packet_count:
         raise InputError(f"{file}: its parts do not hold {trace.packet_count} packets together; {_AGAIN}")
     return trace
 

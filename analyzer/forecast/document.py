@@ -1,123 +1,132 @@
-"""forecast.json: what was forecast, over which trace and network, and what came of it."""
+"""What `forecast.json` holds, declared once: a forecast is written from these models, and read back by them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
-import numpy as np
+from pydantic import Field
 
-from segcast.analyzer.forecast.compare import answer, answered, compare
-from segcast.analyzer.scenario.model import Scenario
-from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
-from segcast.traces.quality.findings import for_timeouts
-from segcast.traces.trace import Trace, trace_name
-from segcast.traces.units import say_number
-from segcast.traces.version import VERSION
+from segcast.traces.disk.documents import Count, Shape, Whole
+from segcast.traces.document import Finding
 
 
-def forecast_document(
-    trace: Trace, scenario: Scenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """The content of forecast.json; `summary` are the rows of SUMMARY, `extent` what the trace sends."""
-    baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
-    baseline = baseline_row["policy"]
-    comparisons = compare(summary, baseline)
-    # What a policy would do if its hosts knew otherwise is no advice, where it also runs as they know.
-    otherwise = {choice.label for choice in scenario.policies if choice.steering}
-    advised = [row for row in comparisons if row["policy"] not in otherwise] or comparisons
-    findings = for_timeouts(trace.info, scenario.fixed_timeouts_ns)
-    return {
-        "segcast": VERSION,
-        "schema_version": 2,
-        "answer": answer(advised),
-        "answered": answered(advised),
-        "baseline": {"policy": baseline, "timeout": baseline_row["timeout"], "timeout_ns": baseline_row["timeout_ns"]},
-        "comparisons": comparisons,
-        "cells": len(summary),
-        "seeds": list(dict.fromkeys(scenario.seeds)),
-        "loads": [float(load) for load in scenario.loads],
-        "trace": {
-            "name": trace_name(trace),
-            "folder": str(trace.folder.resolve()),
-            "layer": trace.layer,
-            "packets": extent.packets,
-            "flows": extent.flows,
-            "hosts": len(traffic.hosts),
-            "duration_ns": extent.last_ns - extent.first_ns,
-            "findings": [*findings, *_event_findings(scenario, extent), *_size_findings(traffic, scenario)],
-            "sources": [
-                {"path": str(source.path), "bytes": source.bytes, "xxh128": source.xxh128} for source in trace.sources
-            ],
-        },
-        "excluded": traffic.excluded,
-        "network": _network_document(traffic, scenario.network.kind, extent.first_ns),
-    }
+class Variant(Shape):
+    """Cells that differ only in their seed and load."""
+
+    policy: str = Field(description="label of the policy")
+    timeout: str | None = Field(None, description="label of the flowlet timeout, such as `50us`; null without one")
+    timeout_ns: Whole | None = Field(None, description="the timeout, if it is fixed; else null")
 
 
-def _event_findings(scenario: Scenario, extent: Extent) -> list[dict[str, Any]]:
-    """That events come when nothing is sent any more, if so, at the highest load."""
-    load = max(scenario.loads)
-    last_ns = (extent.last_ns - extent.first_ns) / load
-    late = sum(any(event.at_ns > last_ns for event in spec.events()) for spec in scenario.events)
-    if not late:
-        return []
-    at_load = "" if load == 1 else f" at load {say_number(float(load))}"
-    return [
-        {
-            "code": "late_events",
-            "severity": "warning",
-            "count": late,
-            "detail": f"events come after the last packet, {float(last_ns) / 1e9:.6g} s after the first{at_load}",
-            "effect": "what happens to links then changes nothing in the forecast",
-        }
-    ]
+class LoadedVariant(Variant):
+    """Cells that differ only in their seed."""
+
+    load: float = Field(1.0, description="how much faster packets come than in the trace")
 
 
-def _size_findings(traffic: Traffic, scenario: Scenario) -> list[dict[str, Any]]:
-    """That nobody checked whether steered packets fit the links, if so."""
-    largest, steered = srv6_overhead(traffic)
-    if scenario.network.mtu is not None or steered == largest:
-        return []
-    return [
-        {
-            "code": "mtu_unchecked",
-            "severity": "info",
-            "count": len(np.unique(traffic.packets.flow[traffic.packets.ip_bytes == largest])),
-            "detail": f"flows have packets of {largest} bytes that become up to {steered} bytes with SRv6",
-            "effect": f"links must carry an MTU of {steered} bytes; network.mtu has that checked",
-        }
-    ]
+class Comparison(LoadedVariant):
+    """A variant against the baseline at the same load, in one metric."""
+
+    baseline_policy: str = Field("", description="label of the baseline's policy")
+    baseline_timeout: str | None = Field(None, description="label of its flowlet timeout")
+    baseline_timeout_ns: Whole | None = Field(None, description="its timeout, if it is fixed")
+    metric: str = Field(description="column of the summary that is compared")
+    seeds: Count = Field(0, description="seeds of which both have a value")
+    value: float | None = Field(None, description="mean of the variant over these seeds; null without any")
+    baseline: float | None = Field(None, description="mean of the baseline over these seeds")
+    change: float | None = Field(None, description="relative change, -0.1 for 10 % less; null if nothing to divide by")
+    low: float | None = Field(None, description="lower bound of the change, at 95 % together; null with too few seeds")
+    high: float | None = Field(None, description="upper bound")
 
 
-def _network_document(traffic: Traffic, kind: str, first_ns: int) -> dict[str, Any]:
-    network = traffic.network
-    slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
-    links = network.links
-    return {
-        "kind": kind,
-        "minimum_frame_bytes": network.minimum_frame_bytes,
-        "detection_ns": network.detection_ns,
-        "groups": [{"group": number, "from": a, "to": b} for number, (a, b) in enumerate(traffic.groups)],
-        "links": [{name: getattr(link, name) for name in link.__dataclass_fields__} for link in links],
-        "changes": [
-            {
-                "at_ns": change.time_ns - first_ns,
-                "link": links[change.link].name,
-                "rate_bps": change.rate_bps,
-            }
-            for change in network.changes
-        ],
-        "paths": [
-            {
-                "path_id": path_id,
-                "group": path.group,
-                "slot": slots[path_id],
-                "links": [links[link].name for link in path.links],
-                "rate_bps": min((links[link].rate_bps for link in path.links), default=None),
-                "delay_ns": sum(links[link].delay_ns for link in path.links),
-                "srv6_bytes": path.srv6_bytes,
-            }
-            for path_id, path in enumerate(network.paths)
-        ],
-    }
+class ForecastSource(Shape):
+    """A capture of the trace."""
+
+    path: str = Field(description="where it was")
+    bytes: Count = Field(0, description="size as stored")
+    xxh128: str = Field("", description="digest of the stored bytes (XXH128), by which a changed capture is told")
+
+
+class ForecastTrace(Shape):
+    """The trace that was forecast, as far as its packets are sent."""
+
+    name: str = Field("", description="a short name for reports")
+    folder: str = Field("", description="the trace's folder, absolute")
+    layer: Literal["outer", "inner"] = Field("outer", description="the IP header that counts where tunnels nest them")
+    packets: Count | None = Field(None, description="packets sent")
+    flows: Count | None = Field(None, description="flows that send")
+    hosts: Count | None = Field(None, description="steering hosts")
+    duration_ns: Whole | None = Field(None, description="from the first packet sent to the last, at load 1")
+    findings: list[Finding] = Field([], description="what to know before believing the numbers")
+    sources: list[ForecastSource] = Field([], description="its captures, in order of `file`")
+
+
+class Group(Shape):
+    """The attachments between which the paths of a group lead."""
+
+    group: Count = Field(description="number of the group, from 0 on")
+    a: str = Field(alias="from", description="attachment where its packets enter")
+    b: str = Field(alias="to", description="attachment where they leave")
+
+
+class LinkEntry(Shape):
+    """A link of the network as built."""
+
+    name: str = Field("", description="name of the link")
+    rate_bps: Count | None = Field(None, description="its rate")
+    delay_ns: Count | None = Field(None, description="its propagation delay")
+    buffer_bytes: Count | None = Field(None, description="what its queue holds; null for any amount")
+    ecn_bytes: Count | None = Field(None, description="queue from which packets are marked; null for never")
+    overhead_bytes: Count | None = Field(None, description="what a frame takes on the wire besides its own bytes")
+    burst_bytes: Count | None = Field(None, description="what it lets pass at once after an idle time")
+
+
+class ChangeEntry(Shape):
+    """A change of a link's rate by an event."""
+
+    at_ns: Whole = Field(description="when, from the first packet on")
+    link: str = Field(description="name of the link")
+    rate_bps: Count = Field(description="its rate from then on; 0 while it is down")
+
+
+class PathEntry(Shape):
+    """A path of the network as built."""
+
+    path_id: Count = Field(description="number of the path, as tables have it")
+    group: Count = Field(description="its group")
+    slot: Count | None = Field(None, description="its place in the group, as policies count")
+    links: list[str] = Field([], description="names of its links, in order")
+    rate_bps: Count | None = Field(None, description="rate of its slowest link; null without links")
+    delay_ns: Count | None = Field(None, description="delays of its links, added up")
+    srv6_bytes: Count = Field(0, description="what SRv6 adds to a packet that is steered onto it")
+
+
+class NetworkEntry(Shape):
+    """The network as built from the scenario."""
+
+    kind: str = Field("", description="the topology, such as `leaf-spine`")
+    minimum_frame_bytes: Count = Field(0, description="size that shorter frames are padded to")
+    detection_ns: Count = Field(0, description="time from a link's failure to when hosts avoid its paths")
+    groups: list[Group] = Field([], description="who sends to whom")
+    links: list[LinkEntry] = Field([], description="the links")
+    changes: list[ChangeEntry] = Field([], description="what events change, in order of time")
+    paths: list[PathEntry] = Field([], description="the paths, in order of `path_id`")
+
+
+class ForecastDocument(Shape):
+    """What was forecast, over which trace and network, and what came of it."""
+
+    segcast: str = Field("", description="version of Segcast that wrote it")
+    schema_version: Count = Field(0, description="version of this document")
+    answer: str = Field("", description="the headline: which variant is best, and by how much")
+    answered: LoadedVariant | None = Field(None, description="the variant that the answer is about; null if of none")
+    baseline: Variant = Field(
+        Variant(policy="", timeout=None, timeout_ns=None), description="what the others are compared with"
+    )
+    comparisons: list[Comparison] = Field([], description="each variant and metric against it")
+    cells: Count = Field(0, description="cells that were run")
+    seeds: list[int] = Field([], description="seeds that were run, each once")
+    loads: list[float] = Field([], description="loads that were run")
+    trace: ForecastTrace = Field(ForecastTrace.model_validate({}), description="the trace")
+    excluded: dict[str, Count] = Field({}, description="packets that are not sent, by reason")
+    network: NetworkEntry = Field(NetworkEntry.model_validate({}), description="the network")

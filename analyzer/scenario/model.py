@@ -269,8 +269,9 @@ def _place(location: tuple[int | str, ...]) -> Place:
     return tuple(part for part in location if part not in ("parameters", "[key]"))
 
 
-def read_scenario(file: FilePath) -> Scenario:
+def read_scenario(file: str | FilePath) -> Scenario:
     """The scenario in a TOML file. Raises InputError with the file, the line and the place in it."""
+    file = FilePath(file)
     text, data = read_toml(file, "scenario")
     origin = Origin(file, key_lines(text.replace("\r\n", "\n")))
     network = data.get("network")

@@ -10,17 +10,15 @@ trains (Efron 1979), 95 %; that of the buffer holds every backlog between the la
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.link_by_link import LinkModel, through_link
-from segcast.replay.calibrate.probes import OVERFLOW, RATE, SINGLE
+from segcast.analyzer.packets import LOST
+from segcast.replay.calibrate.document import OVERFLOW, RATE, SINGLE, Estimate, PathEstimate
 from segcast.traces.errors import InputError
-
-LOST: Final = -1
 
 _DRAWS: Final = 400
 _LEAST_PACKETS: Final = 6
@@ -45,35 +43,6 @@ class Probe(NamedTuple):
         return delays
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value and its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class PathEstimate:
-    """What probes say of a path; `buffer_bytes` None if nothing was dropped. `probes`: packets sent and received."""
-
-    rate_bps: Estimate
-    overhead_bytes: Estimate
-    base_delay_ns: Estimate
-    burst_bytes: Estimate
-    buffer_bytes: Estimate | None
-    probes: tuple[int, int]
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
-
 def estimate_path(probes: Sequence[Probe], overhead_bytes: int, what: str) -> PathEstimate:
     """Estimates from the trains of one path; `overhead_bytes` is kept if the probes agree with it.
 
@@ -95,14 +64,21 @@ def estimate_path(probes: Sequence[Probe], overhead_bytes: int, what: str) -> Pa
     rng = np.random.default_rng(0)
     free = _bootstrap(lambda drawn: _line(drawn)[1], spacings, rng)
     agrees = free.low - 1 <= overhead_bytes <= free.high + 1
-    overhead = Estimate(float(overhead_bytes), free.low, free.high) if agrees else free
+    overhead = Estimate(value=float(overhead_bytes), low=free.low, high=free.high) if agrees else free
     rate = _bootstrap(lambda drawn: _rate(drawn, overhead.value), spacings, rng)
     base = _base(singles, rate.value, overhead.value, rng)
     burst = _burst(trains, rate.value, overhead.value, base.value, rng)
     link = LinkModel(round(rate.value), 0, np.iinfo(np.int64).max, round(overhead.value), round(burst.value))
     buffer = _buffer([probe for probe in trains if probe.kind == OVERFLOW], link)
     sent = sum(len(probe.send_ns) for probe in probes)
-    return PathEstimate(rate, overhead, base, burst, buffer, (sent, sum(len(probe.delays()) for probe in probes)))
+    return PathEstimate(
+        rate_bps=rate,
+        overhead_bytes=overhead,
+        base_delay_ns=base,
+        burst_bytes=burst,
+        buffer_bytes=buffer,
+        probes=[sent, sum(len(probe.delays()) for probe in probes)],
+    )
 
 
 Spacings = dict[int, NDArray[np.float64]]
@@ -148,20 +124,20 @@ def _bootstrap(statistic: Callable[[Spacings], float], spacings: Spacings, rng: 
         statistic({size: rng.choice(found, len(found)) for size, found in spacings.items()}) for _ in range(_DRAWS)
     ]
     low, high = np.quantile(values, (0.025, 0.975))
-    return Estimate(statistic(spacings), float(low), float(high))
+    return Estimate(value=statistic(spacings), low=float(low), high=float(high))
 
 
 def _median(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
     drawn = np.median(rng.choice(values, (_DRAWS, len(values))), axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(float(np.median(values)), float(low), float(high))
+    return Estimate(value=float(np.median(values)), low=float(low), high=float(high))
 
 
 def _steady(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
     """A low quantile: what disturbs a delay makes it longer."""
     drawn = np.quantile(rng.choice(values, (_DRAWS, len(values))), _STEADY, axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(float(np.quantile(values, _STEADY)), float(low), float(high))
+    return Estimate(value=float(np.quantile(values, _STEADY)), low=float(low), high=float(high))
 
 
 def _base(singles: dict[int, NDArray[np.int64]], rate: float, overhead: float, rng: np.random.Generator) -> Estimate:
@@ -184,9 +160,9 @@ def _burst(trains: Sequence[Probe], rate: float, overhead: float, base: float, r
             passed = (arrived - base - probe.send_ns[0]) * rate / 8e9
             values.append(float(np.median((place + 1) * (probe.frame_bytes + overhead) - passed)))
     if not values:
-        return Estimate(0.0, 0.0, 0.0)
+        return Estimate(value=0.0, low=0.0, high=0.0)
     found = _median(np.array(values), rng)
-    return Estimate(max(0.0, found.value), max(0.0, found.low), max(0.0, found.high))
+    return Estimate(value=max(0.0, found.value), low=max(0.0, found.low), high=max(0.0, found.high))
 
 
 def _buffer(trains: Sequence[Probe], link: LinkModel) -> Estimate | None:
@@ -211,4 +187,4 @@ def _buffer(trains: Sequence[Probe], link: LinkModel) -> Estimate | None:
     wrong = len(kept) - np.searchsorted(kept, candidates, "right") + np.searchsorted(lost, candidates, "right")
     best = candidates[wrong == wrong.min()]
     low, high = float(best[0]), float(best[-1])
-    return Estimate((low + high) / 2, low, high)
+    return Estimate(value=(low + high) / 2, low=low, high=high)

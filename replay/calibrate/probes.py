@@ -7,12 +7,10 @@ probes.json says which train is when. Trains follow each other in time over all 
 from __future__ import annotations
 
 import ipaddress
-import json
 import math
 import struct
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,16 +21,21 @@ from segcast.analyzer.network.fabric import Attachment
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.schema import PACKET_FATES
+from segcast.replay.calibrate.document import (
+    OVERFLOW,
+    PROBES_FILE,
+    RATE,
+    SCHEMA_VERSION,
+    SINGLE,
+    ProbesDocument,
+    Train,
+)
 from segcast.replay.rewrite.of_forecast import encapsulation
 from segcast.replay.rewrite.run import Hosts, rewrite_schedule
+from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_file
 from segcast.traces.errors import InputError
 from segcast.traces.schema import FLOWS
-
-PROBES_FILE: Final = "probes.json"
-SINGLE: Final = "single"
-RATE: Final = "rate"
-OVERFLOW: Final = "overflow"
 
 _START_NS: Final = 1_700_000_000 * 1_000_000_000
 _SIZES: Final = (200, 1200)  # IP bytes
@@ -49,20 +52,8 @@ _MOST_PATHS: Final = 256
 _PORT: Final = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Train:
-    """Packets of one size on one path, planned from `first_ns` to `last_ns`."""
-
-    path_id: int
-    kind: str
-    ip_bytes: int
-    packets: int
-    first_ns: int
-    last_ns: int
-
-
-def write_probes(scenario: Scenario, out: Path) -> dict[str, Any]:
-    """Write the probe trains of all paths between all attachments into `out`; returns the content of probes.json.
+def write_probes(scenario: Scenario, out: Path) -> ProbesDocument:
+    """Write the probe trains of all paths between all attachments into `out`; returns what probes.json says.
 
     `out` is also what `segcast rewrite` writes, so that `segcast replay` sends it, a capture per attachment and named
     after it. Raises InputError if there are more than 256 paths, a packet of 1200 bytes does not fit `network.mtu`, or
@@ -84,19 +75,28 @@ def write_probes(scenario: Scenario, out: Path) -> dict[str, Any]:
     for path_id in range(len(network.paths)):
         for kind, ip_bytes, gaps_ns, rest_ns in _plan(network, path_id):
             send_ns = now + np.rint(np.cumsum(gaps_ns) - gaps_ns[0]).astype(np.int64)
-            trains.append(Train(path_id, kind, ip_bytes, len(gaps_ns), int(send_ns[0]), int(send_ns[-1])))
+            trains.append(
+                Train(
+                    path_id=path_id,
+                    kind=kind,
+                    ip_bytes=ip_bytes,
+                    packets=len(gaps_ns),
+                    first_ns=int(send_ns[0]),
+                    last_ns=int(send_ns[-1]),
+                )
+            )
             times.append(send_ns)
             now = int(send_ns[-1]) + rest_ns
     _write(scenario, out, network, pairs, attachments, trains, times)
-    document = {
-        "schema_version": 1,
-        "groups": [[attachments[a].name, attachments[b].name] for a, b in pairs],
-        "duration_ns": now - _START_NS,
-        "packets": sum(train.packets for train in trains),
-        "trains": [asdict(train) for train in trains],
-    }
+    document = ProbesDocument(
+        schema_version=SCHEMA_VERSION,
+        groups=[[attachments[a].name, attachments[b].name] for a, b in pairs],
+        duration_ns=now - _START_NS,
+        packets=sum(train.packets for train in trains),
+        trains=trains,
+    )
     with new_file(out / PROBES_FILE) as aside:
-        aside.write_text(json.dumps(document) + "\n", encoding="utf-8")
+        aside.write_text(json_text(document, indent=None), encoding="utf-8")
     return document
 
 

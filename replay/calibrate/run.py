@@ -13,12 +13,21 @@ from segcast.analyzer.network.fabric import BACK, pairs_named
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.scenario.model import read_scenario
 from segcast.analyzer.values import Override
-from segcast.replay.calibrate.estimate import PathEstimate, Probe, estimate_path
-from segcast.replay.calibrate.probes import PROBES_FILE, write_probes
+from segcast.replay.calibrate.document import (
+    PROBES_FILE,
+    SCHEMA_VERSION,
+    CalibratedPath,
+    CalibrationDocument,
+    PathEstimate,
+    ProbesDocument,
+    Train,
+)
+from segcast.replay.calibrate.estimate import Probe, estimate_path
+from segcast.replay.calibrate.probes import write_probes
 from segcast.replay.measure.match import Planned, match_run
 from segcast.replay.measure.run import path_keys
 from segcast.replay.measure.run_folder import Run, marks_of, read_run, rewrite_of
-from segcast.traces.disk.documents import Count, Shape, read_shape
+from segcast.traces.disk.documents import read_shape
 from segcast.traces.disk.folders import new_file
 from segcast.traces.errors import InputError
 from segcast.traces.units import write_duration, write_rate, write_size
@@ -30,28 +39,14 @@ _SAME: Final = 1.02  # rates of links of a path that count as its slowest
 Progress = Callable[[int, int], None]
 
 
-class TrainShape(Shape):
-    """A train as probes.json has it."""
-
-    path_id: Count
-    kind: str
-    ip_bytes: Count
-    packets: Count
-    first_ns: Count
-    last_ns: Count
-
-
-class _ProbesShape(Shape):
-    groups: list[list[str]]
-    trains: list[TrainShape]
-
-
 def probes(scenario: Path, out: Path) -> dict[str, Any]:
     """Write the probe trains of a scenario into `out`. Raises InputError."""
     document = write_probes(read_scenario(scenario), out)
-    return {name: document[name] for name in ("packets", "duration_ns")} | {
+    return {
+        "packets": document.packets,
+        "duration_ns": document.duration_ns,
         "folder": str(out),
-        "trains": len(document["trains"]),
+        "trains": len(document.trains),
     }
 
 
@@ -74,7 +69,7 @@ def calibrate(
             raise InputError(f"{folder}: probes another network than {runs[0]}; calibrate them one by one")
         groups = own
         built = scenario.assembled(pairs_named(scenario.fabric(), groups))
-        matched = match_run(folder, run, marks_of(scenario, rewrite_of(folder, run).mode))
+        matched = match_run(folder, run, marks_of(scenario, rewrite_of(folder, run)))
         keys = path_keys(scenario, built, insert=scenario.srv6.mode.inserts)
         for path_id, probe in trains_of(matched.packets, sent.trains, keys):
             collected.setdefault(path_id, []).append(probe)
@@ -92,32 +87,32 @@ def calibrate(
     text = _comment(network, estimates) + scenario.model_copy(update={"network": spec}).to_toml()
     with new_file(out) as aside:
         aside.write_text(text, encoding="utf-8")
-    return {
-        "segcast": VERSION,
-        "schema_version": 1,
-        "scenario": str(out),
-        "paths": [
-            {
-                "path_id": path,
-                "links": [network.links[link].name for link in network.paths[path].links],
-                **found.as_dict(),
-            }
+    return CalibrationDocument(
+        segcast=VERSION,
+        schema_version=SCHEMA_VERSION,
+        scenario=str(out),
+        paths=[
+            CalibratedPath.model_validate(
+                {
+                    "path_id": path,
+                    "links": [network.links[link].name for link in network.paths[path].links],
+                    **found.as_dict(),
+                }
+            )
             for path, found in estimates.items()
         ],
-        "overrides": [override.model_dump(mode="json", exclude_none=True) for override in overrides],
-    }
+        overrides=[override.model_dump(mode="json", exclude_none=True) for override in overrides],
+    ).as_dict()
 
 
-def _probes_of(folder: Path, run: Run) -> _ProbesShape:
+def _probes_of(folder: Path, run: Run) -> ProbesDocument:
     if run.rewrite is None:
         raise InputError(f"{folder}: names no folder of probes; {_AGAIN}")
     file = folder / run.rewrite / PROBES_FILE
-    return read_shape(file, _ProbesShape, f"{file}: not found, so this is no run of probes; {_AGAIN}", _AGAIN)
+    return read_shape(file, ProbesDocument, f"{file}: not found, so this is no run of probes; {_AGAIN}", _AGAIN)
 
 
-def trains_of(
-    packets: Planned, trains: Sequence[TrainShape], keys: dict[tuple[int, int], int]
-) -> list[tuple[int, Probe]]:
+def trains_of(packets: Planned, trains: Sequence[Train], keys: dict[tuple[int, int], int]) -> list[tuple[int, Probe]]:
     """The trains of a run by path, told by `path_keys`: those of their packets that were seen leaving."""
     if not len(packets.planned_ns) or not trains:
         return []

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pydantic import Field
 
 from segcast.analyzer.forecast.reading import origin_of
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
 from segcast.replay.inject.files import Load, Records, load_of, open_records
 from segcast.replay.inject.machines import Facts, probe
 from segcast.replay.inventory import Inventory, Point, Sender
-from segcast.replay.rewrite.run import MANIFEST
-from segcast.traces.disk.documents import Shape, read_shape
+from segcast.replay.rewrite.summary import MANIFEST, HostCapture, read_rewrite
 from segcast.traces.errors import InputError
 from segcast.traces.units import write_rate
 
@@ -43,22 +41,6 @@ class Options:
     calibrate: bool = False
     snaplen: int = 0
     drain_ns: int = DRAIN_NS
-
-
-class _FileShape(Shape):
-    host: str
-    path: str
-    packets: int | None = None
-    first_ns: int | None = None
-    last_ns: int | None = None
-
-
-class _ManifestShape(Shape):
-    """What `rewrite.json` holds, as far as it is read here."""
-
-    cell: str = ""
-    forecast: str | None = None
-    files: list[_FileShape] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -149,10 +131,11 @@ def plan_replay(
     none, `folder` holds no rewrite, a file of it has no sender, or a machine cannot be reached. What forbids sending is
     in `refusals`.
     """
-    document = read_json_of(folder)
+    missing = f"{folder}: has no {MANIFEST}, so it is no folder that segcast rewrite wrote"
+    document = read_rewrite(folder, missing, _AGAIN)
     if forecast is not None:
         origin_of(Path(forecast))
-    files: dict[str, dict[Path, _FileShape]] = {}
+    files: dict[str, dict[Path, HostCapture]] = {}
     for entry in document.files:
         owner = inventory.sender_of(entry.host)
         if owner is None:
@@ -196,13 +179,7 @@ def plan_replay(
     )
 
 
-def read_json_of(folder: Path) -> _ManifestShape:
-    """What a rewrite says of itself. Raises InputError."""
-    missing = f"{folder}: has no {MANIFEST}, so it is no folder that segcast rewrite wrote"
-    return read_shape(folder / MANIFEST, _ManifestShape, missing, _AGAIN)
-
-
-def _check_whole(path: Path, entry: _FileShape, records: Records, number: int) -> None:
+def _check_whole(path: Path, entry: HostCapture, records: Records, number: int) -> None:
     """Raise InputError unless a file, `number` of the records, is as the rewrite says and in order of time."""
     mine = records.file == number
     times, places = records.time_ns[mine], records.first[mine]

@@ -68,7 +68,7 @@ def run_replay(
             document.ended_ns = time.time_ns()
             document.write()
             shutil.rmtree(out / ".sending", ignore_errors=True)
-    return document.content()
+    return document.content().as_dict()
 
 
 def refuse_short(replay: Replay, snaplen: int) -> None:

@@ -8,12 +8,13 @@ both directions.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from segcast.traces.disk.documents import Count, Shape, Whole
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
 
@@ -22,24 +23,20 @@ _LEAST_SAMPLES: Final = 100
 _WINDOWS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ClockFit:
-    """What clock `clock` shows when `reference` shows t: t + offset_ns + drift * (t - at_ns).
+class ClockFit(Shape):
+    """What `clock` shows when `reference` shows t: t + offset_ns + drift * (t - at_ns)."""
 
-    `symmetric`: whether both directions were seen (else the least delay is taken for 0). `round_trip_ns` is the sum of
-    the least delays: half of it bounds the error of the offset. `residual_ns` is the furthest that the least delays of
-    parts of the measurement lie from the line, None with too few packets. `samples`: packets there and back.
-    """
-
-    clock: str
-    reference: str
-    at_ns: int
-    offset_ns: int
-    drift: float
-    symmetric: bool
-    round_trip_ns: int
-    residual_ns: int | None
-    samples: tuple[int, int]
+    clock: str = Field(description="the clock")
+    reference: str = Field(description="the clock that it is compared with")
+    at_ns: Whole = Field(description="time of the reference at which the offset is stated")
+    offset_ns: Whole = Field(description="how far the clock is ahead of the reference")
+    drift: float = Field(description="how much it gains per time of the reference")
+    symmetric: bool = Field(description="whether both directions were seen; else the least delay is taken for 0")
+    round_trip_ns: Whole = Field(description="the least delays there and back; half of it bounds the offset's error")
+    residual_ns: Whole | None = Field(
+        description="the furthest that least delays of parts of the measurement lie from the line; null with too few"
+    )
+    samples: list[Count] = Field(description="packets there and back")
 
     def to_reference(self, time_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         """Times of the clock, int64, on the reference clock."""
@@ -47,10 +44,6 @@ class ClockFit:
         drifted = np.rint(since * (self.drift / (1 + self.drift))).astype(np.int64)
         corrected: NDArray[np.int64] = self.at_ns + since - drifted
         return corrected
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 @kernel
@@ -130,15 +123,15 @@ def fit_clock(
     offset = (least[1] - least[-1]) / 2 if len(least) == 2 else sum(sign * value for sign, value in least.items())
     round_trip = int(sum(least.values())) if len(least) == 2 else 0
     return ClockFit(
-        clock,
-        reference,
-        at_ns,
-        int(base + round(offset)),
-        drift,
-        len(least) == 2,
-        round_trip,
-        _residual(sides, least, base, drift),
-        (len(there[0]), len(back[0])),
+        clock=clock,
+        reference=reference,
+        at_ns=at_ns,
+        offset_ns=int(base + round(offset)),
+        drift=drift,
+        symmetric=len(least) == 2,
+        round_trip_ns=round_trip,
+        residual_ns=_residual(sides, least, base, drift),
+        samples=[len(there[0]), len(back[0])],
     )
 
 

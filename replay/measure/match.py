@@ -14,7 +14,7 @@ from segcast.replay.measure.clocks import ClockFit, fit_clock
 from segcast.replay.measure.equal_packets import NONE, align, classify, pair
 from segcast.replay.measure.identity import STEERED, Marks
 from segcast.replay.measure.read import Reading, Seen, common_limit, read_capture
-from segcast.replay.measure.run_folder import Receiver, Run, Sender, Transit
+from segcast.replay.measure.run_folder import ReceivedCapture, Run, SentCapture, TransitCapture
 from segcast.traces.errors import InputError
 
 _SLACK_NS = 10_000  # captures of one kernel stamp out of order by less
@@ -89,7 +89,7 @@ def match_run(
     owner = np.full(count, NONE)
     owner[planned] = sender
 
-    places: list[Sender | Receiver | Transit] = [*run.senders, *run.receivers, *run.transit]
+    places: list[SentCapture | ReceivedCapture | TransitCapture] = [*run.senders, *run.receivers, *run.transit]
     seen_there = [*captures.sent, *captures.received, *captures.transit]
     classes_there = [*parts["sent"], *parts["received"], *parts["transit"]]
     for place, seen, own in zip(places, seen_there, classes_there, strict=True):

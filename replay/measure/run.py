@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from segcast.analyzer.forecast.reading import groups_of, origin_of, read_schedule
+from segcast.analyzer.forecast.reading import groups_of, read_schedule, trace_of
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.network.fabric import Assembled, pairs_named
 from segcast.analyzer.network.model import Network
@@ -23,17 +22,24 @@ from segcast.analyzer.network.sids import on_the_wire
 from segcast.analyzer.scenario.model import Scenario, read_scenario
 from segcast.analyzer.schema import QUANTILES
 from segcast.analyzer.traffic.prepare import flow_words
+from segcast.replay.measure.document import (
+    DOCUMENT,
+    SCHEMA_VERSION,
+    Clocks,
+    MeasuredPackets,
+    MeasuredPaths,
+    MeasurementDocument,
+)
 from segcast.replay.measure.equal_packets import NONE
 from segcast.replay.measure.identity import list_key
 from segcast.replay.measure.match import Matched, Planned, match_run
 from segcast.replay.measure.run_folder import Run, forecast_of, marks_of, read_run, rewrite_of
 from segcast.replay.schema import MEASURED
+from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
-from segcast.traces.ingest.run import open_trace
 from segcast.traces.trace import Trace
 from segcast.traces.version import VERSION
 
-DOCUMENT: Final = "measurement.json"
 _SAME_NS: Final = 1_000
 _BACK: Final = "-back"
 
@@ -50,48 +56,48 @@ def measure(
     """
     run = read_run(run_folder)
     forecast = forecast or forecast_of(run_folder, run)
-    origin = origin_of(forecast)
+    trace = trace_of(forecast)
     scenario = read_scenario(forecast / "scenario.toml")
     rewrite = rewrite_of(run_folder, run)
-    cell = run.cell or rewrite.cell
+    cell = run.cell or (rewrite.cell if rewrite is not None else "")
     schedule = read_schedule(forecast, cell)
-    kept = Path(origin.folder)
-    trace = open_trace(kept if kept.is_dir() else origin.sources[0].path, layer=origin.layer)
     captures = [run_folder / name for s in run.senders for name in (s.planned, s.capture)]
     with new_folder(out, marker=DOCUMENT, inputs=[run_folder, forecast, *captures]) as folder:
-        matched = match_run(run_folder, run, marks_of(scenario, rewrite.mode), origin.layer, progress)
-        joined = join(matched.packets, schedule, trace, rewrite.speed)
+        matched = match_run(run_folder, run, marks_of(scenario, rewrite), trace.layer, progress)
+        joined = join(matched.packets, schedule, trace, 1.0 if rewrite is None else rewrite.speed)
         groups = groups_of(forecast)
         built = scenario.assembled(pairs_named(scenario.fabric(), groups))
         table, paths = measured_table(matched.packets, joined, schedule, scenario, run, built)
         pq.write_table(table, folder / "packets.parquet", compression="zstd")
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
-        document = {
-            "segcast": VERSION,
-            "schema_version": 1,
-            "run": str(run_folder.resolve()),
-            "forecast": str(forecast.resolve()),
-            "cell": cell,
-            "burst_bytes": run.burst_bytes,
-            "complete": run.complete,
-            "reason": run.reason,
-            "senders": [sender.host for sender in run.senders],
-            "receivers": [receiver.host for receiver in run.receivers],
-            "packets": {
-                **matched.counts,
-                "dropped": int(np.count_nonzero(table["dropped"].to_numpy())),
-                "not_in_forecast": int((joined == NONE).sum()),
-                "failed": sum(sender.failed for sender in run.senders),
-                "dropped_by_captures": run.missed_by_captures,
-            },
-            "paths": paths,
-            "identity_bytes": matched.identity_bytes,
-            "clocks": {"reference": matched.reference, "fits": [fit.as_dict() for fit in matched.fits]},
-            "delay_ns": _delays(table),
-            "findings": _findings(run, matched, joined) + unseen(run, table, built.network, groups),
-        }
-        (folder / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return document
+        document = MeasurementDocument(
+            segcast=VERSION,
+            schema_version=SCHEMA_VERSION,
+            run=str(run_folder.resolve()),
+            forecast=str(forecast.resolve()),
+            cell=cell,
+            burst_bytes=run.burst_bytes,
+            complete=run.complete,
+            reason=run.reason,
+            senders=[sender.host for sender in run.senders],
+            receivers=[receiver.host for receiver in run.receivers],
+            packets=MeasuredPackets.model_validate(
+                {
+                    **matched.counts,
+                    "dropped": int(np.count_nonzero(table["dropped"].to_numpy())),
+                    "not_in_forecast": int((joined == NONE).sum()),
+                    "failed": sum(sender.failed for sender in run.senders),
+                    "dropped_by_captures": run.missed_by_captures,
+                }
+            ),
+            paths=paths,
+            identity_bytes=matched.identity_bytes,
+            clocks=Clocks(reference=matched.reference, fits=list(matched.fits)),
+            delay_ns=_delays(table),
+            findings=_findings(run, matched, joined) + unseen(run, table, built.network, groups),
+        )
+        (folder / DOCUMENT).write_text(json_text(document), encoding="utf-8")
+    return document.as_dict()
 
 
 def join(packets: Planned, schedule: pa.Table, trace: Trace, speed: float = 1.0) -> NDArray[np.int64]:
@@ -149,7 +155,7 @@ def measured_table(
     scenario: Scenario,
     run: Run,
     built: Assembled,
-) -> tuple[pa.Table, dict[str, int]]:
+) -> tuple[pa.Table, MeasuredPaths]:
     """MEASURED of the packets that are in the forecast, and how their paths were found."""
     rows = np.flatnonzero(joined != NONE)
     rows = rows[np.argsort(packets.planned_ns[rows], kind="stable")]
@@ -188,7 +194,7 @@ def _paths(
     scenario: Scenario,
     run: Run,
     built: Assembled,
-) -> tuple[NDArray[np.int64], dict[str, int]]:
+) -> tuple[NDArray[np.int64], MeasuredPaths]:
     """Path of each packet, int64[rows]: by the segments it left with; without any, by the links it was seen at; else
     the planned one. And how many were found how.
     """
@@ -200,7 +206,6 @@ def _paths(
     named = np.array(found, np.int64)[place.reshape(-1)]
     bare = packets.segments[rows] == 0
     path = np.where(named != NONE, named, planned)
-    counts = {"by_segments": int((named != NONE).sum()), "segments_unknown": int(((named == NONE) & ~bare).sum())}
     network = built.network
     on_link = [
         np.array([any(network.links[link].name.removesuffix(_BACK) == name for link in p.links) for p in network.paths])
@@ -216,8 +221,14 @@ def _paths(
                 path[mine] = only[0]
                 by_links[mine] = True
     off = sum(int((seen[rows] & ~fits[path]).sum()) for seen, fits in zip(packets.links, on_link, strict=True))
-    counts |= {"by_links": int(by_links.sum()), "as_planned": int((bare & ~by_links).sum())}
-    return path, counts | {"changed": int((path != planned).sum()), "seen_off_path": off}
+    return path, MeasuredPaths(
+        by_segments=int((named != NONE).sum()),
+        segments_unknown=int(((named == NONE) & ~bare).sum()),
+        by_links=int(by_links.sum()),
+        as_planned=int((bare & ~by_links).sum()),
+        changed=int((path != planned).sum()),
+        seen_off_path=off,
+    )
 
 
 def path_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[tuple[int, int], int]:

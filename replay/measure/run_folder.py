@@ -1,84 +1,85 @@
-"""Reads a run folder: run.json, and what it leads to of the rewrite, the forecast and the scenario."""
+"""A run folder: run.json, declared once, and what it leads to of the rewrite, the forecast and the scenario."""
 
 from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, Strict
+from pydantic import Field
 
-from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.scenario.model import Scenario
 from segcast.replay.measure.identity import Marks
+from segcast.replay.rewrite.summary import MANIFEST, RewriteSummary, read_rewrite
 from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
 from segcast.traces.errors import InputError
 
 RUN_FILE: Final = "run.json"
+SCHEMA_VERSION: Final = 1
 PROBES: Final = "probes"  # the cell of what segcast calibrate probes writes
 MARGIN_NS: Final = 5_000_000_000  # by which stamps may be before or after the run
 
 _AGAIN: Final = "run segcast replay again"
 
 
-class Sender(Shape):
-    """A host that sent: what it was asked to send, and what its interface was seen to send."""
+class SentCapture(Shape):
+    """What a sender was asked to send, and what its interface was seen to send."""
 
-    host: str
-    interface: str = ""
-    clock: str
-    planned: str
-    capture: str
-    sent: Count = 0
-    failed: Count = 0
-    dropped_by_capture: Count = 0
-
-
-class Receiver(Shape):
-    """A host that received, behind an attachment."""
-
-    host: str
-    attachment: str = ""
-    interface: str = ""
-    clock: str
-    capture: str
-    dropped_by_capture: Count = 0
+    host: str = Field(description="the sender, as the inventory names it")
+    interface: str = Field("", description="its interface")
+    clock: str = Field(description="the clock that stamped its packets")
+    planned: str = Field(description="capture of what was to be sent, in the run's folder")
+    capture: str = Field(description="capture of what left")
+    sent: Count = Field(0, description="packets that the sending program says it sent")
+    failed: Count = Field(0, description="packets that it says it could not send")
+    dropped_by_capture: Count = Field(0, description="packets that the capturing program says it missed")
 
 
-class Transit(Shape):
-    """A capture within the network, of what is sent into a link."""
+class ReceivedCapture(Shape):
+    """What was seen to arrive at a receiver."""
 
-    node: str = ""
-    link: str
-    capture: str
-    clock: str
+    host: str = Field(description="the receiver, as the inventory names it")
+    attachment: str = Field("", description="attachment of the scenario that it stands for")
+    interface: str = Field("", description="its interface")
+    clock: str = Field(description="the clock that stamped its packets")
+    capture: str = Field(description="capture of what arrived")
+    dropped_by_capture: Count = Field(0, description="packets that the capturing program says it missed")
+
+
+class TransitCapture(Shape):
+    """What was seen within the network, on its way into a link."""
+
+    node: str = Field("", description="node of the scenario")
+    link: str = Field(description="link of the scenario")
+    capture: str = Field(description="capture of what was sent into it")
+    clock: str = Field(description="the clock that stamped its packets")
 
 
 class Tcpreplay(Shape):
-    """The sender's program."""
+    """The program that sent, if it was tcpreplay."""
 
-    version: str = ""
-    compensation_ns: Whole = 0
+    version: str = Field("", description="its version; empty if another sent")
+    compensation_ns: Whole = Field(0, description="what was taken from every gap, because sending takes that long")
 
 
 class Run(Shape):
-    """The content of run.json."""
+    """What a replay did, as far as it got."""
 
-    schema_version: Count
-    complete: bool
-    reason: str | None = None
-    forecast: str | None = None
-    rewrite: str | None = None
-    cell: str = ""
-    burst_bytes: Count | None = None
-    started_ns: Whole = 0
-    ended_ns: Whole = 0
-    tcpreplay: Tcpreplay = Tcpreplay()
-    senders: list[Sender] = Field(min_length=1)
-    receivers: list[Receiver] = Field(min_length=1)
-    transit: list[Transit] = Field(default_factory=list)
+    schema_version: Count = Field(description="version of this document")
+    complete: bool = Field(description="whether it ended as planned")
+    reason: str | None = Field(None, description="why it did not; null if it did")
+    forecast: str | None = Field(None, description="the forecast whose schedule was sent; null if it is of none")
+    rewrite: str | None = Field(None, description="the rewrite that was sent")
+    cell: str = Field("", description="cell of the forecast; `probes` for probes")
+    burst_bytes: Count | None = Field(None, description="bucket of links whose burst the scenario omits")
+    started_ns: Whole = Field(0, description="when sending began, on the clock of the machine that ran it")
+    ended_ns: Whole = Field(0, description="when it ended")
+    tcpreplay: Tcpreplay = Field(Tcpreplay.model_validate({}), description="the program that sent")
+    senders: list[SentCapture] = Field(description="the senders")
+    receivers: list[ReceivedCapture] = Field(description="the receivers")
+    transit: list[TransitCapture] = Field([], description="captures within the network")
 
     def away(self, capture: str, clock: str, time_ns: NDArray[np.int64]) -> list[str]:
         """A finding if a capture's times, int64[n], are not those of the run, as far as it says when it was."""
@@ -97,18 +98,17 @@ class Run(Shape):
         return sum(s.dropped_by_capture for s in self.senders) + sum(r.dropped_by_capture for r in self.receivers)
 
 
-class _RewriteShape(Shape):
-    cell: str = ""
-    mode: Annotated[Mode, Strict(False)] | None = None
-    speed: float = 1.0
-
-
 def read_run(folder: Path) -> Run:
     """What run.json says. Raises InputError."""
     file = folder / RUN_FILE
     run = read_shape(file, Run, f"{file}: not found, so this is no run; make one with segcast replay", _AGAIN)
-    if run.schema_version != 1:
-        raise InputError(f"{file}: schema version {run.schema_version} is not 1; {_AGAIN} with this Segcast")
+    if run.schema_version != SCHEMA_VERSION:
+        raise InputError(
+            f"{file}: schema version {run.schema_version} is not {SCHEMA_VERSION}; {_AGAIN} with this Segcast"
+        )
+    for name in ("senders", "receivers"):
+        if not getattr(run, name):
+            raise InputError(f"{file}: {name}: names none, so there is nothing to measure; {_AGAIN}")
     return run
 
 
@@ -126,17 +126,17 @@ def forecast_of(folder: Path, run: Run) -> Path:
     return folder / run.forecast
 
 
-def rewrite_of(folder: Path, run: Run) -> _RewriteShape:
-    """What rewrite.json says, as far as it matters here; nothing if the run names no rewrite. Raises InputError."""
+def rewrite_of(folder: Path, run: Run) -> RewriteSummary | None:
+    """What rewrite.json says; None if the run names no rewrite. Raises InputError."""
     if run.rewrite is None:
-        return _RewriteShape()
-    file = folder / run.rewrite / "rewrite.json"
+        return None
     mend = f"mend the path in {folder / RUN_FILE}, or {_AGAIN}"
-    return read_shape(file, _RewriteShape, f"{file}: not found; {mend}", mend)
+    return read_rewrite(folder / run.rewrite, f"{folder / run.rewrite / MANIFEST}: not found; {mend}", mend)
 
 
-def marks_of(scenario: Scenario, mode: Mode | None) -> Marks:
-    """How the packets of a scenario are known when they are steered; `mode` is the rewrite's."""
+def marks_of(scenario: Scenario, rewrite: RewriteSummary | None) -> Marks:
+    """How the packets of a scenario are known when they are steered, as the rewrite says, or else the scenario."""
+    mode = None if rewrite is None else rewrite.mode
     network = ipaddress.IPv6Network(scenario.srv6.source_prefix)
     words = [int(network.network_address), int(network.netmask)]
     prefix, mask = (np.array([word >> 64, word & (2**64 - 1)], np.uint64) for word in words)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from segcast.analyzer.forecast.reading import Origin, find_cell, groups_of, origin_of, read_schedule
+from segcast.analyzer.forecast.reading import find_cell, groups_of, origin_of, read_schedule, trace_of
 from segcast.analyzer.network.fabric import pairs_named
 from segcast.analyzer.network.sids import Flavor, on_the_wire
 from segcast.analyzer.network.srv6_modes import Mode
@@ -23,11 +23,8 @@ from segcast.replay.srv6.ethernet import Vlan, parse_macs
 from segcast.replay.srv6.remap import parse_prefixes
 from segcast.replay.srv6.signing import read_key
 from segcast.replay.srv6.templates import Encapsulation, Key
-from segcast.traces.captures.stored import STDIN
 from segcast.traces.disk.folders import KINDS, real_target, refuse_inputs
 from segcast.traces.errors import InputError
-from segcast.traces.ingest.inputs import is_pipe
-from segcast.traces.ingest.run import open_trace
 from segcast.traces.trace import Trace
 
 _MOST_SPEED: Final = 1_000_000
@@ -95,13 +92,13 @@ def rewrite_forecast(
     `wanted` cannot be, or `out` is a forecast, a trace, or holds one of the captures.
     """
     _refuse_own_folders(out)
-    origin = origin_of(folder)
+    origin_of(folder)
     scenario = read_scenario(folder / "scenario.toml")
     wanted = wanted or Wanted()
     choices = wanted.choices(scenario)
     cell = find_cell(folder, policy, timeout, seed, load)
-    trace = trace_of(origin, folder)
-    sources = [source.path for source in trace.sources]
+    trace = trace_of(folder)
+    sources = captures_of(trace)
     refuse_inputs(out, sources)
     flows = trace.flow_table()
     hosts, of_flow = steering_hosts(flows, scenario.steering.hosts)
@@ -133,26 +130,15 @@ def _refuse_own_folders(out: Path) -> None:
             raise InputError(f"{out}: is, or belongs to, a {kind.name}; give captures a folder of their own")
 
 
-def trace_of(origin: Origin, folder: Path) -> Trace:
-    """The trace a forecast was made from, unchanged; a capture that was ingested on the way is so again if need be."""
-    for source in origin.sources:
-        if source.path == STDIN or is_pipe(source.path):
-            raise InputError(
-                f"{folder}: its trace was read from a pipe ({source.path}), so its packets cannot be read again; "
-                "save the capture to a file, ingest that, and run segcast forecast on it"
-            )
-    kept = Path(origin.folder)
-    where = kept if kept.is_dir() or len(origin.sources) != 1 else origin.sources[0].path
-    trace = open_trace(where, layer=origin.layer)
-    if [source.xxh128 for source in trace.sources] != [source.xxh128 for source in origin.sources]:
-        raise InputError(f"{trace.folder}: is not the trace of {folder} any more; run segcast forecast again")
+def captures_of(trace: Trace) -> list[Path | str]:
+    """The captures of a trace, by `file`. Raises InputError if the trace does not have their packets as they are."""
     for fact, flag in (("anonymized", "--anonymize"), ("offload_split", "--split-offload")):
         if trace.info[fact]:
             raise InputError(
                 f"{trace.folder}: was ingested with {flag}, so its packets are not those of the captures that a "
                 f"rewrite copies; ingest without {flag} and forecast again"
             )
-    return trace
+    return [source.path for source in trace.sources]
 
 
 _BOTH_WAYS: Final = (("left", "right"), ("right", "left"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,7 +18,7 @@ from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
 from segcast.replay.rewrite.pcap import PcapFolder
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
-from segcast.replay.rewrite.summary import END_NS, RewriteSummary, Tally
+from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, read_rewrite
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import RECORD_BYTES, Packets, encapsulate, insert
 from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
@@ -29,10 +28,9 @@ from segcast.replay.srv6.signing import Signer
 from segcast.replay.srv6.templates import Encapsulation, Templates, flow_labels, templates
 from segcast.replay.srv6.walk import Found, Inner
 from segcast.traces.captures.reader import FrameBatch
+from segcast.traces.disk.documents import json_text
 from segcast.traces.errors import InputError
 from segcast.traces.headers.decode import OUTER, decode_batch
-
-MANIFEST: Final = "rewrite.json"
 
 _CHUNK_BYTES: Final = 24 << 20
 _ETHERTYPE_BYTES: Final = 2
@@ -172,7 +170,7 @@ def rewrite_schedule(
                 progress(done)
         writing.wait()
         summary = _summary(out, cell, forecast, job, folder.names, tally)
-        folder.finish(MANIFEST, json.dumps(summary.as_dict(), indent=1).encode() + b"\n")
+        folder.finish(MANIFEST, json_text(summary).encode())
     return summary
 
 
@@ -212,9 +210,10 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
 def _earlier(out: Path) -> list[str]:
     """Names of the captures that an earlier rewrite wrote to `out`."""
     try:
-        listed = [Path(entry["path"]).name for entry in json.loads((out / MANIFEST).read_text())["files"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        earlier = read_rewrite(out, "", "")
+    except InputError:
         return []
+    listed = [Path(entry.path).name for entry in earlier.files]
     return [name for name in listed if name.endswith(".pcap")]
 
 
@@ -347,16 +346,17 @@ def _summary(
     for host, output in enumerate(job.outputs.of_host.tolist()):
         hosts[output].append(job.hosts.names[host])
     return RewriteSummary(
-        str(out),
-        cell,
-        job.encapsulation.mode,
-        job.choices.last_node,
-        int(tally.packets.sum()),
-        int(tally.bytes.sum()),
-        tally.largest_bytes,
-        tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
-        dict(sorted(tally.skipped.items())),
-        tuple(tally.refusals),
-        tally.changed(),
-        None if forecast is None else str(forecast.absolute()),
+        folder=str(out),
+        cell=cell,
+        mode=job.encapsulation.mode,
+        last_node=job.choices.last_node,
+        packets=int(tally.packets.sum()),
+        bytes=int(tally.bytes.sum()),
+        largest_bytes=tally.largest_bytes,
+        files=tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
+        skipped=dict(sorted(tally.skipped.items())),
+        refusals=tally.refusals,
+        mended=tally.changed(),
+        forecast=None if forecast is None else str(forecast.absolute()),
+        speed=float(job.choices.speed),
     )

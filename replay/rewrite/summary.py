@@ -1,20 +1,23 @@
-"""What a rewrite did: the files it wrote, and counts of what was changed or left out."""
+"""What a rewrite did: `rewrite.json`, declared once, and the counts that it is made from."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, Strict
 
+from segcast.analyzer.network.srv6_modes import Mode
 from segcast.replay.rewrite.schedule import Rows
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import Packets
+from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
 
+MANIFEST: Final = "rewrite.json"
 END_NS: Final = (1 << 32) * 1_000_000_000  # a pcap counts seconds in 32 bits
 
 _NAMED: Final = 20
@@ -32,65 +35,66 @@ _MENDED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HostCapture:
-    """A capture that was written: bytes of its frames, times of its first and last packet.
+class HostCapture(Shape):
+    """A capture that was written."""
 
-    `host` names it: the steering host, or the interface that packets of the `hosts` are injected at, which is then
-    `interface` too.
-    """
-
-    host: str
-    interface: str
-    hosts: tuple[str, ...]
-    path: str
-    packets: int
-    bytes: int
-    first_ns: int
-    last_ns: int
+    host: str = Field(description="the steering host, or the interface that packets of `hosts` are injected at")
+    interface: str = Field("", description="the same where it is an interface, else empty")
+    hosts: list[str] = Field([], description="the steering hosts whose packets it holds")
+    path: str = Field(description="the file")
+    packets: Count | None = Field(None, description="packets in it")
+    bytes: Count | None = Field(None, description="bytes of its frames")
+    first_ns: Whole | None = Field(None, description="time of its first packet")
+    last_ns: Whole | None = Field(None, description="time of its last packet")
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A packet of the schedule that was not written, and why."""
+class Refusal(Shape):
+    """A packet of the schedule that was not written."""
 
-    source: str
-    frame_number: int
-    ip_bytes: int
-    reason: str
+    source: str = Field(description="the capture that it is in")
+    frame_number: Count = Field(description="its frame there")
+    ip_bytes: Count = Field(description="length of its IP packet")
+    reason: str = Field(description="why it was not written")
 
 
-@dataclass(frozen=True, slots=True)
-class RewriteSummary:
-    """What a rewrite did.
+class RewriteSummary(Shape):
+    """What a rewrite did: the captures it wrote, what was done to packets, and what was left out."""
 
-    `forecast`: the folder, absolute, and `cell`: whose schedule; None and empty if of no forecast.
-    `largest_bytes`: of the IP packets on the wire, SRv6 included.
-    `last_node`: what a packet has around it where it is unpacked, or delivered. `skipped`: packets not written, by
-    reason; `refusals` names the first 20 of them. `mended` counts packets by what was done to them, a packet under
-    every heading that fits: `padded` (bytes not captured are zero), `shortened` (bytes left out for the MTU), `mapped`
-    (an address was replaced), `header_completed` (a header was cut), `fragment`, `fragment_cut`, `malformed` (a header
-    contradicts the packet's length: written all the same), `checksum_left` (transport checksum as captured: a
-    fragment, none in use, a protocol whose checksum is not known here), `checksum_zeroed` (cut first fragment of UDP
-    over IPv4), `checksum_unsure` (padded and its checksum left, so that a receiver may find it wrong).
-    """
-
-    folder: str
-    cell: str
-    mode: str
-    last_node: str
-    packets: int
-    bytes: int
-    largest_bytes: int
-    files: tuple[HostCapture, ...]
-    skipped: dict[str, int]
-    refusals: tuple[Refusal, ...]
-    mended: dict[str, int]
-    forecast: str | None = None
+    folder: str = Field("", description="the folder of the captures, as it was named")
+    cell: str = Field("", description="cell of the forecast whose schedule it is; `probes` for probes; else empty")
+    mode: Annotated[Mode, Strict(False)] | None = Field(
+        None, description="how SRv6 is written; `none` where packets are not steered"
+    )
+    last_node: str = Field("", description="in words, what is around a packet where it is unpacked or delivered")
+    packets: Count = Field(0, description="packets written")
+    bytes: Count = Field(0, description="bytes of their frames")
+    largest_bytes: Count = Field(0, description="the largest IP packet on the wire, SRv6 included")
+    files: list[HostCapture] = Field([], description="the captures")
+    skipped: dict[str, Count] = Field({}, description="packets that were not written, by reason")
+    refusals: list[Refusal] = Field([], description="the first 20 of those")
+    mended: dict[str, Count] = Field(
+        {},
+        description="packets by what was done to them, each under every heading that fits: `padded` (bytes that were "
+        "not captured are zero), `shortened` (bytes left out for the MTU), `mapped` (an address was replaced), "
+        "`header_completed` (a header was cut), `fragment`, `fragment_cut`, `malformed` (a header contradicts the "
+        "packet's length; written all the same), `checksum_left` (transport checksum as captured: a fragment, none in "
+        "use, or a protocol whose checksum we do not know), `checksum_zeroed` (a cut first fragment of UDP over IPv4), "
+        "`checksum_unsure` (padded and its checksum left, so that a receiver may find it wrong)",
+    )
+    forecast: str | None = Field(None, description="the forecast's folder, absolute; null if it is of none")
+    speed: float = Field(1.0, description="how much faster packets are sent than scheduled; absent where they are not")
 
     def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON values."""
-        return asdict(self)
+        """The content as JSON values, in the order of the file."""
+        content = super().as_dict()
+        if self.speed == 1:
+            del content["speed"]
+        return content
+
+
+def read_rewrite(folder: Path, missing: str, mend: str) -> RewriteSummary:
+    """What the rewrite in `folder` says of itself. Raises InputError: `missing` if nothing, else ending in `mend`."""
+    return read_shape(folder / MANIFEST, RewriteSummary, missing, mend)
 
 
 class Tally:
@@ -113,7 +117,14 @@ class Tally:
         """Count, and name the first, of the rows marked in `refused`."""
         self.skipped[why] += int(refused.sum())
         for row in np.flatnonzero(refused)[: _NAMED - len(self.refusals)]:
-            self.refusals.append(Refusal(str(source), int(rows.frame_number[row]), int(ip_bytes[row]), why))
+            self.refusals.append(
+                Refusal(
+                    source=str(source),
+                    frame_number=int(rows.frame_number[row]),
+                    ip_bytes=int(ip_bytes[row]),
+                    reason=why,
+                )
+            )
 
     def add(self, packets: Packets, frame_bytes: NDArray[np.int64], outcome: NDArray[np.int64]) -> None:
         """Count packets written, of at least one; `frame_bytes` and `outcome` (bits), int64, of each."""
@@ -127,22 +138,22 @@ class Tally:
 
     def files(
         self, out: Path, titles: Sequence[str], hosts: Sequence[Sequence[str]], names: Sequence[str], interfaces: bool
-    ) -> tuple[HostCapture, ...]:
+    ) -> list[HostCapture]:
         """The files that hold packets, by their titles, hosts and file names."""
-        return tuple(
+        return [
             HostCapture(
-                title,
-                title if interfaces else "",
-                tuple(hosts[row]),
-                str(out / names[row]),
-                int(self.packets[row]),
-                int(self.bytes[row]),
-                int(self.first_ns[row]),
-                int(self.last_ns[row]),
+                host=title,
+                interface=title if interfaces else "",
+                hosts=list(hosts[row]),
+                path=str(out / names[row]),
+                packets=int(self.packets[row]),
+                bytes=int(self.bytes[row]),
+                first_ns=int(self.first_ns[row]),
+                last_ns=int(self.last_ns[row]),
             )
             for row, title in enumerate(titles)
             if self.packets[row]
-        )
+        ]
 
     def changed(self) -> dict[str, int]:
         """What was done to packets, by name; those that nothing was done for too."""

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from segcast.analyzer.forecast.reading import find_cell, groups_of, origin_of, read_schedule
+from segcast.analyzer.forecast.reading import find_cell, groups_of, read_schedule, trace_of
 from segcast.analyzer.network.fabric import pairs_named
 from segcast.analyzer.scenario.model import Scenario, read_scenario
 from segcast.replay.inject.plan import Options, plan_replay
 from segcast.replay.inject.run import refuse_in_use, run_replay
 from segcast.replay.inventory import read_inventory
-from segcast.replay.rewrite.of_forecast import encapsulation, trace_of
+from segcast.replay.rewrite.of_forecast import captures_of, encapsulation
 from segcast.replay.rewrite.run import Hosts, rewrite_schedule
 from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.testbed.bed import DEFAULT_NAME, held, standing
@@ -39,7 +39,7 @@ def write_schedule(
     """
     scenario = read_scenario(folder / "scenario.toml")
     cell = find_cell(folder, policy, timeout, seed, load)
-    trace = trace_of(origin_of(folder), folder)
+    trace = trace_of(folder)
     flows = trace.flow_table()
     schedule = read_schedule(folder, cell["cell"])
     groups = groups_of(folder)
@@ -56,7 +56,7 @@ def write_schedule(
     return rewrite_schedule(
         schedule,
         flows,
-        [source.path for source in trace.sources],
+        captures_of(trace),
         encapsulation(scenario, len(names), steered=True, groups=groups),
         Hosts(tuple(names), of_flow),
         out,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -12,18 +11,18 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import Field
 
 from segcast.analyzer.engine.link_by_link import LinkModel, as_sent, link_model
 from segcast.analyzer.forecast.reading import groups_of, read_schedule, read_summary
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.network.fabric import pairs_named
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import LOST
 from segcast.analyzer.scenario.model import Scenario, read_scenario
-from segcast.replay.measure.run import DOCUMENT as MEASUREMENT
+from segcast.replay.measure.document import DOCUMENT as MEASUREMENT
+from segcast.replay.measure.document import MeasurementDocument
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
 from segcast.replay.validate.compare import (
-    LOST,
     MOST_BASE_NS,
     Base,
     Fate,
@@ -35,8 +34,9 @@ from segcast.replay.validate.compare import (
     unlikely,
 )
 from segcast.replay.validate.departures import departures
+from segcast.replay.validate.document import DOCUMENT, SCHEMA_VERSION, ValidationDocument
 from segcast.replay.validate.tolerances import Tolerances
-from segcast.traces.disk.documents import Count, Shape, read_shape
+from segcast.traces.disk.documents import json_text, read_shape
 from segcast.traces.disk.folders import new_folder
 from segcast.traces.disk.parquet import read_table
 from segcast.traces.errors import InputError
@@ -44,7 +44,6 @@ from segcast.traces.schema import Table
 from segcast.traces.units import write_size
 from segcast.traces.version import VERSION
 
-DOCUMENT: Final = "validation.json"
 AS_SENT: Final = "as-sent"
 END_TO_END: Final = "end-to-end"
 
@@ -53,15 +52,6 @@ _NAMED: Final = 6
 
 Judge = Literal["as-sent", "end-to-end", "both"]
 Progress = Callable[[int, int], None]
-
-
-class _MeasurementShape(Shape):
-    cell: str
-    forecast: str
-    senders: list[str]
-    packets: dict[str, Count]
-    burst_bytes: Count | None = None
-    findings: list[str] = Field(default_factory=list)
 
 
 def validate(
@@ -112,14 +102,15 @@ def validate(
                 progress(number + 1, len(measurements))
         for table in (DEPARTURES, COMPARISONS, CURVES):
             _write(folder, table, tables[table.name])
-        document_out = verdict(policies, tables[COMPARISONS.name], tolerances, judge)
-        document_out |= {"forecast": str(forecast.resolve()), "tolerances": tolerances.as_dict(), "policies": policies}
-        document_out["departures"] = tables[DEPARTURES.name]
-        document_out["comparisons"] = tables[COMPARISONS.name]
-        (folder / DOCUMENT).write_text(json.dumps(document_out, indent=1) + "\n", encoding="utf-8")
+        validation = ValidationDocument.model_validate(
+            verdict(policies, tables[COMPARISONS.name], tolerances, judge)
+            | {"forecast": str(forecast.resolve()), "tolerances": tolerances, "policies": policies}
+            | {"departures": tables[DEPARTURES.name], "comparisons": tables[COMPARISONS.name]}
+        )
+        (folder / DOCUMENT).write_text(json_text(validation), encoding="utf-8")
         if finish is not None:
             finish(folder)
-    return document_out
+    return validation.as_dict()
 
 
 def _network(scenario: Scenario, groups: Sequence[tuple[str, str]]) -> Network:
@@ -146,10 +137,10 @@ def _models(network: Network, given: int | None, built: int | None) -> tuple[lis
     return [link_model(link, link.burst_bytes or built) for link in network.links], [note]
 
 
-def _document(measurement: Path) -> _MeasurementShape:
+def _document(measurement: Path) -> MeasurementDocument:
     file = measurement / MEASUREMENT
     missing = f"{file}: not found, so this is no measurement; make one with segcast measure"
-    return read_shape(file, _MeasurementShape, missing, _AGAIN)
+    return read_shape(file, MeasurementDocument, missing, _AGAIN)
 
 
 def _label(row: dict[str, Any], taken: Sequence[str]) -> str:
@@ -160,7 +151,7 @@ def _label(row: dict[str, Any], taken: Sequence[str]) -> str:
 def _one(
     forecast: Path,
     measurement: Path,
-    document: _MeasurementShape,
+    document: MeasurementDocument,
     timeout_ns: int | None,
     through: tuple[Network, Sequence[LinkModel]],
     tolerances: Tolerances,
@@ -265,7 +256,7 @@ def verdict(
     holds = bool(judged) and not failed and not apart and not (order and order["swapped"])
     return {
         "segcast": VERSION,
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "holds": holds,
         "judged": judge,
         "checks": {"judged": len(judged), "failed": len(failed)},

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from segcast.analyzer.toml_keys import read_toml
+from segcast.traces.disk.documents import Number, Shape
 from segcast.traces.errors import InputError
 from segcast.traces.units import duration_ns
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerances:
-    """The largest errors allowed, for each path.
+class Tolerances(Shape):
+    """The largest errors allowed, for each path; those of a delay are its share or `absolute_ns`, whichever is more."""
 
-    `loss` and `reordering` are shares of the packets, absolute (None: not judged); `p50` and `p99` shares of the
-    measured delay, or `absolute_ns` if that is more. Paths with fewer than `least_packets` are shown, not judged.
-    """
-
-    loss: float = 0.01
-    p50: float = 0.05
-    p99: float = 0.05
-    absolute_ns: int = 60_000
-    reordering: float | None = None
-    least_packets: int = 100
+    loss: Number = Field(default=0.01, description="error of the share of packets lost")
+    p50: Number = Field(default=0.05, description="error of the median delay, as a share of the measured one")
+    p99: Number = Field(default=0.05, description="error of the p99 delay, as a share of the measured one")
+    absolute_ns: Number = Field(default=60_000, description="error of either delay that is always allowed")
+    reordering: Number | None = Field(
+        default=None, description="error of the share of packets reordered; null where that is not judged"
+    )
+    least_packets: Number = Field(default=100, description="packets without which a path is shown but not judged")
 
     def allowed(self, metric: str, measured: float) -> float | None:
         """The largest error of a metric whose measured value is this; None if it is not judged."""
@@ -33,10 +32,6 @@ class Tolerances:
         if metric == "reordered_ratio":
             return self.reordering
         return max((self.p50 if metric == "delay_p50_ns" else self.p99) * measured, float(self.absolute_ns))
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def read_tolerances(file: Path | None, **flags: Any) -> Tolerances:
@@ -53,7 +48,7 @@ def read_tolerances(file: Path | None, **flags: Any) -> Tolerances:
         if not isinstance(given["absolute"], str):
             raise InputError(f'{where}absolute: {given["absolute"]!r} needs quotes and a unit, such as "60us"')
         given["absolute_ns"] = duration_ns(given.pop("absolute"))
-    known = [field.name for field in fields(Tolerances)]
+    known = list(Tolerances.model_fields)
     for name, value in given.items():
         if name not in known:
             raise InputError(
@@ -62,4 +57,4 @@ def read_tolerances(file: Path | None, **flags: Any) -> Tolerances:
             )
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**62:
             raise InputError(f"{where}{name}: {value!r} is no tolerance; give a number of at least 0, such as 0.05")
-    return replace(Tolerances(), **given)
+    return Tolerances(**given)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 import pyarrow.parquet as pq
 
+from segcast.replay.validate.document import read_validation
 from segcast.reports import text
 from segcast.reports.forecast.page import environment, figures_json
 from segcast.reports.style import Figure
@@ -26,7 +26,7 @@ class Content:
     """What the template lays out."""
 
     def __init__(self, folder: Path) -> None:
-        self.document: dict[str, Any] = json.loads((folder / "validation.json").read_text(encoding="utf-8"))
+        self.document: dict[str, Any] = read_validation(folder).as_dict()
         self.curves: list[dict[str, Any]] = pq.read_table(folder / "curves.parquet").to_pylist()
         self.policies = [policy["policy"] for policy in self.document["policies"]]
         self.title = PurePath(self.document["forecast"]).name

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 
 from segcast.analyzer.detectors.registry import Detector, Gap, find_detector
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import Steering
-from segcast.analyzer.engine.state import RECEIVED, Fates, Packets
+from segcast.analyzer.engine.steering import Steering
+from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.errors import InputError
 from tests.support.policies import GBPS, MS, US, network, run, sent, setting, told

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segcast.analyzer.engine.state import LAZY, ORDERED, Fates
+from segcast.analyzer.engine.state import LAZY, ORDERED
+from segcast.analyzer.packets import Fates
 from tests.support.simulating import CELLS, DETECTORS, POLICIES, assert_same_fates, cell_of, parameters_of, run_engine
 from tests.support.strategies import Scenario, Seeded, fabrics, make_fabric, make_scenario, scenarios
 from tests.twins import detectors as twin_detectors

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.forecast.cells import plan_cells
-from segcast.analyzer.forecast.compare import answer, compare, interval, student_quantile
+from segcast.analyzer.forecast.compare import answer, compare, interval
 from segcast.analyzer.forecast.reading import find_cell, read_document, read_schedule
 from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
-from segcast.analyzer.schema import FORECAST_TABLES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
@@ -97,7 +97,7 @@ def test_forward_and_back_never_share_a_path(cluster: Trace, folder: Path) -> No
 def test_schedules_are_found_by_policy_timeout_and_seed(folder: Path) -> None:
     assert find_cell(folder, "inflight", None, None)["cell"] == "inflight-100us-s1"
     assert find_cell(folder, "inflight", "500us", 1)["cell"] == "inflight-500us-s1"
-    assert read_schedule(folder, "ecmp-s1").num_rows == read_document(folder)["trace"]["packets"]
+    assert read_schedule(folder, "ecmp-s1").num_rows == read_document(folder).trace.packets
     with pytest.raises(InputError, match="no schedule for inflight, timeout 100us, seed 2; kept: ecmp-s1"):
         find_cell(folder, "inflight", "100us", 2)
 
@@ -193,27 +193,10 @@ def test_one_seed_has_no_interval_and_nothing_delivered_no_answer() -> None:
 
 
 def test_student_interval() -> None:
-    """Mean 3, standard error 1 / sqrt(2), t(4) = 2.776."""
+    """Mean 3, standard error 1 / sqrt(2), t(4) = 2.7764451052."""
     got = interval([1, 2, 3, 4, 5])
-    half = 2.776 / math.sqrt(2)
-    assert (got.mean, got.low, got.high) == pytest.approx((3, 3 - half, 3 + half), rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("probability", "degrees", "value", "within"),
-    [
-        (0.975, 1, 12.706, 1e-4),
-        (0.975, 2, 4.3027, 1e-4),
-        (0.975, 3, 3.1824, 0.002),
-        (0.975, 9, 2.2622, 1e-4),
-        (0.975, 31, 2.0395, 1e-4),
-        (0.975, 999, 1.9623, 1e-4),
-        (0.9975, 3, 7.4533, 0.02),
-        (0.9975, 9, 3.6897, 0.001),
-    ],
-)
-def test_student_quantiles_of_the_tables(probability: float, degrees: int, value: float, within: float) -> None:
-    assert student_quantile(probability, degrees) == pytest.approx(value, rel=within)
+    half = 2.7764451052 / math.sqrt(2)
+    assert (got.mean, got.low, got.high) == pytest.approx((3, 3 - half, 3 + half), rel=1e-10)
 
 
 def test_more_seeds_never_widen_the_same_spread() -> None:
@@ -270,6 +253,6 @@ def test_scenarios_say_what_is_wrong_and_where(tmp_path: Path) -> None:
 
 def test_the_document_is_plain_json(folder: Path) -> None:
     document = json.loads((folder / "forecast.json").read_text())
-    assert document == read_document(folder)
+    assert document == read_document(folder).as_dict()
     assert document["excluded"] == {"no_ip": 40, "too_large": 0, "unassigned": 0, "same_attachment": 0}
     assert {path["srv6_bytes"] for path in document["network"]["paths"]} == {80}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
 import pytest
 
-from segcast.analyzer.parallel import in_order
+from segcast.analyzer.parallel import in_order, usable_cores
 
 
 def test_results_come_in_order_whatever_finishes_first() -> None:
@@ -63,3 +64,13 @@ def test_a_timeout_of_the_function_is_not_taken_for_waiting() -> None:
 
     with pytest.raises(TimeoutError, match="mine"):
         list(in_order(fail, [1], 1, int))
+
+
+def test_cores_are_those_allowed_or_where_no_system_tells_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert usable_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert usable_cores() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores() == 1

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segcast.analyzer.engine.layout import Steering
-from segcast.analyzer.engine.state import DROPPED
-from segcast.analyzer.hashing import mix
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Change, Link, Network, Path
+from segcast.analyzer.packets import DROPPED
 from segcast.analyzer.policies import ecmp
 from segcast.analyzer.policies.registry import find_policy, policies
 from segcast.traces.errors import InputError
+from segcast.traces.hashing import mix
 from tests.support.policies import (
     GBPS,
     MS,

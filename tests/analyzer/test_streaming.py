@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.forecast import run as forecasting
+from segcast.analyzer.forecast import runner
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
 from segcast.analyzer.traffic import streamed as streaming
@@ -102,7 +103,7 @@ def test_the_same_forecast_as_from_memory(
     document = forecast(cluster, scenario, tmp_path / "memory", stream=False)
     assert (document["excluded"]["unassigned"] > 0) == (name == "fabric")
     monkeypatch.setattr(streaming, "BATCH_ROWS", 5000)
-    monkeypatch.setattr(forecasting, "_CELL_BYTES", 1 << 60)  # so that few advance together: several groups
+    monkeypatch.setattr(runner, "_CELL_BYTES", 1 << 60)  # so that few advance together: several groups
     forecast(cluster, scenario, tmp_path / "streamed", stream=True, threads=3)
     assert_same_folders(tmp_path / "memory", tmp_path / "streamed")
 

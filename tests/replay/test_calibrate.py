@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,16 @@ import numpy as np
 import pytest
 
 from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.packets import LOST
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
 from segcast.replay.calibrate import run as calibrating
-from segcast.replay.calibrate.estimate import LOST, Probe, estimate_path
+from segcast.replay.calibrate.document import CalibrationDocument, Train
+from segcast.replay.calibrate.estimate import Probe, estimate_path
 from segcast.replay.measure.identity import list_key
 from segcast.replay.measure.match import Planned
 from segcast.replay.measure.run import path_keys
 from segcast.replay.rewrite.of_forecast import encapsulation
-from segcast.replay.rewrite.summary import HostCapture, RewriteSummary
+from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.testbed.bed import inventory_of
 from segcast.replay.testbed.plan import plan_bed
 from segcast.traces.errors import InputError
@@ -45,10 +46,7 @@ def probed(folder: Path, says: Scenario, truth: Scenario, net: Net) -> Path:
     """A run of the probes of the one scenario through the network of the other."""
     (folder / "says.toml").write_text(says.to_toml())
     calibrating.probes(folder / "says.toml", folder / "probes")
-    document = json.loads((folder / "probes" / "rewrite.json").read_text())
-    names = [field.name for field in fields(RewriteSummary)]
-    document["files"] = tuple(HostCapture(**file) for file in document["files"])
-    summary = RewriteSummary(**{name: document[name] for name in names})
+    summary = RewriteSummary.model_validate(json.loads((folder / "probes" / "rewrite.json").read_text()))
     lists = encapsulation(truth, 2, steered=True).segments6
 
     def path_of(frame: bytes) -> int:
@@ -79,7 +77,9 @@ def test_links_are_found_as_they_are(
     out = tmp_path / "found.toml"
     ran = run("calibrate", folder, "--scenario", tmp_path / "says.toml", "--out", out, "--json")
     assert ran.code == 0, ran.err
-    paths = json.loads(ran.out)["paths"]
+    document = json.loads(ran.out)
+    assert CalibrationDocument.model_validate(document).as_dict() == document
+    paths = document["paths"]
     assert len(paths) == 4
     for path in paths:
         rate, buffer = wanted[path["path_id"] % 2]
@@ -164,7 +164,7 @@ def test_trains_of_both_directions_are_told_apart(tmp_path: Path, mode: str) -> 
     flow, words = zeros.astype(np.uint32), np.zeros((1, 5), np.uint64)
     packets = Planned(times, times, times + 10, zeros, zeros, listed, zeros + 100, zeros > 0, flow, words, none)
     sent = [
-        calibrating.TrainShape(path_id=path, kind="single", ip_bytes=86, packets=1, first_ns=at, last_ns=at)
+        Train(path_id=path, kind="single", ip_bytes=86, packets=1, first_ns=at, last_ns=at)
         for path, at in enumerate(times.tolist())
     ]
     found = calibrating.trains_of(packets, sent, path_keys(scenario, built, insert=mode == "insert"))
@@ -205,7 +205,7 @@ def trains(rate: int, buffer: int | None, burst: int, overhead: int, noise_ns: i
                 send = np.rint(np.arange(count) * step + np.cumsum(rng.integers(0, 500, count))).astype(np.int64)
                 arrivals = list(zip(send.tolist(), [size] * count, strict=True))
                 came = twin.link(arrivals, rate, 20_000, buffer, overhead, burst)
-                receive = np.array([LOST if time_ns is None else time_ns for time_ns in came])
+                receive = np.array([LOST if passed is None else passed[0] for passed in came])
                 late = rng.integers(0, noise_ns + 1, count)
                 receive = np.where(receive == LOST, LOST, np.maximum.accumulate(receive + late))
                 found.append(Probe(kind, size, send, receive))

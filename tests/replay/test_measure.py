@@ -21,12 +21,12 @@ from segcast.analyzer.schema import PACKET_FATES
 from segcast.replay.measure.identity import list_key
 from segcast.replay.measure.match import Planned
 from segcast.replay.measure.run import measure, measured_table
-from segcast.replay.measure.run_folder import Receiver, Sender
 from segcast.replay.measure.run_folder import Run as SentRun
-from segcast.replay.rewrite.of_forecast import encapsulation, rewrite_forecast
+from segcast.replay.rewrite.of_forecast import Wanted, encapsulation, rewrite_forecast
 from segcast.replay.rewrite.run import RewriteSummary
 from segcast.replay.srv6.templates import Encapsulation
 from segcast.traces.errors import InputError
+from segcast.traces.ingest.run import ingest
 from segcast.traces.trace import Trace
 from tests.conftest import Run
 from tests.support.beds import SCENARIOS, udp
@@ -123,12 +123,11 @@ def test_both_directions_of_a_leaf_spine_are_told_apart(tmp_path: Path, mode: st
     columns = {field.name: pa.array(np.zeros(count, np.int64)).cast(field.type) for field in schema}
     columns["path_id"] = pa.array([0, 0, 2, 2], columns["path_id"].type)  # planned; 1 and 3 are what was sent
     ends: dict[str, Any] = {"host": "a", "clock": "lab", "capture": "a.pcap"}
-    run = SentRun(
-        schema_version=1, complete=True, senders=[Sender(**ends, planned="a.pcap")], receivers=[Receiver(**ends)]
-    )
+    sent = {"senders": [{**ends, "planned": "a.pcap"}], "receivers": [ends]}
+    run = SentRun.model_validate({"schema_version": 1, "complete": True, **sent})
     table, paths = measured_table(packets, np.arange(count), pa.table(columns, schema), scenario, run, built)
     assert table["path_id"].to_pylist() == [0, 1, 2, 3]
-    assert (paths["by_segments"], paths["segments_unknown"], paths["changed"]) == (4, 0, 2)
+    assert (paths.by_segments, paths.segments_unknown, paths.changed) == (4, 0, 2)
 
 
 def test_packets_that_arrive_twice_count_once(written: Written, tmp_path: Path) -> None:
@@ -245,3 +244,53 @@ def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, tmp_
     assert any("did not end as planned: killed" in finding for finding in measured["findings"])
     assert any("right.pcap: damaged at byte" in finding for finding in measured["findings"])
     assert 0 < measured["packets"]["received"] < written.summary.packets
+
+
+def test_another_trace_than_the_forecasts_is_refused(tmp_path: Path, run: Run) -> None:
+    """Flow numbers of the forecast would mean other flows there."""
+    for name, port in (("a", 9000), ("b", 9001)):
+        packet = udp("10.20.1.1", "10.20.2.1", bytes(100), port)
+        frame = bytes(12) + b"\x08\x00" + packet
+        write_pcap(tmp_path / f"{name}.pcap", [(10**18 + 1000 * number, frame) for number in range(40)])
+    captures = [tmp_path / "a.pcap", tmp_path / "b.pcap"]
+    trace = ingest(captures, tmp_path / "t.trace")
+    scenario = short_scenario(paths="2x300Mbps", policies=["inflight"], seeds=[1])
+    forecast(trace, scenario, tmp_path / "f")
+    summary = rewrite_forecast(tmp_path / "f", tmp_path / "out", policy="inflight")
+    folder = run_folder(tmp_path / "run", scenario, summary, tmp_path / "f", lambda frame: 0, Net())
+    assert measure(folder, tmp_path / "m")["packets"]["planned"] == 80
+
+    def refusals() -> tuple[str, ...]:
+        commands = ("measure", folder, "--out"), ("rewrite", tmp_path / "f", "--policy", "inflight", "--out")
+        done = [run(*command, tmp_path / "again") for command in commands]
+        assert [(ran.code, ran.err.count("\n")) for ran in done] == [(2, 1), (2, 1)]
+        assert not (tmp_path / "again").exists()
+        return tuple(ran.err for ran in done)
+
+    (tmp_path / "t.trace").rename(tmp_path / "moved.trace")
+    measured, rewritten = refusals()
+    assert measured == rewritten
+    assert f"{tmp_path / 't.trace'}" in measured
+    ingest(captures[:1], tmp_path / "t.trace")
+    measured, rewritten = refusals()
+    assert measured == rewritten
+    assert f"is not the trace of {tmp_path / 'f'} any more; run segcast forecast again" in measured
+
+
+def test_packets_sent_faster_are_still_those_of_the_forecast(tmp_path: Path) -> None:
+    """Where some were left out, the others are told by their times, which a faster rewrite compresses."""
+    frames = [
+        bytes(12) + b"\x08\x00" + udp("10.20.1.1", "10.20.2.1", bytes(1300 if number % 3 == 1 else 100))
+        for number in range(60)
+    ]
+    write_pcap(tmp_path / "c.pcap", [(10**18 + 1_000_000 * number, frame) for number, frame in enumerate(frames)])
+    scenario = short_scenario(paths="2x300Mbps", policies=["inflight"], seeds=[1])
+    forecast(ingest([tmp_path / "c.pcap"], tmp_path / "t.trace"), scenario, tmp_path / "f")
+    wanted = Wanted(mtu=1300, oversize="drop", speed="2")
+    summary = rewrite_forecast(tmp_path / "f", tmp_path / "out", policy="inflight", wanted=wanted)
+    assert (summary.packets, json.loads((tmp_path / "out" / "rewrite.json").read_text())["speed"]) == (40, 2.0)
+    folder = run_folder(tmp_path / "run", scenario, summary, tmp_path / "f", lambda frame: 0, Net())
+    packets = measure(folder, tmp_path / "m")["packets"]
+    assert (packets["planned"], packets["not_in_forecast"]) == (40, 0)
+    numbers = table_of(tmp_path / "m").sort("planned_ns")["frame_number"].to_list()
+    assert numbers == [number + 1 for number in range(60) if number % 3 != 1]

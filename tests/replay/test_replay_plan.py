@@ -30,7 +30,7 @@ def test_a_run_names_the_forecast_that_was_rewritten(cluster: Trace, run: Run, t
     assert json.loads((tmp_path / "r" / "rewrite.json").read_text())["forecast"] == str(tmp_path / "f")
 
     def noted(folder: Path, named: str | None = None) -> object:
-        return Document(plan_replay(folder, ALL, forecast=named), tmp_path / "run").content()["forecast"]
+        return Document(plan_replay(folder, ALL, forecast=named), tmp_path / "run").content().forecast
 
     assert noted(tmp_path / "r") == str(tmp_path / "f")
     rewritten(tmp_path / "other", {"10.0.0.1": SCHEDULE})

@@ -315,8 +315,8 @@ def test_a_file_per_interface_holds_all_its_hosts_in_order_of_time(tmp_path: Pat
     around = encapsulation("encaps", [2], hosts=4)
     done = rewrite(tmp_path, cases, around, hosts, chunk_bytes=5000, outputs=outputs)
     assert [(file.host, file.interface, file.hosts) for file in done.files] == [
-        ("a", "a", ("fc00:1::1", "fc00:3::1")),
-        ("b", "b", ("fc00:2::1", "fc00:4::1")),
+        ("a", "a", ["fc00:1::1", "fc00:3::1"]),
+        ("b", "b", ["fc00:2::1", "fc00:4::1"]),
     ]
     for file, mine in zip(done.files, ((0, 2), (1, 3)), strict=True):
         records = read_pcap(Path(file.path))

@@ -258,7 +258,7 @@ def test_an_empty_schedule_writes_the_manifest_alone(tmp_path: Path) -> None:
         Hosts((), np.zeros(0, np.int64)),
         tmp_path / "out",
     )
-    assert (done.packets, done.files) == (0, ())
+    assert (done.packets, done.files) == (0, [])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["rewrite.json"]
 
 

@@ -13,10 +13,11 @@ import polars as pl
 import pytest
 import tomli_w
 
-from segcast.analyzer.engine.link_by_link import LOST, as_sent, link_model
+from segcast.analyzer.engine.link_by_link import as_sent, link_model
 from segcast.analyzer.forecast.reading import groups_of
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.packets import LOST
 from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
 from segcast.replay.measure.run import measure
 from segcast.replay.rewrite.of_forecast import encapsulation, rewrite_forecast

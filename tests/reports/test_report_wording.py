@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.forecast.compare import answer, answered, compare
-from segcast.analyzer.schema import FLOW_FATES, SUMMARY
+from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.reports import text
 from segcast.reports.forecast.content import Content
 from segcast.reports.forecast.data import Forecast, Variant

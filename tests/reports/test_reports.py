@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pyarrow.parquet as pq
 import pytest
 
-from segcast.analyzer.schema import SUMMARY
+from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.reports.forecast import figures
 from segcast.reports.forecast.content import Content
 from segcast.reports.forecast.data import Forecast, Variant

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.compare import variant_label
-from segcast.analyzer.schema import DISTRIBUTIONS, FLOW_FATES, PROFILE, QUANTILES, SERIES, SIZES, SUMMARY
+from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
+from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, QUANTILES, SERIES, SIZES
 from segcast.reports import text
 from segcast.traces.schema import Table
 from segcast.traces.units import write_duration

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import Fates, Packets
-from segcast.analyzer.hashing import flow_keys
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Link, Network, Path
+from segcast.analyzer.packets import Fates, FlowPlan, Packets
 from segcast.analyzer.policies.registry import Decision, Feedback, Setting, find_policy
+from segcast.traces.hashing import flow_keys
 from segcast.traces.jit import kernel
 
 GBPS = 10**9

@@ -9,9 +9,9 @@ import numpy as np
 
 from segcast.analyzer.detectors.registry import Detector, detectors, find_detector
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets, Releases
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Change, Link, Network, Path
+from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Fates, FlowPlan, Packets, Releases
 from segcast.analyzer.policies.registry import Parameters, Policy, find_policy, policies
 from segcast.analyzer.traffic.recorded_acks import Segments, recorded
 from tests.twins import engine as twin

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.scenario.model import short_scenario
-from segcast.analyzer.schema import FORECAST_TABLES
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
 from segcast.traces.disk.folders import FORECAST, TRACE, check_name, new_file, new_folder

@@ -25,10 +25,10 @@ from pydantic import Field, ValidationError
 from segcast.traces.disk.documents import Count, Shape, read_json
 from segcast.traces.disk.folders import CHECKPOINT, remove
 from segcast.traces.disk.parquet import open_table
+from segcast.traces.document import PartEntry, SourceEntry
 from segcast.traces.errors import InputError
 from segcast.traces.schema import PACKETS, SCHEMA_VERSION
 from segcast.traces.sources import source_digest
-from segcast.traces.trace import PartShape, SourceShape
 
 ROWS: Final = 4 << 20
 _OF_FLOWS: Final = 8  # rows for each flow, so that the flows are not written again all the time
@@ -45,8 +45,8 @@ class _Document(Shape):
     state: Annotated[str, Field(pattern=r"^state-[0-9]+\.npz$")]
     state_digest: str
     rows: Count
-    sources: dict[Annotated[str, Field(pattern="^[0-9]{1,5}$")], SourceShape]
-    parts: list[PartShape]
+    sources: dict[Annotated[str, Field(pattern="^[0-9]{1,5}$")], SourceEntry]
+    parts: list[PartEntry]
     part_bytes: list[Count]
 
 

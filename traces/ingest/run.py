@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 from segcast.traces.captures import remote as locations
 from segcast.traces.captures.reader import CaptureReader, read_frames
 from segcast.traces.captures.stored import STDIN
+from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import check_name, new_folder, resumes
+from segcast.traces.document import SourceEntry, TraceDocument
 from segcast.traces.errors import DamagedCapture, InputError
 from segcast.traces.flows.table import flow_table
 from segcast.traces.headers.decode import OUTER, Decoder
@@ -169,8 +171,8 @@ def _make(
     making = _Making(inputs, decoder, choices, keep_going, progress)
     try:
         with new_folder(target, marker=TRACE_FILE, inputs=named, resumable=True) as folder:
-            info = making.run(folder, checkpoint_rows, say)
-            (folder / TRACE_FILE).write_text(json.dumps(info, indent=2) + "\n", "utf-8")
+            document = making.run(folder, checkpoint_rows, say)
+            (folder / TRACE_FILE).write_text(json_text(document, indent=2), "utf-8")
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error}; make room or choose another --out") from None
     except KeyboardInterrupt:
@@ -207,8 +209,8 @@ class _Making:
         self._sources: dict[int, dict[str, Any]] = {}
         self._resumed_bytes = 0
 
-    def run(self, folder: Path, checkpoint_rows: int, say: Say | None) -> dict[str, Any]:
-        """Read every capture and write the tables into `folder`; the contents of `trace.json`."""
+    def run(self, folder: Path, checkpoint_rows: int, say: Say | None) -> TraceDocument:
+        """Read every capture and write the tables into `folder`; what `trace.json` is to say."""
         heads = self._inputs.heads
         plan, keep = self._plan(), resumes(folder) and not any(head.pipe for head in heads)
         checkpoints = Checkpoints(folder, plan, checkpoint_rows)
@@ -234,20 +236,22 @@ class _Making:
         for source in sources:
             for name, count in source["skipped"].items():
                 skipped[name] = skipped.get(name, 0) + count
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "layer": decoder.layer,
-            "packets": intake.rows,
-            "flows": len(intake.flows),
-            "segment_lists": len(decoder.segment_lists),
-            **self._choices.about(),
-            "findings": intake.findings(sources),
-            "left_out": self._inputs.left_out,
-            "skipped": skipped,
-            **decoder.findings(),
-            "sources": sources,
-            "parts": writer.parts,
-        }
+        return TraceDocument.model_validate(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "layer": decoder.layer,
+                "packets": intake.rows,
+                "flows": len(intake.flows),
+                "segment_lists": len(decoder.segment_lists),
+                **self._choices.about(),
+                "findings": intake.findings(sources),
+                "left_out": self._inputs.left_out,
+                "skipped": skipped,
+                **decoder.findings(),
+                "sources": sources,
+                "parts": writer.parts,
+            }
+        )
 
     def _read(self, writer: PacketWriter, checkpoints: Checkpoints | None, due: Callable[[int, int], bool]) -> None:
         """Take all captures to their end or damage. Parts end where a checkpoint is due, whether it is kept or not."""
@@ -310,7 +314,7 @@ def _identities(inputs: Inputs) -> list[list[Any]]:
 
 def _source(head: Head, reader: CaptureReader, survey: Survey) -> dict[str, Any]:
     """The entry in `trace.json` of a capture that has ended."""
-    return {
+    entry = {
         "path": head.place,
         "bytes": reader.bytes_read,
         "xxh128": reader.hexdigest(),
@@ -325,6 +329,7 @@ def _source(head: Head, reader: CaptureReader, survey: Survey) -> dict[str, Any]
         "damages": [asdict(damage) for damage in reader.damages],
         **survey.findings(),
     }
+    return SourceEntry.model_validate(entry).as_dict()
 
 
 def _cached_folder(path: str | Path, inputs: Inputs, layer: str) -> Path:

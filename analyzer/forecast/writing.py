@@ -1,0 +1,142 @@
+"""Makes the document of a forecast, which becomes forecast.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from segcast.analyzer.forecast.compare import answer, answered, compare
+from segcast.analyzer.forecast.document import (
+    ChangeEntry,
+    Comparison,
+    ForecastDocument,
+    ForecastSource,
+    ForecastTrace,
+    Group,
+    LinkEntry,
+    LoadedVariant,
+    NetworkEntry,
+    PathEntry,
+    Variant,
+)
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
+from segcast.traces.document import Finding
+from segcast.traces.quality.findings import for_timeouts
+from segcast.traces.trace import Trace, trace_name
+from segcast.traces.units import say_number
+from segcast.traces.version import VERSION
+
+SCHEMA_VERSION: Final = 2
+
+
+def forecast_document(
+    trace: Trace, scenario: Scenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
+) -> ForecastDocument:
+    """What forecast.json says; `summary` are the rows of SUMMARY, `extent` what the trace sends."""
+    baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
+    baseline = baseline_row["policy"]
+    comparisons = compare(summary, baseline)
+    # What a policy would do if its hosts knew otherwise is no advice, where it also runs as they know.
+    otherwise = {choice.label for choice in scenario.policies if choice.steering}
+    advised = [row for row in comparisons if row["policy"] not in otherwise] or comparisons
+    best = answered(advised)
+    return ForecastDocument(
+        segcast=VERSION,
+        schema_version=SCHEMA_VERSION,
+        answer=answer(advised),
+        answered=None if best is None else LoadedVariant.model_validate(best),
+        baseline=Variant(policy=baseline, timeout=baseline_row["timeout"], timeout_ns=baseline_row["timeout_ns"]),
+        comparisons=[Comparison.model_validate(row) for row in comparisons],
+        cells=len(summary),
+        seeds=list(dict.fromkeys(scenario.seeds)),
+        loads=[float(load) for load in scenario.loads],
+        trace=ForecastTrace(
+            name=trace_name(trace),
+            folder=str(trace.folder.resolve()),
+            layer=trace.layer,
+            packets=extent.packets,
+            flows=extent.flows,
+            hosts=len(traffic.hosts),
+            duration_ns=extent.last_ns - extent.first_ns,
+            findings=[
+                *(Finding.model_validate(finding) for finding in for_timeouts(trace.info, scenario.fixed_timeouts_ns)),
+                *_event_findings(scenario, extent),
+                *_size_findings(traffic, scenario),
+            ],
+            sources=[
+                ForecastSource(path=str(source.path), bytes=source.bytes, xxh128=source.xxh128)
+                for source in trace.sources
+            ],
+        ),
+        excluded=traffic.excluded,
+        network=_network_entry(traffic, scenario.network.kind, extent.first_ns),
+    )
+
+
+def _event_findings(scenario: Scenario, extent: Extent) -> list[Finding]:
+    """That events come when nothing is sent any more, if so, at the highest load."""
+    load = max(scenario.loads)
+    last_ns = (extent.last_ns - extent.first_ns) / load
+    late = sum(any(event.at_ns > last_ns for event in spec.events()) for spec in scenario.events)
+    if not late:
+        return []
+    at_load = "" if load == 1 else f" at load {say_number(float(load))}"
+    return [
+        Finding(
+            code="late_events",
+            severity="warning",
+            count=late,
+            detail=f"events come after the last packet, {float(last_ns) / 1e9:.6g} s after the first{at_load}",
+            effect="what happens to links then changes nothing in the forecast",
+        )
+    ]
+
+
+def _size_findings(traffic: Traffic, scenario: Scenario) -> list[Finding]:
+    """That nobody checked whether steered packets fit the links, if so."""
+    largest, steered = srv6_overhead(traffic)
+    if scenario.network.mtu is not None or steered == largest:
+        return []
+    return [
+        Finding(
+            code="mtu_unchecked",
+            severity="info",
+            count=len(np.unique(traffic.packets.flow[traffic.packets.ip_bytes == largest])),
+            detail=f"flows have packets of {largest} bytes that become up to {steered} bytes with SRv6",
+            effect=f"links must carry an MTU of {steered} bytes; network.mtu has that checked",
+        )
+    ]
+
+
+def _network_entry(traffic: Traffic, kind: str, first_ns: int) -> NetworkEntry:
+    network = traffic.network
+    slots = {path_id: slot for group in network.group_slots() for slot, path_id in enumerate(group)}
+    links = network.links
+    return NetworkEntry(
+        kind=kind,
+        minimum_frame_bytes=network.minimum_frame_bytes,
+        detection_ns=network.detection_ns,
+        groups=[Group.model_validate({"group": n, "from": a, "to": b}) for n, (a, b) in enumerate(traffic.groups)],
+        links=[
+            LinkEntry.model_validate({name: getattr(link, name) for name in LinkEntry.model_fields}) for link in links
+        ],
+        changes=[
+            ChangeEntry(at_ns=change.time_ns - first_ns, link=links[change.link].name, rate_bps=change.rate_bps)
+            for change in network.changes
+        ],
+        paths=[
+            PathEntry(
+                path_id=path_id,
+                group=path.group,
+                slot=slots[path_id],
+                links=[links[link].name for link in path.links],
+                rate_bps=min((links[link].rate_bps for link in path.links), default=None),
+                delay_ns=sum(links[link].delay_ns for link in path.links),
+                srv6_bytes=path.srv6_bytes,
+            )
+            for path_id, path in enumerate(network.paths)
+        ],
+    )
