@@ -24,8 +24,6 @@ from tests.support.rewriting import DESTINATION_MAC, SOURCE_MAC, encapsulation
 from tests.support.tshark import CHECKSUMS, tshark
 from tests.twins.srv6 import BadPacketError, check_packet, parse_frame, read_pcap
 
-__all__ = ["only_transports"]
-
 SHARED = Path(__file__).parents[3] / "shared" / "captures"
 PATHS = 4
 
