@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _TICK_SECONDS: Final = 0.1
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on; all of the machine's where the system does not tell."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def in_order(

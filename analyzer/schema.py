@@ -1,8 +1,12 @@
-"""The tables of a forecast, defined once; see `segcast.traces.schema` for those of a trace."""
+"""Tables of a forecast, defined once; see `segcast.traces.schema` for those of a trace.
+
+The tables of cells and flows are put together from the families of metrics: `segcast.analyzer.metrics.tables`.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -10,7 +14,7 @@ from segcast.traces.schema import Column, Table
 
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
-_CELL = (
+CELL = (
     Column("cell", pa.string(), "name of the cell, such as `inflight-100us-s1`"),
     Column("policy", pa.string(), "label of the policy: its name, unless the scenario says otherwise"),
     Column("timeout", pa.string(), "label of the flowlet timeout; null where the policy has no use for one", True),
@@ -20,63 +24,17 @@ _CELL = (
 )
 
 
-def _quantiles(prefix: str, kind: pa.DataType, unit: str, meaning: str) -> tuple[Column, ...]:
+def quantile_columns(prefix: str, kind: pa.DataType, unit: str, meaning: str) -> tuple[Column, ...]:
     """One nullable column per quantile, named prefix_quantile[_unit]."""
     suffix = f"_{unit}" if unit else ""
     return tuple(Column(f"{prefix}_{q}{suffix}", kind, f"{q} of {meaning}", True) for q in QUANTILES)
 
 
-SUMMARY: Final = Table(
-    "summary",
-    "a cell: one policy, timeout, load and seed",
-    (
-        *_CELL,
-        Column("packets", pa.uint64(), "packets sent into the network"),
-        Column("delivered", pa.uint64(), "packets received"),
-        Column("dropped", pa.uint64(), "packets dropped"),
-        Column("drop_ratio", pa.float64(), "dropped / packets"),
-        Column("ecn_marked", pa.uint64(), "received packets that were marked"),
-        Column("retransmissions", pa.uint64(), "null for recorded packets, which do not react", True),
-        *_quantiles("delay", pa.int64(), "ns", "one-way delay of received packets"),
-        Column("delay_mean_ns", pa.float64(), "mean one-way delay", True),
-        *_quantiles("queue", pa.int64(), "ns", "time spent waiting in queues"),
-        Column("queue_mean_ns", pa.float64(), "mean of the same", True),
-        *_quantiles("fct", pa.int64(), "ns", "flow completion time"),
-        *_quantiles("slowdown", pa.float64(), "", "flow completion time over that in an empty network"),
-        Column("reordered", pa.uint64(), "reordered packets (RFC 4737)"),
-        Column("reordered_ratio", pa.float64(), "reordered / delivered", True),
-        Column("reorder_extent_p99", pa.uint64(), "p99 extent of reordered packets (RFC 4737 section 4.2.1)", True),
-        Column("reorder_extent_max", pa.uint64(), "largest extent", True),
-        Column("displaced_3", pa.uint64(), "reordered packets with an extent of 3 or more"),
-        Column("imbalance", pa.float64(), "(max - min) / mean of path bytes per interval, byte-weighted mean", True),
-        Column("jain", pa.float64(), "Jain's index of path bytes per interval, byte-weighted mean", True),
-        Column("utilisation_mean", pa.float64(), "mean utilisation of the links", True),
-        Column("utilisation_max", pa.float64(), "utilisation of the busiest link", True),
-        Column("flowlets", pa.uint64(), "flowlets steered"),
-        Column("flowlet_packets_mean", pa.float64(), "packets per flowlet", True),
-        Column("flowlet_bytes_mean", pa.float64(), "IP bytes per flowlet", True),
-        Column("path_changes", pa.uint64(), "flowlets sent on another path than their flow's one before"),
-    ),
-)
+def named_quantiles(prefix: str, values: Sequence[Any], unit: str) -> dict[str, Any]:
+    """Values for the columns of `quantile_columns`, of the quantiles in their order."""
+    suffix = f"_{unit}" if unit else ""
+    return {f"{prefix}_{q}{suffix}": value for q, value in zip(QUANTILES, values, strict=True)}
 
-FLOW_FATES: Final = Table(
-    "flows",
-    "a flow of a cell",
-    (
-        *_CELL,
-        Column("flow_id", pa.uint32(), "flow of the trace"),
-        Column("bytes", pa.uint64(), "IP bytes sent"),
-        Column("packets", pa.uint64(), "packets sent"),
-        Column("delivered", pa.uint64(), "packets received"),
-        Column(
-            "fct_ns", pa.int64(), "of the received packets, first send to last receive; null if there are none", True
-        ),
-        Column("slowdown", pa.float64(), "`fct_ns` over that in an empty network", True),
-        Column("reordered", pa.uint64(), "reordered packets"),
-        Column("flowlets", pa.uint64(), "flowlets"),
-        Column("path_changes", pa.uint64(), "path changes"),
-    ),
-)
 
 PACKET_FATES: Final = Table(
     "packets",
@@ -99,12 +57,12 @@ SIZES: Final = Table(
     "sizes",
     "flows of a cell in one size bin",
     (
-        *_CELL,
+        *CELL,
         Column("min_bytes", pa.uint64(), "smallest flow of the bin (IP bytes)"),
         Column("below_bytes", pa.uint64(), "upper bound of the bin, exclusive; null if open", True),
         Column("flows", pa.uint64(), "flows with at least one packet received"),
-        *_quantiles("fct", pa.int64(), "ns", "flow completion time"),
-        *_quantiles("slowdown", pa.float64(), "", "slowdown"),
+        *quantile_columns("fct", pa.int64(), "ns", "flow completion time"),
+        *quantile_columns("slowdown", pa.float64(), "", "slowdown"),
     ),
 )
 
@@ -112,7 +70,7 @@ DISTRIBUTIONS: Final = Table(
     "distributions",
     "a point of a cell's distribution",
     (
-        *_CELL,
+        *CELL,
         Column("metric", pa.string(), "`delay_ns`, `queue_ns`, `fct_ns` or `slowdown`"),
         Column("quantile", pa.float64(), "0 to 1"),
         Column("value", pa.float64(), "in the metric's unit"),
@@ -123,7 +81,7 @@ SERIES: Final = Table(
     "series",
     "an interval of one path, for the first seed of each policy, timeout and load",
     (
-        *_CELL,
+        *CELL,
         Column(
             "group",
             pa.uint16(),
@@ -141,7 +99,7 @@ LINKS: Final = Table(
     "links",
     "a link of a cell's network",
     (
-        *_CELL,
+        *CELL,
         Column("link", pa.uint32(), "link, an index into the network's links"),
         Column("name", pa.string(), "its name"),
         Column("carried_bytes", pa.uint64(), "bytes carried, overhead included"),
@@ -160,7 +118,7 @@ HOSTS: Final = Table(
     "hosts",
     "a steering host of a cell, most bytes first; only the 1,000 hosts that send most",
     (
-        *_CELL,
+        *CELL,
         Column("host", pa.string(), "its address, or its prefix"),
         Column("packets", pa.uint64(), "packets sent"),
         Column("bytes", pa.uint64(), "IP bytes sent"),
@@ -178,9 +136,9 @@ PROFILE: Final = Table(
         Column("flowlets", pa.uint64(), "flowlets"),
         Column("flows", pa.uint64(), "flows"),
         Column("never_split", pa.uint64(), "flows that stay one flowlet"),
-        *_quantiles("packets", pa.uint64(), "", "packets per flowlet"),
+        *quantile_columns("packets", pa.uint64(), "", "packets per flowlet"),
         Column("packets_mean", pa.float64(), "mean packets per flowlet", True),
-        *_quantiles("bytes", pa.uint64(), "", "IP bytes per flowlet"),
+        *quantile_columns("bytes", pa.uint64(), "", "IP bytes per flowlet"),
         Column("bytes_mean", pa.float64(), "mean IP bytes per flowlet", True),
     ),
 )
@@ -196,5 +154,3 @@ FLOWLETS: Final = Table(
         Column("bytes", pa.int64(), "IP bytes"),
     ),
 )
-
-FORECAST_TABLES: Final = (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, LINKS, HOSTS, PROFILE, PACKET_FATES)

@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.window import BATCH_PACKETS, Window, stream
-from segcast.analyzer.hashing import draw, seeded_generator
 from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
-from segcast.analyzer.parallel import in_order
+from segcast.analyzer.packets import FlowPlan, Packets
+from segcast.analyzer.parallel import in_order, usable_cores
 from segcast.analyzer.policies.registry import find_policy
+from segcast.traces.hashing import draw, seeded_generator
 from segcast.traces.jit import int64, kernel
 
 PACKETS = 4_000_000
@@ -185,7 +185,7 @@ def sweep(count: int) -> None:
             pass
         return time.perf_counter() - start
 
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     one = min(run(1) for _ in range(2))
     all_cores = min(run(cores) for _ in range(2))
     sent = SWEEP_CELLS * len(packets.flow) / 1e6
@@ -265,11 +265,12 @@ def long_run(count: int, policy: str) -> None:
     for _ in synthesised(count):
         pass
     making = time.perf_counter() - start
-    scalars = counted.counts.tally.scalars
+    totals = counted.counts.tally.totals[0]
     print(f"{count:,} packets through {policy}, synthesised as they go, with all metrics, one core:")
     print(f"{count / seconds / 1e6:.1f} M packets/s ({count / (seconds - making) / 1e6:.1f} without making them)")
     print(f"peak memory {peak_mib():.0f} MiB, {start_mib:.0f} MiB of it after the first {2 * BATCH_PACKETS:,} packets")
-    print(f"{scalars[1]:,} received, {scalars[2]:,} dropped, {int(counted.counts.reordering.late.sum()):,} reordered")
+    reordered = int(counted.counts.reordering.late.sum())
+    print(f"{totals['delivered']:,} received, {totals['dropped']:,} dropped, {reordered:,} reordered")
 
 
 def main() -> None:

@@ -17,10 +17,11 @@ import click
 
 from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
+from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
 from segcast.analyzer.scenario.model import Scenario
-from segcast.analyzer.schema import FLOWLETS, FORECAST_TABLES
+from segcast.analyzer.schema import FLOWLETS
 from segcast.cli import cli
 from segcast.replay.calibrate.document import CalibrationDocument, ProbesDocument
 from segcast.replay.measure.document import MeasurementDocument

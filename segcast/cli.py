@@ -61,6 +61,8 @@ for command in (
 
 def main() -> None:
     """Run the command line; exit 0 done, 1 a check did not hold, 2 the input or the usage is wrong, 130 interrupted."""
+    if sys.platform != "linux":
+        _fail("runs on Linux only")
     try:
         INTERRUPTION.install()
         with cli.make_context("segcast", sys.argv[1:]) as context:

@@ -43,7 +43,7 @@ class SourceEntry(Shape):
     snaplens: list[Count] = Field(description="bytes of each frame that the capturing program kept at most")
     clock_resolutions_ns: list[Number] = Field(description="steps of its time stamps, one for each that occurs")
     skipped: dict[str, Count] = Field(description="frames that hold no IP packet we can read, by reason")
-    drops: dict[str, Count] = Field(description="packets that the capturing program says it missed, by where")
+    drops: dict[str, Count] = Field(description="packets that were lost in capturing, by who says so")
     damages: list[DamageEntry] = Field(description="places where the capture could not be read")
     first_ns: Whole | None = Field(description="earliest time stamp (UTC epoch); null where no frame has one")
     last_ns: Whole | None = Field(description="latest time stamp; null where no frame has one")
@@ -51,7 +51,7 @@ class SourceEntry(Shape):
     captured_bytes: Count = Field(description="bytes of the frames that were captured, added up")
     longest_captured_bytes: Count = Field(description="most bytes captured of one frame")
     truncated_packets: Count = Field(description="frames of which not all bytes were captured")
-    packets_without_time: Count = Field(description="frames without a time stamp; they have that of the frame before")
+    packets_without_time: Count = Field(description="frames without a time stamp; their `time_ns` is 0")
     time_steps_backwards: Count = Field(description="frames that are earlier than the one before them")
     furthest_step_backwards_ns: Count = Field(description="the largest of those steps")
     clock_unit_seen_ns: Count | None = Field(

@@ -3,6 +3,7 @@
 SegcastError
 |-- InputError     the input or the usage is wrong            exit 2
 |   `-- DamagedCapture   a capture breaks off; what precedes was read
+|-- PolicyError    a policy breaks its contract               exit 2
 `-- CheckFailed    a check did not hold (validation, SLO)     exit 1
 """
 
@@ -29,6 +30,10 @@ class DamagedCapture(InputError):
         self.path = path
         self.offset = offset
         self.reason = reason
+
+
+class PolicyError(SegcastError):
+    """A policy does not do what `register` asks of one: exit status 2. Neither the input nor the usage is at fault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from typing import Final
 
 from segcast.traces.errors import InputError
 
+NANOSECOND_BITS: Final = 8_000_000_000
+"""A byte takes this many nanoseconds over a rate in bit/s."""
+
 _LONGEST: Final = 40
 _TIMES: Final = ((10**9, "s"), (10**6, "ms"), (10**3, "us"), (1, "ns"))
 _FORM: Final = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*[A-Za-zµμ]+(/s)?\s*")

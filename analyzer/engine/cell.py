@@ -10,28 +10,21 @@ import numpy as np
 
 from segcast.analyzer.detectors.registry import Detector, find_detector
 from segcast.analyzer.engine import link_changes as changes
-from segcast.analyzer.engine.layout import FlowPlan, Steering, lay_out
+from segcast.analyzer.engine.layout import lay_out
 from segcast.analyzer.engine.loop import Run, specialise
 from segcast.analyzer.engine.queues import grown_pool
-from segcast.analyzer.engine.state import (
-    ALWAYS_NS,
-    BAD_SLOT,
-    DONE,
-    FREE_NODE,
-    NANOSECOND_BITS,
-    NEVER_NS,
-    SCHEDULED,
-    Fates,
-    Packets,
-    Releases,
-)
+from segcast.analyzer.engine.state import ALWAYS_NS, BAD_SLOT, DONE, NEVER_NS, SCHEDULED
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Fates, FlowPlan, Packets, Releases, empty_fates
 from segcast.analyzer.policies.registry import Policy, Setting
-from segcast.traces.errors import InputError
+from segcast.traces.errors import InputError, PolicyError
+from segcast.traces.units import NANOSECOND_BITS
 
 MAX_IP_BYTES = 1 << 24
 
-_LATEST_NS = 1 << 62
+LATEST_NS = 1 << 62
+"""No time of a cell is later, so that sums of times stay within 64 bits."""
 
 
 @functools.cache
@@ -155,28 +148,18 @@ class Cell:
             if status == DONE:
                 return
             if status == BAD_SLOT:
-                raise InputError(f"policy {self._policy.name!r} chose a slot that its flow's group does not have")
-            nodes, free = grown_pool(self.state.nodes, int(self.state.scalars[FREE_NODE]))
-            self.state.scalars[FREE_NODE] = free
+                raise PolicyError(
+                    f"policy {self._policy.name!r} chose a slot that its flow's group does not have, which is a fault "
+                    "of the policy: its choose must return 0 to decision.path_count - 1"
+                )
+            nodes, free = grown_pool(self.state.nodes, int(self.state.progress["free_node"][0]))
+            self.state.progress["free_node"][0] = free
             self.state = self.state._replace(nodes=nodes)
 
 
 def no_releases() -> Releases:
     """No schedule of releases."""
     return Releases(np.empty(0, np.int64), np.empty(0, np.int64))
-
-
-def empty_fates(count: int) -> Fates:
-    """Room for the fates of `count` packets."""
-    return Fates(
-        path=np.zeros(count, np.uint16),
-        flowlet=np.zeros(count, np.uint32),
-        receive_ns=np.full(count, -1, np.int64),
-        queue_ns=np.zeros(count, np.int64),
-        state=np.zeros(count, np.uint8),
-        hop=np.zeros(count, np.uint8),
-        congestion=np.zeros(count, np.uint8),
-    )
 
 
 def check_packets(network: Network, packets: Packets, loss_timeout_ns: int) -> None:
@@ -196,7 +179,7 @@ def check_packets(network: Network, packets: Packets, loss_timeout_ns: int) -> N
     slowest_bps = min(rate for rate in rates if rate)
     busy_ns = hops * (total_bytes * NANOSECOND_BITS // slowest_bps + count)
     delay_ns = 2 * hops * max(link.delay_ns for link in network.links)
-    if max(abs(first_ns), abs(last_ns)) + busy_ns + delay_ns + loss_timeout_ns > _LATEST_NS:
+    if max(abs(first_ns), abs(last_ns)) + busy_ns + delay_ns + loss_timeout_ns > LATEST_NS:
         raise InputError(
             f"times would leave 64 bits: packets from {first_ns} to {last_ns} ns, and {busy_ns // 10**9} s to send all "
             f"of them over a link of {slowest_bps} bit/s; check the capture's clock and the rates"

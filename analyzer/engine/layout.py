@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,6 @@ from segcast.analyzer.engine.queues import ENTRY, empty_pool, empty_queues
 from segcast.analyzer.engine.state import (
     ALWAYS_NS,
     ASKED,
-    CLOCK_NS,
     COUNTER,
     FLOW,
     LAZY,
@@ -23,59 +21,29 @@ from segcast.analyzer.engine.state import (
     PER_FLOW,
     PER_FLOWLET,
     PER_PACKET,
-    SCALARS,
+    PROGRESS,
     SCHEDULED,
-    SUSPECTS,
     UNBOUNDED_BYTES,
     UNCOUNTED,
     Rules,
     State,
 )
+from segcast.analyzer.engine.steering import Scope, Steering
 from segcast.analyzer.engine.unseen import SHARES, threshold
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import FlowPlan
 from segcast.analyzer.policies.registry import Policy
 from segcast.traces.errors import InputError
 
 _FIRST_POOL: Final = 1 << 12
 _MOST_WATCHED: Final = 32  # queues to look at for a choice; with more it pays to take acknowledgements as events
 
-Ack = Literal["modelled", "recorded", "timeout"]
-Scope = Literal["pair", "host", "fabric"]
 _GRANULARITIES: Final = {
     "flow": PER_FLOW,
     "flowlet": PER_FLOWLET,
     "packet": PER_PACKET,
     "asked": ASKED,
 }
-
-
-class FlowPlan(NamedTuple):
-    """Where each flow enters: `keys` uint64[flows], `host` int64[flows] (its steering host), `group` int64[flows].
-
-    `words` uint64[flows, 5] is its five-tuple, `attachment` int64[flows] where it enters (None: its group); `uplink`
-    and `downlink` int64[flows] are the links of its ends, in networks with host links.
-    """
-
-    keys: NDArray[np.uint64]
-    host: NDArray[np.int64]
-    group: NDArray[np.int64]
-    words: NDArray[np.uint64] | None = None
-    attachment: NDArray[np.int64] | None = None
-    uplink: NDArray[np.int64] | None = None
-    downlink: NDArray[np.int64] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """How hosts count what is in flight, and when they suspect a path (docs/model.md, In-flight bytes)."""
-
-    loss_timeout_ns: int
-    ack: Ack = "modelled"
-    scope: Scope = "pair"
-    suspect_after: int = 0
-    suspect_for_ns: int = 0
-    ack_loss_millionths: int = 0
-    ack_late_ns: int = 0
 
 
 def lay_out(
@@ -100,12 +68,12 @@ def lay_out(
         queues=empty_queues(2 * len(network.links) + ack_queues),
         watched=watched,
         heap=np.zeros(len(network.links) + (ack_queues if rules.ack == ORDERED else 0) + 1, ENTRY),
-        scalars=np.zeros(SCALARS, np.int64),
+        progress=np.zeros(1, PROGRESS),
         routes_down=np.zeros(len(network.links), np.bool_),
     )
     state.counters["suspect_until_ns"] = ALWAYS_NS
-    state.scalars[CLOCK_NS] = ALWAYS_NS
-    state.scalars[SUSPECTS] = ALWAYS_NS
+    state.progress["clock_ns"] = ALWAYS_NS
+    state.progress["suspects_until_ns"] = ALWAYS_NS
     return rules, state, _setting(network, flows, state)
 
 

@@ -1,26 +1,26 @@
 """Forecasts packets as they were sent: given departures, frame sizes and paths, through the links of a network.
 
-No policy decides anything again, so what is left is the links' model (docs/model.md, Links) with a token bucket's
-burst, and links can be run one after the other: each once all links before it have been.
+No policy decides anything again, so links can be run one after the other: each once all links before it have been. What
+becomes of a packet is what the event loop would say of it, but for one case: a token bucket without delay passes frames
+on in no time, and the event loop then serves what is sent at that instant in the order in which it happens to arise.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segcast.analyzer.engine.state import ALWAYS_NS, UNBOUNDED_BYTES
 from segcast.analyzer.network.model import Link
+from segcast.analyzer.network.transmitter import Transmitter, transmit
+from segcast.analyzer.packets import LOST
 from segcast.traces.errors import InputError
 from segcast.traces.jit import int64, kernel
-
-LOST: Final = -1
-
-_NANOSECOND_BITS: Final = 8_000_000_000
-_UNBOUNDED: Final = np.iinfo(np.int64).max
+from segcast.traces.units import NANOSECOND_BITS
 
 
 class LinkModel(NamedTuple):
@@ -35,13 +35,13 @@ class LinkModel(NamedTuple):
 
 def link_model(link: Link, burst_bytes: int | None = None) -> LinkModel:
     """The same of a network's link; `burst_bytes` instead of its own burst."""
-    buffer_bytes = _UNBOUNDED if link.buffer_bytes is None else link.buffer_bytes
+    buffer_bytes = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
     burst = link.burst_bytes if burst_bytes is None else burst_bytes
     return LinkModel(link.rate_bps, link.delay_ns, buffer_bytes, link.overhead_bytes, burst)
 
 
 class AsSent(NamedTuple):
-    """By packet: `receive_ns` int64, LOST if dropped; `queue_ns` int64, time beyond that of an idle network."""
+    """By packet, as in `Fates`: `receive_ns` int64, LOST if dropped; `queue_ns` int64, the time waited before links."""
 
     receive_ns: NDArray[np.int64]
     queue_ns: NDArray[np.int64]
@@ -57,17 +57,16 @@ def through_link(
 ) -> None:
     """Departures of frames from one link, int64[n] in order of arrival; LOST if dropped. Adds to `queue_ns`.
 
-    f = max(f of the frame before, arrival - burst) + length, in exact fractions of a nanosecond; the last bit leaves at
-    max(arrival, ceil(f)). A frame is dropped if it and the frames still there exceed the buffer.
+    A frame is dropped if it and the frames that have not left yet exceed the buffer.
     """
-    rate = int64(link.rate_bps)
-    burst = int64(link.burst_bytes) * _NANOSECOND_BITS
-    burst_ns, burst_rest = burst // rate, burst % rate
-    free_ns, free_rest = int64(-(1 << 62)), int64(0)
+    rate_bps = int64(link.rate_bps)
+    burst_ns = int64(link.burst_bytes) * NANOSECOND_BITS // rate_bps
+    per_bit = 1.0 / rate_bps
+    free_ns, free_rest = int64(ALWAYS_NS), int64(0)
     backlog, leaving = int64(0), 0
     for i in range(len(arrival_ns)):
-        now = arrival_ns[i]
-        while leaving < i and (depart_ns[leaving] == LOST or depart_ns[leaving] <= now):
+        now_ns = arrival_ns[i]
+        while leaving < i and (depart_ns[leaving] == LOST or depart_ns[leaving] <= now_ns):
             if depart_ns[leaving] != LOST:
                 backlog -= frame_bytes[leaving]
             leaving += 1
@@ -75,21 +74,11 @@ def through_link(
             depart_ns[i] = LOST
             continue
         backlog += frame_bytes[i]
-        work = (frame_bytes[i] + link.overhead_bytes) * _NANOSECOND_BITS
-        work_ns, work_rest = work // rate, work % rate
-        idle_ns, idle_rest = now - burst_ns, -burst_rest
-        if idle_rest < 0:
-            idle_ns, idle_rest = idle_ns - 1, idle_rest + rate
-        alone_ns = idle_ns + work_ns + (idle_rest + work_rest + rate - 1) // rate
-        if free_ns < idle_ns or (free_ns == idle_ns and free_rest < idle_rest):
-            free_ns, free_rest = idle_ns, idle_rest
-        free_ns += work_ns
-        free_rest += work_rest
-        if free_rest >= rate:
-            free_ns += 1
-            free_rest -= rate
-        depart_ns[i] = max(now, free_ns + (1 if free_rest > 0 else 0))
-        queue_ns[i] += depart_ns[i] - max(now, alone_ns)
+        transmitter = Transmitter(rate_bps, per_bit, burst_ns, free_ns, free_rest)
+        sent = transmit(transmitter, now_ns, frame_bytes[i] + link.overhead_bytes)
+        free_ns, free_rest = sent.free_ns, sent.free_rest
+        depart_ns[i] = sent.departs_ns
+        queue_ns[i] += sent.waited_ns
 
 
 def as_sent(
@@ -101,8 +90,9 @@ def as_sent(
 ) -> AsSent:
     """What becomes of packets sent at `send_ns` along `ways[path]`, links by number; all int64[n], any order.
 
-    Frames that arrive at one instant are served in order of the number of the link they come from, then those just
-    sent, in their order. Raises InputError if paths use links in orders that contradict each other.
+    Frames that arrive at one instant are served in order of the number of the link they come from, and of one link in
+    the order in which they left it; then those just sent, in their order. Raises InputError if paths use links in
+    orders that contradict each other.
     """
     hops = max((len(way) for way in ways), default=0)
     chain = np.full((len(ways), hops + 1), -1, np.int64)
@@ -113,13 +103,15 @@ def as_sent(
     alive = np.ones(len(now), np.bool_)
     queue_ns = np.zeros(len(now), np.int64)
     last = np.full(len(now), len(links), np.int64)
+    place = np.arange(len(now))  # in the queue that a packet left last, or among those sent
     at = chain[path, 0] if len(now) else np.empty(0, np.int64)
     for link in _in_order(ways):
         rows = np.flatnonzero(alive & (at == link))
-        rows = rows[np.lexsort((rows, last[rows], now[rows]))]
+        rows = rows[np.lexsort((place[rows], last[rows], now[rows]))]
         depart_ns, waited = np.empty(len(rows), np.int64), np.zeros(len(rows), np.int64)
         through_link(now[rows], frame_bytes[rows].astype(np.int64), links[link], depart_ns, waited)
         queue_ns[rows] += waited
+        place[rows] = np.arange(len(rows))
         gone, left = rows[depart_ns == LOST], rows[depart_ns != LOST]
         alive[gone] = False
         now[left] = depart_ns[depart_ns != LOST] + links[link].delay_ns

@@ -8,24 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.queues import END, heap_place
-from segcast.analyzer.engine.state import (
-    CLOCK_NS,
-    DROPPED,
-    EXPIRY,
-    FREE_NODE,
-    HEAP_SIZE,
-    LAZY,
-    LOST,
-    NANOSECOND_BITS,
-    ORDERED,
-    ROUTING,
-    UNACKED,
-    Fates,
-    Rules,
-    State,
-)
+from segcast.analyzer.engine.hosts import expect_timeout
+from segcast.analyzer.engine.queues import END, depart, free, heap_place
+from segcast.analyzer.engine.state import NEVER_NS, Rules, State
 from segcast.analyzer.network.model import Change
+from segcast.analyzer.network.transmitter import transmit_on
+from segcast.analyzer.packets import DROPPED, LOST, Fates
 from segcast.traces.jit import int64, kernel
 
 
@@ -46,35 +34,10 @@ def steps(changes: Sequence[Change], detection_ns: int) -> list[Step]:
 
 
 @kernel
-def _free(nodes: NDArray[np.void], scalars: NDArray[np.int64], node: int) -> None:
-    nodes[node].next = scalars[FREE_NODE]
-    scalars[FREE_NODE] = node
-
-
-@kernel
-def _cut_backlog(state: State, link: int, now_ns: int) -> None:
-    """Take what has departed off the backlog of a link, and close the queue if nothing is left."""
-    nodes, queues = state.nodes, state.queues
-    node = int64(queues[link].head)
-    while node != END and nodes[node].time_ns <= now_ns:
-        state.links[link].backlog_bytes -= nodes[node].bytes
-        following = int64(nodes[node].next)
-        _free(nodes, state.scalars, node)
-        node = following
-    queues[link].head = node
-
-
-@kernel
 def take_down(state: State, rules: Rules, flow_of: NDArray[np.uint32], fates: Fates, link: int, now_ns: int) -> None:
     """The link fails: whatever has not left it is dropped."""
-    nodes, queues, scalars, links = state.nodes, state.queues, state.scalars, state.links
-    _cut_backlog(state, link, now_ns)
-    node = int64(queues[link].head)
-    while node != END:
-        following = int64(nodes[node].next)
-        _free(nodes, scalars, node)
-        node = following
-    queues[link].head = END
+    nodes, queues, progress, links = state.nodes, state.queues, state.progress, state.links
+    depart(nodes, queues, progress, link, int64(NEVER_NS))
     transit = len(links) + link
     node = int64(queues[transit].head)
     last = int64(END)
@@ -89,16 +52,12 @@ def take_down(state: State, rules: Rules, flow_of: NDArray[np.uint32], fates: Fa
     while node != END:
         subject = nodes[node].index
         fates.state[subject] |= DROPPED
-        fates.receive_ns[subject] = -1
+        fates.receive_ns[subject] = LOST
         links[link].carried_bytes -= int64(nodes[node].bytes) + links[link].overhead_bytes
         if rules.tracks:
             state.flows[flow_of[subject]].pending -= 1
-        if (rules.ack == LAZY or rules.ack == ORDERED) and not fates.state[subject] & UNACKED:
-            scalars[EXPIRY] = subject if scalars[LOST] == 0 else min(scalars[EXPIRY], subject)
-            scalars[LOST] += 1
-        following = int64(nodes[node].next)
-        _free(nodes, scalars, node)
-        node = following
+        expect_timeout(progress, rules.ack, fates.state[subject], subject)
+        node = free(nodes, progress, node)
     links[link].backlog_bytes = 0
     links[link].rate_bps = 0
     links[link].free_ns = now_ns
@@ -109,7 +68,7 @@ def take_down(state: State, rules: Rules, flow_of: NDArray[np.uint32], fates: Fa
 def set_rate(state: State, fates: Fates, link: int, rate_bps: int, now_ns: int) -> None:
     """The link goes on at another rate: the frame in transmission ends as it would have, the others follow it."""
     nodes, queues, links = state.nodes, state.queues, state.links
-    _cut_backlog(state, link, now_ns)
+    links[link].backlog_bytes -= depart(nodes, queues, state.progress, link, now_ns)
     transit = len(links) + link
     node = int64(queues[transit].head)
     while node != END and nodes[node].time_ns - links[link].delay_ns <= now_ns:
@@ -121,40 +80,37 @@ def set_rate(state: State, fates: Fates, link: int, rate_bps: int, now_ns: int) 
         return
     free_ns = nodes[node].time_ns - links[link].delay_ns
     before_ns = free_ns  # when the frame ahead left at the old rate
-    rest = int64(0)
+    links[link].free_ns = free_ns
+    links[link].free_rest = 0
     node = int64(nodes[node].next)
     if links[link].bounded:
         waiting = int64(nodes[waiting].next)
     while node != END:
-        queues_ns = free_ns + (rest > 0) - before_ns
+        queues_ns = links[link].free_ns + (links[link].free_rest > 0) - before_ns
         before_ns = nodes[node].time_ns - links[link].delay_ns
-        bits = (int64(nodes[node].bytes) + links[link].overhead_bytes) * NANOSECOND_BITS + rest
-        free_ns += bits // rate_bps
-        rest = bits % rate_bps
+        sent = transmit_on(links, link, now_ns, int64(nodes[node].bytes) + links[link].overhead_bytes)
         fates.queue_ns[nodes[node].index] += queues_ns
-        nodes[node].time_ns = free_ns + (rest > 0) + links[link].delay_ns
+        nodes[node].time_ns = sent.departs_ns + links[link].delay_ns
         if links[link].bounded:
-            nodes[waiting].time_ns = free_ns + (rest > 0)
+            nodes[waiting].time_ns = sent.departs_ns
             waiting = int64(nodes[waiting].next)
         node = int64(nodes[node].next)
-    links[link].free_ns = free_ns
-    links[link].free_rest = rest
 
 
 @kernel
 def rebuild_heap(state: State) -> None:
     """Place the heads of all transits and acknowledgement queues anew."""
     links = len(state.links)
-    heap, scalars = state.heap, state.scalars
+    heap, progress = state.heap, state.progress
     held = np.zeros(len(state.queues) - links, np.bool_)
-    for entry in range(scalars[HEAP_SIZE]):
+    for entry in range(progress[0].heap_size):
         held[heap[entry].link] = True
-    scalars[HEAP_SIZE] = 0
+    progress[0].heap_size = 0
     for source in range(len(held)):
         node = int64(state.queues[links + source].head)
         if held[source] and node != END:
-            heap_place(heap, scalars[HEAP_SIZE], state.nodes[node].time_ns, int64(source))
-            scalars[HEAP_SIZE] += 1
+            heap_place(heap, progress[0].heap_size, state.nodes[node].time_ns, int64(source))
+            progress[0].heap_size += 1
 
 
 def apply(step: Step, state: State, rules: Rules, flow_of: NDArray[np.uint32], fates: Fates) -> None:
@@ -165,7 +121,7 @@ def apply(step: Step, state: State, rules: Rules, flow_of: NDArray[np.uint32], f
         return
     if step.rate_bps == links[step.link]["rate_bps"]:
         return
-    state.scalars[CLOCK_NS] = step.time_ns  # no timeout of what is dropped now expires earlier
+    state.progress["clock_ns"] = step.time_ns  # no timeout of what is dropped now expires earlier
     if step.rate_bps == 0:
         take_down(state, rules, flow_of, fates, step.link, step.time_ns)
     elif links[step.link]["rate_bps"] == 0:
@@ -187,7 +143,7 @@ def _route(step: Step, state: State) -> None:
     change = 1 if step.rate_bps == 0 else -1
     for path in _through(state, step.link):
         state.paths["down"][path] += change
-    state.scalars[ROUTING] += 1
+    state.progress["routing"] += 1
 
 
 def _through(state: State, link: int) -> Iterator[int]:

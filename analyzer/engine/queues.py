@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import FREE_NODE, HEAP_SIZE
 from segcast.traces.jit import at, int64, kernel
 
 NODE: Final = np.dtype(
@@ -94,15 +93,15 @@ def heap_replace_top(heap: NDArray[np.void], size: int, time_ns: int, link: int)
 def push(
     nodes: NDArray[np.void],
     queues: NDArray[np.void],
-    scalars: NDArray[np.int64],
+    progress: NDArray[np.void],
     queue: int,
     time_ns: int,
     index: int,
     size: int,
 ) -> None:
     """Append a node to a queue; the caller has made sure of a free one."""
-    node = scalars[FREE_NODE]
-    scalars[FREE_NODE] = nodes[at(node)].next
+    node = progress[0].free_node
+    progress[0].free_node = nodes[at(node)].next
     nodes[at(node)].time_ns = time_ns
     nodes[at(node)].index = index
     nodes[at(node)].bytes = size
@@ -115,10 +114,19 @@ def push(
 
 
 @kernel
+def free(nodes: NDArray[np.void], progress: NDArray[np.void], node: int) -> int:
+    """Give a node back to the pool; returns the node that followed it."""
+    following = int64(nodes[at(node)].next)
+    nodes[at(node)].next = progress[0].free_node
+    progress[0].free_node = node
+    return following
+
+
+@kernel
 def release(
     nodes: NDArray[np.void],
     queues: NDArray[np.void],
-    scalars: NDArray[np.int64],
+    progress: NDArray[np.void],
     queue: int,
     time_ns: int,
     inflight: NDArray[np.int64],
@@ -128,10 +136,7 @@ def release(
     released = 0
     while node != END and nodes[at(node)].time_ns <= time_ns:
         inflight[at(nodes[at(node)].index)] -= nodes[at(node)].bytes
-        following = int64(nodes[at(node)].next)
-        nodes[at(node)].next = scalars[FREE_NODE]
-        scalars[FREE_NODE] = node
-        node = following
+        node = free(nodes, progress, node)
         released += 1
     if released > 0:
         queues[at(queue)].head = node
@@ -139,25 +144,36 @@ def release(
 
 
 @kernel
+def depart(
+    nodes: NDArray[np.void], queues: NDArray[np.void], progress: NDArray[np.void], queue: int, time_ns: int
+) -> int:
+    """Take the frames that have left a link at `time_ns` off its backlog; returns their bytes."""
+    node = int64(queues[at(queue)].head)
+    size = int64(0)
+    while node != END and nodes[at(node)].time_ns <= time_ns:
+        size += nodes[at(node)].bytes
+        node = free(nodes, progress, node)
+    queues[at(queue)].head = node
+    return size
+
+
+@kernel
 def pop(
     nodes: NDArray[np.void],
     queues: NDArray[np.void],
     heap: NDArray[np.void],
-    scalars: NDArray[np.int64],
+    progress: NDArray[np.void],
     source: int,
     links: int,
 ) -> None:
     """Take the head off the queue of the heap's first entry, and put the next in its place."""
     queue = links + source
-    node = int64(queues[at(queue)].head)
-    following = int64(nodes[at(node)].next)
-    nodes[at(node)].next = scalars[FREE_NODE]
-    scalars[FREE_NODE] = node
+    following = free(nodes, progress, int64(queues[at(queue)].head))
     queues[at(queue)].head = following
     if following != END:
-        heap_replace_top(heap, scalars[HEAP_SIZE], nodes[at(following)].time_ns, source)
+        heap_replace_top(heap, progress[0].heap_size, nodes[at(following)].time_ns, source)
     else:
-        scalars[HEAP_SIZE] -= 1
-        last = scalars[HEAP_SIZE]
+        progress[0].heap_size -= 1
+        last = progress[0].heap_size
         if last > 0:
             heap_replace_top(heap, last, heap[at(last)].time_ns, heap[at(last)].link)

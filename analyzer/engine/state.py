@@ -7,17 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NANOSECOND_BITS: Final = 8_000_000_000
 NEVER_NS: Final = np.iinfo(np.int64).max
 ALWAYS_NS: Final = np.iinfo(np.int64).min  # before all times
 UNBOUNDED_BYTES: Final = np.iinfo(np.int64).max
-
-# State of a packet, a sum.
-MARKED: Final = 1
-DROPPED: Final = 2
-RECEIVED: Final = 4
-UNACKED: Final = 16  # the host will not see its acknowledgement
-RELEASED: Final = 8  # its bytes have left the in-flight count, or were never in it
 
 # What `run` returns.
 DONE: Final = 0
@@ -90,43 +82,28 @@ FLOW: Final = np.dtype(
 )
 COUNTER: Final = np.dtype([("suspect_until_ns", np.int64), ("silent", np.int64)], align=True)
 
-# Places in `scalars`.
-FREE_NODE, HEAP_SIZE, NEXT_FLOWLET, LOST, NEXT_PACKET, EXPIRY, CLOCK_NS, ROUTING, SUSPECTS = range(9)
-SCALARS: Final = 9
+PROGRESS: Final = np.dtype(
+    [
+        ("clock_ns", np.int64),
+        ("next_packet", np.int64),
+        ("next_flowlet", np.int64),
+        ("free_node", np.int64),
+        ("heap_size", np.int64),
+        ("lost", np.int64),
+        ("next_expiry", np.int64),
+        ("routing", np.int64),
+        ("suspects_until_ns", np.int64),
+    ],
+    align=True,
+)
+"""How far a cell has come, one row.
 
-
-class Packets(NamedTuple):
-    """Packets in send order: `send_ns` int64[n], `flow` uint32[n], `ip_bytes` uint32[n]."""
-
-    send_ns: NDArray[np.int64]
-    flow: NDArray[np.uint32]
-    ip_bytes: NDArray[np.uint32]
-
-
-class Fates(NamedTuple):
-    """What became of each packet, and where it is until then.
-
-    `state` is a sum of MARKED, DROPPED, RECEIVED, RELEASED, UNACKED; `congestion` is the highest level that the links
-    noted, if the policy measures.
-    """
-
-    path: NDArray[np.uint16]
-    flowlet: NDArray[np.uint32]
-    receive_ns: NDArray[np.int64]
-    queue_ns: NDArray[np.int64]
-    state: NDArray[np.uint8]
-    hop: NDArray[np.uint8]
-    congestion: NDArray[np.uint8]
-
-
-class Releases(NamedTuple):
-    """When bytes leave the in-flight count, if the trace says so: in order of time, then of packet; else empty.
-
-    `time_ns` int64[m], `packet` int64[m].
-    """
-
-    time_ns: NDArray[np.int64]
-    packet: NDArray[np.int64]
+`clock_ns` is the time of the last event, `next_packet` the row of the next packet to send, `next_flowlet` its number if
+it starts one. `free_node` heads the chain of free nodes; the heap has `heap_size` entries. `lost` packets will not be
+acknowledged and wait for their timeout; the first of them has a row of at least `next_expiry` (where the trace says
+when bytes leave the in-flight count, that is the next entry of `Releases`). `routing` counts the changes that routing
+has learned of; no path is suspected from `suspects_until_ns` on.
+"""
 
 
 class Rules(NamedTuple):
@@ -152,8 +129,8 @@ class State(NamedTuple):
     (bytes, by counter), `counters` COUNTER, `nodes` NODE and `queues` QUEUE: first a backlog per link, then a transit
     per link, then the acknowledgement queues; `watched` int32: of the latter those that may hold what a group's flows
     sent, group after group (FLOW says where); `heap` ENTRY: the heads of transits (source: the link's number) and, if
-    acknowledgements are ordered, of their queues (source: number of links + queue); `scalars` int64; `routes_down` says
-    which links routing knows to be down.
+    acknowledgements are ordered, of their queues (source: number of links + queue); `progress`
+    PROGRESS[1]; `routes_down` bool: which links routing knows to be down.
     """
 
     links: NDArray[np.void]
@@ -166,5 +143,5 @@ class State(NamedTuple):
     queues: NDArray[np.void]
     watched: NDArray[np.int32]
     heap: NDArray[np.void]
-    scalars: NDArray[np.int64]
+    progress: NDArray[np.void]
     routes_down: NDArray[np.bool_]

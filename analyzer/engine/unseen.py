@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.hashing import mix
+from segcast.traces.hashing import mix
 from segcast.traces.jit import int64, kernel
 
 SHARES: Final = 1_000_000

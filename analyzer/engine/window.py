@@ -13,19 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.cell import Cell, check_packets, empty_fates
+from segcast.analyzer.engine.cell import Cell, check_packets
 from segcast.analyzer.engine.queues import END
-from segcast.analyzer.engine.state import (
-    DROPPED,
-    EXPIRY,
-    NEXT_PACKET,
-    ORDERED,
-    RECEIVED,
-    RELEASED,
-    Fates,
-    Packets,
-    State,
-)
+from segcast.analyzer.engine.state import ORDERED, State
+from segcast.analyzer.packets import DROPPED, RECEIVED, RELEASED, Fates, Packets, empty_fates
 from segcast.traces.errors import InputError
 from segcast.traces.jit import int64, kernel
 
@@ -127,8 +118,8 @@ class Window:
                 column[:left] = column[done : self._rows]
             state = self.cell.state
             renumber(state, self.cell.rules.ack == ORDERED, done)
-            state.scalars[NEXT_PACKET] -= done
-            state.scalars[EXPIRY] = max(int(state.scalars[EXPIRY]) - done, 0)
+            state.progress["next_packet"] -= done
+            state.progress["next_expiry"] = np.maximum(state.progress["next_expiry"] - done, 0)
             self._rows = left
         return out  # type: ignore[return-value]
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from segcast.analyzer.forecast.student import student_bound
 from segcast.traces.units import say_duration, say_number
 
 COMPARED: Final = (
@@ -47,32 +48,12 @@ def timeout_label(timeout_ns: int | None, rule: str | None = None) -> str:
     return (rule or "") if timeout_ns is None else say_duration(timeout_ns)
 
 
-def student_quantile(probability: float, degrees: int) -> float:
-    """Quantile of Student's t above the median, within 2 % at 3 degrees of freedom and 0.1 % from 9 on.
-
-    Exact for 1 and 2 degrees; else the expansion of Abramowitz and Stegun, 26.7.5.
-    """
-    if degrees == 1:
-        return math.tan(math.pi * (probability - 0.5))
-    if degrees == 2:
-        return (2 * probability - 1) / math.sqrt(2 * probability * (1 - probability))
-    z = statistics.NormalDist().inv_cdf(probability)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return math.fsum([z, *(term / math.pow(degrees, power) for power, term in enumerate(terms, 1))])
-
-
 def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
     """Student-t interval of the mean of independent draws, at 95 % together with so many others (Bonferroni)."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Interval(mean, None, None)
-    t = student_quantile(1 - 0.025 / comparisons, len(values) - 1)
-    half = t * statistics.stdev(values) / math.sqrt(len(values))
+    half = student_bound(0.025 / comparisons, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
 
 

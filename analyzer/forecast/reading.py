@@ -8,7 +8,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from segcast.analyzer.forecast.document import ForecastDocument, ForecastTrace
-from segcast.analyzer.schema import PACKET_FATES, SUMMARY
+from segcast.analyzer.metrics.tables import SUMMARY
+from segcast.analyzer.schema import PACKET_FATES
 from segcast.traces.captures.stored import STDIN
 from segcast.traces.disk.documents import check_present, read_shape
 from segcast.traces.disk.folders import FORECAST, check_name

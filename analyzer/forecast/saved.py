@@ -15,27 +15,33 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from segcast.analyzer.engine.window import Window
 from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.traces.disk.documents import Count, Shape
 from segcast.traces.disk.folders import new_file
 from segcast.traces.errors import InputError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _ABOUT: Final = "about"
 
 Arrays = dict[str, NDArray[Any]]
 
 
+class _About(Shape):
+    """What a file of `save` says of its arrays."""
+
+    format: Count = Field(description="version of the file's layout")
+    fingerprint: str = Field(description="of the run that may go on from it")
+    sha256: str = Field(description="of the arrays")
+
+
 def save(file: Path, window: Window, metrics: Accumulator | None = None) -> None:
     """Write what is needed to go on, at any moment between batches. Raises InputError if the file cannot be written."""
     arrays = _arrays_of(window, metrics)
-    about = {
-        "format": FORMAT,
-        "fingerprint": fingerprint(window, metrics),
-        "sha256": _digest(arrays),
-    }
-    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    about = _About(format=FORMAT, fingerprint=fingerprint(window, metrics), sha256=_digest(arrays))
+    text = np.frombuffer(json.dumps(about.as_dict()).encode(), np.uint8)
     with new_file(file) as aside, aside.open("wb") as out:
         np.savez_compressed(out, **{_ABOUT: text}, **arrays)  # type: ignore[arg-type]
 
@@ -49,18 +55,17 @@ def load(file: Path, window: Window, metrics: Accumulator | None = None) -> None
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        about = json.loads(arrays.pop(_ABOUT).tobytes())
-        kind, saved_digest = about["format"], about["sha256"]
+        about = _About.model_validate(json.loads(arrays.pop(_ABOUT).tobytes()))
     except FileNotFoundError:
         raise InputError(f"{file}: does not exist; name the file of a saved run") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{file}: is no saved run, or is damaged ({reason}); {again}") from None
-    if kind != FORMAT:
-        raise InputError(f"{file}: saved in format {kind}, but this Segcast reads {FORMAT}; {again}")
-    if saved_digest != _digest(arrays):
+    if about.format != FORMAT:
+        raise InputError(f"{file}: saved in format {about.format}, but this Segcast reads {FORMAT}; {again}")
+    if about.sha256 != _digest(arrays):
         raise InputError(f"{file}: is damaged: its content does not have the digest it states; {again}")
-    if about["fingerprint"] != fingerprint(window, metrics):
+    if about.fingerprint != fingerprint(window, metrics):
         raise InputError(
             f"{file}: belongs to another run (network, flows, policy, timeout, seed or metrics differ); {again}"
         )

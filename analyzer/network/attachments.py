@@ -11,11 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from segcast.analyzer.network.fabric import Fabric
+from segcast.traces.protocols import ACK, SYN
 
 NOWHERE: Final = -1
-
-_SYN_ACK = 0x12
-_SYN = 0x02
 
 
 class Ends(NamedTuple):
@@ -44,7 +42,7 @@ def _initiates(packets: pl.DataFrame, flows: pl.DataFrame) -> NDArray[np.bool_]:
     number = np.arange(len(flows), dtype=np.int64)
     reverse = flows["reverse_flow_id"].cast(pl.Int64).fill_null(-1).to_numpy()
     syn = np.zeros(len(flows) + 1, np.bool_)  # the last place stands for "no reverse flow"
-    openers = packets.filter((pl.col("tcp_flags").fill_null(0) & _SYN_ACK) == _SYN)["flow_id"]
+    openers = packets.filter((pl.col("tcp_flags").fill_null(0) & (SYN | ACK)) == SYN)["flow_id"]
     syn[openers.unique().to_numpy()] = True
     mine, theirs = syn[:-1], syn[reverse]
     source = flows["src_port"].cast(pl.Int64).fill_null(0).to_numpy()

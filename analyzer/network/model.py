@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from segcast.analyzer.engine.state import NANOSECOND_BITS
 from segcast.analyzer.network.sids import srv6_bytes
 from segcast.analyzer.network.srv6_modes import Mode
 from segcast.traces.errors import InputError
+from segcast.traces.units import NANOSECOND_BITS
 
 ETHERNET_HEADER_BYTES: Final = 14
 ETHERNET_OVERHEAD_BYTES: Final = 24

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.hashing import draw, mix, mix_each
 from segcast.analyzer.policies.registry import Feedback, Setting
+from segcast.traces.hashing import draw, mix, mix_each
 from segcast.traces.jit import kernel
 
 ROUND: Final = np.dtype(

@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.hashing import seeded_generator
 from segcast.analyzer.policies.choosing import lowest, room_for_slots
 from segcast.analyzer.policies.link_load import load_bytes, load_level
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Feedback, NetworkState, Setting, register
+from segcast.traces.hashing import seeded_generator
 from segcast.traces.jit import int64
 
 _FRESH_NS: Final = 10_000_000  # section 3.3: metrics age

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.hashing import flow_keys, mix, mix_each, reduce_to
 from segcast.analyzer.policies.choosing import group_sizes
 from segcast.analyzer.policies.registry import Decision, NetworkState, Parameters, Setting, register
+from segcast.traces.hashing import flow_keys, mix, mix_each, reduce_to
 from segcast.traces.jit import int64
 
 _CRC32_POLYNOMIAL: Final = 0xEDB88320

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.hashing import seeded_generator
 from segcast.analyzer.policies.choosing import lowest, room_for_slots
 from segcast.analyzer.policies.registry import (
     PENALTY_BYTES,
@@ -23,6 +22,7 @@ from segcast.analyzer.policies.registry import (
     register,
 )
 from segcast.traces.errors import InputError
+from segcast.traces.hashing import seeded_generator
 from segcast.traces.jit import int64, kernel
 
 _ALL_MARKED: Final = 65536
@@ -39,6 +39,20 @@ _UNUSABLE: Final = 4
 
 SENSE: Final = np.dtype([("round_trip_ns", np.int64), ("marked", np.int64), ("losses", np.int64)], align=True)
 """What is sensed of a slot: smoothed round trip (-1: unknown), smoothed share of marks in 2**-16, losses in a row."""
+
+
+LIMITS: Final = np.dtype(
+    [
+        ("low_ns", np.int64),
+        ("high_ns", np.int64),
+        ("ecn_per_65536", np.int64),
+        ("sent_bytes", np.int64),
+        ("gain_ns", np.int64),
+        ("timeout_ns", np.int64),
+    ],
+    align=True,
+)
+"""The parameters, one row, and the flowlet timeout."""
 
 
 class HermesParameters(Parameters):
@@ -62,14 +76,14 @@ class HermesParameters(Parameters):
 class HermesState(NamedTuple):
     """The cell's `generator` uint64[1]; `sensed` SENSE[counters]; room by slot, int64[slots]: `kind` and `order`.
 
-    `limits` int64[6]: low, high, marks, bytes, gain, and the flowlet timeout.
+    `limits` LIMITS[1].
     """
 
     generator: NDArray[np.uint64]
     sensed: NDArray[np.void]
     kind: NDArray[np.int64]
     order: NDArray[np.int64]
-    limits: NDArray[np.int64]
+    limits: NDArray[np.void]
 
 
 def make_state(setting: Setting) -> HermesState:
@@ -79,13 +93,16 @@ def make_state(setting: Setting) -> HermesState:
     chosen = setting.parameters
     sensed = np.zeros(setting.counters, SENSE)
     sensed["round_trip_ns"] = -1
-    limits = [chosen.low_ns, chosen.high_ns, chosen.ecn_per_65536, chosen.sent_bytes, chosen.gain_ns]
+    limits = np.zeros(1, LIMITS)
+    limits["timeout_ns"] = setting.timeout_ns
+    for name in HermesParameters.model_fields:
+        limits[name] = getattr(chosen, name)
     return HermesState(
         seeded_generator(setting.seed),
         sensed,
         room_for_slots(setting),
         room_for_slots(setting),
-        np.array([*limits, setting.timeout_ns], np.int64),
+        limits,
     )
 
 
@@ -93,7 +110,7 @@ def make_state(setting: Setting) -> HermesState:
 def _classify(
     sensed: NDArray[np.void],
     inflight: NDArray[np.int64],
-    limits: NDArray[np.int64],
+    limits: NDArray[np.void],
     first: int,
     kind: NDArray[np.int64],
 ) -> int:
@@ -114,9 +131,9 @@ def _classify(
             kind[slot] = _UNUSABLE
         elif sensed[counter].losses >= _LOSSES:
             kind[slot] = _FAILED
-        elif known and above_ns < limits[0] and sensed[counter].marked < limits[2]:
+        elif known and above_ns < limits[0].low_ns and sensed[counter].marked < limits[0].ecn_per_65536:
             kind[slot] = _GOOD
-        elif known and above_ns > limits[1] and sensed[counter].marked >= limits[2]:
+        elif known and above_ns > limits[0].high_ns and sensed[counter].marked >= limits[0].ecn_per_65536:
             kind[slot] = _CONGESTED
         lowest_kind = min(lowest_kind, kind[slot])
     return lowest_kind
@@ -127,11 +144,11 @@ def choose(state: HermesState, decision: Decision, inflight: NDArray[np.int64], 
     first, count, slot = decision.first_counter, decision.path_count, decision.slot
     kind, order, sensed, limits = state.kind[:count], state.order, state.sensed, state.limits
     lowest_kind = _classify(sensed, inflight, limits, first, kind)
-    if slot < 0 or kind[slot] >= _FAILED or decision.gap_ns > limits[5]:
+    if slot < 0 or kind[slot] >= _FAILED or decision.gap_ns > limits[0].timeout_ns:
         for other in range(count):
             order[other] = inflight[first + other] if kind[other] == lowest_kind else _NOT_CHOSEN
         return lowest(order, 0, count, state.generator)
-    if kind[slot] != _CONGESTED or decision.sent_bytes < limits[3]:
+    if kind[slot] != _CONGESTED or decision.sent_bytes < limits[0].sent_bytes:
         return slot
     round_trip_ns = sensed[first + slot].round_trip_ns
     marked = sensed[first + slot].marked
@@ -139,7 +156,7 @@ def choose(state: HermesState, decision: Decision, inflight: NDArray[np.int64], 
         found = False
         for other in range(count):
             there_ns = sensed[first + other].round_trip_ns
-            better = there_ns >= 0 and round_trip_ns - there_ns >= limits[4]
+            better = there_ns >= 0 and round_trip_ns - there_ns >= limits[0].gain_ns
             better = better and marked - sensed[first + other].marked >= _FEWER_MARKS and kind[other] == wanted
             order[other] = inflight[first + other] if better else _NOT_CHOSEN
             found = found or better

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.hashing import reduce_to
 from segcast.analyzer.policies.choosing import flow_hashes
 from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
+from segcast.traces.hashing import reduce_to
 
 
 class HostEcmpState(NamedTuple):

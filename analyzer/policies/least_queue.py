@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.hashing import seeded_generator
 from segcast.analyzer.policies.choosing import lowest, room_for_slots
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, NetworkState, Setting, register
+from segcast.traces.hashing import seeded_generator
 
 
 class LeastQueueState(NamedTuple):

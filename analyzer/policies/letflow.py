@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.hashing import draw, seeded_generator
 from segcast.analyzer.policies.choosing import flow_hashes
 from segcast.analyzer.policies.registry import Decision, NetworkState, Parameters, Setting, register
 from segcast.traces.errors import InputError
+from segcast.traces.hashing import draw, seeded_generator
 from segcast.traces.jit import int64
 
 

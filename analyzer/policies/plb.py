@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.hashing import reduce_to
 from segcast.analyzer.policies.choosing import ROUND, begin_round, ends_round, version_hash
 from segcast.analyzer.policies.registry import Decision, Feedback, NetworkState, Parameters, Setting, register
+from segcast.traces.hashing import reduce_to
 
 
 class PlbParameters(Parameters):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.hashing import reduce_to
 from segcast.analyzer.policies.choosing import flow_hashes
 from segcast.analyzer.policies.registry import Decision, NetworkState, Parameters, Setting, register
+from segcast.traces.hashing import reduce_to
 from segcast.traces.jit import int64
 
 

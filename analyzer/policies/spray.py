@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.hashing import draw, seeded_generator
 from segcast.analyzer.policies.registry import Decision, NetworkState, Parameters, Setting, register
+from segcast.traces.hashing import draw, seeded_generator
 from segcast.traces.jit import int64
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.hashing import draw, seeded_generator
 from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
+from segcast.traces.hashing import draw, seeded_generator
 
 
 class TwoChoicesState(NamedTuple):

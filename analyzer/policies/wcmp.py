@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.hashing import reduce_to
 from segcast.analyzer.policies.choosing import flow_hashes, group_sizes
 from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
+from segcast.traces.hashing import reduce_to
 
 _FULL_WEIGHT: Final = 1024
 

@@ -19,8 +19,9 @@ from segcast.analyzer.values import explained
 from segcast.traces.errors import InputError
 
 
-def read_scenario(file: Path) -> ValidScenario:
+def read_scenario(file: str | Path) -> ValidScenario:
     """The scenario in a TOML file. Raises InputError with the file, the line and the place in it."""
+    file = Path(file)
     text, data = read_toml(file, "scenario")
     origin = Origin(file, key_lines(text.replace("\r\n", "\n")))
     network = data.get("network")

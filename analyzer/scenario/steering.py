@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from segcast.analyzer.engine.layout import Ack, Scope, Steering
+from segcast.analyzer.engine.steering import Ack, Scope, Steering
 from segcast.analyzer.engine.unseen import SHARES
 from segcast.analyzer.values import Duration, Model, Prefix
 

@@ -13,20 +13,17 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.cell import MAX_IP_BYTES
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import Packets
-from segcast.analyzer.hashing import flow_keys
+from segcast.analyzer.engine.cell import LATEST_NS, MAX_IP_BYTES
 from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_names
 from segcast.analyzer.network.fabric import Fabric, Pair
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
+from segcast.traces.hashing import flow_keys
 from segcast.traces.units import write_size
 
 TRAFFIC_COLUMNS: Final = ["time_ns", "flow_id", "ip_bytes", "tcp_flags", "file", "frame_number"]
-
-_LATEST_NS: Final = 1 << 62
 
 
 class Extent(NamedTuple):
@@ -190,7 +187,7 @@ def at_load(packets: Packets, load: Fraction, first_ns: int) -> Packets:
     """The packets at `load` times their rate: times scaled about `first_ns`. Raises InputError beyond 64 bits."""
     if load == 1 or len(packets.send_ns) == 0:
         return packets
-    if first_ns + (int(packets.send_ns[-1]) - first_ns) / load >= _LATEST_NS:
+    if first_ns + (int(packets.send_ns[-1]) - first_ns) / load >= LATEST_NS:
         raise InputError(f"load {float(load):g} would stretch the trace beyond what 64 bits of nanoseconds hold")
     return packets._replace(send_ns=scaled_ns(packets.send_ns, first_ns, load))
 

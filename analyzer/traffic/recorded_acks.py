@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import Packets, Releases
 from segcast.analyzer.engine.unseen import SHARES, all_unseen, threshold
+from segcast.analyzer.packets import Packets, Releases
 from segcast.analyzer.scenario.steering import SteeringSpec
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Traffic
 from segcast.traces.errors import InputError
 from segcast.traces.jit import int64, kernel
+from segcast.traces.protocols import ACK
 
 RELEASE_COLUMNS: Final = [*TRAFFIC_COLUMNS, "tcp_seq", "tcp_ack", "payload_bytes"]
 
 Schedule = Callable[[Packets, SteeringSpec, int], Releases]
 
-_ACK: Final = 0x10
 _NONE: Final = -1
 _MASK: Final = (1 << 32) - 1
 _HALF: Final = 1 << 31
@@ -138,7 +138,7 @@ def _acknowledge(
         flow = int64(packets.flow[packet])
         reverse = reverse_flow[flow]
 
-        if reverse != _NONE and segments.flags[packet] & _ACK:
+        if reverse != _NONE and segments.flags[packet] & ACK:
             number = int64(segments.ack[packet])
             for queue in range(2 * reverse, 2 * reverse + 2):
                 entry = head[queue]

@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.cell import MAX_IP_BYTES, Cell
-from segcast.analyzer.engine.state import DROPPED, MARKED, RECEIVED, Fates, Packets
-from segcast.analyzer.engine.window import Window
-from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.analyzer.engine.cell import MAX_IP_BYTES
+from segcast.analyzer.packets import Packets
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.analyzer.schema import PACKET_FATES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
 from segcast.traces.errors import InputError
+from segcast.traces.protocols import ACK, SYN
 from segcast.traces.trace import Trace
 
 LOOK_AHEAD: Final = 1 << 20
 BATCH_ROWS: Final = 1 << 17
-_SYN_ACK = 0x12
-_SYN = 0x02
 
 
 class Piece(NamedTuple):
@@ -89,63 +83,6 @@ class StreamedTraffic:
             yield _piece(held)
 
 
-PACKETS_WRITTEN: Final[dict[str, Any]] = {
-    "use_dictionary": False,
-    "column_encoding": {"send_ns": "DELTA_BINARY_PACKED", "frame_number": "DELTA_BINARY_PACKED"},
-    "compression": "zstd",
-}
-
-
-def packet_table(
-    packets: Packets, fates: Fates, file: NDArray[np.uint16], frame_number: NDArray[np.uint64]
-) -> pa.Table:
-    """PACKET_FATES of finished packets."""
-    columns = {
-        "file": file,
-        "frame_number": frame_number,
-        "flow_id": packets.flow,
-        "flowlet_id": fates.flowlet,
-        "path_id": fates.path,
-        "send_ns": packets.send_ns,
-        "receive_ns": pa.array(fates.receive_ns, mask=(fates.state & RECEIVED) == 0),
-        "queue_ns": fates.queue_ns,
-        "ecn_marked": (fates.state & MARKED) > 0,
-        "dropped": (fates.state & DROPPED) > 0,
-    }
-    return pa.table(columns, schema=PACKET_FATES.arrow_schema())
-
-
-class Running:
-    """A cell that advances piece by piece: its window, its metrics, and its packets if they are kept in `file`."""
-
-    def __init__(self, cell: Cell, metrics: Accumulator, file: Path | None) -> None:
-        self.window = Window(cell)
-        self.metrics = metrics
-        schema = PACKET_FATES.arrow_schema()
-        self._writer = None if file is None else pq.ParquetWriter(file, schema, **PACKETS_WRITTEN)
-        self._file, self._frame_number = np.empty(0, np.uint16), np.empty(0, np.uint64)
-
-    def feed(self, piece: Piece) -> None:
-        """Send a piece."""
-        if self._writer is not None:
-            self._file = np.concatenate((self._file, piece.file))
-            self._frame_number = np.concatenate((self._frame_number, piece.frame_number))
-        self._take(*self.window.feed(piece.packets))
-
-    def drain(self) -> None:
-        """Nothing more comes."""
-        self._take(*self.window.drain())
-        if self._writer is not None:
-            self._writer.close()
-
-    def _take(self, packets: Packets, fates: Fates) -> None:
-        self.metrics.add(packets, fates)
-        count = len(packets.flow)
-        if self._writer is not None and count:
-            self._writer.write_table(packet_table(packets, fates, self._file[:count], self._frame_number[:count]))
-            self._file, self._frame_number = self._file[count:], self._frame_number[count:]
-
-
 def survey(trace: Trace, scenario: ValidScenario) -> StreamedTraffic:
     """Where every flow goes and what it sends. Raises InputError if nothing is left to send."""
     count = trace.flow_count
@@ -161,7 +98,7 @@ def survey(trace: Trace, scenario: ValidScenario) -> StreamedTraffic:
         no_ip += batch.num_rows - len(known)
         with_ip += len(known)
         with_header[known["flow_id"].unique().to_numpy()] = True
-        opened[known.filter((pl.col("tcp_flags").fill_null(0) & _SYN_ACK) == _SYN)["flow_id"].unique().to_numpy()] = (
+        opened[known.filter((pl.col("tcp_flags").fill_null(0) & (SYN | ACK)) == SYN)["flow_id"].unique().to_numpy()] = (
             True
         )
         flow, time_ns = rows["flow_id"].to_numpy(), rows["time_ns"].to_numpy()
@@ -186,7 +123,7 @@ def survey(trace: Trace, scenario: ValidScenario) -> StreamedTraffic:
         "time_ns": first_ns[seen],
         "flow_id": seen,
         "ip_bytes": np.where(largest[seen] < 0, MAX_IP_BYTES + 1, largest[seen]),
-        "tcp_flags": np.where(opened[seen], _SYN, 0),
+        "tcp_flags": np.where(opened[seen], SYN, 0),
         "file": np.zeros(len(seen)),
         "frame_number": np.arange(1, len(seen) + 1),
     }

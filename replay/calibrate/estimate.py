@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.link_by_link import LinkModel, through_link
+from segcast.analyzer.packets import LOST
 from segcast.replay.calibrate.document import OVERFLOW, RATE, SINGLE, Estimate, PathEstimate
 from segcast.traces.errors import InputError
-
-LOST: Final = -1
 
 _DRAWS: Final = 400
 _LEAST_PACKETS: Final = 6

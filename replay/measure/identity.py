@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.traces.byteorder import Bytes, Word, be16, be64
-from segcast.traces.hashing import mix
+from segcast.traces.hashing import finalise
 from segcast.traces.headers.link import IP_FOUND, after_type
 from segcast.traces.jit import int64, kernel
 
@@ -67,7 +67,7 @@ def no_identities(rows: int) -> Identity:
 @kernel
 def add_segment(key: np.uint64, high: np.uint64, low: np.uint64) -> np.uint64:
     """The key of a segment list with one segment more; that of an empty list is 0."""
-    return mix(np.uint64(mix(np.uint64((key ^ high) + _GOLDEN)) ^ low) + _GOLDEN)
+    return finalise(np.uint64(finalise(np.uint64((key ^ high) + _GOLDEN)) ^ low) + _GOLDEN)
 
 
 def list_key(segments: tuple[bytes, ...]) -> int:
@@ -210,7 +210,7 @@ def identify(
         high, low = np.uint64(total), np.uint64(_GOLDEN)
         for at in range(0, count, 8):
             word = be64(packet, at)
-            high = mix(np.uint64((high ^ word) + _GOLDEN))
-            low = mix(np.uint64(np.uint64(low + word) * _GOLDEN))
+            high = finalise(np.uint64((high ^ word) + _GOLDEN))
+            low = finalise(np.uint64(np.uint64(low + word) * _GOLDEN))
         out.high[i] = high
         out.low[i] = low

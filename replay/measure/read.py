@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     """Packets of a capture, in its order: `time_ns` int64, `wire_bytes` uint32 (of the frame), the rest as `Identity`.
 
     `flow` uint32: the packet's flow, numbered by first appearance, if flows were asked for (else empty), of which
-    `words` uint64[flows, 5] are the five-tuples as `segcast.analyzer.hashing.flow_keys` takes them.
+    `words` uint64[flows, 5] are the five-tuples as `segcast.traces.hashing.flow_keys` takes them.
     """
 
     time_ns: NDArray[np.int64]

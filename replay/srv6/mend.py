@@ -26,10 +26,10 @@ from segcast.replay.srv6.walk import (
     end_cut_option,
 )
 from segcast.traces.jit import kernel
+from segcast.traces.protocols import TCP
 
 _ICMP: Final = 1
 _IGMP: Final = 2
-_TCP: Final = 6
 _UDP: Final = 17
 _ICMPV6: Final = 58
 _NO_NEXT_HEADER: Final = 59
@@ -100,7 +100,7 @@ def mend(buffer: NDArray[np.uint8], inner: Inner, found: Found) -> None:
         covered = end  # end of what the checksum covers
         pseudo = True
         field = np.int64(-1)
-        if protocol == _TCP:
+        if protocol == TCP:
             least = 20
             field = at + 16
         elif protocol in (_UDP, _UDP_LITE):
@@ -121,7 +121,7 @@ def mend(buffer: NDArray[np.uint8], inner: Inner, found: Found) -> None:
             continue
         if cut < at + least:
             outcome |= HEADER_MENDED
-        if protocol == _TCP:
+        if protocol == TCP:
             if cut < at + 13:
                 buffer[at + 12] = 0x50
             header = (np.int64(buffer[at + 12]) >> 4) * 4

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from segcast.replay.srv6.walk import FRAGMENT, PADDED, Found, Inner
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
+from segcast.traces.protocols import TCP
 
 _ICMPV6: Final = 58
 _UDP: Final = 17
 _UDP_LITE: Final = 136
-_TCP: Final = 6
 
 
 class Prefixes(NamedTuple):
@@ -115,7 +115,7 @@ def follow(buffer: NDArray[np.uint8], inner: Inner, found: Found, change: NDArra
         protocol = found.protocol[i]
         at = found.transport[i]
         field = np.int64(-1)
-        if protocol == _TCP:
+        if protocol == TCP:
             field = at + 16
         elif protocol in (_UDP, _UDP_LITE):
             field = at + 6

@@ -56,7 +56,7 @@ def _library() -> Any:
     try:
         import pyroute2
     except ImportError:
-        raise InputError("segcast testbed: needs pyroute2: pip install 'segcast[testbed]'") from None
+        raise InputError("the testbed needs pyroute2: pip install 'pyroute2>=0.9.1'") from None
     return pyroute2
 
 

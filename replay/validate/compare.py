@@ -8,13 +8,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.cell import empty_fates
-from segcast.analyzer.engine.state import DROPPED, RECEIVED, Packets
+from segcast.analyzer.metrics.families.reordering import add_rows, empty_reordering, last_rows
 from segcast.analyzer.metrics.quantiles import nearest_ranks
-from segcast.analyzer.metrics.reordering import add_rows, last_rows, no_reordering
+from segcast.analyzer.packets import DROPPED, LOST, RECEIVED, Packets, empty_fates
 from segcast.replay.validate.tolerances import Tolerances
 
-LOST: Final = -1
 CURVE: Final = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 0.9995, 1.0)
 
 MOST_BASE_NS: Final = 1_000_000_000
@@ -55,7 +53,7 @@ class Fate(NamedTuple):
         received = self.receive_ns[order]
         state = np.where(received == LOST, DROPPED, RECEIVED).astype(np.uint8)
         fates = empty_fates(len(order))._replace(receive_ns=received, state=state)
-        late = last_rows(add_rows(no_reordering(int(flow.max(initial=-1)) + 1), packets, fates)).late
+        late = last_rows(add_rows(empty_reordering(int(flow.max(initial=-1)) + 1), packets, fates)).late
         return float(late.sum() / max(1, int((received != LOST).sum())))
 
 

@@ -17,13 +17,13 @@ from segcast.analyzer.forecast.network import network_of
 from segcast.analyzer.forecast.reading import read_document, read_schedule, read_summary
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import LOST
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.measure.document import DOCUMENT as MEASUREMENT
 from segcast.replay.measure.document import MeasurementDocument
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
 from segcast.replay.validate.compare import (
-    LOST,
     MOST_BASE_NS,
     Base,
     Fate,

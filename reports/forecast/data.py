@@ -112,10 +112,10 @@ class Forecast:
     Raises InputError, naming the file, if one is missing, damaged or of another schema.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.meta = read_document(folder).stated()
-        self._cells = read_summary(folder).to_pydict()
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.meta = read_document(self.folder).stated()
+        self._cells = read_summary(self.folder).to_pydict()
         self._rows: dict[Variant, list[int]] = {}
         for row, values in enumerate(zip(*(self._cells[name] for name in _NAMED), strict=True)):
             self._rows.setdefault(Variant.of(dict(zip(_NAMED, values, strict=True))), []).append(row)

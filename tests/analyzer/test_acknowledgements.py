@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.packets import Packets
 from segcast.analyzer.traffic.recorded_acks import Segments, recorded
 from segcast.traces.errors import InputError
 from tests.support.simulating import releases_of, segments_of, traffic_of

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.cell import Cell, empty_fates, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import DROPPED, RECEIVED, Packets
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
+from segcast.analyzer.packets import DROPPED, RECEIVED, FlowPlan, Packets, empty_fates
 from segcast.analyzer.policies.registry import Decision, NetworkState, Policy, Setting, find_policy, register
-from segcast.traces.errors import InputError
+from segcast.traces.errors import InputError, PolicyError
 from tests.support.simulating import assert_same_fates, network_of, run_engine, traffic_of
 from tests.support.strategies import Seeded, make_scenario
 from tests.twins import engine as twin
@@ -126,8 +126,9 @@ OUTSIDE = """
 from typing import NamedTuple
 import numpy as np
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.steering import Steering
+from segcast.analyzer.packets import FlowPlan
+from segcast.analyzer.packets import Packets
 from segcast.analyzer.network.model import Link, parallel_network
 from segcast.analyzer.policies.registry import Fabric, register  # as policies outside were written
 
@@ -217,8 +218,11 @@ def register_outside(choose: Callable[[OutsideState, Decision, NDArray[np.int64]
 
 def test_a_slot_outside_the_group_is_refused() -> None:
     scenario = next(s for s in (make_scenario(Seeded(seed), 20) for seed in range(9)) if s.packets)
-    with pytest.raises(InputError, match="'test-outside' chose a slot that its flow's group does not have"):
+    with pytest.raises(PolicyError, match="'test-outside' chose a slot that its flow's group does not have") as caught:
         run_engine(scenario, register_outside(choose_outside))
+    assert "a fault of the policy: its choose must return 0 to decision.path_count - 1" in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert not isinstance(caught.value, InputError)
 
 
 def test_a_state_class_is_bound_to_one_function() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,19 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.forecast.cells import plan_cells
-from segcast.analyzer.forecast.compare import answer, compare, interval, student_quantile
+from segcast.analyzer.forecast.compare import answer, compare, interval
 from segcast.analyzer.forecast.reading import find_cell, read_document, read_schedule
 from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.analyzer.schema import FORECAST_TABLES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
-from segcast.traces.units import write_duration
-
-SMALL: dict[str, Any] = {"paths": "4x400Mbps", "timeouts": ["100us", "500us"], "seeds": [1, 2], "buffer": "512KiB"}
+from tests.support.forecasts import SMALL, row
 
 
 @pytest.fixture(scope="module")
@@ -173,22 +170,6 @@ def test_an_interrupted_forecast_leaves_nothing(cluster: Trace, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def row(policy: str, timeout_ns: int | None, seed: int, p99: float | None) -> dict[str, Any]:
-    metrics = dict.fromkeys(
-        ("delay_p50_ns", "delay_p999_ns", "queue_p99_ns", "fct_p99_ns", "slowdown_p99", "imbalance"), 1.0
-    )
-    return metrics | {
-        "policy": policy,
-        "timeout": None if timeout_ns is None else write_duration(timeout_ns),
-        "timeout_ns": timeout_ns,
-        "load": 1.0,
-        "seed": seed,
-        "delay_p99_ns": p99,
-        "drop_ratio": 0.0,
-        "reordered_ratio": 0.0,
-    }
-
-
 def test_the_answer_names_the_best_with_its_interval() -> None:
     rows = [row("ecmp", None, seed, 1000.0) for seed in (1, 2, 3)]
     rows += [row("random", 50_000, seed, 900.0) for seed in (1, 2, 3)]
@@ -214,27 +195,10 @@ def test_one_seed_has_no_interval_and_nothing_delivered_no_answer() -> None:
 
 
 def test_student_interval() -> None:
-    """Mean 3, standard error 1 / sqrt(2), t(4) = 2.776."""
+    """Mean 3, standard error 1 / sqrt(2), t(4) = 2.7764451052."""
     got = interval([1, 2, 3, 4, 5])
-    half = 2.776 / math.sqrt(2)
-    assert (got.mean, got.low, got.high) == pytest.approx((3, 3 - half, 3 + half), rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("probability", "degrees", "value", "within"),
-    [
-        (0.975, 1, 12.706, 1e-4),
-        (0.975, 2, 4.3027, 1e-4),
-        (0.975, 3, 3.1824, 0.002),
-        (0.975, 9, 2.2622, 1e-4),
-        (0.975, 31, 2.0395, 1e-4),
-        (0.975, 999, 1.9623, 1e-4),
-        (0.9975, 3, 7.4533, 0.02),
-        (0.9975, 9, 3.6897, 0.001),
-    ],
-)
-def test_student_quantiles_of_the_tables(probability: float, degrees: int, value: float, within: float) -> None:
-    assert student_quantile(probability, degrees) == pytest.approx(value, rel=within)
+    half = 2.7764451052 / math.sqrt(2)
+    assert (got.mean, got.low, got.high) == pytest.approx((3, 3 - half, 3 + half), rel=1e-10)
 
 
 def test_more_seeds_never_widen_the_same_spread() -> None:

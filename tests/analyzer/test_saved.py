@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.window import Window
 from segcast.analyzer.forecast.saved import load, save
 from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.network.model import Change, Link, parallel_network
+from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.errors import InputError
-from tests.analyzer.test_window import pieces
-from tests.support.simulating import cell_of, network_of, traffic_of
+from tests.support.simulating import cell_of, network_of, pieces, traffic_of
 from tests.support.strategies import Seeded, make_scenario, scenarios
 from tests.twins.scenarios import Scenario
 
@@ -113,13 +112,13 @@ def test_what_is_no_saved_run_of_this_cell_is_refused(tmp_path: File) -> None:
     file.write_bytes(content)
     with np.load(file, allow_pickle=False) as archive:
         arrays = dict(archive)
-    arrays["state.scalars"] = arrays["state.scalars"] + 1
+    arrays["state.inflight"] = arrays["state.inflight"] + 1
     with file.open("wb") as out:
         np.savez(out, **arrays)
     with pytest.raises(InputError, match="does not have the digest it states"):
         load(file, *begin(scenario))
-    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 1', b'"format": 9'), np.uint8)
+    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 2', b'"format": 9'), np.uint8)
     with file.open("wb") as out:
         np.savez(out, **arrays)
-    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 1"):
+    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 2"):
         load(file, *begin(scenario))

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.forecast import run as forecasting
+from segcast.analyzer.forecast import runner
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.short import short_scenario
@@ -20,7 +21,7 @@ from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.streamed import survey
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace, load
-from tests.analyzer.test_forecast import SMALL
+from tests.support.forecasts import SMALL
 
 
 def assert_same_folders(one: Path, other: Path) -> None:
@@ -104,7 +105,7 @@ def test_the_same_forecast_as_from_memory(
     document = forecast(cluster, scenario, tmp_path / "memory", stream=False)
     assert (document["excluded"]["unassigned"] > 0) == (name == "fabric")
     monkeypatch.setattr(streaming, "BATCH_ROWS", 5000)
-    monkeypatch.setattr(forecasting, "_CELL_BYTES", 1 << 60)  # so that few advance together: several groups
+    monkeypatch.setattr(runner, "_CELL_BYTES", 1 << 60)  # so that few advance together: several groups
     forecast(cluster, scenario, tmp_path / "streamed", stream=True, threads=3)
     assert_same_folders(tmp_path / "memory", tmp_path / "streamed")
 

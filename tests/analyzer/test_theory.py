@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from segcast.analyzer.engine.cell import Cell
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import DROPPED, Fates, Packets
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.window import stream
 from segcast.analyzer.network.model import Link, Network, Path
+from segcast.analyzer.packets import DROPPED, Fates, FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
 
 SERVICE_NS = 10_000

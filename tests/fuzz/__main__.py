@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.replay:
-        return replay(chosen.replay)
+        return replay(chosen.replay, chosen.generated)
     if chosen.worker:
         work(chosen)
         return 0
@@ -65,16 +65,22 @@ def work(chosen: argparse.Namespace) -> None:
     worker.run(chosen.inputs, chosen.seconds)
 
 
-def replay(paths: list[Path]) -> int:
-    """Run inputs with every check; the first that breaks a rule shows its traceback."""
+def replay(paths: list[Path], generated: int) -> int:
+    """Run inputs with every check; the first that breaks a rule shows its traceback.
+
+    Seeds go first, so that memory taken by compiling kernels is not put down to an input.
+    """
     from tests.fuzz.instrument import Instrument
 
     Instrument()
     from tests.fuzz.drive import plan_of
     from tests.fuzz.rules import Driver
+    from tests.fuzz.seeds import seeds
 
     folder = memory_folder()
     try:
+        for number, data in enumerate(seeds(generated, None)):
+            Driver(folder).examine(data, plan_of(data).thorough(ingested=number % 32 == 0))
         driver = Driver(folder)
         for path in paths:
             data = path.read_bytes()

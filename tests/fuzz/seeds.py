@@ -20,7 +20,7 @@ from tests.twins.writing import Captured
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = Path(os.environ.get("SEGCAST_CAPTURES", ROOT.parent / "shared" / "captures"))
-_CLUSTER: Final = ROOT / "traces" / "samples" / "cluster.pcap.gz"
+_CLUSTER: Final = ROOT / "segcast" / "traces" / "samples" / "cluster.pcap.gz"
 _MOST_BYTES: Final = 8192
 _SHORT_BYTES: Final = 1200
 

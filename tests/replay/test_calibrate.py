@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from segcast.analyzer import toml_keys
+from segcast.analyzer.packets import LOST
 from segcast.analyzer.scenario.reading import read_scenario, validated
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.calibrate import run as calibrating
 from segcast.replay.calibrate.document import CalibrationDocument, Train
-from segcast.replay.calibrate.estimate import LOST, Probe, estimate_path
+from segcast.replay.calibrate.estimate import Probe, estimate_path
 from segcast.replay.measure.identity import list_key
 from segcast.replay.measure.match import Planned
 from segcast.replay.measure.run import path_keys
@@ -207,7 +208,7 @@ def trains(rate: int, buffer: int | None, burst: int, overhead: int, noise_ns: i
                 send = np.rint(np.arange(count) * step + np.cumsum(rng.integers(0, 500, count))).astype(np.int64)
                 arrivals = list(zip(send.tolist(), [size] * count, strict=True))
                 came = twin.link(arrivals, rate, 20_000, buffer, overhead, burst)
-                receive = np.array([LOST if time_ns is None else time_ns for time_ns in came])
+                receive = np.array([LOST if passed is None else passed[0] for passed in came])
                 late = rng.integers(0, noise_ns + 1, count)
                 receive = np.where(receive == LOST, LOST, np.maximum.accumulate(receive + late))
                 found.append(Probe(kind, size, send, receive))

@@ -23,7 +23,6 @@ from segcast.replay.srv6.remap import parse_prefixes
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.conftest import Run
-from tests.replay.test_rewrite import packets
 from tests.support.rewriting import (
     CAPTURED_MACS,
     DESTINATION_MAC,
@@ -40,6 +39,7 @@ from tests.support.rewriting import (
     make,
     rewrite,
 )
+from tests.support.verifying import packets
 from tests.twins.srv6 import BadPacketError, Frame, check_packet, folded_sum, parse_frame, read_pcap
 
 

@@ -13,9 +13,10 @@ import polars as pl
 import pytest
 import tomli_w
 
-from segcast.analyzer.engine.link_by_link import LOST, as_sent, link_model
+from segcast.analyzer.engine.link_by_link import as_sent, link_model
 from segcast.analyzer.forecast.reading import groups_of
 from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.packets import LOST
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario

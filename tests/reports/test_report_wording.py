@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.forecast.compare import answer, answered, compare
-from segcast.analyzer.schema import FLOW_FATES, SUMMARY
+from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.reports import text
 from segcast.reports.forecast.content import Content
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.terminal import table
 from segcast.traces.ingest.run import ingest
 from segcast.traces.units import say_span
-from tests.analyzer.test_forecast import row
-from tests.reports.test_reports import comparison, make_forecast, page_of, printed, write_table
+from tests.support.forecasts import comparison, make_forecast, row, write_table
+from tests.support.reports import page_of, printed
 from tests.twins import writing
 
 

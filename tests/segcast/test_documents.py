@@ -43,7 +43,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("documents")
     for name, port in (("a", 9000), ("b", 9001)):
         frames = [
-            bytes(12) + b"\x08\x00" + udp("10.20.1.1", "10.20.2.1", bytes(100 + 1200 * (number % 3 == 1)), port)
+            bytes(12)
+            + b"\x08\x00"
+            + udp("10.20.1.1", "10.20.2.1", number.to_bytes(2) * (50 + 600 * (number % 3 == 1)), port)
             for number in range(150)
         ]
         write_pcap(home / f"{name}.pcap", [(10**18 + 20_000 * number, frame) for number, frame in enumerate(frames)])

@@ -26,8 +26,8 @@ from segcast.traces.errors import DamagedCapture, InputError
 from segcast.traces.ingest.run import ingest, open_trace
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace
+from tests.support.folders import contents
 from tests.support.ingesting import conversations, mixture
-from tests.traces.test_folders import contents
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""What the policies do with two unequal paths: `python -m tests.behaviour` prints the tables of docs/behaviour.md."""
+"""What the policies do with two unequal paths.
+
+`python -m tests.support.behaviour` prints the tables of docs/behaviour.md.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import RECEIVED, Packets
-from segcast.analyzer.hashing import flow_keys
+from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Link, Network, Path
+from segcast.analyzer.packets import RECEIVED, FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
+from segcast.traces.hashing import flow_keys
 
 POLICIES = (
     "ecmp",

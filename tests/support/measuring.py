@@ -100,8 +100,8 @@ def run_folder(
             alive = [k for k, time_ns in enumerate(times) if time_ns is not None]
             arrivals = [(times[k] or 0, len(items[k][3])) for k in alive]
             left = twin.link(arrivals, link.rate_bps, link.delay_ns, link.buffer_bytes, link.overhead_bytes, net.burst)
-            for k, time_ns in zip(alive, left, strict=True):
-                times[k] = time_ns
+            for k, passed in zip(alive, left, strict=True):
+                times[k] = None if passed is None else passed[0]
         before_ns = 0
         for (sent_ns, host, number, frame), time_ns in zip(items, times, strict=True):
             idle_ns, before_ns = sent_ns - before_ns, sent_ns

@@ -7,6 +7,7 @@ import gzip
 import lzma
 import os
 import struct
+import sys
 import threading
 import tracemalloc
 import zlib
@@ -16,14 +17,18 @@ from pathlib import Path
 
 import lz4.frame
 import pytest
-from backports import zstd
 
 from segcast.traces.captures.reader import read_frames
+from tests.support.captures import rows_of, some_capture
 from tests.support.strategies import Seeded
-from tests.traces.test_capture import rows_of, some_capture
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.writing import Captured
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Pack = Callable[[bytes], bytes]
 

@@ -18,8 +18,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 MIXED: Final = """
 import numpy as np
-from segcast.analyzer.hashing import mix_each
-print(mix_each(np.arange(3, dtype=np.uint64)).tolist())
+from segcast.analyzer.engine.unseen import all_unseen
+print(all_unseen(1 << 31, 1, np.arange(20), np.arange(20, dtype=np.uint32)).tolist())
 """
 
 
@@ -58,8 +58,8 @@ def test_what_cannot_reach_an_edit_or_sees_none_is_not_compiled_anew(copy: Path,
     before = kept(cache)
     assert before
     # Its own module's prose, though lines move; another module's code.
-    edit(copy / "segcast/analyzer/hashing.py", '"""', '"""Other words,\n\non other lines.\n')
-    edit(copy / "segcast/analyzer/hashing.py", "@kernel", "# A remark.\n@kernel")
+    edit(copy / "segcast/analyzer/engine/unseen.py", '"""', '"""Other words,\n\non other lines.\n')
+    edit(copy / "segcast/analyzer/engine/unseen.py", "@kernel", "# A remark.\n@kernel")
     with (copy / "segcast/traces/byteorder.py").open("a") as file:
         file.write("\nEDITED = 1\n")
     assert ran(MIXED, cache, copy) == first
@@ -82,8 +82,9 @@ import numpy as np
 from numba import njit
 from segcast.analyzer.detectors.registry import find_detector
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.layout import FlowPlan, Steering
-from segcast.analyzer.engine.state import Packets
+from segcast.analyzer.engine.steering import Steering
+from segcast.analyzer.packets import FlowPlan
+from segcast.analyzer.packets import Packets
 from segcast.analyzer.network.model import Link, parallel_network
 from segcast.analyzer.policies.registry import register
 import {module}
@@ -99,7 +100,7 @@ def choose(state, decision, inflight, fabric):
 
 policy = register(name="outside", summary="", source="", granularity="flow", steered=True, counts_inflight=False,
                   make_state=make_state, state=State, choose=choose)
-network = parallel_network([[Link("a", 10**9, 0)], [Link("b", 10**9, 0)]], [(), ()], mode="encaps")
+network = parallel_network([[Link("a", 10**9, 0)], [Link("b", 10**9, 0)]], [(), ()])
 plan = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
 packets = Packets(np.zeros(1, np.int64), np.zeros(1, np.uint32), np.full(1, 100, np.uint32))
 cell = Cell(network, policy, plan, Steering(0), timeout_ns=None, seed=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -100,21 +101,26 @@ def pair(
 
 def link(
     arrivals: Sequence[tuple[int, int]], rate_bps: int, delay_ns: int, buffer: int | None, overhead: int, burst: int
-) -> list[int | None]:
-    """When each frame (time, bytes), in order of time, reaches the far end of a link; None if dropped."""
+) -> list[tuple[int, int] | None]:
+    """When each frame (time, bytes), in order of time, reaches the far end of a link, and how long it waited.
+
+    None if it is dropped.
+    """
+    burst_ns = burst * 8 * 10**9 // rate_bps
     free: Fraction | None = None
     there: list[tuple[int, int]] = []
-    found: list[int | None] = []
+    found: list[tuple[int, int] | None] = []
     for time_ns, size in arrivals:
         there = [(leaves, held) for leaves, held in there if leaves > time_ns]
         if buffer is not None and sum(held for _, held in there) + size > buffer:
             found.append(None)
             continue
-        idle = time_ns - Fraction(burst * 8 * 10**9, rate_bps)
+        waited = 0 if free is None else max(0, math.ceil(free) - time_ns)
+        idle = Fraction(time_ns - burst_ns)
         free = (idle if free is None else max(free, idle)) + Fraction((size + overhead) * 8 * 10**9, rate_bps)
-        leaves = max(time_ns, -(-free.numerator // free.denominator))
+        leaves = max(time_ns, math.ceil(free))
         there.append((leaves, size))
-        found.append(leaves + delay_ns)
+        found.append((leaves + delay_ns, leaves - time_ns if burst_ns else waited))
     return found
 
 

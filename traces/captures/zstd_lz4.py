@@ -6,12 +6,17 @@ kinds and skippable frames may follow each other.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final, NamedTuple
 
 import lz4.frame
-from backports import zstd
 
 from segcast.traces.captures.stored import BrokenStreamError, RawInput
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _LZ4_MAGIC: Final = b"\x04\x22\x4d\x18"

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.flows import tcp
-from segcast.traces.hashing import mix as _mix
+from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, Headers
 from segcast.traces.jit import kernel
 
@@ -47,9 +47,9 @@ def _hash(
     dst_low: np.uint64,
     rest: np.uint64,
 ) -> np.uint64:
-    h = _mix(_mix(_mix(seed ^ rest) ^ src_low) ^ dst_low)
+    h = finalise(finalise(finalise(seed ^ rest) ^ src_low) ^ dst_low)
     if src_high | dst_high:
-        h = _mix(_mix(h ^ src_high) ^ dst_high)
+        h = finalise(finalise(h ^ src_high) ^ dst_high)
     return h
 
 

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, be16
-from segcast.traces.hashing import mix
+from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_TCP, Headers
 from segcast.traces.jit import int64, kernel
+from segcast.traces.protocols import ACK, FIN, RST, SYN
 
 RETRANSMISSION: Final = 1
 OUT_OF_ORDER: Final = 2
@@ -45,7 +46,6 @@ _LEAST_MSS: Final = 64
 _LATEST: Final = (1 << 63) - 1
 _FIRST_SLOTS: Final = 1 << 10
 
-_FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
 _M: Final = 0xFFFFFFFF
 _HALF: Final = 0x80000000
 
@@ -119,7 +119,7 @@ def _sample(
 ) -> None:
     """Keep a round trip: the first SAMPLES of a flow, of later ones a fair share (Vitter's algorithm R).
 
-    The n-th (from 0) goes to place `(mix(n + 1) >> 32) * (n + 1) >> 32`, if that is below SAMPLES.
+    The n-th (from 0) goes to place `(finalise(n + 1) >> 32) * (n + 1) >> 32`, if that is below SAMPLES.
     """
     n = results[flow, R_SAMPLES]
     results[flow, R_SAMPLES] = n + 1
@@ -127,7 +127,7 @@ def _sample(
         results[flow, R_LEAST] = elapsed
     place = np.uint64(n)
     if n >= SAMPLES:
-        x = mix(np.uint64(n + 1) * np.uint64(0x9E3779B97F4A7C15))
+        x = finalise(np.uint64(n + 1) * np.uint64(0x9E3779B97F4A7C15))
         place = ((x >> np.uint64(32)) * np.uint64(n + 1)) >> np.uint64(32)
         if place >= np.uint64(SAMPLES):
             return
@@ -188,21 +188,21 @@ def track_tcp(
         ack = np.int64(headers.tcp_ack[i])
         payload = np.int64(headers.payload_bytes[i])
         length = payload
-        if flags & _SYN:
+        if flags & SYN:
             length += 1
-            if flags & _RST == 0 and state[a, _ISN1] != seq + 1:  # a new connection
+            if flags & RST == 0 and state[a, _ISN1] != seq + 1:  # a new connection
                 state[a, :] = 0
                 state[a, _ISN1] = seq + 1
                 life[slot, _CLOSING] = 0
             if mss[i] >= _LEAST_MSS:
                 state[a, _MSS] = np.int64(mss[i])
-        if flags & _FIN:
+        if flags & FIN:
             length += 1
             life[slot, _CLOSING] |= 1 << side
-        if flags & _RST:
+        if flags & RST:
             life[slot, _CLOSING] = 3
         life[slot, _DEADLINE] = min(clock, _LATEST - IDLE_NS) + (CLOSED_NS if life[slot, _CLOSING] == 3 else IDLE_NS)
-        if flags & _ACK and state[b, _WAITING] != 0 and (ack - state[b, _WAIT_END]) & _M < _HALF:
+        if flags & ACK and state[b, _WAITING] != 0 and (ack - state[b, _WAIT_END]) & _M < _HALF:
             elapsed = now - state[b, _WAIT_NS]
             if elapsed >= 0:
                 _sample(results, samples, blocks, back, elapsed)
@@ -211,7 +211,7 @@ def track_tcp(
                     if results[back, R_HANDSHAKE1] == 0:
                         results[back, R_HANDSHAKE1] = elapsed + 1
             state[b, _WAITING] = 0
-        if flags & _RST:
+        if flags & RST:
             continue
         mark = 0
         end = (seq + length) & _M
@@ -221,12 +221,12 @@ def track_tcp(
             state[a, _NEXT] = end
             state[a, _NEXT_NS] = now
             if length > 0:
-                state[a, _WAITING] = 2 if flags & _SYN else 1
+                state[a, _WAITING] = 2 if flags & SYN else 1
                 state[a, _WAIT_END] = end
                 state[a, _WAIT_NS] = now
         else:
             gap = (seq - state[a, _NEXT]) & _M
-            if gap == _M and payload <= 1 and flags & (_SYN | _FIN) == 0:
+            if gap == _M and payload <= 1 and flags & (SYN | FIN) == 0:
                 mark = KEEP_ALIVE
             elif gap >= _HALF:
                 if length > 0:
@@ -260,7 +260,7 @@ def track_tcp(
             if length > (_M + 1 - gap if gap >= _HALF else -gap):  # it ends above next
                 state[a, _NEXT] = end
                 state[a, _NEXT_NS] = now
-        if flags & _ACK:
+        if flags & ACK:
             window = np.int64(headers.tcp_window[i])
             if state[a, _HAS_ACK] == 0 or ack != state[a, _ACKED]:
                 state[a, _REPEATS] = 0
@@ -318,7 +318,7 @@ def announced_mss(
     """The maximum segment size in the options of each SYN (RFC 9293 section 3.7.1), 0 elsewhere."""
     for i in range(start.size):
         mss[i] = 0
-        if headers.tcp_flags[i] & _SYN == 0:
+        if headers.tcp_flags[i] & SYN == 0:
             continue
         at = start[i] + np.int64(headers.transport_start[i])
         stop = min(at + (np.int64(data[at + 12]) >> 4) * 4, start[i] + np.int64(captured[i]))

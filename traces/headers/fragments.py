@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, be32, be64
-from segcast.traces.hashing import mix
+from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_FRAGMENT, HAS_PORTS, Headers, any_valid
 from segcast.traces.jit import kernel
 
@@ -71,7 +71,7 @@ def _key_of(data: Bytes, at: Word, version: Word, ip_id: Word, key: npt.NDArray[
 def _head(table: FragmentTable, key: npt.NDArray[np.uint64]) -> Word:
     h = table.control[1]
     for word in range(5):
-        h = mix(h ^ key[word])
+        h = finalise(h ^ key[word])
     return np.int64(h & np.uint64(table.heads.size - 1))
 
 

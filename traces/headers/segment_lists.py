@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from segcast.traces.addresses import address_texts
 from segcast.traces.byteorder import Bytes, Word, be64
-from segcast.traces.hashing import mix
+from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_SEGMENTS, HAS_SRH, Headers, any_valid
 from segcast.traces.jit import kernel
 from segcast.traces.schema import SEGMENT_LISTS
@@ -60,9 +60,9 @@ def _routing_header(data: Bytes, at: Word, end: int) -> Word:
 
 @kernel
 def _hash(seed: np.uint64, segments: npt.NDArray[np.uint64], count: int) -> np.uint64:
-    h = mix(seed ^ np.uint64(count))
+    h = finalise(seed ^ np.uint64(count))
     for k in range(count):
-        h = mix(mix(h ^ segments[k, 0]) ^ segments[k, 1])
+        h = finalise(finalise(h ^ segments[k, 0]) ^ segments[k, 1])
     return h
 
 

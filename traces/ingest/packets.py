@@ -40,6 +40,14 @@ _PLAIN: Final = (  # differences of these cost more time than they save room; th
     "payload_bytes",
 )
 
+_DTYPES: Final = {  # by hand: pyarrow before 26 needs pandas to say so
+    pa.uint8(): np.uint8,
+    pa.uint16(): np.uint16,
+    pa.uint32(): np.uint32,
+    pa.uint64(): np.uint64,
+    pa.int64(): np.int64,
+}
+
 _VALIDITY: Final = {
     "flow_id": HAS_IP,
     "ip_bytes": HAS_IP,
@@ -65,9 +73,7 @@ class Chunk:
         self.rows = 0
         self.headers = allocate(capacity)
         self.columns: dict[str, npt.NDArray[Any]] = {
-            c.name: getattr(self.headers, c.name)
-            if c.name in Headers._fields
-            else np.zeros(capacity, c.type.to_pandas_dtype())
+            c.name: getattr(self.headers, c.name) if c.name in Headers._fields else np.zeros(capacity, _DTYPES[c.type])
             for c in PACKETS.columns
         }
 

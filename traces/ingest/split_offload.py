@@ -11,6 +11,7 @@ import numpy.typing as npt
 from segcast.traces.flows.tcp import DEFAULT_MTU, SUPER_FRAME
 from segcast.traces.headers.ip import HAS_TCP, Headers
 from segcast.traces.jit import int64, kernel
+from segcast.traces.protocols import SYN
 
 LINE_RATE_BPS: Final = 10 * 10**9
 OVERHEAD_BYTES: Final = 24  # preamble, FCS and gap of an Ethernet frame
@@ -20,7 +21,6 @@ _RUN_ROWS: Final = 1 << 18
 AUTO: Final = 0
 _PSH_FIN: Final = 0x09
 _CWR: Final = 0x80
-_SYN: Final = 0x02
 
 
 class Pieces(NamedTuple):
@@ -55,7 +55,7 @@ def piece_sizes(
     for i in range(size.size):
         size[i] = 0
         rows += 1
-        if headers.valid[i] & HAS_TCP == 0 or headers.tcp_flags[i] & _SYN:
+        if headers.valid[i] & HAS_TCP == 0 or headers.tcp_flags[i] & SYN:
             continue
         payload = np.int64(headers.payload_bytes[i])
         most = np.int64(mss)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from segcast.traces.captures.linktypes import linktype_name
+from segcast.traces.protocols import TCP
 from segcast.traces.trace import Trace
 
 PROTOCOL_NAMES: Final = {
@@ -30,7 +31,6 @@ PROTOCOL_NAMES: Final = {
     136: "udp-lite",
     143: "ethernet",
 }
-_TCP: Final = 6
 _TALKERS: Final = 10
 
 
@@ -68,7 +68,7 @@ def describe(trace: Trace) -> dict[str, Any]:
         "truncated_packets": truncated,
         "truncated_share": truncated / packets if packets else None,
         "one_sided_flows": one_sided,
-        "one_sided_tcp_flows": int(flows.filter(pl.col("protocol") == _TCP)["reverse_flow_id"].null_count()),
+        "one_sided_tcp_flows": int(flows.filter(pl.col("protocol") == TCP)["reverse_flow_id"].null_count()),
         "one_sided_share": one_sided / len(flows) if len(flows) else None,
         "flows_with_rtt": len(flows) - int(flows["rtt_min_ns"].null_count()),
         "rtt_min_ns": _whole(flows["rtt_min_ns"].min()),

@@ -14,6 +14,7 @@ from segcast.traces.flows import tcp
 from segcast.traces.flows.assign import Flows
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import kernel
+from segcast.traces.protocols import TCP
 from segcast.traces.quality.duplicates import Recent, find_duplicates, nothing_seen
 from segcast.traces.units import say_duration, say_span
 
@@ -21,7 +22,6 @@ SEVERITIES: Final = ("error", "warning", "info")
 SHORTEST_TIMEOUT_NS: Final = 50_000
 _TICKS: Final = 20  # a timeout of as many clock ticks or more is met to 5 %
 _FEW: Final = 0.01  # a share below it is a note, not a warning
-_TCP: Final = 6
 
 Finding = dict[str, Any]
 
@@ -35,7 +35,7 @@ def count_cut(headers: Headers, captured: npt.NDArray[np.uint32], wire: npt.NDAr
         if valid & HAS_IP == 0 or captured[i] >= wire[i] or headers.fragment_offset[i] != 0:
             continue
         protocol = headers.protocol[i]
-        if protocol == _TCP:
+        if protocol == TCP:
             if valid & HAS_TCP == 0:
                 count += 1
         elif valid & HAS_PORTS == 0:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.state import DROPPED, Fates, Packets
+from segcast.analyzer.metrics.family import Ending, Family, Measured
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network
+from segcast.analyzer.packets import DROPPED, Fates, Packets
 from segcast.traces.jit import int64, kernel
+from segcast.traces.schema import Column
 
 MOST_BINS: Final = 400
 _MOST_ROWS: Final = 400_000  # of SERIES: bins x paths
@@ -32,7 +35,7 @@ class PathFacts(NamedTuple):
     minimum_frame_bytes: int
 
 
-class Load(NamedTuple):
+class PathLoad(NamedTuple):
     """Per bin and path, int64[bins, paths]: frame bytes sent into the path, and packets of those dropped.
 
     Of the present interval: `sent` int64[paths], `totals` int64[groups], and the groups in `touched` that have any.
@@ -60,11 +63,11 @@ def path_facts(network: Network, *, steered: bool) -> PathFacts:
     )
 
 
-def no_load(facts: PathFacts, interval_ns: int) -> Load:
-    """Nothing was sent yet. There are at most 400 bins, fewer (at least 16) with more than 1000 paths."""
+def empty_load(facts: PathFacts, interval_ns: int) -> PathLoad:
+    """Paths before the first packet. There are at most 400 bins, fewer (at least 16) with more than 1000 paths."""
     paths, groups = len(facts.group), len(facts.bounds)
     bins = min(MOST_BINS, max(16, _MOST_ROWS // paths & ~1))
-    return Load(
+    return PathLoad(
         np.zeros((bins, paths), np.int64),
         np.zeros((bins, paths), np.int64),
         np.zeros(paths, np.int64),
@@ -76,7 +79,7 @@ def no_load(facts: PathFacts, interval_ns: int) -> Load:
 
 
 @kernel
-def close_interval(load: Load, bounds: NDArray[np.int64]) -> None:
+def close_interval(load: PathLoad, bounds: NDArray[np.int64]) -> None:
     """The present interval is over: note how even its bytes were, and add them to their bin."""
     scalars, sums = load.scalars, load.sums
     time_bin = scalars[NOW] // scalars[MERGED]
@@ -110,7 +113,7 @@ def _fold(bins: NDArray[np.int64]) -> None:
 
 
 @kernel
-def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: Load) -> None:
+def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: PathLoad) -> None:
     """Take packets, which follow those before in send order."""
     scalars, sent, totals = load.scalars, load.sent, load.totals
     interval_ns = scalars[INTERVAL_NS]
@@ -143,19 +146,48 @@ def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: Load) -> No
             load.dropped[now // scalars[MERGED], path] += 1
 
 
-def bins_used(load: Load) -> int:
+def bins_used(load: PathLoad) -> int:
     """How many bins there are up to the present."""
     return int(load.scalars[NOW] // load.scalars[MERGED]) + 1
 
 
-def bin_ns(load: Load) -> int:
+def bin_ns(load: PathLoad) -> int:
     """The length of a bin: a whole number of intervals, a power of two."""
     return int(load.scalars[MERGED] * load.scalars[INTERVAL_NS])
 
 
-def balance(load: Load) -> tuple[float | None, float | None]:
+def balance(load: PathLoad) -> tuple[float | None, float | None]:
     """Imbalance and Jain's index of path bytes per interval, byte-weighted means; None without bytes."""
     weight = float(load.scalars[WEIGHT])
     if not weight:
         return None, None
     return float(load.sums[UNEVEN]) / weight, float(load.sums[FAIR]) / weight
+
+
+class PathLoadFamily(Family):
+    """How evenly bytes are spread over the paths of a group."""
+
+    name = "path_load"
+    summary = (
+        Column("imbalance", pa.float64(), "(max - min) / mean of path bytes per interval, byte-weighted mean", True),
+        Column("jain", pa.float64(), "Jain's index of path bytes per interval, byte-weighted mean", True),
+    )
+    counts: PathLoad
+
+    def __init__(self, measured: Measured) -> None:
+        """Nothing counted yet."""
+        self._facts = path_facts(measured.network, steered=measured.steered)
+        self.counts = empty_load(self._facts, measured.interval_ns)
+
+    def add(self, packets: Packets, fates: Fates) -> None:
+        """Count packets, which follow those before."""
+        add_load(packets, fates, self._facts, self.counts)
+
+    def finish(self) -> None:
+        """Nothing more comes: the present interval is over."""
+        close_interval(self.counts, self._facts.bounds)
+
+    def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
+        """The columns named in `summary`."""
+        imbalance, jain = balance(self.counts)
+        return {"imbalance": imbalance, "jain": jain}

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Record `cluster.pcap.gz`: real TCP and UDP between hosts in network namespaces, as a wire would carry it.
+"""Record `cluster.pcap.gz`, the bundled sample: real TCP and UDP between hosts in network namespaces, as on a wire.
 
 To record again (Linux, root; packages iproute2, ethtool and tcpdump; 10 s, best on an idle machine):
 
-    sudo python3 traces/samples/record.py [--seed N] [--out FILE.pcap.gz]
+    sudo python3 benchmarks/record_sample.py [--seed N] [--out FILE.pcap.gz]
 
 What it makes: 5 clients on one switch and 4 servers on another, every link 1 Gbit/s, IPv4 and IPv6. The
 capture is of the trunk between the switches, where every frame between client and server passes once.
@@ -372,7 +372,7 @@ def main(argv: list[str]) -> int:
         return 0
     parser = argparse.ArgumentParser(description="Record a cluster's traffic from network namespaces.")
     parser.add_argument("--seed", type=int, default=1, help="of the workload (default 1)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("cluster.pcap.gz"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "traces/samples/cluster.pcap.gz")
     args = parser.parse_args(argv)
     part = args.out.with_name(args.out.name + ".part")
     try:
@@ -387,7 +387,7 @@ def main(argv: list[str]) -> int:
         part.replace(args.out)
         print(f"{args.out}: {report}; {args.out.stat().st_size} bytes compressed")
     except (RecordError, OSError) as error:
-        print(f"record.py: {error}", file=sys.stderr)
+        print(f"record_sample.py: {error}", file=sys.stderr)
         return 2
     finally:
         part.unlink(missing_ok=True)

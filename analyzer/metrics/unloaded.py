@@ -1,4 +1,4 @@
-"""Each flow's received packets alone in the network, piece by piece: what slowdown compares with."""
+"""Unloaded flow completion times: each flow's received packets, sent at the same times, alone in the network."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.layout import FlowPlan
-from segcast.analyzer.engine.state import NANOSECOND_BITS, RECEIVED, Fates, Packets
+from segcast.analyzer.metrics.places import host_links
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network, Path
+from segcast.analyzer.network.transmitter import Transmitter, transmit
+from segcast.analyzer.packets import RECEIVED, Fates, FlowPlan, Packets, empty_fates
 from segcast.traces.jit import int64, kernel
 
-_NEVER_NS: Final = np.iinfo(np.int64).max
+_PIECE: Final = 1 << 18
 
 
-class Ways(NamedTuple):
-    """The ways on which a flow can be fastest.
+class FastestPaths(NamedTuple):
+    """The paths on which a flow can be fastest; *way* is one of them, with the host's links before and after it.
 
     `links` int64[links, 4]: rate, delay, overhead, time of the burst. `first_way` int64[groups + 1] and `first_hop`
     int64[ways + 1] say where the ways of a group and the links (`hops` int64) of a way begin. `group`, `uplink` and
     `downlink` int64[flows] (-1 without host links), `place` and `result` int64[flows]: where its queues and its times
-    begin in `Alone`.
+    begin in `Unloaded`.
     """
 
     links: NDArray[np.int64]
@@ -35,7 +36,7 @@ class Ways(NamedTuple):
     result: NDArray[np.int64]
 
 
-class Alone(NamedTuple):
+class Unloaded(NamedTuple):
     """Per flow and hop of each of its ways `free_ns` and `rest` (of the transmitter, as in the engine), int64.
 
     `first_ns` int64[flows] is the first send, `took_ns` int64, per flow and way, the time from there to the last
@@ -60,7 +61,7 @@ def _no_slower(network: Network, path: Path, other: Path) -> bool:
     )
 
 
-def _fastest_paths(network: Network) -> list[list[Path]]:
+def _candidates(network: Network) -> list[list[Path]]:
     """Of each group the paths that can be fastest."""
     groups: list[list[Path]] = []
     for slots in network.group_slots():
@@ -72,33 +73,33 @@ def _fastest_paths(network: Network) -> list[list[Path]]:
     return groups
 
 
-def ways_of(network: Network, plan: FlowPlan) -> Ways:
-    """The ways of each flow, at the rates the links begin with."""
-    groups = _fastest_paths(network)
+def fastest_paths(network: Network, plan: FlowPlan) -> FastestPaths:
+    """The paths on which each flow can be fastest, at the rates the links begin with."""
+    uplink, downlink = host_links(network, plan)
+    groups = _candidates(network)
     lengths = [len(path.links) for fastest in groups for path in fastest]
     first_way = np.cumsum([0, *(len(fastest) for fastest in groups)])
     first_hop = np.cumsum([0, *lengths])
     ends = 2 * network.host_links
     queues = (first_hop[first_way[1:]] - first_hop[first_way[:-1]] + ends * np.diff(first_way))[plan.group]
     ways = np.diff(first_way)[plan.group]
-    absent = np.full(len(plan.group), -1, np.int64)
-    return Ways(
+    return FastestPaths(
         np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes, x.burst_ns) for x in network.links], np.int64),
         first_way.astype(np.int64),
         first_hop.astype(np.int64),
         np.array([link for fastest in groups for path in fastest for link in path.links], np.int64),
         plan.group,
-        plan.uplink if network.host_links and plan.uplink is not None else absent,
-        plan.downlink if network.host_links and plan.downlink is not None else absent,
+        uplink,
+        downlink,
         np.cumsum(np.append(0, queues)).astype(np.int64),
         np.cumsum(np.append(0, ways)).astype(np.int64),
     )
 
 
-def nobody(ways: Ways) -> Alone:
-    """Nothing was sent yet."""
+def empty_unloaded(ways: FastestPaths) -> Unloaded:
+    """Every flow before its first packet."""
     queues, results = int(ways.place[-1]), int(ways.result[-1])
-    return Alone(
+    return Unloaded(
         np.full(queues, np.iinfo(np.int64).min, np.int64),
         np.zeros(queues, np.int64),
         np.full(len(ways.group), -1, np.int64),
@@ -107,7 +108,9 @@ def nobody(ways: Ways) -> Alone:
 
 
 @kernel
-def add_alone(ways: Ways, state: Alone, packets: Packets, fates: Fates, minimum_frame_bytes: int) -> None:
+def send_unloaded(
+    ways: FastestPaths, state: Unloaded, packets: Packets, fates: Fates, minimum_frame_bytes: int
+) -> None:
     """Send the received of these packets, each flow on each of its ways as if there were no other."""
     links, hops, free_ns, rests = ways.links, ways.hops, state.free_ns, state.rest
     for row in range(len(packets.flow)):
@@ -127,19 +130,30 @@ def add_alone(ways: Ways, state: Alone, packets: Packets, fates: Fates, minimum_
             # The uplink stands before the first hop and the downlink after the last, where there are any.
             for hop in range(first - (uplink >= 0), stop + (downlink >= 0)):
                 link = uplink if hop < first else (downlink if hop >= stop else hops[hop])
-                if now_ns - links[link, 3] > free_ns[at]:
-                    free_ns[at] = now_ns - links[link, 3]
-                    rests[at] = 0
-                bits = (frame_bytes + links[link, 2]) * NANOSECOND_BITS + rests[at]
-                free_ns[at] += bits // links[link, 0]
-                rests[at] = bits % links[link, 0]
-                now_ns = max(free_ns[at] + (rests[at] > 0), now_ns) + links[link, 1]
+                rate = links[link, 0]
+                transmitter = Transmitter(rate, 1.0 / rate, links[link, 3], free_ns[at], rests[at])
+                sent = transmit(transmitter, now_ns, frame_bytes + links[link, 2])
+                free_ns[at] = sent.free_ns
+                rests[at] = sent.free_rest
+                now_ns = sent.departs_ns + links[link, 1]
                 at += 1
             state.took_ns[ways.result[flow] + way - begin] = now_ns - state.first_ns[flow]
 
 
-def least_times(ways: Ways, state: Alone) -> NDArray[np.int64]:
+def unloaded_fct_ns(ways: FastestPaths, state: Unloaded) -> NDArray[np.int64]:
     """Completion time, int64[flows] ns, of each flow's received packets alone in the network; -1 if there are none."""
     if len(ways.group) == 0:
         return np.empty(0, np.int64)
     return np.minimum.reduceat(state.took_ns, ways.result[:-1])
+
+
+def unloaded_times(network: Network, plan: FlowPlan, packets: Packets) -> NDArray[np.int64]:
+    """`unloaded_fct_ns` if all packets are received: what `Measured.unloaded_ns` asks for."""
+    ways = fastest_paths(network, plan)
+    state = empty_unloaded(ways)
+    received = empty_fates(min(_PIECE, len(packets.flow)))
+    received.state[:] = RECEIVED
+    for begin in range(0, len(packets.flow), _PIECE):
+        some = Packets._make(column[begin : begin + _PIECE] for column in packets)
+        send_unloaded(ways, state, some, received, network.minimum_frame_bytes)
+    return unloaded_fct_ns(ways, state)

@@ -1,0 +1,260 @@
+"""Runs the cells of a forecast over one traffic: held in memory, or streamed from the trace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from operator import call
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from segcast.analyzer.engine.cell import Cell, simulate
+from segcast.analyzer.flowlets.split import StreamedProfile, profile, split_flowlets
+from segcast.analyzer.forecast.cells import CellPlan
+from segcast.analyzer.forecast.running import PACKETS_WRITTEN, Running, packet_table
+from segcast.analyzer.metrics import rows as cell_rows
+from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
+from segcast.analyzer.metrics.families.path_load import PathLoad, PathLoadFamily, bin_ns, bins_used
+from segcast.analyzer.metrics.family import FlowColumns
+from segcast.analyzer.metrics.tables import FLOW_FATES
+from segcast.analyzer.metrics.unloaded import unloaded_times
+from segcast.analyzer.parallel import in_order
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.schema import SERIES
+from segcast.analyzer.traffic.prepare import Extent, Traffic, at_load
+from segcast.analyzer.traffic.recorded_acks import Schedule
+from segcast.analyzer.traffic.streamed import StreamedTraffic
+from segcast.traces.schema import Table
+
+PROFILE_TIMEOUTS_NS: Final = tuple(
+    step * 10**power for power in range(4, 9) for step in (1, 2, 5) if (step, power) <= (5, 8)
+)
+
+# Memory of a cell that advances with others, and of each of its flows.
+_CELL_BYTES: Final = 1 << 26
+_FLOW_BYTES: Final = 400
+
+Tick = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """What a cell gives to the tables: rows of SUMMARY (one), SIZES, DISTRIBUTIONS, LINKS and HOSTS, and its tables
+    FLOW_FATES and SERIES.
+    """
+
+    summary: dict[str, Any]
+    sizes: list[dict[str, Any]]
+    distributions: list[dict[str, Any]]
+    links: list[dict[str, Any]]
+    hosts: list[dict[str, Any]]
+    flows: pa.Table
+    series: pa.Table
+
+    def without_flows(self) -> CellResult:
+        """The same without the table of flows, by far the largest, once that is written."""
+        return replace(self, flows=FLOW_FATES.arrow_schema().empty_table())
+
+
+class CellRunner(ABC):
+    """Runs cells over shared traffic, and writes the packets of those that keep them into `folder`."""
+
+    def __init__(
+        self, traffic: Traffic, extent: Extent, flow_bytes: NDArray[np.int64], scenario: ValidScenario, folder: Path
+    ) -> None:
+        """`traffic` settles where flows go; `extent` and `flow_bytes` int64[flows] say what they send."""
+        self.traffic = traffic
+        self.extent = extent
+        self._network = traffic.network
+        self._scenario = scenario
+        self._folder = folder
+        self._hosts = watched_hosts(traffic.plan, flow_bytes)
+        self._unloaded_ns: dict[Fraction, NDArray[np.int64]] = {}
+
+    @abstractmethod
+    def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
+        """Results of cells in their order, on so many threads; see `in_order` for `tick`."""
+
+    @abstractmethod
+    def profile(self, threads: int, tick: Tick) -> pa.Table:
+        """PROFILE: the flowlets of the traffic at a ladder of timeouts and those of the scenario."""
+
+    def _packets_file(self, plan: CellPlan) -> Path:
+        return self._folder / "packets" / f"{plan.name}.parquet"
+
+    def _metrics(self, plan: CellPlan) -> Accumulator:
+        return Accumulator(
+            self._network,
+            self.traffic.plan,
+            steered=plan.policy.policy.steered,
+            interval_ns=self._scenario.interval,
+            hosts=self._hosts,
+            unloaded_ns=self._unloaded_ns.get(plan.load),
+        )
+
+    def _cell(self, plan: CellPlan) -> Cell:
+        timeout = plan.timeout
+        return Cell(
+            self._network,
+            plan.policy.policy,
+            self.traffic.plan,
+            self._scenario.steering_of(plan.policy).steering(),
+            timeout_ns=None if timeout is None else timeout.timeout_ns,
+            seed=plan.seed,
+            parameters=plan.policy.built(),
+            detector=None if timeout is None else timeout.detector,
+            detector_parameters=None if timeout is None else timeout.built(),
+        )
+
+    def _result(self, plan: CellPlan, counted: Accumulator, cell: Cell) -> CellResult:
+        flows = counted.finish()
+        ending = counted.ending(flows, cell.state.links)
+        columns = plan.columns()
+
+        def of_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [{**columns, **row} for row in rows]
+
+        return CellResult(
+            {**columns, **counted.summary(ending)},
+            of_cell(cell_rows.size_rows(flows)),
+            of_cell(cell_rows.distribution_rows(counted, flows)),
+            of_cell(cell_rows.link_rows(counted, ending)),
+            of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
+            _flow_table(plan, flows),
+            self._series(plan, counted.family(PathLoadFamily).counts),
+        )
+
+    def _series(self, plan: CellPlan, over_time: PathLoad) -> pa.Table:
+        """Path load over time, for the first seed of each policy and timeout."""
+        if not plan.keep_series:
+            return SERIES.arrow_schema().empty_table()
+        bins, paths = bins_used(over_time), len(self._network.paths)
+        length_ns = bin_ns(over_time)
+        group = np.array([path.group for path in self._network.paths], np.uint16)
+        return _cell_table(
+            plan,
+            SERIES,
+            bins * paths,
+            {
+                "group": np.tile(group, bins),
+                "path_id": np.tile(np.arange(paths, dtype=np.uint16), bins),
+                "start_ns": np.repeat(np.arange(bins) * length_ns, paths),
+                "interval_ns": np.full(bins * paths, length_ns),
+                "bytes": over_time.bytes[:bins].ravel(),
+                "dropped": over_time.dropped[:bins].ravel(),
+            },
+        )
+
+    def _profile_timeouts(self) -> list[int]:
+        return sorted({*PROFILE_TIMEOUTS_NS, *self._scenario.fixed_timeouts_ns})
+
+
+class HeldRunner(CellRunner):
+    """Runs cells over traffic held in memory, each on its own; `run` may be called from several threads."""
+
+    def __init__(
+        self, traffic: Traffic, scenario: ValidScenario, folder: Path, releases: Schedule | None = None
+    ) -> None:
+        """`releases` if any acknowledgements are recorded. Raises InputError for a load out of range."""
+        super().__init__(traffic, traffic.extent, traffic.flow_bytes, scenario, folder)
+        self._releases = releases
+        self._packets = {load: at_load(traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
+
+    def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
+        """Results of cells in their order."""
+        # Alone in the network a flow meets no policy, timeout or seed: once for each load.
+        alone = partial(unloaded_times, self._network, self.traffic.plan)
+        times = in_order(alone, self._packets.values(), threads, tick)
+        self._unloaded_ns = dict(zip(self._packets, times, strict=True))
+        yield from in_order(self.run, plans, threads, tick)
+
+    def run(self, plan: CellPlan) -> CellResult:
+        """The result of one cell; writes its packets if they are kept."""
+        packets, traffic = self._packets[plan.load], self.traffic
+        cell, counted = self._cell(plan), self._metrics(plan)
+        releases = None
+        if cell.schedules_releases and self._releases is not None:
+            releases = self._releases(packets, self._scenario.steering_of(plan.policy), plan.seed)
+        fates = simulate(cell, packets, releases=releases)
+        counted.add(packets, fates)
+        if plan.keep_packets:
+            (self._folder / "packets").mkdir(exist_ok=True)
+            table = packet_table(packets, fates, traffic.file, traffic.frame_number)
+            pq.write_table(table, self._packets_file(plan), **PACKETS_WRITTEN)
+        return self._result(plan, counted, cell)
+
+    def profile(self, threads: int, tick: Tick) -> pa.Table:
+        """PROFILE, a timeout at a time."""
+        return pa.concat_tables(in_order(self._profile, self._profile_timeouts(), threads, tick))
+
+    def _profile(self, timeout_ns: int) -> pa.Table:
+        packets, flows = self.traffic.packets, len(self.traffic.plan.keys)
+        closed = split_flowlets(packets.flow, packets.send_ns, packets.ip_bytes, flows, [timeout_ns])
+        return profile(closed, [timeout_ns], self.extent.flows)
+
+
+class StreamedRunner(CellRunner):
+    """Runs cells over traffic that is read from the trace, once for each group of cells that advance together."""
+
+    def __init__(self, traffic: StreamedTraffic, scenario: ValidScenario, folder: Path) -> None:
+        """Nothing is read yet."""
+        super().__init__(traffic.outline, traffic.extent, traffic.flow_bytes, scenario, folder)
+        self._streamed = traffic
+
+    def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
+        """Results of cells in their order; as many cells advance together, batch by batch, as memory allows."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+        together = max(threads, memory // (_CELL_BYTES + len(self.traffic.plan.keys) * _FLOW_BYTES))
+        (self._folder / "packets").mkdir(exist_ok=True)
+        for begin in range(0, len(plans), together):
+            group = []
+            for plan in plans[begin : begin + together]:
+                file = self._packets_file(plan) if plan.keep_packets else None
+                group.append((Running(self._cell(plan), self._metrics(plan), file), plan))
+            for piece in self._streamed.pieces():
+                pieces = {load: piece.at_load(load, self.extent.first_ns) for load in self._scenario.loads}
+                feeds = [partial(running.feed, pieces[plan.load]) for running, plan in group]
+                for _ in in_order(call, feeds, threads, tick):
+                    pass
+            for _ in in_order(Running.drain, [running for running, _ in group], threads, tick):
+                pass
+            for running, plan in group:
+                yield self._result(plan, running.metrics, running.window.cell)
+        with contextlib.suppress(OSError):
+            (self._folder / "packets").rmdir()  # unless something was kept
+
+    def profile(self, threads: int, tick: Tick) -> pa.Table:
+        """PROFILE, all timeouts in one pass."""
+        whole = StreamedProfile(len(self.traffic.plan.keys), self._profile_timeouts())
+        for piece in self._streamed.pieces():
+            whole.add(piece.packets.flow, piece.packets.send_ns, piece.packets.ip_bytes)
+        return whole.finish()
+
+
+def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any]) -> pa.Table:
+    """A table whose rows all belong to one cell."""
+    schema = table.arrow_schema()
+    shared = {name: pa.repeat(pa.scalar(v, schema.field(name).type), count) for name, v in plan.columns().items()}
+    arrays = shared | {name: pa.array(v).cast(schema.field(name).type) for name, v in columns.items()}
+    return pa.table(arrays, schema=schema)
+
+
+def _flow_table(plan: CellPlan, flows: FlowColumns) -> pa.Table:
+    """FLOW_FATES of the flows that sent anything."""
+    sent = np.flatnonzero(flows["packets"] > 0)
+    columns: dict[str, Any] = {"flow_id": sent}
+    for column in FLOW_FATES.columns:
+        if column.name in flows:
+            values = flows[column.name][sent]
+            columns[column.name] = pa.array(values, mask=values < 0) if column.nullable else values
+    return _cell_table(plan, FLOW_FATES, len(sent), columns)

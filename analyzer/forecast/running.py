@@ -1,0 +1,74 @@
+"""A cell that advances piece by piece, and its packets on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from segcast.analyzer.engine.cell import Cell
+from segcast.analyzer.engine.window import Window
+from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Fates, Packets
+from segcast.analyzer.schema import PACKET_FATES
+from segcast.analyzer.traffic.streamed import Piece
+
+PACKETS_WRITTEN: Final[dict[str, Any]] = {
+    "use_dictionary": False,
+    "column_encoding": {"send_ns": "DELTA_BINARY_PACKED", "frame_number": "DELTA_BINARY_PACKED"},
+    "compression": "zstd",
+}
+
+
+def packet_table(
+    packets: Packets, fates: Fates, file: NDArray[np.uint16], frame_number: NDArray[np.uint64]
+) -> pa.Table:
+    """PACKET_FATES of finished packets."""
+    columns = {
+        "file": file,
+        "frame_number": frame_number,
+        "flow_id": packets.flow,
+        "flowlet_id": fates.flowlet,
+        "path_id": fates.path,
+        "send_ns": packets.send_ns,
+        "receive_ns": pa.array(fates.receive_ns, mask=(fates.state & RECEIVED) == 0),
+        "queue_ns": fates.queue_ns,
+        "ecn_marked": (fates.state & MARKED) > 0,
+        "dropped": (fates.state & DROPPED) > 0,
+    }
+    return pa.table(columns, schema=PACKET_FATES.arrow_schema())
+
+
+class Running:
+    """A cell that advances piece by piece: its window, its metrics, and its packets if they are kept in `file`."""
+
+    def __init__(self, cell: Cell, metrics: Accumulator, file: Path | None) -> None:
+        self.window = Window(cell)
+        self.metrics = metrics
+        schema = PACKET_FATES.arrow_schema()
+        self._writer = None if file is None else pq.ParquetWriter(file, schema, **PACKETS_WRITTEN)
+        self._file, self._frame_number = np.empty(0, np.uint16), np.empty(0, np.uint64)
+
+    def feed(self, piece: Piece) -> None:
+        """Send a piece."""
+        if self._writer is not None:
+            self._file = np.concatenate((self._file, piece.file))
+            self._frame_number = np.concatenate((self._frame_number, piece.frame_number))
+        self._take(*self.window.feed(piece.packets))
+
+    def drain(self) -> None:
+        """Nothing more comes."""
+        self._take(*self.window.drain())
+        if self._writer is not None:
+            self._writer.close()
+
+    def _take(self, packets: Packets, fates: Fates) -> None:
+        self.metrics.add(packets, fates)
+        count = len(packets.flow)
+        if self._writer is not None and count:
+            self._writer.write_table(packet_table(packets, fates, self._file[:count], self._frame_number[:count]))
+            self._file, self._frame_number = self._file[count:], self._frame_number[count:]

@@ -1,0 +1,82 @@
+"""One-way delay and the part of it spent in queues, of received packets, also host by host."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from segcast.analyzer.metrics.family import Ending, Family, Measured
+from segcast.analyzer.metrics.histogram import (
+    BITS,
+    Histogram,
+    bucket_count,
+    bucket_of,
+    empty_histogram,
+    histogram_ranks,
+    mean,
+    record,
+)
+from segcast.analyzer.metrics.places import watched_row
+from segcast.analyzer.packets import RECEIVED, Fates, Packets
+from segcast.analyzer.schema import QUANTILES, named_quantiles, quantile_columns
+from segcast.traces.jit import kernel
+from segcast.traces.schema import Column
+
+HOST_BITS: Final = 7  # delays of a host are within 1 / 128
+
+
+class Counts(NamedTuple):
+    """`delays` and `queues` of received packets, ns; `hosts` int64[hosts watched, buckets], their delays."""
+
+    delays: Histogram
+    queues: Histogram
+    hosts: NDArray[np.int64]
+
+
+@kernel
+def _add(packets: Packets, fates: Fates, host_of: NDArray[np.int64], counts: Counts) -> None:
+    delays, delay_sums = counts.delays.counts, counts.delays.sums
+    queues, queue_sums = counts.queues.counts, counts.queues.sums
+    for row in range(len(packets.flow)):
+        if fates.state[row] & RECEIVED:
+            delay_ns = fates.receive_ns[row] - packets.send_ns[row]
+            record(delays, delay_sums, delay_ns, BITS)
+            record(queues, queue_sums, fates.queue_ns[row], BITS)
+            host = host_of[packets.flow[row]]
+            if host >= 0:
+                counts.hosts[host, bucket_of(delay_ns, HOST_BITS)] += 1
+
+
+class DelayFamily(Family):
+    """Delays of packets."""
+
+    name = "delays"
+    summary = (
+        *quantile_columns("delay", pa.int64(), "ns", "one-way delay of received packets"),
+        Column("delay_mean_ns", pa.float64(), "mean one-way delay", True),
+        *quantile_columns("queue", pa.int64(), "ns", "time spent waiting in queues"),
+        Column("queue_mean_ns", pa.float64(), "mean of the same", True),
+    )
+
+    def __init__(self, measured: Measured) -> None:
+        """Nothing counted yet."""
+        self._host_of = watched_row(measured.plan, measured.hosts)
+        hosts = np.zeros((len(measured.hosts), bucket_count(HOST_BITS)), np.int64)
+        self.counts = Counts(empty_histogram(), empty_histogram(), hosts)
+
+    def add(self, packets: Packets, fates: Fates) -> None:
+        """Count packets, which follow those before."""
+        _add(packets, fates, self._host_of, self.counts)
+
+    def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
+        """The columns named in `summary`."""
+        delays, queues = self.counts.delays, self.counts.queues
+        return {
+            **named_quantiles("delay", histogram_ranks(delays, QUANTILES.values()), "ns"),
+            "delay_mean_ns": mean(delays),
+            **named_quantiles("queue", histogram_ranks(queues, QUANTILES.values()), "ns"),
+            "queue_mean_ns": mean(queues),
+        }

@@ -1,0 +1,55 @@
+"""How much of what they could have carried links carried, from the engine's own account of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from segcast.analyzer.metrics.family import Ending, Family, Measured
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Fates, Packets
+from segcast.traces.schema import Column
+from segcast.traces.units import NANOSECOND_BITS
+
+
+class Counts(NamedTuple):
+    """Nothing: the engine counts the bytes."""
+
+
+def link_shares(network: Network, ending: Ending) -> list[float | None]:
+    """Of each link, the share of what the rate that it was built with could have carried; None if no time passed."""
+    first_ns, last_ns = ending.window_ns
+    nanobits = [link.rate_bps * (last_ns - first_ns) for link in network.links]
+    carried = ending.links["carried_bytes"].tolist()
+    return [
+        some_bytes * NANOSECOND_BITS / could if could else None
+        for some_bytes, could in zip(carried, nanobits, strict=True)
+    ]
+
+
+class UtilisationFamily(Family):
+    """Utilisation of links."""
+
+    name = "utilisation"
+    summary = (
+        Column("utilisation_mean", pa.float64(), "mean utilisation of the links", True),
+        Column("utilisation_max", pa.float64(), "utilisation of the busiest link", True),
+    )
+
+    def __init__(self, measured: Measured) -> None:
+        """Nothing counted yet."""
+        self._network = measured.network
+        self.counts = Counts()
+
+    def add(self, packets: Packets, fates: Fates) -> None:
+        """Nothing to count."""
+
+    def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
+        """The columns named in `summary`: over the links that could carry anything."""
+        shares = [share for share in link_shares(self._network, ending) if share is not None]
+        return {
+            "utilisation_mean": math.fsum(shares) / len(shares) if shares else None,
+            "utilisation_max": max(shares, default=None),
+        }

@@ -1,0 +1,72 @@
+"""What a family of metrics is: something counted of packets as they finish, which ends as columns of the tables."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Fates, FlowPlan, Packets
+from segcast.traces.schema import Column
+
+FlowColumns = dict[str, NDArray[Any]]
+"""Columns of FLOW_FATES, an entry for each flow of the trace; below 0 in a nullable column is null."""
+
+
+class Measured(NamedTuple):
+    """What the metrics of a cell are about.
+
+    `hosts` int64 are the hosts whose delays are kept. `unloaded_ns` int64[flows], if known, is the completion time of
+    each flow alone in the network if all its packets are received; then all packets stay in memory until the end.
+    """
+
+    network: Network
+    plan: FlowPlan
+    steered: bool
+    interval_ns: int
+    hosts: NDArray[np.int64]
+    unloaded_ns: NDArray[np.int64] | None = None
+
+
+class Ending(NamedTuple):
+    """What a cell ended with: its flows, its links (state.LINK), and when it first sent and last received."""
+
+    flows: FlowColumns
+    links: NDArray[np.void]
+    window_ns: tuple[int, int]
+
+
+class Family(ABC):
+    """Some metrics of one cell. A new one is empty; it takes finished packets in send order, in pieces of any size.
+
+    `counts` is all that it keeps between pieces: a NamedTuple of arrays, so that a run can be saved and go on. Columns
+    are asked for in the order of the registry, and a family may build on those before it.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[tuple[Column, ...]] = ()
+    flows: ClassVar[tuple[Column, ...]] = ()
+    counts: Any
+
+    @abstractmethod
+    def __init__(self, measured: Measured) -> None:
+        """Nothing counted yet."""
+
+    @abstractmethod
+    def add(self, packets: Packets, fates: Fates) -> None:
+        """Count packets, which follow those before."""
+
+    def finish(self) -> None:
+        """Nothing more comes: settle what waited for later packets."""
+        return
+
+    def flow_columns(self, before: FlowColumns) -> FlowColumns:
+        """The columns named in `flows`, from the counts and the columns of families before."""
+        return {}
+
+    def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
+        """The columns named in `summary`, from the counts, the columns of families before and how the cell ended."""
+        return {}
