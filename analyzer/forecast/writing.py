@@ -10,16 +10,16 @@ import numpy as np
 from segcast.analyzer.forecast.compare import answer, answered, compare
 from segcast.analyzer.forecast.document import (
     ChangeEntry,
-    Comparison,
     ForecastDocument,
     ForecastSource,
     ForecastTrace,
-    Group,
     LinkEntry,
     LoadedVariant,
     NetworkEntry,
     PathEntry,
-    Variant,
+    StatedComparison,
+    StatedGroup,
+    StatedVariant,
 )
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
@@ -48,8 +48,8 @@ def forecast_document(
         schema_version=SCHEMA_VERSION,
         answer=answer(advised),
         answered=None if best is None else LoadedVariant.model_validate(best),
-        baseline=Variant(policy=baseline, timeout=baseline_row["timeout"], timeout_ns=baseline_row["timeout_ns"]),
-        comparisons=[Comparison.model_validate(row) for row in comparisons],
+        baseline=StatedVariant(policy=baseline, timeout=baseline_row["timeout"], timeout_ns=baseline_row["timeout_ns"]),
+        comparisons=[StatedComparison.model_validate(row) for row in comparisons],
         cells=len(summary),
         seeds=list(dict.fromkeys(scenario.seeds)),
         loads=[float(load) for load in scenario.loads],
@@ -119,7 +119,9 @@ def _network_entry(traffic: Traffic, kind: str, first_ns: int) -> NetworkEntry:
         kind=kind,
         minimum_frame_bytes=network.minimum_frame_bytes,
         detection_ns=network.detection_ns,
-        groups=[Group.model_validate({"group": n, "from": a, "to": b}) for n, (a, b) in enumerate(traffic.groups)],
+        groups=[
+            StatedGroup.model_validate({"group": n, "from": a, "to": b}) for n, (a, b) in enumerate(traffic.groups)
+        ],
         links=[
             LinkEntry.model_validate({name: getattr(link, name) for name in LinkEntry.model_fields}) for link in links
         ],

@@ -20,7 +20,7 @@ from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import steering_hosts
 from segcast.replay.rewrite.admit import Mtu, Oversize
 from segcast.replay.rewrite.interfaces import by_host, by_interface
-from segcast.replay.rewrite.run import Choices, Hosts, rewrite_schedule
+from segcast.replay.rewrite.run import Hosts, RewriteChoices, rewrite_schedule
 from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.srv6.ethernet import Vlan, parse_macs
 from segcast.replay.srv6.remap import parse_prefixes
@@ -52,12 +52,12 @@ class Wanted:
     interfaces: Path | None = None
     steer_all: bool = False
 
-    def choices(self, scenario: ValidScenario) -> Choices:
+    def choices(self, scenario: ValidScenario) -> RewriteChoices:
         """The same, read. Raises InputError naming the flag."""
         mtu = self.mtu if self.mtu is not None else scenario.network.mtu
         if mtu is None and self.oversize != "refuse":
             raise InputError(f"--oversize {self.oversize} needs an MTU: give --mtu, or network.mtu in the scenario")
-        return Choices(
+        return RewriteChoices(
             mtu=None if mtu is None else Mtu(mtu, self.oversize),
             prefixes=parse_prefixes(self.map) if self.map else None,
             macs=parse_macs(self.map_mac),

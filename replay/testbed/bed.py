@@ -20,7 +20,7 @@ from segcast.replay.inventory import Inventory, Receiver, Sender, Transit
 from segcast.replay.testbed.build import build, require
 from segcast.replay.testbed.plan import DEFAULT_BURST_BYTES, DEFAULT_MAX_RATE_BPS, Bed, plan_bed
 from segcast.replay.testbed.spaces import evict, remove, spaces
-from segcast.replay.testbed.survey import Survey, survey
+from segcast.replay.testbed.survey import TestbedSurvey, survey
 from segcast.traces.errors import InputError
 
 DEFAULT_NAME: Final = "sgtb"
@@ -93,7 +93,7 @@ def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
     missing = [space for space in planned if space not in there]
     links, damages = [], []
     for space in bed["spaces"]:
-        found = Survey([], {})
+        found = TestbedSurvey([], {})
         if space["namespace"] in there and os.geteuid() == 0:
             found = _surveyed(space, bed["mtu"])
         damages += found.missing
@@ -229,8 +229,8 @@ def _check_name(name: str) -> None:
         raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
 
 
-def _surveyed(space: dict[str, Any], mtu: int) -> Survey:
+def _surveyed(space: dict[str, Any], mtu: int) -> TestbedSurvey:
     try:
         return survey(space, mtu)
     except OSError:
-        return Survey([f"{space['namespace']}: cannot be entered"], {})
+        return TestbedSurvey([f"{space['namespace']}: cannot be entered"], {})

@@ -28,7 +28,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PathGroup:
     """A direction to choose: its name, its paths as legend (none where envelopes are drawn), and their rates in words.
 
     `paths` holds label, colour and dash of each.
@@ -46,7 +46,7 @@ class PathLoads:
 
     panels: list[Panel] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
-    groups: list[Group] = field(default_factory=list)
+    groups: list[PathGroup] = field(default_factory=list)
     interval_ns: int = 0
     drops: bool = False
 
@@ -79,7 +79,7 @@ def path_loads(forecast: Forecast, cast: figures.Cast) -> PathLoads:
     drawn = {group: one.path_ids for _, group, one in found}
     for group in (g for g in busiest if g in drawn):
         name = names.get(group) or (("forward", "back")[group] if few else f"group {group}")
-        loads.groups.append(Group(group, name, _legend(drawn[group]), _rates(rates[group], top)))
+        loads.groups.append(PathGroup(group, name, _legend(drawn[group]), _rates(rates[group], top)))
     for number, group, one in found:
         variant = forecast.variants[number]
         name = f"load-{number}-{group}"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from segcast.replay.rewrite.admit import Mtu
 from segcast.replay.rewrite.interfaces import by_interface
-from segcast.replay.rewrite.run import Choices
+from segcast.replay.rewrite.run import RewriteChoices
 from segcast.replay.srv6.ethernet import Vlan, parse_macs
 from segcast.replay.srv6.remap import parse_prefixes
 from segcast.traces.errors import InputError
@@ -51,7 +51,7 @@ def timed(cases: list[Case], **changes: Any) -> list[Case]:
 
 def written(folder: Path, cases: list[Case], mode: str, **choices: Any) -> tuple[Any, list[Frame]]:
     """The summary, and the frames in order of time."""
-    done = rewrite(folder, cases, encapsulation(mode, [3]), [0, 0], choices=Choices(**choices))  # type: ignore[arg-type]
+    done = rewrite(folder, cases, encapsulation(mode, [3]), [0, 0], choices=RewriteChoices(**choices))  # type: ignore[arg-type]
     records = [record for file in done.files for record in read_pcap(Path(file.path))]
     records.sort(key=lambda record: record.time_ns)
     return done, [parse_frame(record.frame, mode) for record in records]
@@ -269,7 +269,7 @@ def test_macs_on_the_command_line() -> None:
 def test_times_are_divided(tmp_path: Path, speed: Fraction) -> None:
     rng = random.Random(7)
     cases = [replace(make(rng, 4, TCP, 10), send_ns=EPOCH_NS + n * 123_457) for n in range(50)]
-    done = rewrite(tmp_path, cases, encapsulation("encaps", [2]), [0], choices=Choices(speed=speed))
+    done = rewrite(tmp_path, cases, encapsulation("encaps", [2]), [0], choices=RewriteChoices(speed=speed))
     times = [record.time_ns for record in read_pcap(Path(done.files[0].path))]
     exact = [EPOCH_NS + Fraction(case.send_ns - EPOCH_NS) / speed for case in cases]
     assert all(abs(time - wanted) < 1 for time, wanted in zip(times, exact, strict=True))

@@ -26,7 +26,7 @@ from segcast.replay.validate.compare import Fate, base_delays, compare, ranking,
 from segcast.replay.validate.departures import departures
 from segcast.replay.validate.run import ranking_words, validate, verdict
 from segcast.replay.validate.tolerances import Tolerances, read_tolerances
-from segcast.reports.validation.page import Content, write_validation
+from segcast.reports.validation.page import ValidationContent, write_validation
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.conftest import Run
@@ -130,7 +130,7 @@ def test_the_page_says_what_the_document_says(lab: Lab) -> None:
     page = (out / "validation.html").read_text()
     assert "the forecast holds" in page
     assert document["policies"][0]["cell"] in page
-    content = Content(out)
+    content = ValidationContent(out)
     drawings = content.drawings()
     assert len(content.panels) >= 6
     assert {"gaps", "agree-as-sent", "agree-end-to-end", "loss", "reordering"} <= set(drawings)

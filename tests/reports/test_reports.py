@@ -11,7 +11,7 @@ import pytest
 
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.reports.forecast import figures
-from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.page import write_report
 from segcast.reports.forecast.terminal import table
@@ -312,4 +312,4 @@ def test_sparse_document_still_makes_a_page(tmp_path: Path) -> None:
     (folder / "forecast.json").write_text("{}", encoding="utf-8")
     page = page_of(folder)
     assert "the quickest of those compared" in page.text
-    assert Content(Forecast(folder)).paths == []
+    assert ForecastContent(Forecast(folder)).paths == []

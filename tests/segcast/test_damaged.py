@@ -20,7 +20,7 @@ from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
-from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Forecast
 from segcast.reports.forecast.page import write_report
 from segcast.reports.forecast.terminal import print_forecast
@@ -69,7 +69,7 @@ def read_trace(folder: Path) -> None:
 
 def read_forecast(folder: Path) -> None:
     """As the report and the terminal do, but for laying out the page."""
-    content = Content(Forecast(folder))
+    content = ForecastContent(Forecast(folder))
     content.drawings()
     names = ("tiles", "table", "changes", "changes_against", "sources", "title", "size_bins")
     for name in (*names, "paths", "links", "hidden", "changes_of_links", "scenario", "chips"):
