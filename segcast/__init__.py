@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
     from segcast.reports.forecast.data import Forecast
     from segcast.traces.errors import DamagedCapture, InputError, SegcastError
-    from segcast.traces.ingest.run import ingest, open_trace
+    from segcast.traces.ingest.opening import open_trace
+    from segcast.traces.ingest.run import ingest
     from segcast.traces.trace import Trace
 
 __version__: Final = VERSION
@@ -50,7 +51,7 @@ _MODULES: Final = {
     "Trace": "traces.trace",
     "forecast": "analyzer.forecast.run",
     "ingest": "traces.ingest.run",
-    "open_trace": "traces.ingest.run",
+    "open_trace": "traces.ingest.opening",
     "read_scenario": "analyzer.scenario.model",
     "short_scenario": "analyzer.scenario.model",
 }

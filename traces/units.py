@@ -18,7 +18,7 @@ _QUANTITY: Final = re.compile(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµμ]+(?:/s
 _PREFIXES: Final = "QRYZEPTGMKkcmuµμnpfazyrq"  # both letters for micro are in use
 _EXPONENTS: Final = (30, 27, 24, 21, 18, 15, 12, 9, 6, 3, 3, -2, -3, -6, -6, -6, -9, -12, -15, -18, -21, -24, -27, -30)
 _POWERS: Final = {"": 0, **dict(zip(_PREFIXES, _EXPONENTS, strict=True))}
-_BINARY: Final = {f"{prefix}i": 1024**power for power, prefix in enumerate("KMGTPEZYRQ", start=1)}
+_BINARY: Final = {f"{prefix}i": 1 << 10 * power for power, prefix in enumerate("KMGTPEZYRQ", start=1)}
 
 
 def _parse(text: str, units: tuple[str, ...], scale: int, what: str, example: str) -> int:
