@@ -5,14 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/demo
+OPT ?= 1
 
 .PHONY: demo test lint check bench fuzz tools format docs clean
 
 demo: $(VENV)/.segcast ## run the main job on the bundled capture
 	$(BIN)/segcast demo --out $(OUT)
 
-test: $(VENV)/.dev tools ## install everything the tests need, and run them
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(PYTEST)
+# One process more than there are cores: the tests that mostly wait come first, in a process of their own.
+test: $(VENV)/.dev tools ## install everything the tests need, and run them; with OPT=3, compiled as for users
+	NUMBA_OPT=$(OPT) $(BIN)/python -m tests.support.warm
+	NUMBA_OPT=$(OPT) $(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist worksteal $(PYTEST)
 
 lint: $(VENV)/.dev ## format, lint and types, changing nothing
 	$(BIN)/ruff format --check .
@@ -25,7 +28,7 @@ bench: $(VENV)/.dev ## the figures of docs/performance.md, on this machine; flag
 	$(BIN)/python -m benchmarks $(BENCH)
 
 fuzz: $(VENV)/.dev ## a million odd captures through the reader and the decoders; see docs/fuzzing.md
-	$(BIN)/python -m tests.fuzz $(FUZZ)
+	NUMBA_OPT=3 $(BIN)/python -m tests.fuzz $(FUZZ)
 
 format: $(VENV)/.dev ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .

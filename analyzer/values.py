@@ -19,7 +19,6 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from segcast.analyzer.network.model import ETHERNET_OVERHEAD_BYTES, Link
 from segcast.traces.errors import InputError
 from segcast.traces.units import duration_ns, rate_bps, size_bytes, write_duration, write_rate, write_size
 
@@ -84,10 +83,11 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
-def said(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
-    """What is wrong, in words, and where in the `model`: an unknown key first, as what is missing may be what it meant.
+def explained(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
+    """Where in the `model` the first error is, and a message that says what is wrong there.
 
-    A list that is too short only because an element of it is wrong does not count.
+    An unknown key comes first, as a missing one may be what it was meant to be. A list that is too short only because
+    an element of it is wrong is no error of its own.
     """
     errors = error.errors()
     places = [each["loc"] for each in errors]
@@ -131,45 +131,3 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 def _kind(model: type[BaseModel]) -> str | None:
     kind = model.model_fields.get("kind")
     return None if kind is None else next(iter(get_args(kind.annotation)), None)
-
-
-class LinkShape(Model):
-    """What links of one kind have in common. Links are full duplex: each direction has a queue of its own."""
-
-    rate: Rate = Field(description="bits per second of each direction")
-    delay: Duration = Field(default=5_000, description="propagation delay")
-    buffer: Size | None = Field(default=None, description="drop-tail buffer; none: no bound")
-    ecn: Size | None = Field(default=None, description="marking threshold; none: no marks")
-    overhead: Size = Field(
-        default=ETHERNET_OVERHEAD_BYTES, description="bytes per frame on the wire besides the frame itself"
-    )
-    burst: Size = Field(default=0, description="bytes that a token bucket lets through at once; 0: a line, no bucket")
-
-    def link(self, name: str) -> Link:
-        """One direction of a link of this shape."""
-        return Link(name, self.rate, self.delay, self.buffer, self.ecn, self.overhead, self.burst)
-
-
-class LinkSpec(LinkShape):
-    """A full-duplex link with its name."""
-
-    name: Name = Field(description="events and overrides name it so; its other direction is called NAME-back")
-
-
-class Override(Model):
-    """What is different about the links whose name fits a pattern; of several that fit, later ones win."""
-
-    link: str = Field(description="name or pattern (*, ?, [seq]) of links")
-    rate: Rate | None = Field(default=None, description="instead of the rate of its kind")
-    delay: Duration | None = Field(default=None, description="instead of the delay of its kind")
-    buffer: Size | None = Field(default=None, description="instead of the buffer of its kind")
-    ecn: Size | None = Field(default=None, description="instead of the threshold of its kind")
-    overhead: Size | None = Field(default=None, description="instead of the overhead of its kind")
-    burst: Size | None = Field(default=None, description="instead of the burst of its kind")
-
-    def changes(self) -> dict[str, Any]:
-        """The fields of `Link` that it sets."""
-        names = {"rate": "rate_bps", "delay": "delay_ns", "buffer": "buffer_bytes", "ecn": "ecn_bytes"}
-        names |= {"overhead": "overhead_bytes", "burst": "burst_bytes"}
-        found = {field: getattr(self, key) for key, field in names.items()}
-        return {field: value for field, value in found.items() if value is not None}

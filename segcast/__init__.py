@@ -18,7 +18,10 @@ except ModuleNotFoundError:
 
 if TYPE_CHECKING:
     from segcast.analyzer.forecast.run import forecast
-    from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+    from segcast.analyzer.scenario.model import Scenario
+    from segcast.analyzer.scenario.reading import read_scenario
+    from segcast.analyzer.scenario.short import short_scenario
+    from segcast.analyzer.scenario.valid import ValidScenario
     from segcast.reports.forecast.data import Forecast
     from segcast.traces.errors import DamagedCapture, InputError, SegcastError
     from segcast.traces.ingest.opening import open_trace
@@ -34,6 +37,7 @@ __all__ = [
     "Scenario",
     "SegcastError",
     "Trace",
+    "ValidScenario",
     "__version__",
     "forecast",
     "ingest",
@@ -49,11 +53,12 @@ _MODULES: Final = {
     "Scenario": "analyzer.scenario.model",
     "SegcastError": "traces.errors",
     "Trace": "traces.trace",
+    "ValidScenario": "analyzer.scenario.valid",
     "forecast": "analyzer.forecast.run",
     "ingest": "traces.ingest.run",
     "open_trace": "traces.ingest.opening",
-    "read_scenario": "analyzer.scenario.model",
-    "short_scenario": "analyzer.scenario.model",
+    "read_scenario": "analyzer.scenario.reading",
+    "short_scenario": "analyzer.scenario.short",
 }
 
 

@@ -26,6 +26,15 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what mostly waits, for networks, signals and programs: it then runs beside what computes.
+
+    Each process begins with a part of the list, so the first one has these.
+    """
+    waiting = Path(__file__).parent / "system"
+    items.sort(key=lambda item: waiting not in item.path.parents)
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a command did."""

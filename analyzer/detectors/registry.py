@@ -6,16 +6,14 @@ returns, `observe(state, feedback)`; compiled into the engine by the state's typ
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from numba import types
 from numba.extending import overload
 
-from segcast.analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, digest_of
+from segcast.analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, digest_of, state_class
+from segcast.analyzer.registry import Registry
 from segcast.traces.errors import InputError
 
 
@@ -36,7 +34,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A detector as the registry knows it."""
+    """A detector and its facts."""
 
     name: str
     summary: str
@@ -59,7 +57,7 @@ class Detector:
         return self.observe is not None
 
 
-_DETECTORS: dict[str, Detector] = {}
+_DETECTORS: Final[Registry[Detector]] = Registry("segcast.analyzer.detectors", "flowlet timeout")
 _BY_STATE: dict[type, Detector] = {}
 
 
@@ -94,9 +92,8 @@ def _compiled_observe(state: Any, feedback: Any) -> Any:
 
 
 def _owner(state: Any) -> Detector | None:
-    if isinstance(state, types.NamedTuple | types.NamedUniTuple):
-        return _BY_STATE.get(state.instance_class)
-    return None
+    kind = state_class(state)
+    return None if kind is None else _BY_STATE.get(kind)
 
 
 def register(
@@ -118,22 +115,16 @@ def register(
             f"detector {name!r}: the state class {state.__name__} already belongs to {owner.name!r}; define a new class"
         )
     detector = Detector(name, summary, source, tracks, state, make_state, starts, observe, parameters)
-    _DETECTORS[name] = detector
+    _DETECTORS.add(name, detector)
     _BY_STATE[state] = detector
     return detector
 
 
 def detectors() -> dict[str, Detector]:
-    """All detectors by name, those of this package included."""
-    package = importlib.import_module("segcast.analyzer.detectors")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"segcast.analyzer.detectors.{module.name}")
-    return dict(sorted(_DETECTORS.items()))
+    """All detectors, in the order of their names."""
+    return _DETECTORS.all()
 
 
 def find_detector(name: str) -> Detector:
     """The detector of that name. Raises InputError naming those there are."""
-    known = detectors()
-    if name not in known:
-        raise InputError(f"unknown flowlet timeout {name!r}; known: {', '.join(known)}")
-    return known[name]
+    return _DETECTORS.find(name)

@@ -1,7 +1,8 @@
 """Forecasts packets as they were sent: given departures, frame sizes and paths, through the links of a network.
 
 No policy decides anything again, so links can be run one after the other: each once all links before it have been. What
-becomes of a packet is what the event loop would say of it.
+becomes of a packet is what the event loop would say of it, but for one case: a token bucket without delay passes frames
+on in no time, and the event loop then serves what is sent at that instant in the order in which it happens to arise.
 """
 
 from __future__ import annotations

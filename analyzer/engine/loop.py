@@ -40,7 +40,7 @@ from segcast.analyzer.engine.unseen import unseen
 from segcast.analyzer.network.transmitter import transmit_on
 from segcast.analyzer.packets import DROPPED, LOST, MARKED, RECEIVED, RELEASED, UNACKED, Fates, Packets, Releases
 from segcast.analyzer.policies.link_load import add_load
-from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Policy, choose, learn
+from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Feedback, NetworkState, Policy, choose, learn
 from segcast.traces.jit import at, int64, kernel_of
 
 Run = Callable[[State, Rules, Any, Any, Packets, Fates, Releases, int, int], int]
@@ -79,7 +79,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
         queue_ns, receive_ns, fate_flowlet = fates.queue_ns, fates.receive_ns, fates.flowlet
         minimum_bytes, granularity, ack = rules.minimum_frame_bytes, rules.granularity, rules.ack
         modelled = ack in (LAZY, ORDERED)
-        fabric = Fabric(links, paths, hops)
+        fabric = NetworkState(links, paths, hops)
         link_count = len(links)
         first_ack = 2 * link_count
         packet = progress[0].next_packet

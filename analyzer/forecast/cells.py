@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class CellPlan:
         }
 
 
-def plan_cells(scenario: Scenario) -> list[CellPlan]:
+def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
     """All cells in order: policy, timeout, load, seed, duplicates dropped.
 
     Raises InputError if two would have one name, or a cell needs feedback that the scenario's acknowledgements do not
@@ -79,7 +79,7 @@ def plan_cells(scenario: Scenario) -> list[CellPlan]:
     return cells
 
 
-def _check_feedback(cell: CellPlan, scenario: Scenario) -> None:
+def _check_feedback(cell: CellPlan, scenario: ValidScenario) -> None:
     steering = scenario.steering_of(cell.policy)
     ack = steering.ack
     learner = cell.policy.label if cell.policy.policy.learns else None

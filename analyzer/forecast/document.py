@@ -10,7 +10,7 @@ from segcast.traces.disk.documents import Count, Shape, Whole
 from segcast.traces.document import Finding
 
 
-class Variant(Shape):
+class StatedVariant(Shape):
     """Cells that differ only in their seed and load."""
 
     policy: str = Field(description="label of the policy")
@@ -18,13 +18,13 @@ class Variant(Shape):
     timeout_ns: Whole | None = Field(None, description="the timeout, if it is fixed; else null")
 
 
-class LoadedVariant(Variant):
+class LoadedVariant(StatedVariant):
     """Cells that differ only in their seed."""
 
     load: float = Field(1.0, description="how much faster packets come than in the trace")
 
 
-class Comparison(LoadedVariant):
+class StatedComparison(LoadedVariant):
     """A variant against the baseline at the same load, in one metric."""
 
     baseline_policy: str = Field("", description="label of the baseline's policy")
@@ -61,7 +61,7 @@ class ForecastTrace(Shape):
     sources: list[ForecastSource] = Field([], description="its captures, in order of `file`")
 
 
-class Group(Shape):
+class StatedGroup(Shape):
     """The attachments between which the paths of a group lead."""
 
     group: Count = Field(description="number of the group, from 0 on")
@@ -107,7 +107,7 @@ class NetworkEntry(Shape):
     kind: str = Field("", description="the topology, such as `leaf-spine`")
     minimum_frame_bytes: Count = Field(0, description="size that shorter frames are padded to")
     detection_ns: Count = Field(0, description="time from a link's failure to when hosts avoid its paths")
-    groups: list[Group] = Field([], description="who sends to whom")
+    groups: list[StatedGroup] = Field([], description="who sends to whom")
     links: list[LinkEntry] = Field([], description="the links")
     changes: list[ChangeEntry] = Field([], description="what events change, in order of time")
     paths: list[PathEntry] = Field([], description="the paths, in order of `path_id`")
@@ -120,10 +120,10 @@ class ForecastDocument(Shape):
     schema_version: Count = Field(0, description="version of this document")
     answer: str = Field("", description="the headline: which variant is best, and by how much")
     answered: LoadedVariant | None = Field(None, description="the variant that the answer is about; null if of none")
-    baseline: Variant = Field(
-        Variant(policy="", timeout=None, timeout_ns=None), description="what the others are compared with"
+    baseline: StatedVariant = Field(
+        StatedVariant(policy="", timeout=None, timeout_ns=None), description="what the others are compared with"
     )
-    comparisons: list[Comparison] = Field([], description="each variant and metric against it")
+    comparisons: list[StatedComparison] = Field([], description="each variant and metric against it")
     cells: Count = Field(0, description="cells that were run")
     seeds: list[int] = Field([], description="seeds that were run, each once")
     loads: list[float] = Field([], description="loads that were run")

@@ -16,7 +16,7 @@ from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner,
 from segcast.analyzer.forecast.writing import forecast_document
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.parallel import usable_cores
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import DISTRIBUTIONS, HOSTS, LINKS, PROFILE, SERIES, SIZES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, schedule
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 def forecast(
     trace: Trace,
-    scenario: Scenario,
+    scenario: ValidScenario,
     out: str | Path,
     progress: Progress | None = None,
     *,
@@ -77,14 +77,14 @@ def forecast(
     return document.as_dict()
 
 
-def _larger_than_memory(trace: Trace, scenario: Scenario, cells: int) -> bool:
+def _larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bool:
     """Whether a trace, with so many cells at a time, would take more than a quarter of this machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     packet_bytes = _TRAFFIC_BYTES + len(scenario.loads) * _LOAD_BYTES + cells * _FATE_BYTES
     return trace.packet_count * packet_bytes > memory // 4
 
 
-def _runner(trace: Trace, scenario: Scenario, folder: Path, stream: bool) -> CellRunner:
+def _runner(trace: Trace, scenario: ValidScenario, folder: Path, stream: bool) -> CellRunner:
     if stream:
         return StreamedRunner(survey(trace, scenario), scenario, folder)
     flows = trace.flow_table()

@@ -29,7 +29,7 @@ from segcast.analyzer.metrics.family import FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.parallel import in_order
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import SERIES
 from segcast.analyzer.traffic.prepare import Extent, Traffic, at_load
 from segcast.analyzer.traffic.recorded_acks import Schedule
@@ -70,7 +70,7 @@ class CellRunner(ABC):
     """Runs cells over shared traffic, and writes the packets of those that keep them into `folder`."""
 
     def __init__(
-        self, traffic: Traffic, extent: Extent, flow_bytes: NDArray[np.int64], scenario: Scenario, folder: Path
+        self, traffic: Traffic, extent: Extent, flow_bytes: NDArray[np.int64], scenario: ValidScenario, folder: Path
     ) -> None:
         """`traffic` settles where flows go; `extent` and `flow_bytes` int64[flows] say what they send."""
         self.traffic = traffic
@@ -162,7 +162,9 @@ class CellRunner(ABC):
 class HeldRunner(CellRunner):
     """Runs cells over traffic held in memory, each on its own; `run` may be called from several threads."""
 
-    def __init__(self, traffic: Traffic, scenario: Scenario, folder: Path, releases: Schedule | None = None) -> None:
+    def __init__(
+        self, traffic: Traffic, scenario: ValidScenario, folder: Path, releases: Schedule | None = None
+    ) -> None:
         """`releases` if any acknowledgements are recorded. Raises InputError for a load out of range."""
         super().__init__(traffic, traffic.extent, traffic.flow_bytes, scenario, folder)
         self._releases = releases
@@ -204,7 +206,7 @@ class HeldRunner(CellRunner):
 class StreamedRunner(CellRunner):
     """Runs cells over traffic that is read from the trace, once for each group of cells that advance together."""
 
-    def __init__(self, traffic: StreamedTraffic, scenario: Scenario, folder: Path) -> None:
+    def __init__(self, traffic: StreamedTraffic, scenario: ValidScenario, folder: Path) -> None:
         """Nothing is read yet."""
         super().__init__(traffic.outline, traffic.extent, traffic.flow_bytes, scenario, folder)
         self._streamed = traffic

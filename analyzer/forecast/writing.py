@@ -10,18 +10,18 @@ import numpy as np
 from segcast.analyzer.forecast.compare import answer, answered, compare
 from segcast.analyzer.forecast.document import (
     ChangeEntry,
-    Comparison,
     ForecastDocument,
     ForecastSource,
     ForecastTrace,
-    Group,
     LinkEntry,
     LoadedVariant,
     NetworkEntry,
     PathEntry,
-    Variant,
+    StatedComparison,
+    StatedGroup,
+    StatedVariant,
 )
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
 from segcast.traces.document import Finding
 from segcast.traces.quality.findings import for_timeouts
@@ -33,7 +33,7 @@ SCHEMA_VERSION: Final = 2
 
 
 def forecast_document(
-    trace: Trace, scenario: Scenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
+    trace: Trace, scenario: ValidScenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
 ) -> ForecastDocument:
     """What forecast.json says; `summary` are the rows of SUMMARY, `extent` what the trace sends."""
     baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
@@ -48,8 +48,8 @@ def forecast_document(
         schema_version=SCHEMA_VERSION,
         answer=answer(advised),
         answered=None if best is None else LoadedVariant.model_validate(best),
-        baseline=Variant(policy=baseline, timeout=baseline_row["timeout"], timeout_ns=baseline_row["timeout_ns"]),
-        comparisons=[Comparison.model_validate(row) for row in comparisons],
+        baseline=StatedVariant(policy=baseline, timeout=baseline_row["timeout"], timeout_ns=baseline_row["timeout_ns"]),
+        comparisons=[StatedComparison.model_validate(row) for row in comparisons],
         cells=len(summary),
         seeds=list(dict.fromkeys(scenario.seeds)),
         loads=[float(load) for load in scenario.loads],
@@ -72,11 +72,11 @@ def forecast_document(
             ],
         ),
         excluded=traffic.excluded,
-        network=_network_entry(traffic, scenario.network.kind, extent.first_ns),
+        network=_network_entry(traffic, scenario.kind, extent.first_ns),
     )
 
 
-def _event_findings(scenario: Scenario, extent: Extent) -> list[Finding]:
+def _event_findings(scenario: ValidScenario, extent: Extent) -> list[Finding]:
     """That events come when nothing is sent any more, if so, at the highest load."""
     load = max(scenario.loads)
     last_ns = (extent.last_ns - extent.first_ns) / load
@@ -95,7 +95,7 @@ def _event_findings(scenario: Scenario, extent: Extent) -> list[Finding]:
     ]
 
 
-def _size_findings(traffic: Traffic, scenario: Scenario) -> list[Finding]:
+def _size_findings(traffic: Traffic, scenario: ValidScenario) -> list[Finding]:
     """That nobody checked whether steered packets fit the links, if so."""
     largest, steered = srv6_overhead(traffic)
     if scenario.network.mtu is not None or steered == largest:
@@ -119,7 +119,9 @@ def _network_entry(traffic: Traffic, kind: str, first_ns: int) -> NetworkEntry:
         kind=kind,
         minimum_frame_bytes=network.minimum_frame_bytes,
         detection_ns=network.detection_ns,
-        groups=[Group.model_validate({"group": n, "from": a, "to": b}) for n, (a, b) in enumerate(traffic.groups)],
+        groups=[
+            StatedGroup.model_validate({"group": n, "from": a, "to": b}) for n, (a, b) in enumerate(traffic.groups)
+        ],
         links=[
             LinkEntry.model_validate({name: getattr(link, name) for name in LinkEntry.model_fields}) for link in links
         ],

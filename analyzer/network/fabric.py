@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from segcast.analyzer.network.model import MAX_PATHS, Change, Link, Network, Path
+from segcast.analyzer.network.shapes import LinkShape, Override
 from segcast.analyzer.network.sids import Flavor, Sids, on_the_wire, srv6_bytes
 from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.toml_keys import Place, WrongKey
-from segcast.analyzer.values import LinkShape, Override
 from segcast.traces.errors import InputError
 
 BACK: Final = "-back"
@@ -27,12 +27,16 @@ Pair = tuple[int, int]
 
 
 class Edge(NamedTuple):
-    """A full-duplex link: `forward` and `back` are its directions' places in the fabric's links, `ends` its nodes."""
+    """A full-duplex link: `forward` and `back` are its directions' places in the fabric's links, `ends` its nodes.
+
+    `cost` is what routing counts it as: the shortest ways cost least.
+    """
 
     name: str
     ends: tuple[str, str]
     forward: int
     back: int
+    cost: int = 1
 
 
 class Attachment(NamedTuple):
@@ -53,7 +57,8 @@ class Attachment(NamedTuple):
 class Routes(NamedTuple):
     """The paths of one group in slot order, each as links by number, and the choices that lead to a slot.
 
-    `segments` are the transit SIDs of each path if the scenario gives them.
+    `segments` are the transit SIDs of each path if the scenario gives them. Such a path is a chain of nodes that the
+    fabric does not name.
     """
 
     paths: tuple[tuple[int, ...], ...]
@@ -66,9 +71,10 @@ class Fabric:
     """What a topology makes. `routes(a, b)` are the paths from attachment a to b; slot s of (b, a) is its way back.
 
     `explicit` are the links that a packet takes only if an End.X tells it to: the shortest way to the node behind is
-    another one, or as good. `hosts` is the shape of hosts' links, if they are modelled. With `two_sided` it
-    is seen as a left and a right side: both groups are always there, and no host is dealt to a side; and with
-    `by_conversation` the initiator of a conversation sits left.
+    another one, or as good. `hosts` is the shape of hosts' links, if they are modelled. The groups of `always` are
+    there whether the trace uses them or not. `deals` says whether hosts in no prefix may be dealt to attachments in
+    turn. With `by_conversation` the initiator of a conversation sits at the first attachment, the other end at the
+    second.
     """
 
     edges: tuple[Edge, ...]
@@ -79,7 +85,8 @@ class Fabric:
     hosts: LinkShape | None = None
     minimum_frame_bytes: int = 60
     overrides: tuple[Override, ...] = ()
-    two_sided: bool = False
+    always: tuple[Pair, ...] = ()
+    deals: bool = True
     by_conversation: bool = False
 
     def nodes(self) -> tuple[str, ...]:
@@ -145,12 +152,13 @@ class Assembly:
 class Assembled(NamedTuple):
     """A network, its edges with those of hosts, and for each group the SIDs that decapsulate (IPv4, IPv6).
 
-    In layer 2 modes both are the one that unpacks Ethernet. Where SRHs are inserted nothing is unpacked.
+    In layer 2 modes both are the one that unpacks Ethernet. Where SRHs are inserted nothing is unpacked. `groups` names
+    the attachments between which the paths of each group lead.
     """
 
     network: Network
     edges: tuple[Edge, ...]
-    pairs: tuple[Pair, ...]
+    groups: tuple[tuple[str, str], ...]
     decapsulate: tuple[tuple[str, str], ...]
 
 
@@ -190,7 +198,9 @@ def assemble(
         tiers=tuple(tiers),
         host_links=fabric.hosts is not None,
     )
-    return Assembled(network, edges, tuple(pairs), tuple(steering.decapsulate(b) for _, b in pairs))
+    names = [attachment.name for attachment in fabric.attachments]
+    groups = tuple((names[a], names[b]) for a, b in pairs)
+    return Assembled(network, edges, groups, tuple(steering.decapsulate(b) for _, b in pairs))
 
 
 def _with_hosts(fabric: Fabric, hosts: Sequence[tuple[str, int]]) -> tuple[tuple[Edge, ...], tuple[Link, ...]]:

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Parameters, Setting, register
+from segcast.analyzer.policies.registry import (
+    PENALTY_BYTES,
+    Decision,
+    Feedback,
+    NetworkState,
+    Parameters,
+    Setting,
+    register,
+)
 from segcast.traces.jit import int64, kernel
 
 _FIRST_WEIGHT: Final = 65536
@@ -53,7 +61,7 @@ def make_state(setting: Setting) -> CloveState:
     )
 
 
-def choose(state: CloveState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: CloveState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """Smooth weighted round robin: every credit rises by its weight, the highest wins and pays for all."""
     first, count = decision.first_counter, decision.path_count
     none_usable = inflight[first : first + count].min() >= PENALTY_BYTES

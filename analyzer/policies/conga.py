@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.policies.choosing import lowest, room_for_slots
 from segcast.analyzer.policies.link_load import load_bytes, load_level
-from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Setting, register
+from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Feedback, NetworkState, Setting, register
 from segcast.traces.hashing import seeded_generator
 from segcast.traces.jit import int64
 
@@ -36,7 +36,7 @@ def make_state(setting: Setting) -> CongaState:
     )
 
 
-def choose(state: CongaState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: CongaState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The slot with the lowest metric: the flow's present one among equals, else one drawn at random."""
     now_ns = decision.time_ns
     for slot in range(decision.path_count):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segcast.analyzer.policies.choosing import group_sizes
-from segcast.analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Parameters, Setting, register
 from segcast.traces.hashing import flow_keys, mix, mix_each, reduce_to
 from segcast.traces.jit import int64
 
@@ -67,7 +67,7 @@ def make_state(setting: Setting) -> EcmpState:
     return EcmpState(slot.astype(np.int32), first_hash, group_sizes(setting), np.array([scaled]))
 
 
-def choose(state: EcmpState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: EcmpState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The slot that the flow's digits make; while slots are not usable, that of one tier of the others."""
     if decision.path_count == state.sizes[decision.first_path]:
         return int64(state.slot[decision.flow])

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segcast.analyzer.policies.choosing import lowest, room_for_slots
-from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Feedback, Parameters, Setting, register
+from segcast.analyzer.policies.registry import (
+    PENALTY_BYTES,
+    Decision,
+    Feedback,
+    NetworkState,
+    Parameters,
+    Setting,
+    register,
+)
 from segcast.traces.errors import InputError
 from segcast.traces.hashing import seeded_generator
 from segcast.traces.jit import int64, kernel
@@ -131,7 +139,7 @@ def _classify(
     return lowest_kind
 
 
-def choose(state: HermesState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: HermesState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """A good slot at the start of a flow or flowlet; flows leave failed slots, and congested ones for better ones."""
     first, count, slot = decision.first_counter, decision.path_count, decision.slot
     kind, order, sensed, limits = state.kind[:count], state.order, state.sensed, state.limits

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.policies.choosing import flow_hashes
-from segcast.analyzer.policies.registry import Decision, Fabric, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
 from segcast.traces.hashing import reduce_to
 
 
@@ -23,7 +23,7 @@ def make_state(setting: Setting) -> HostEcmpState:
     return HostEcmpState(flow_hashes(setting))
 
 
-def choose(state: HostEcmpState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: HostEcmpState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The slot that the flow's hash scales to."""
     return reduce_to(state.hashes[decision.flow], decision.path_count)
 

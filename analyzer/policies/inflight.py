@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.policies.choosing import lowest
-from segcast.analyzer.policies.registry import Decision, Fabric, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
 from segcast.traces.hashing import seeded_generator
 
 
@@ -23,7 +23,7 @@ def make_state(setting: Setting) -> InflightState:
     return InflightState(seeded_generator(setting.seed))
 
 
-def choose(state: InflightState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: InflightState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The slot with the lowest counter; among equals, one drawn at random."""
     return lowest(inflight, decision.first_counter, decision.path_count, state.generator)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.policies.choosing import lowest, room_for_slots
-from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Fabric, Setting, register
+from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, NetworkState, Setting, register
 from segcast.traces.hashing import seeded_generator
 
 
@@ -24,7 +24,7 @@ def make_state(setting: Setting) -> LeastQueueState:
     return LeastQueueState(seeded_generator(setting.seed), room_for_slots(setting))
 
 
-def choose(state: LeastQueueState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: LeastQueueState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The slot on whose links frames wait the shortest in all at this instant; among equals, one drawn at random."""
     now_ns = decision.time_ns
     for slot in range(decision.path_count):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segcast.analyzer.policies.choosing import flow_hashes
-from segcast.analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Parameters, Setting, register
 from segcast.traces.errors import InputError
 from segcast.traces.hashing import draw, seeded_generator
 from segcast.traces.jit import int64
@@ -53,7 +53,7 @@ def make_state(setting: Setting) -> LetflowState:
     )
 
 
-def choose(state: LetflowState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: LetflowState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The slot of the flow's entry, drawn anew after a gap in the entry's packets."""
     entry = state.entry[decision.flow]
     if state.slot[entry] < 0 or decision.time_ns - state.last_ns[entry] > state.timeout_ns[0]:

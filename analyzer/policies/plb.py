@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segcast.analyzer.policies.choosing import ROUND, begin_round, ends_round, version_hash
-from segcast.analyzer.policies.registry import Decision, Fabric, Feedback, Parameters, Setting, register
+from segcast.analyzer.policies.registry import Decision, Feedback, NetworkState, Parameters, Setting, register
 from segcast.traces.hashing import reduce_to
 
 
@@ -58,7 +58,7 @@ def make_state(setting: Setting) -> PlbState:
     )
 
 
-def choose(state: PlbState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: PlbState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """What the connection's key hashes to with its present number, which may grow first."""
     rounds, flow = state.rounds, decision.flow
     if decision.slot < 0:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segcast.analyzer.policies.choosing import flow_hashes
-from segcast.analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Parameters, Setting, register
 from segcast.traces.hashing import reduce_to
 from segcast.traces.jit import int64
 
@@ -32,7 +32,7 @@ def make_state(setting: Setting) -> PrestoState:
     return PrestoState(flow_hashes(setting), np.array([setting.parameters.cell_bytes], np.int64))
 
 
-def choose(state: PrestoState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: PrestoState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The next slot after every full cell."""
     start = reduce_to(state.flow_hash[decision.flow], decision.path_count)
     return int64((start + decision.sent_bytes // state.cell_bytes[0]) % decision.path_count)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.policies.registry import Decision, Fabric, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
 from segcast.traces.hashing import draw, seeded_generator
 
 
@@ -22,7 +22,7 @@ def make_state(setting: Setting) -> RandomState:
     return RandomState(seeded_generator(setting.seed))
 
 
-def choose(state: RandomState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: RandomState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """Any slot, with equal probability."""
     return draw(state.generator, decision.path_count)
 

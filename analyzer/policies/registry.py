@@ -8,8 +8,6 @@ joins them; nothing else needs to know the policy.
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
@@ -20,6 +18,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from segcast.analyzer.registry import Registry
 from segcast.traces.errors import InputError
 from segcast.traces.sources import code_digest, functions_digest
 
@@ -68,12 +67,16 @@ class Feedback(NamedTuple):
     congestion: int
 
 
-class Fabric(NamedTuple):
+class NetworkState(NamedTuple):
     """The present state of the network, which only oracles and switches may look at; see `state.State`."""
 
     links: NDArray[np.void]
     paths: NDArray[np.void]
     hops: NDArray[np.int32]
+
+
+Fabric = NetworkState
+"""Its former name, which policies outside this package may import; a fabric is what a topology makes."""
 
 
 class Parameters(BaseModel):
@@ -116,7 +119,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy as the registry knows it."""
+    """A policy and its facts."""
 
     name: str
     summary: str
@@ -146,11 +149,11 @@ class Policy:
 
 PENALTY_BYTES: Final = 1 << 50
 
-_POLICIES: dict[str, Policy] = {}
+_POLICIES: Final[Registry[Policy]] = Registry("segcast.analyzer.policies", "policy")
 _BY_STATE: dict[type, Policy] = {}
 
 
-def choose(state: Any, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: Any, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """Slot of the path that the packet takes: the registered function of the state's type."""
     return _BY_STATE[type(state)].choose(state, decision, inflight, fabric)
 
@@ -181,10 +184,14 @@ def _compiled_learn(state: Any, feedback: Any) -> Any:
     return _deaf if owner.learn is None else owner.learn
 
 
+def state_class(state: Any) -> type | None:
+    """The NamedTuple class of a state as the compiler sees it; None if it is no NamedTuple."""
+    return state.instance_class if isinstance(state, types.NamedTuple | types.NamedUniTuple) else None
+
+
 def _owner(state: Any) -> Policy | None:
-    if isinstance(state, types.NamedTuple | types.NamedUniTuple):
-        return _BY_STATE.get(state.instance_class)
-    return None
+    kind = state_class(state)
+    return None if kind is None else _BY_STATE.get(kind)
 
 
 @functools.cache
@@ -239,22 +246,16 @@ def register(
         learn,
         parameters,
     )
-    _POLICIES[name] = policy
+    _POLICIES.add(name, policy)
     _BY_STATE[state] = policy
     return policy
 
 
 def policies() -> dict[str, Policy]:
-    """All policies by name, those of this package included."""
-    package = importlib.import_module("segcast.analyzer.policies")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"segcast.analyzer.policies.{module.name}")
-    return dict(sorted(_POLICIES.items()))
+    """All policies, in the order of their names."""
+    return _POLICIES.all()
 
 
 def find_policy(name: str) -> Policy:
     """The policy of that name. Raises InputError naming those there are."""
-    known = policies()
-    if name not in known:
-        raise InputError(f"unknown policy {name!r}; known: {', '.join(known)}")
-    return known[name]
+    return _POLICIES.find(name)

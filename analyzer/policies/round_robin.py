@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.policies.registry import Decision, Fabric, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
 from segcast.traces.jit import int64
 
 
@@ -22,7 +22,7 @@ def make_state(setting: Setting) -> RoundRobinState:
     return RoundRobinState(np.zeros(setting.counters, np.int64))
 
 
-def choose(state: RoundRobinState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: RoundRobinState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """One after the other."""
     slot = state.made[decision.first_counter] % decision.path_count
     state.made[decision.first_counter] += 1

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.policies.registry import Decision, Fabric, Parameters, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Parameters, Setting, register
 from segcast.traces.hashing import draw, seeded_generator
 from segcast.traces.jit import int64
 
@@ -35,7 +35,7 @@ def make_state(setting: Setting) -> SprayState:
     return SprayState(seeded_generator(setting.seed), np.zeros(setting.counters, np.int64), in_turn)
 
 
-def choose(state: SprayState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: SprayState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """Any slot, or the next."""
     if not state.in_turn[0]:
         return draw(state.generator, decision.path_count)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.policies.registry import Decision, Fabric, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
 from segcast.traces.hashing import draw, seeded_generator
 
 
@@ -22,7 +22,7 @@ def make_state(setting: Setting) -> TwoChoicesState:
     return TwoChoicesState(seeded_generator(setting.seed))
 
 
-def choose(state: TwoChoicesState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: TwoChoicesState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The lower of two counters, the first drawn among equals."""
     if decision.path_count == 1:
         return 0

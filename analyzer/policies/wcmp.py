@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.policies.choosing import flow_hashes, group_sizes
-from segcast.analyzer.policies.registry import Decision, Fabric, Setting, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Setting, register
 from segcast.traces.hashing import reduce_to
 
 _FULL_WEIGHT: Final = 1024
@@ -33,7 +33,7 @@ def make_state(setting: Setting) -> WcmpState:
     return WcmpState(flow_hashes(setting), reach - (reach - weight)[starts], group_sizes(setting))
 
 
-def choose(state: WcmpState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose(state: WcmpState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """The slot whose share of the weights the hash falls into; while slots are not usable, all weigh the same."""
     first, count = decision.first_path, decision.path_count
     if count != state.sizes[first]:

@@ -1,4 +1,4 @@
-"""What there is to choose from: policies and flowlet timeouts, explained with their parameters."""
+"""The catalogue of `segcast policies`: all policies and flowlet timeouts with their parameters."""
 
 from __future__ import annotations
 

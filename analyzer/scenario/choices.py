@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, Validat
 from segcast.analyzer.detectors.registry import Detector, detectors, find_detector
 from segcast.analyzer.policies.registry import Parameters, Policy, find_policy, policies
 from segcast.analyzer.toml_keys import WrongKey
-from segcast.analyzer.values import DURATION_SCHEMA, Model, said
+from segcast.analyzer.values import DURATION_SCHEMA, Model, explained
 from segcast.traces.errors import InputError
 from segcast.traces.units import duration_ns, write_duration
 
@@ -20,7 +20,7 @@ LABEL: Final = r"[A-Za-z0-9][A-Za-z0-9 ._+=/%()-]{0,63}"
 
 
 class Choice(Model):
-    """A policy or detector by name; `label` tells it from others in the tables, empty until `settled`."""
+    """A policy or detector by name; tables know it by its `label`, which is empty until it is settled."""
 
     name: str
     label: str = Field("", pattern=f"^({LABEL})?$")
@@ -28,17 +28,17 @@ class Choice(Model):
 
 
 class PolicyChoice(Choice):
-    """A policy to run; `steering` is what its hosts know otherwise than the scenario says."""
+    """A policy to run; `steering` holds the keys in which its hosts differ from the scenario's."""
 
     steering: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def policy(self) -> Policy:
-        """It, as the registry knows it."""
+        """The policy of that name, from the registry."""
         return find_policy(self.name)
 
     def built(self) -> Parameters:
-        """Its parameters, checked when the scenario was read."""
+        """The values of its parameters, which were checked when the scenario was read."""
         return self.policy.parameters.model_validate(self.parameters)
 
 
@@ -49,16 +49,16 @@ class TimeoutChoice(Choice):
 
     @property
     def detector(self) -> Detector:
-        """The detector, as the registry knows it."""
+        """The detector of that name, from the registry."""
         return find_detector(self.name)
 
     def built(self) -> Parameters:
-        """Its parameters, checked when the scenario was read."""
+        """The values of its parameters, which were checked when the scenario was read."""
         return self.detector.parameters.model_validate(self.parameters)
 
 
 def _parted(value: object, keys: Sequence[str] = ("name", "label")) -> object:
-    """`{name, label, hash = "crc32"}` as the fields of Choice."""
+    """The fields of Choice for a name, or for a table such as `{name, label, hash = "crc32"}`."""
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, dict):
@@ -87,7 +87,7 @@ def _timed(value: object) -> object:
 
 
 def _joined(choice: Choice) -> Any:
-    """A choice as a scenario writes it."""
+    """A choice in the shortest form that a scenario may write it in."""
     if choice.name == FIXED:
         return choice.label
     steering = getattr(choice, "steering", {})
@@ -150,7 +150,7 @@ def _settled(
         try:
             checked = parameters.model_validate(choice.parameters).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:
-            place, message = said(error, parameters)
+            place, message = explained(error, parameters)
             if place and place[0] not in parameters.model_fields:
                 there = ", ".join(parameters.model_fields) or "none"
                 message = f"{choice.name} has no such parameter; it has {there}"

@@ -1,4 +1,4 @@
-"""What happens to links in the course of a scenario: failures, recoveries, other rates, flapping."""
+"""Events: what happens to links in the course of a scenario, such as failures, recoveries, and changes of rate."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EventSpec(Model):
         return self
 
     def events(self) -> Iterator[Event]:
-        """One by one."""
+        """The single changes it stands for, in order of time."""
         if self.flap is not None:
             for time in range(self.flap.times):
                 start_ns = self.at + time * self.flap.period

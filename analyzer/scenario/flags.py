@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
 
 
-def scenario_of(file: Path | None, flags: dict[str, Any]) -> Scenario:
+def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     """The scenario in `file`, else that of the flags (None: not given). Raises InputError naming the flag."""
     given = {name: value for name, value in flags.items() if value is not None}
     if file is not None:

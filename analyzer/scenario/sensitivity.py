@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from segcast.analyzer.scenario.choices import PolicyChoice
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
 
 ERRORS: Final[dict[str, dict[str, Any]]] = {
@@ -22,7 +22,7 @@ ERRORS: Final[dict[str, dict[str, Any]]] = {
 the trace; those of half of its packets (headers snapped off)."""
 
 
-def with_errors(scenario: Scenario) -> Scenario:
+def with_errors(scenario: ValidScenario) -> ValidScenario:
     """The scenario with each policy that counts bytes in flight also run under each of ERRORS that it can bear.
 
     Raises InputError if no policy counts.
@@ -35,7 +35,7 @@ def with_errors(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={"policies": (*scenario.policies, *new)})
 
 
-def _variants(scenario: Scenario, choice: PolicyChoice) -> Iterator[PolicyChoice]:
+def _variants(scenario: ValidScenario, choice: PolicyChoice) -> Iterator[PolicyChoice]:
     policy = choice.policy
     # What learns, or suspects, must be told what returns.
     told = (

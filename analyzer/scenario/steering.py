@@ -52,7 +52,7 @@ class SteeringSpec(Model):
         return self
 
     def steering(self) -> Steering:
-        """The same for the engine."""
+        """What the engine needs of it."""
         return Steering(
             self.loss_timeout,
             self.ack,
@@ -64,5 +64,5 @@ class SteeringSpec(Model):
         )
 
     def but(self, other: dict[str, Any]) -> SteeringSpec:
-        """These hosts with what `other` says otherwise. Raises pydantic's ValidationError."""
+        """The same hosts with other values for some keys. Raises pydantic's ValidationError."""
         return SteeringSpec.model_validate(self.model_dump(mode="json") | other)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from xml.etree import ElementTree
 
-import networkx as nx
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from segcast.analyzer.network.fabric import Edge, Fabric, Routes, full_duplex
-from segcast.analyzer.toml_keys import WrongKey
+from segcast.analyzer.network.shapes import LinkShape, LinkSpec
+from segcast.analyzer.toml_keys import Where, WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
-from segcast.analyzer.values import LinkShape, LinkSpec, Name
+from segcast.analyzer.values import Name, explained
 from segcast.traces.errors import InputError
 
 _COST: Final = "cost"
@@ -58,12 +58,39 @@ class GraphSpec(NetworkBase):
         return self
 
 
-def edge_name(file: Path, ends: Sequence[object]) -> str:
+def _edge_name(file: Path, ends: Sequence[object]) -> str:
     """What errors call an edge of a graph file."""
     return f"{file}: edge {ends[0]}-{ends[1]}"
 
 
-def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def read_files(data: dict[str, Any], folder: Path, where: Where) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A scenario's data with the links of its graph file, so that what is written of it needs no other file.
+
+    And what errors call each of these links. Without a file the data stay as they are. Raises InputError.
+    """
+    network = dict(data["network"])
+    if not isinstance(network.get("file"), str):
+        return data, ()
+    file = folder / network.pop("file")
+    if "links" in network:
+        raise InputError(f"{where(('network', 'file'))}: give a file or links, not both")
+    shape = network.pop("link", {})
+    try:
+        LinkShape.model_validate({"rate": "1Gbps", **shape} if isinstance(shape, dict) else shape)
+    except ValidationError as error:
+        place, message = explained(error, LinkShape)
+        raise InputError(f"{where(('network', 'link', *place))}: {message}") from None
+    try:
+        links, attachments = _read_graph(file, shape)
+    except InputError as error:
+        raise InputError(f"{where(('network', 'file'))}: {error}") from None
+    whole = {**data, "network": {**network, "links": links}}
+    if "attachments" not in data and attachments:
+        whole["attachments"] = attachments
+    return whole, tuple(_edge_name(file, link["ends"]) for link in links)
+
+
+def _read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Links and attachments of a graph file, as a scenario writes them; `shape` is what edges do not say.
 
     Raises InputError naming the file, and the edge.
@@ -72,12 +99,12 @@ def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]],
     if graph.is_directed():
         raise InputError(f"{file}: is a directed graph; links are full duplex, so give an undirected one")
     links = []
-    for a, b, said in graph.edges(data=True):
-        unknown = sorted(set(said) - set(_LINK_KEYS) - {"key", "id"})
+    for a, b, carried in graph.edges(data=True):
+        unknown = sorted(set(carried) - set(_LINK_KEYS) - {"key", "id"})
         if unknown:
             there = ", ".join(_LINK_KEYS)
-            raise InputError(f"{edge_name(file, (a, b))}: unknown {unknown[0]!r}; edges carry {there}")
-        links.append({"name": f"{a}-{b}", **shape, **{key: said[key] for key in _LINK_KEYS if key in said}})
+            raise InputError(f"{_edge_name(file, (a, b))}: unknown {unknown[0]!r}; edges carry {there}")
+        links.append({"name": f"{a}-{b}", **shape, **{key: carried[key] for key in _LINK_KEYS if key in carried}})
         links[-1]["ends"] = [str(a), str(b)]
     several = {name for name, count in Counter(link["name"] for link in links).items() if count > 1}
     numbers: Counter[str] = Counter()
@@ -86,13 +113,15 @@ def read_graph(file: Path, shape: dict[str, Any]) -> tuple[list[dict[str, Any]],
             link["name"] = f"{name}.{numbers[name]}"
             numbers[name] += 1
     attachments = []
-    for node, said in graph.nodes(data=True):
-        if named := said.get("attachment"):
+    for node, carried in graph.nodes(data=True):
+        if named := carried.get("attachment"):
             attachments.append({"name": str(node) if named is True else str(named), "node": str(node)})
     return links, attachments
 
 
 def _load(file: Path) -> Any:
+    import networkx as nx  # here and below: it takes 0.2 s to import, and few scenarios have graphs
+
     try:
         if file.suffix.lower() in (".graphml", ".xml"):
             tree = ElementTree.parse(file)
@@ -116,7 +145,7 @@ def _check_ends(file: Path, nodes: Sequence[object], edges: Sequence[tuple[objec
     for ends in edges:
         for end in ends:
             if str(end) not in known:
-                raise InputError(f"{edge_name(file, ends)}: the file has no node {end!r}; add it, or correct the edge")
+                raise InputError(f"{_edge_name(file, ends)}: the file has no node {end!r}; add it, or correct the edge")
 
 
 def build(spec: GraphSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
@@ -144,8 +173,12 @@ class _Graph:
     """The links of a scenario as networkx sees them: between two nodes only the cheapest count, all of those."""
 
     def __init__(self, spec: GraphSpec) -> None:
+        import networkx as nx
+
         self._spec = spec
-        self.edges, self.links = full_duplex([(link.name, link.ends, link) for link in spec.links])
+        self._nx = nx
+        edges, self.links = full_duplex([(link.name, link.ends, link) for link in spec.links])
+        self.edges = tuple(edge._replace(cost=link.cost) for edge, link in zip(edges, spec.links, strict=True))
         self._graph = nx.Graph()
         self._between: dict[tuple[str, str], list[int]] = {}
         self._back: dict[int, int] = {}
@@ -179,7 +212,7 @@ class _Graph:
         found = {link for links in self._between.values() if len(links) > 1 for link in links}
         if not uniform:
             for (a, b), links in self._between.items():
-                ways = list(itertools.islice(nx.all_shortest_paths(self._graph, a, b, weight=_COST), 2))
+                ways = list(itertools.islice(self._nx.all_shortest_paths(self._graph, a, b, weight=_COST), 2))
                 if ways != [[a, b]]:
                     found |= set(links)
         return frozenset(found)
@@ -195,14 +228,14 @@ class _Graph:
             if spec.paths == "shortest":
                 return self._all_shortest(a, b)
             return list(itertools.islice(self._by_cost(a, b), spec.k))
-        except nx.NetworkXNoPath:
+        except self._nx.NetworkXNoPath:
             raise WrongKey(
                 ("network",), f"no path leads from {a} to {b}, and the trace has packets between them"
             ) from None
 
     def _all_shortest(self, a: str, b: str) -> list[tuple[int, ...]]:
         most = self._spec.max_paths
-        found = list(itertools.islice(nx.all_shortest_paths(self._graph, a, b, weight=_COST), most + 1))
+        found = list(itertools.islice(self._nx.all_shortest_paths(self._graph, a, b, weight=_COST), most + 1))
         found.sort(key=lambda nodes: [self._order[node] for node in nodes])
         ways = list(itertools.islice((way for nodes in found for way in self._links(nodes)), most + 1))
         if len(ways) > most:
@@ -214,11 +247,11 @@ class _Graph:
         return ways
 
     def _by_cost(self, a: str, b: str) -> Iterator[tuple[int, ...]]:
-        for nodes in nx.shortest_simple_paths(self._graph, a, b, weight=_COST):
+        for nodes in self._nx.shortest_simple_paths(self._graph, a, b, weight=_COST):
             yield from self._links(nodes)
 
     def _links(self, nodes: Sequence[str]) -> Iterator[tuple[int, ...]]:
         return itertools.product(*(self._between[pair] for pair in itertools.pairwise(nodes)))
 
 
-register(kind="graph", spec=GraphSpec, build=build)
+register(kind="graph", spec=GraphSpec, build=build, read_files=read_files)

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from segcast.analyzer.network.fabric import Fabric, Routes, full_duplex
+from segcast.analyzer.network.shapes import LinkShape
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
-from segcast.analyzer.values import LinkShape
 
 
 class LeafSpineSpec(NetworkBase):

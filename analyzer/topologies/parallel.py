@@ -9,9 +9,10 @@ from pydantic import Field
 
 from segcast.analyzer.network.fabric import BACK, Attachment, Edge, Fabric, Routes
 from segcast.analyzer.network.model import Link
+from segcast.analyzer.network.shapes import LinkSpec
 from segcast.analyzer.toml_keys import WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
-from segcast.analyzer.values import LinkSpec, Model, Prefix, Sid
+from segcast.analyzer.values import Model, Prefix, Sid
 
 MOST_PATHS: Final = 1024
 
@@ -88,7 +89,8 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
             for name, side in sides
         ),
         routes=routes,
-        two_sided=True,
+        always=((0, 1), (1, 0)),
+        deals=False,
         by_conversation=not (spec.left.prefixes or spec.right.prefixes),
         **common(spec),
     )

@@ -1,26 +1,28 @@
 """The registry of topologies: the kinds of network that a scenario may ask for.
 
 A topology is a model of what the scenario says of it, with a `kind` of its own, and a function that makes a `Fabric`.
+One whose network may stand in a file of its own also has a function that reads it.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from pydantic import Field
 
 from segcast.analyzer.network.fabric import Attachment, Fabric
 from segcast.analyzer.network.model import ETHERNET_MINIMUM_BYTES
-from segcast.analyzer.toml_keys import WrongKey
-from segcast.analyzer.values import LinkShape, Model, Name, Override, Prefix, Sid, Size
+from segcast.analyzer.network.shapes import LinkShape, Override
+from segcast.analyzer.registry import Registry
+from segcast.analyzer.toml_keys import Where, WrongKey
+from segcast.analyzer.values import Model, Name, Prefix, Sid, Size
 
 
 class NetworkBase(Model):
-    """What every network has."""
+    """What every network has; the field `kind` is that of its topology."""
 
     minimum_frame: Size = Field(
         default=ETHERNET_MINIMUM_BYTES, description="frames are padded to it: 60B on Ethernet, or 0B"
@@ -45,27 +47,42 @@ class AttachmentSpec(Model):
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A topology as the registry knows it."""
+    """A kind of network.
+
+    `build` takes what the scenario says of the network, and of attachments. `read_files`, if not None, takes the data
+    of a scenario that are not validated yet, the scenario's folder, and what puts a place into words; it returns the
+    data with what stands in other files, and what errors call each of the network's links (nothing if they stand in
+    the scenario itself).
+    """
 
     kind: str
     spec: type[NetworkBase]
     build: Callable[[Any, Sequence[AttachmentSpec]], Fabric]
+    read_files: Callable[[dict[str, Any], Path, Where], tuple[dict[str, Any], tuple[str, ...]]] | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether networks that do not say their kind are of this one."""
+        return not self.spec.model_fields["kind"].is_required()
 
 
-_TOPOLOGIES: dict[str, Topology] = {}
+_TOPOLOGIES: Final[Registry[Topology]] = Registry("segcast.analyzer.topologies", "network kind")
 
 
-def register(*, kind: str, spec: type[NetworkBase], build: Callable[[Any, Sequence[AttachmentSpec]], Fabric]) -> None:
-    """Add a topology; `build` takes what the scenario says of the network, and of attachments."""
-    _TOPOLOGIES[kind] = Topology(kind, spec, build)
+def register(
+    *,
+    kind: str,
+    spec: type[NetworkBase],
+    build: Callable[[Any, Sequence[AttachmentSpec]], Fabric],
+    read_files: Callable[[dict[str, Any], Path, Where], tuple[dict[str, Any], tuple[str, ...]]] | None = None,
+) -> None:
+    """Add a topology; the arguments are the fields of `Topology`."""
+    _TOPOLOGIES.add(kind, Topology(kind, spec, build, read_files))
 
 
 def topologies() -> dict[str, Topology]:
-    """All topologies by kind, in order of name."""
-    package = importlib.import_module("segcast.analyzer.topologies")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"segcast.analyzer.topologies.{module.name}")
-    return dict(sorted(_TOPOLOGIES.items()))
+    """All topologies by kind, in the order of their names."""
+    return _TOPOLOGIES.all()
 
 
 def build_fabric(spec: NetworkBase, attachments: Sequence[AttachmentSpec]) -> Fabric:

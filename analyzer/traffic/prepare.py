@@ -18,7 +18,7 @@ from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_na
 from segcast.analyzer.network.fabric import Fabric, Pair
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import FlowPlan, Packets
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
 from segcast.traces.hashing import flow_keys
 from segcast.traces.units import write_size
@@ -69,7 +69,7 @@ class Traffic:
         return counts.astype(np.int64)
 
 
-def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are: str = "packets") -> Traffic:
+def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows_are: str = "packets") -> Traffic:
     """Traffic of a trace (tables PACKETS and FLOWS) under a scenario, at the rate of the trace.
 
     `rows_are` names in errors what is counted, where a packet stands for each flow. Raises InputError if nothing is
@@ -86,7 +86,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are:
     fitting = with_ip.filter(pl.col("ip_bytes") <= MAX_IP_BYTES)
     fabric = scenario.fabric()
     names = host_names(table, scenario.steering.hosts)
-    ends = ends_of(with_ip, table, fabric, names, spread=scenario.unassigned == "spread" and not fabric.two_sided)
+    ends = ends_of(with_ip, table, fabric, names, spread=scenario.unassigned == "spread" and fabric.deals)
     placed = (ends.source != NOWHERE) & (ends.target != NOWHERE)
     crosses = placed & ((ends.source != ends.target) | (fabric.hosts is not None))
     of_packet = fitting["flow_id"].to_numpy()
@@ -130,19 +130,17 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: Scenario, *, rows_are:
         placed,
         excluded,
         network,
-        tuple((fabric.attachments[a].name, fabric.attachments[b].name) for a, b in pairs),
+        assembled.groups,
     )
-    if scenario.network.mtu is not None:
-        _check_mtu(traffic, scenario, rows_are)
+    if (mtu := scenario.network.mtu) is not None:
+        _check_mtu(traffic, scenario, mtu, rows_are)
     return traffic
 
 
 def _pairs(fabric: Fabric, ends: Ends, used: NDArray[np.int64]) -> list[Pair]:
-    """The pairs of attachments between which the trace has packets; of parallel paths always both directions."""
+    """The pairs of attachments between which the trace has packets, and those that the fabric always has."""
     found = {(int(ends.source[flow]), int(ends.target[flow])) for flow in used}
-    if fabric.two_sided:
-        found |= {(0, 1), (1, 0)}
-    return sorted(found, key=lambda pair: (pair[0] == pair[1], pair))
+    return sorted(found | set(fabric.always), key=lambda pair: (pair[0] == pair[1], pair))
 
 
 class _HostLinks:
@@ -171,12 +169,11 @@ def srv6_overhead(traffic: Traffic) -> tuple[int, int]:
     return largest, largest + max(path.srv6_bytes for path in traffic.network.paths)
 
 
-def _check_mtu(traffic: Traffic, scenario: Scenario, rows_are: str) -> None:
+def _check_mtu(traffic: Traffic, scenario: ValidScenario, mtu: int, rows_are: str) -> None:
     """Raise InputError if packets would be larger than the links carry, once they are steered."""
     groups = traffic.network.group_slots()
     extra = np.array([max(traffic.network.paths[path].srv6_bytes for path in slots) for slots in groups], np.int64)
     sizes = traffic.packets.ip_bytes.astype(np.int64) + extra[traffic.plan.group[traffic.packets.flow]]
-    mtu = scenario.network.mtu
     over = int((sizes > mtu).sum())
     if over:
         raise scenario.wrong(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import MAX_IP_BYTES
 from segcast.analyzer.packets import Packets
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
 from segcast.traces.errors import InputError
 from segcast.traces.protocols import ACK, SYN
@@ -83,7 +83,7 @@ class StreamedTraffic:
             yield _piece(held)
 
 
-def survey(trace: Trace, scenario: Scenario) -> StreamedTraffic:
+def survey(trace: Trace, scenario: ValidScenario) -> StreamedTraffic:
     """Where every flow goes and what it sends. Raises InputError if nothing is left to send."""
     count = trace.flow_count
     opened, with_header = np.zeros(count, np.bool_), np.zeros(count, np.bool_)

@@ -37,7 +37,7 @@ class ProbesDocument(Shape):
     trains: list[Train] = Field(description="the trains, in order of time")
 
 
-class Estimate(Shape):
+class LinkEstimate(Shape):
     """A value and its interval."""
 
     value: float = Field(description="the estimate")
@@ -48,11 +48,11 @@ class Estimate(Shape):
 class PathEstimate(Shape):
     """What probes say of a path."""
 
-    rate_bps: Estimate = Field(description="rate of its slowest link")
-    overhead_bytes: Estimate = Field(description="what a frame takes there besides its own bytes")
-    base_delay_ns: Estimate = Field(description="delay of a small packet through the idle path")
-    burst_bytes: Estimate = Field(description="what the path lets pass at once after an idle time")
-    buffer_bytes: Estimate | None = Field(description="what its queue holds; null if nothing was dropped")
+    rate_bps: LinkEstimate = Field(description="rate of its slowest link")
+    overhead_bytes: LinkEstimate = Field(description="what a frame takes there besides its own bytes")
+    base_delay_ns: LinkEstimate = Field(description="delay of a small packet through the idle path")
+    burst_bytes: LinkEstimate = Field(description="what the path lets pass at once after an idle time")
+    buffer_bytes: LinkEstimate | None = Field(description="what its queue holds; null if nothing was dropped")
     probes: list[Count] = Field(description="packets sent and received")
 
 

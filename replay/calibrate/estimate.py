@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.engine.link_by_link import LinkModel, through_link
 from segcast.analyzer.packets import LOST
-from segcast.replay.calibrate.document import OVERFLOW, RATE, SINGLE, Estimate, PathEstimate
+from segcast.replay.calibrate.document import OVERFLOW, RATE, SINGLE, LinkEstimate, PathEstimate
 from segcast.traces.errors import InputError
 
 _DRAWS: Final = 400
@@ -64,7 +64,7 @@ def estimate_path(probes: Sequence[Probe], overhead_bytes: int, what: str) -> Pa
     rng = np.random.default_rng(0)
     free = _bootstrap(lambda drawn: _line(drawn)[1], spacings, rng)
     agrees = free.low - 1 <= overhead_bytes <= free.high + 1
-    overhead = Estimate(value=float(overhead_bytes), low=free.low, high=free.high) if agrees else free
+    overhead = LinkEstimate(value=float(overhead_bytes), low=free.low, high=free.high) if agrees else free
     rate = _bootstrap(lambda drawn: _rate(drawn, overhead.value), spacings, rng)
     base = _base(singles, rate.value, overhead.value, rng)
     burst = _burst(trains, rate.value, overhead.value, base.value, rng)
@@ -119,28 +119,30 @@ def _rate(spacings: Spacings, overhead: float) -> float:
     return float(np.median(np.concatenate([8e9 * (size + overhead) / values for size, values in spacings.items()])))
 
 
-def _bootstrap(statistic: Callable[[Spacings], float], spacings: Spacings, rng: np.random.Generator) -> Estimate:
+def _bootstrap(statistic: Callable[[Spacings], float], spacings: Spacings, rng: np.random.Generator) -> LinkEstimate:
     values = [
         statistic({size: rng.choice(found, len(found)) for size, found in spacings.items()}) for _ in range(_DRAWS)
     ]
     low, high = np.quantile(values, (0.025, 0.975))
-    return Estimate(value=statistic(spacings), low=float(low), high=float(high))
+    return LinkEstimate(value=statistic(spacings), low=float(low), high=float(high))
 
 
-def _median(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
+def _median(values: NDArray[Any], rng: np.random.Generator) -> LinkEstimate:
     drawn = np.median(rng.choice(values, (_DRAWS, len(values))), axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(value=float(np.median(values)), low=float(low), high=float(high))
+    return LinkEstimate(value=float(np.median(values)), low=float(low), high=float(high))
 
 
-def _steady(values: NDArray[Any], rng: np.random.Generator) -> Estimate:
+def _steady(values: NDArray[Any], rng: np.random.Generator) -> LinkEstimate:
     """A low quantile: what disturbs a delay makes it longer."""
     drawn = np.quantile(rng.choice(values, (_DRAWS, len(values))), _STEADY, axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(value=float(np.quantile(values, _STEADY)), low=float(low), high=float(high))
+    return LinkEstimate(value=float(np.quantile(values, _STEADY)), low=float(low), high=float(high))
 
 
-def _base(singles: dict[int, NDArray[np.int64]], rate: float, overhead: float, rng: np.random.Generator) -> Estimate:
+def _base(
+    singles: dict[int, NDArray[np.int64]], rate: float, overhead: float, rng: np.random.Generator
+) -> LinkEstimate:
     """Delay besides transmission: a link that lets a burst pass adds none to packets that find it idle."""
     small, large = min(singles), max(singles)
     rise = float(np.median(singles[large]) - np.median(singles[small]))
@@ -149,7 +151,9 @@ def _base(singles: dict[int, NDArray[np.int64]], rate: float, overhead: float, r
     return _steady(np.concatenate(parts), rng)
 
 
-def _burst(trains: Sequence[Probe], rate: float, overhead: float, base: float, rng: np.random.Generator) -> Estimate:
+def _burst(
+    trains: Sequence[Probe], rate: float, overhead: float, base: float, rng: np.random.Generator
+) -> LinkEstimate:
     """What left at once: bytes accepted less those that the rate let through since the start."""
     values = []
     for probe in trains:
@@ -160,12 +164,12 @@ def _burst(trains: Sequence[Probe], rate: float, overhead: float, base: float, r
             passed = (arrived - base - probe.send_ns[0]) * rate / 8e9
             values.append(float(np.median((place + 1) * (probe.frame_bytes + overhead) - passed)))
     if not values:
-        return Estimate(value=0.0, low=0.0, high=0.0)
+        return LinkEstimate(value=0.0, low=0.0, high=0.0)
     found = _median(np.array(values), rng)
-    return Estimate(value=max(0.0, found.value), low=max(0.0, found.low), high=max(0.0, found.high))
+    return LinkEstimate(value=max(0.0, found.value), low=max(0.0, found.low), high=max(0.0, found.high))
 
 
-def _buffer(trains: Sequence[Probe], link: LinkModel) -> Estimate | None:
+def _buffer(trains: Sequence[Probe], link: LinkModel) -> LinkEstimate | None:
     """The largest backlog, the packet itself included, that is still accepted: the fewest contradict it.
 
     The backlog is that of the packets that got through, by when they left `link`: those times have no noise.
@@ -187,4 +191,4 @@ def _buffer(trains: Sequence[Probe], link: LinkModel) -> Estimate | None:
     wrong = len(kept) - np.searchsorted(kept, candidates, "right") + np.searchsorted(lost, candidates, "right")
     best = candidates[wrong == wrong.min()]
     low, high = float(best[0]), float(best[-1])
-    return Estimate(value=(low + high) / 2, low=low, high=high)
+    return LinkEstimate(value=(low + high) / 2, low=low, high=high)

@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from segcast.analyzer.network.fabric import Attachment
+from segcast.analyzer.network.fabric import Assembled, Attachment
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.replay.calibrate.document import (
     OVERFLOW,
@@ -52,7 +52,7 @@ _MOST_PATHS: Final = 256
 _PORT: Final = 9
 
 
-def write_probes(scenario: Scenario, out: Path) -> ProbesDocument:
+def write_probes(scenario: ValidScenario, out: Path) -> ProbesDocument:
     """Write the probe trains of all paths between all attachments into `out`; returns what probes.json says.
 
     `out` is also what `segcast rewrite` writes, so that `segcast replay` sends it, a capture per attachment and named
@@ -61,7 +61,8 @@ def write_probes(scenario: Scenario, out: Path) -> ProbesDocument:
     """
     attachments = scenario.fabric().attachments
     pairs = [(a, b) for a in range(len(attachments)) for b in range(len(attachments)) if a != b]
-    network = scenario.assembled(pairs).network
+    built = scenario.assembled(pairs)
+    network = built.network
     if len(network.paths) > _MOST_PATHS:
         raise InputError(
             f"network: {len(network.paths)} paths to probe; at most {_MOST_PATHS}: probe a smaller scenario"
@@ -87,7 +88,7 @@ def write_probes(scenario: Scenario, out: Path) -> ProbesDocument:
             )
             times.append(send_ns)
             now = int(send_ns[-1]) + rest_ns
-    _write(scenario, out, network, pairs, attachments, trains, times)
+    _write(scenario, out, built, pairs, attachments, trains, times)
     document = ProbesDocument(
         schema_version=SCHEMA_VERSION,
         groups=[[attachments[a].name, attachments[b].name] for a, b in pairs],
@@ -139,9 +140,9 @@ def _address(prefixes: Sequence[str], number: int) -> str:
 
 
 def _write(
-    scenario: Scenario,
+    scenario: ValidScenario,
     out: Path,
-    network: Network,
+    built: Assembled,
     pairs: Sequence[tuple[int, int]],
     attachments: Sequence[Attachment],
     trains: Sequence[Train],
@@ -154,9 +155,8 @@ def _write(
         dict.fromkeys(FLOWS.names(), 0)
         | {"flow_id": path_id, "ip_version": 6, "protocol": 17, "src_port": 1024 + path_id, "dst_port": _PORT}
         | {"src": addresses[pairs[path.group][0]], "dst": addresses[pairs[path.group][1]]}
-        for path_id, path in enumerate(network.paths)
+        for path_id, path in enumerate(built.network.paths)
     ]
-    labels = [(names[a], names[b]) for a, b in pairs]
     path_ids = np.concatenate([np.full(train.packets, train.path_id) for train in trains])
     count = len(path_ids)
     columns: dict[str, Any] = {field.name: np.zeros(count, np.int64) for field in PACKET_FATES.arrow_schema()}
@@ -183,8 +183,8 @@ def _write(
             schedule,
             pa.Table.from_pylist(flows, FLOWS.arrow_schema()),
             [capture],
-            encapsulation(scenario, len(names), steered=True, groups=labels),
-            Hosts(names, np.array([pairs[path.group][0] for path in network.paths], np.int64)),
+            encapsulation(scenario, built, len(names), steered=True),
+            Hosts(names, np.array([pairs[path.group][0] for path in built.network.paths], np.int64)),
             out,
             cell="probes",
         )

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.network.fabric import BACK, pairs_named
+from segcast.analyzer.network.fabric import BACK
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.scenario.model import read_scenario
-from segcast.analyzer.values import Override
+from segcast.analyzer.network.shapes import Override
+from segcast.analyzer.scenario.reading import read_scenario
 from segcast.replay.calibrate.document import (
     PROBES_FILE,
     SCHEMA_VERSION,
@@ -68,7 +68,7 @@ def calibrate(
         if groups and own != groups:
             raise InputError(f"{folder}: probes another network than {runs[0]}; calibrate them one by one")
         groups = own
-        built = scenario.assembled(pairs_named(scenario.fabric(), groups))
+        built = scenario.between(groups)
         matched = match_run(folder, run, marks_of(scenario, rewrite_of(folder, run)))
         keys = path_keys(scenario, built, insert=scenario.srv6.mode.inserts)
         for path_id, probe in trains_of(matched.packets, sent.trains, keys):

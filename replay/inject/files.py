@@ -35,7 +35,7 @@ class Records(NamedTuple):
     time_ns: NDArray[np.int64]
 
 
-class Load(NamedTuple):
+class SendingLoad(NamedTuple):
     """What records ask of an interface. Bytes are those of frames; `busiest_bps`: over the fullest 100 ms."""
 
     packets: int
@@ -172,7 +172,7 @@ def least_snaplen(data: NDArray[np.uint8], first: NDArray[np.int64], size: NDArr
     return least
 
 
-def load_of(records: Records) -> Load:
+def load_of(records: Records) -> SendingLoad:
     """What the records ask for. Raises InputError if there are none."""
     if len(records.size) == 0:
         raise InputError("there are no packets to send")
@@ -180,7 +180,7 @@ def load_of(records: Records) -> Load:
     window = (records.time_ns - records.time_ns[0]) // _WINDOW_NS
     edges = np.flatnonzero(np.diff(window, prepend=-1))
     busiest = int(np.add.reduceat(frame, edges).max())
-    return Load(
+    return SendingLoad(
         len(frame),
         int(frame.sum()),
         int(records.time_ns[0]),

@@ -12,7 +12,7 @@ import numpy as np
 
 from segcast.analyzer.forecast.reading import origin_of
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
-from segcast.replay.inject.files import Load, Records, load_of, open_records
+from segcast.replay.inject.files import Records, SendingLoad, load_of, open_records
 from segcast.replay.inject.machines import Facts, probe
 from segcast.replay.inventory import Inventory, Point, Sender
 from segcast.replay.rewrite.summary import MANIFEST, HostCapture, read_rewrite
@@ -50,7 +50,7 @@ class Stream:
     name: str
     sender: Sender
     records: Records
-    load: Load
+    load: SendingLoad
     facts: Facts
 
 

@@ -14,12 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from segcast.analyzer.forecast.reading import groups_of, read_schedule, trace_of
+from segcast.analyzer.forecast.network import network_of
+from segcast.analyzer.forecast.reading import read_schedule, trace_of
 from segcast.analyzer.metrics.quantiles import nearest_ranks
-from segcast.analyzer.network.fabric import Assembled, pairs_named
+from segcast.analyzer.network.fabric import Assembled
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sids import on_the_wire
-from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import QUANTILES
 from segcast.analyzer.traffic.prepare import flow_words
 from segcast.replay.measure.document import (
@@ -65,8 +67,7 @@ def measure(
     with new_folder(out, marker=DOCUMENT, inputs=[run_folder, forecast, *captures]) as folder:
         matched = match_run(run_folder, run, marks_of(scenario, rewrite), trace.layer, progress)
         joined = join(matched.packets, schedule, trace, 1.0 if rewrite is None else rewrite.speed)
-        groups = groups_of(forecast)
-        built = scenario.assembled(pairs_named(scenario.fabric(), groups))
+        built = network_of(forecast, scenario)
         table, paths = measured_table(matched.packets, joined, schedule, scenario, run, built)
         pq.write_table(table, folder / "packets.parquet", compression="zstd")
         (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
@@ -94,7 +95,7 @@ def measure(
             identity_bytes=matched.identity_bytes,
             clocks=Clocks(reference=matched.reference, fits=list(matched.fits)),
             delay_ns=_delays(table),
-            findings=_findings(run, matched, joined) + unseen(run, table, built.network, groups),
+            findings=_findings(run, matched, joined) + unseen(run, table, built.network, built.groups),
         )
         (folder / DOCUMENT).write_text(json_text(document), encoding="utf-8")
     return document.as_dict()
@@ -152,7 +153,7 @@ def measured_table(
     packets: Planned,
     joined: NDArray[np.int64],
     schedule: pa.Table,
-    scenario: Scenario,
+    scenario: ValidScenario,
     run: Run,
     built: Assembled,
 ) -> tuple[pa.Table, MeasuredPaths]:
@@ -191,7 +192,7 @@ def _paths(
     packets: Planned,
     rows: NDArray[np.int64],
     planned: NDArray[np.int64],
-    scenario: Scenario,
+    scenario: ValidScenario,
     run: Run,
     built: Assembled,
 ) -> tuple[NDArray[np.int64], MeasuredPaths]:
@@ -231,7 +232,7 @@ def _paths(
     )
 
 
-def path_keys(scenario: Scenario, built: Assembled, *, insert: bool) -> dict[tuple[int, int], int]:
+def path_keys(scenario: ValidScenario, built: Assembled, *, insert: bool) -> dict[tuple[int, int], int]:
     """Path by its group and `list_key` of its segment list as it is sent, for IPv4 and IPv6.
 
     NONE where several of a group have the same. Inserted lists name no end, and are alike in both directions.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.measure.identity import Marks
 from segcast.replay.rewrite.summary import MANIFEST, RewriteSummary, read_rewrite
 from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
@@ -134,7 +134,7 @@ def rewrite_of(folder: Path, run: Run) -> RewriteSummary | None:
     return read_rewrite(folder / run.rewrite, f"{folder / run.rewrite / MANIFEST}: not found; {mend}", mend)
 
 
-def marks_of(scenario: Scenario, rewrite: RewriteSummary | None) -> Marks:
+def marks_of(scenario: ValidScenario, rewrite: RewriteSummary | None) -> Marks:
     """How the packets of a scenario are known when they are steered, as the rewrite says, or else the scenario."""
     mode = None if rewrite is None else rewrite.mode
     network = ipaddress.IPv6Network(scenario.srv6.source_prefix)

@@ -36,7 +36,7 @@ class Mtu:
             raise InputError(f"MTU {self.bytes}: IPv6 needs {LEAST_MTU} to {MOST_MTU} bytes (RFC 8200 section 5)")
 
 
-class Extent(NamedTuple):
+class PacketExtent(NamedTuple):
     """Of each row: `version`, bytes of the packet that were captured (`kept`) and its whole length (`total`), int64;
     `around` int64: bytes that SRv6 and an inner Ethernet header add.
     """
@@ -75,7 +75,7 @@ def extent(
 
 
 def admit(
-    source: Path | str, rows: Rows, size: Extent, inserts: bool, mtu: Mtu | None, tally: Tally
+    source: Path | str, rows: Rows, size: PacketExtent, inserts: bool, mtu: Mtu | None, tally: Tally
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which rows are written, int64 indices, and the length of each one's packet, int64.
 
@@ -100,7 +100,7 @@ def admit(
     return chosen, total[chosen]
 
 
-def _unwritable(size: Extent, inserts: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _unwritable(size: PacketExtent, inserts: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which packets lack their IP header, and which others an SRH cannot be inserted into; bool[n] each."""
     ipv6 = size.version == 6
     cut = size.kept < np.where(ipv6, IPV6_BYTES, _IPV4_BYTES)
@@ -116,7 +116,7 @@ class Longest:
         self.over = 0
         self.largest_bytes = 0
 
-    def add(self, size: Extent, inserts: bool, mtu: Mtu) -> None:
+    def add(self, size: PacketExtent, inserts: bool, mtu: Mtu) -> None:
         """Count these, but for those that cannot be written anyway; see `admit`."""
         cut, foreign = _unwritable(size, inserts)
         whole = (size.total + size.around)[~(cut | foreign)]

@@ -9,15 +9,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from segcast.analyzer.forecast.reading import find_cell, groups_of, origin_of, read_schedule, trace_of
-from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer.forecast.network import network_of
+from segcast.analyzer.forecast.reading import find_cell, origin_of, read_schedule, trace_of
+from segcast.analyzer.network.fabric import Assembled
 from segcast.analyzer.network.sids import Flavor, on_the_wire
 from segcast.analyzer.network.srv6_modes import Mode
-from segcast.analyzer.scenario.model import HmacSpec, Scenario, read_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.srv6 import HmacSpec
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import steering_hosts
 from segcast.replay.rewrite.admit import Mtu, Oversize
 from segcast.replay.rewrite.interfaces import by_host, by_interface
-from segcast.replay.rewrite.run import Choices, Hosts, rewrite_schedule
+from segcast.replay.rewrite.run import Hosts, RewriteChoices, rewrite_schedule
 from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.srv6.ethernet import Vlan, parse_macs
 from segcast.replay.srv6.remap import parse_prefixes
@@ -49,12 +52,12 @@ class Wanted:
     interfaces: Path | None = None
     steer_all: bool = False
 
-    def choices(self, scenario: Scenario) -> Choices:
+    def choices(self, scenario: ValidScenario) -> RewriteChoices:
         """The same, read. Raises InputError naming the flag."""
         mtu = self.mtu if self.mtu is not None else scenario.network.mtu
         if mtu is None and self.oversize != "refuse":
             raise InputError(f"--oversize {self.oversize} needs an MTU: give --mtu, or network.mtu in the scenario")
-        return Choices(
+        return RewriteChoices(
             mtu=None if mtu is None else Mtu(mtu, self.oversize),
             prefixes=parse_prefixes(self.map) if self.map else None,
             macs=parse_macs(self.map_mac),
@@ -103,7 +106,8 @@ def rewrite_forecast(
     flows = trace.flow_table()
     hosts, of_flow = steering_hosts(flows, scenario.steering.hosts)
     steered = next(choice.policy.steered for choice in scenario.policies if choice.label == cell["policy"])
-    around = encapsulation(scenario, len(hosts), steered=steered or wanted.steer_all, groups=groups_of(folder))
+    network = network_of(folder, scenario)
+    around = encapsulation(scenario, network, len(hosts), steered=steered or wanted.steer_all)
     macs = around.source_mac, around.destination_mac
     return rewrite_schedule(
         read_schedule(folder, cell["cell"]),
@@ -141,29 +145,22 @@ def captures_of(trace: Trace) -> list[Path | str]:
     return [source.path for source in trace.sources]
 
 
-_BOTH_WAYS: Final = (("left", "right"), ("right", "left"))
-
-
-def encapsulation(
-    scenario: Scenario, hosts: int, *, steered: bool, groups: Sequence[tuple[str, str]] = _BOTH_WAYS
-) -> Encapsulation:
+def encapsulation(scenario: ValidScenario, assembled: Assembled, hosts: int, *, steered: bool) -> Encapsulation:
     """The encapsulation a scenario asks for: host n sends from the n-th address of `source_prefix`.
 
-    `groups` are the attachments between which paths lead, by name. Raises InputError if the prefix is too small for the
-    hosts, or a group has no path that SRv6 could name.
+    `assembled` is the scenario's network. Raises InputError if the prefix is too small for the hosts, or a group has no
+    path that SRv6 could name.
     """
     spec = scenario.srv6
     prefix = ipaddress.IPv6Network(spec.source_prefix)
     if hosts >= prefix.num_addresses:
         raise InputError(f"srv6.source_prefix {prefix} has no room for {hosts} hosts; give a shorter one")
     first = int(prefix.network_address) + 1
-    pairs = pairs_named(scenario.fabric(), groups)
-    if steered and any(a == b for a, b in groups):
+    if steered and any(a == b for a, b in assembled.groups):
         raise InputError(
             "packets between hosts of one attachment have no path with segments, so this forecast cannot be rewritten; "
             "forecast again without network.host_links"
         )
-    assembled = scenario.assembled(pairs)
 
     def lists(family: int) -> tuple[tuple[bytes, ...], ...]:
         if spec.mode.inserts:

@@ -13,20 +13,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from segcast.analyzer.traffic.prepare import scaled_ns
-from segcast.replay.rewrite.admit import Extent, Longest, Mtu, admit, extent
+from segcast.replay.rewrite.admit import Longest, Mtu, PacketExtent, admit, extent
 from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
 from segcast.replay.rewrite.pcap import PcapFolder
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
 from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, read_rewrite
 from segcast.replay.srv6 import walk as outcomes
-from segcast.replay.srv6.encapsulate import RECORD_BYTES, Packets, encapsulate, insert
+from segcast.replay.srv6.encapsulate import RECORD_BYTES, InnerPackets, encapsulate, insert
 from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
 from segcast.replay.srv6.mend import mend
 from segcast.replay.srv6.remap import Prefixes, follow, remap
 from segcast.replay.srv6.signing import Signer
 from segcast.replay.srv6.templates import Encapsulation, Templates, flow_labels, templates
-from segcast.replay.srv6.walk import Found, Inner
+from segcast.replay.srv6.walk import Inner, WalkedPackets
 from segcast.traces.captures.reader import FrameBatch
 from segcast.traces.disk.documents import json_text
 from segcast.traces.errors import InputError
@@ -45,7 +45,7 @@ class Hosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class RewriteChoices:
     """What of the packets differs from the forecast's, and the words that the summary has for where they end.
 
     `prefixes`: addresses that others stand for; `macs`: captured MAC addresses and what stands for them; `speed`: how
@@ -80,7 +80,7 @@ class _Job(NamedTuple):
     encapsulation: Encapsulation
     hosts: Hosts
     outputs: Outputs
-    choices: Choices
+    choices: RewriteChoices
     headers: Templates
     label: NDArray[np.int64]
     version: NDArray[np.int64]
@@ -99,7 +99,7 @@ class _Batch(NamedTuple):
     rows: Rows
     frame: NDArray[np.int64]
     start: NDArray[np.int64]
-    size: Extent
+    size: PacketExtent
     inside: NDArray[np.uint8]
     inside_bytes: NDArray[np.int64]
 
@@ -116,7 +116,7 @@ def rewrite_schedule(
     forecast: Path | None = None,
     layer: str = OUTER,
     resumed: Collection[int] = (),
-    choices: Choices | None = None,
+    choices: RewriteChoices | None = None,
     outputs: Outputs | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
     progress: Callable[[int], None] | None = None,
@@ -133,7 +133,7 @@ def rewrite_schedule(
     their length, a time does not fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as
     it was.
     """
-    choices = choices or Choices()
+    choices = choices or RewriteChoices()
     if outputs is None:
         outputs = by_host(hosts.names, encapsulation.source_mac, encapsulation.destination_mac)
     rows = _at_speed(read_order(schedule), choices.speed)
@@ -234,7 +234,7 @@ def _batches(
             around = around + size + _ETHERTYPE_BYTES
         else:
             inside, size = np.empty((len(frame), 0), np.uint8), np.zeros(len(frame), np.int64)
-        yield _Batch(source, frames, part, frame, start, Extent(version, kept, total, around), inside, size)
+        yield _Batch(source, frames, part, frame, start, PacketExtent(version, kept, total, around), inside, size)
 
 
 def _check_lengths(job: _Job, mtu: Mtu, batches: Iterator[_Batch]) -> None:
@@ -245,7 +245,7 @@ def _check_lengths(job: _Job, mtu: Mtu, batches: Iterator[_Batch]) -> None:
     longest.check(mtu)
 
 
-def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[Packets, NDArray[np.int64]]:
+def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[InnerPackets, NDArray[np.int64]]:
     """The packets of a batch that are written, and the rank of each."""
     rows = batch.rows
     inserts = job.encapsulation.mode.inserts
@@ -255,7 +255,7 @@ def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[Packets, NDArray[n
     data, begin = batch.frames.data, batch.frames.start[frame]
     link, link_bytes = job.outer_link.of(data, begin, start, batch.frames.linktype[frame], job.outputs.macs[host])
     unplaced = np.empty(len(chosen), np.int64)
-    packets = Packets(
+    packets = InnerPackets(
         start,
         np.minimum(batch.size.kept[chosen], total),
         total,
@@ -276,7 +276,9 @@ def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[Packets, NDArray[n
     return packets, rows.rank[chosen]
 
 
-def _pieces(packets: Packets, rank: NDArray[np.int64], job: _Job) -> Iterator[tuple[Packets, NDArray[np.int64]]]:
+def _pieces(
+    packets: InnerPackets, rank: NDArray[np.int64], job: _Job
+) -> Iterator[tuple[InnerPackets, NDArray[np.int64]]]:
     """The packets by output, laid out end to end, in pieces of `chunk_bytes` or one packet; `rank` alike."""
     order = np.argsort(packets.output, kind="stable")
     before_inner = RECORD_BYTES + packets.link_bytes + _ETHERTYPE_BYTES
@@ -292,14 +294,14 @@ def _pieces(packets: Packets, rank: NDArray[np.int64], job: _Job) -> Iterator[tu
         record = ends[first:stop] - size[first:stop] - before
         inner = record + before_inner[chosen]
         yield (
-            Packets._make(column[chosen] for column in packets)._replace(record=record, inner=inner),
+            InnerPackets._make(column[chosen] for column in packets)._replace(record=record, inner=inner),
             rank[chosen],
         )
         first = stop
 
 
 def _built(
-    data: NDArray[np.uint8], packets: Packets, rank: NDArray[np.int64], job: _Job, folder: PcapFolder, tally: Tally
+    data: NDArray[np.uint8], packets: InnerPackets, rank: NDArray[np.int64], job: _Job, folder: PcapFolder, tally: Tally
 ) -> Callable[[], None]:
     """Build and count the records of one piece; the result appends each output's to its capture."""
     ends = packets.inner + packets.total
@@ -307,7 +309,7 @@ def _built(
     inserts = job.encapsulation.mode.inserts
     encapsulate(data, packets, job.headers, int(inserts), buffer)
     inner = Inner(packets.inner, packets.total, packets.kept, packets.family, packets.shortened)
-    found = Found(*(np.empty(len(rank), np.int64) for _ in Found._fields))
+    found = WalkedPackets(*(np.empty(len(rank), np.int64) for _ in WalkedPackets._fields))
     _mend(buffer, inner, found, job.choices.prefixes)
     hmac_end = packets.inner - np.where(packets.inside_bytes > 0, packets.inside_bytes + _ETHERTYPE_BYTES, 0)
     if inserts:
@@ -326,7 +328,7 @@ def _built(
     return append
 
 
-def _mend(buffer: NDArray[np.uint8], inner: Inner, found: Found, prefixes: Prefixes | None) -> None:
+def _mend(buffer: NDArray[np.uint8], inner: Inner, found: WalkedPackets, prefixes: Prefixes | None) -> None:
     """Give all packets in the buffer their addresses, lengths and checksums, and fill `found`."""
     change = np.zeros((len(inner.start), 2), np.int64)
     if prefixes is not None:

@@ -14,7 +14,7 @@ from pydantic import Field, Strict
 from segcast.analyzer.network.srv6_modes import Mode
 from segcast.replay.rewrite.schedule import Rows
 from segcast.replay.srv6 import walk as outcomes
-from segcast.replay.srv6.encapsulate import Packets
+from segcast.replay.srv6.encapsulate import InnerPackets
 from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
 
 MANIFEST: Final = "rewrite.json"
@@ -126,7 +126,7 @@ class Tally:
                 )
             )
 
-    def add(self, packets: Packets, frame_bytes: NDArray[np.int64], outcome: NDArray[np.int64]) -> None:
+    def add(self, packets: InnerPackets, frame_bytes: NDArray[np.int64], outcome: NDArray[np.int64]) -> None:
         """Count packets written, of at least one; `frame_bytes` and `outcome` (bits), int64, of each."""
         np.add.at(self.packets, packets.output, 1)
         np.add.at(self.bytes, packets.output, frame_bytes)

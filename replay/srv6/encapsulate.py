@@ -19,7 +19,7 @@ _HOP_BY_HOP: Final = 0
 _ROUTING: Final = 43
 
 
-class Packets(NamedTuple):
+class InnerPackets(NamedTuple):
     """The packets of one chunk, in the order they stand in the output; every array has one entry for each.
 
     `source` int64: index in the capture buffer of the first byte of the IP header; `kept` int64: bytes of the
@@ -58,7 +58,7 @@ def copy(data: NDArray[np.uint8], source: Integer, size: Integer, out: NDArray[n
 
 @kernel
 def encapsulate(
-    data: NDArray[np.uint8], packets: Packets, headers: Templates, inserting: int, out: NDArray[np.uint8]
+    data: NDArray[np.uint8], packets: InnerPackets, headers: Templates, inserting: int, out: NDArray[np.uint8]
 ) -> None:
     """Write each packet's record into `out`, uint8; every byte of a record is written but those of `inserting`.
 
@@ -127,7 +127,7 @@ def encapsulate(
 
 
 @kernel
-def insert(packets: Packets, headers: Templates, out: NDArray[np.uint8], hmac_end: NDArray[np.int64]) -> None:
+def insert(packets: InnerPackets, headers: Templates, out: NDArray[np.uint8], hmac_end: NDArray[np.int64]) -> None:
     """Insert SRHs into the mended packets in `out`, each after the gap that was left for it.
 
     The IPv6 header, and the hop-by-hop options that must follow it (RFC 8200 section 4.1), move to the front; the

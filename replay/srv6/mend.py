@@ -21,8 +21,8 @@ from segcast.replay.srv6.walk import (
     NO_CHECKSUM,
     PADDED,
     SHORTENED,
-    Found,
     Inner,
+    WalkedPackets,
     end_cut_option,
 )
 from segcast.traces.jit import kernel
@@ -80,7 +80,7 @@ def end_cut_chunk(buffer: NDArray[np.uint8], first: Integer, end: Integer, cut: 
 
 
 @kernel
-def mend(buffer: NDArray[np.uint8], inner: Inner, found: Found) -> None:
+def mend(buffer: NDArray[np.uint8], inner: Inner, found: WalkedPackets) -> None:
     """Complete and checksum the transport headers that `walk` found; adds to `found.outcome`.
 
     Fragments: one captured whole is left as it is; a cut first fragment gets a complete header, and checksum

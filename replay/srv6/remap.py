@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.replay.srv6.walk import FRAGMENT, PADDED, Found, Inner
+from segcast.replay.srv6.walk import FRAGMENT, PADDED, Inner, WalkedPackets
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
 from segcast.traces.protocols import TCP
@@ -100,7 +100,7 @@ def remap(buffer: NDArray[np.uint8], inner: Inner, prefixes: Prefixes, change: N
 
 
 @kernel
-def follow(buffer: NDArray[np.uint8], inner: Inner, found: Found, change: NDArray[np.int64]) -> None:
+def follow(buffer: NDArray[np.uint8], inner: Inner, found: WalkedPackets, change: NDArray[np.int64]) -> None:
     """Let the checksums of first fragments, which cover bytes that are elsewhere, follow changed addresses (RFC 1624).
 
     `found` is what `walk` and `mend` left; the destination counts where the pseudo-header has it.

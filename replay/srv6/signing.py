@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.replay.srv6.encapsulate import Packets
+from segcast.replay.srv6.encapsulate import InnerPackets
 from segcast.replay.srv6.templates import HMAC_BYTES, IPV6_BYTES, Encapsulation, Key, Templates
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
@@ -40,7 +40,7 @@ class Signer:
         self._known: dict[bytes, bytes] = {}
 
     def sign(
-        self, packets: Packets, headers: Templates, buffer: NDArray[np.uint8], hmac_end: NDArray[np.int64]
+        self, packets: InnerPackets, headers: Templates, buffer: NDArray[np.uint8], hmac_end: NDArray[np.int64]
     ) -> None:
         """Set the HMACs of the finished packets in `buffer`; `hmac_end` int64[n]: where each SRH ends.
 

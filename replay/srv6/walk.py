@@ -43,7 +43,7 @@ class Inner(NamedTuple):
     shortened: NDArray[np.bool_]
 
 
-class Found(NamedTuple):
+class WalkedPackets(NamedTuple):
     """What `walk` finds, int64[n] each.
 
     `protocol` of the transport header, -1 if there is none to mend; `transport`: its index in the buffer;
@@ -86,7 +86,7 @@ def end_cut_option(
 
 
 @kernel
-def walk(buffer: NDArray[np.uint8], inner: Inner, found: Found) -> None:
+def walk(buffer: NDArray[np.uint8], inner: Inner, found: WalkedPackets) -> None:
     """Set lengths and the IPv4 header checksum, complete headers that were cut, and fill `found`.
 
     An extension header whose length was not captured becomes an empty one followed by No Next Header (RFC

@@ -14,12 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.inventory import Inventory, Receiver, Sender, Transit
 from segcast.replay.testbed.build import build, require
 from segcast.replay.testbed.plan import DEFAULT_BURST_BYTES, DEFAULT_MAX_RATE_BPS, Bed, plan_bed
 from segcast.replay.testbed.spaces import evict, remove, spaces
-from segcast.replay.testbed.survey import Survey, survey
+from segcast.replay.testbed.survey import TestbedSurvey, survey
 from segcast.traces.errors import InputError
 
 DEFAULT_NAME: Final = "sgtb"
@@ -30,7 +31,7 @@ _SCENARIO, _INVENTORY, _BED = "scenario.toml", "inventory.toml", "bed.json"
 
 
 def up(
-    scenario: Scenario,
+    scenario: ValidScenario,
     name: str = DEFAULT_NAME,
     *,
     max_rate_bps: int = DEFAULT_MAX_RATE_BPS,
@@ -92,7 +93,7 @@ def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
     missing = [space for space in planned if space not in there]
     links, damages = [], []
     for space in bed["spaces"]:
-        found = Survey([], {})
+        found = TestbedSurvey([], {})
         if space["namespace"] in there and os.geteuid() == 0:
             found = _surveyed(space, bed["mtu"])
         damages += found.missing
@@ -123,7 +124,7 @@ def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
     }
 
 
-def standing(name: str) -> tuple[Scenario, Path]:
+def standing(name: str) -> tuple[ValidScenario, Path]:
     """The scenario and the inventory of a testbed that stands. Raises InputError if none does."""
     found = status(name)
     if found["state"] != "up":
@@ -192,7 +193,7 @@ def inventory_of(bed: Bed) -> Inventory:
     return inventory.model_copy(update={"testbed": bed.name, "burst": bed.burst_bytes})
 
 
-def _describe(folder: Path, scenario: Scenario, bed: Bed) -> None:
+def _describe(folder: Path, scenario: ValidScenario, bed: Bed) -> None:
     (folder / _SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
     (folder / _INVENTORY).write_text(inventory_of(bed).to_toml(), encoding="utf-8")
 
@@ -228,8 +229,8 @@ def _check_name(name: str) -> None:
         raise InputError(f"--name {name!r}: give up to 12 small letters and digits, a letter first")
 
 
-def _surveyed(space: dict[str, Any], mtu: int) -> Survey:
+def _surveyed(space: dict[str, Any], mtu: int) -> TestbedSurvey:
     try:
         return survey(space, mtu)
     except OSError:
-        return Survey([f"{space['namespace']}: cannot be entered"], {})
+        return TestbedSurvey([f"{space['namespace']}: cannot be entered"], {})

@@ -11,13 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import networkx as nx
-
 from segcast.analyzer.network.fabric import Attachment, Fabric, adjacencies
 from segcast.analyzer.network.model import Link
 from segcast.analyzer.network.sids import BLOCK_BITS, NODE_BITS, Sids, usids
-from segcast.analyzer.scenario.model import Scenario
-from segcast.analyzer.topologies.graph import GraphSpec
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
 
 
@@ -52,7 +49,7 @@ class Draft(NamedTuple):
     reach: dict[str, list[str]]  # prefixes by which others reach a node's SIDs
 
 
-def _sid_prefix(sid: str, scenario: Scenario) -> tuple[str, int]:
+def _sid_prefix(sid: str, scenario: ValidScenario) -> tuple[str, int]:
     """The prefix that matches a SID, and the bits of its identifiers if it is a uSID."""
     if not scenario.srv6.mode.compressed:
         return f"{sid}/128", 0
@@ -60,23 +57,32 @@ def _sid_prefix(sid: str, scenario: Scenario) -> tuple[str, int]:
     return str(ipaddress.IPv6Network((sid, BLOCK_BITS + bits), strict=False)), bits
 
 
-def parallel(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> Draft:
-    """Each path a chain of nodes of its own between left and right: one for each SID or inner hop, whichever are more.
+def draft_of(scenario: ValidScenario, fabric: Fabric, links: Sequence[Link]) -> Draft:
+    """The draft of a fabric; `links` are its links as a network has them. Raises InputError for paths without SIDs."""
+    routes = fabric.routes(0, 1)
+    if routes.segments is None:
+        return _as_it_is(scenario, fabric, links)
+    return _chains(scenario, fabric, links, routes.segments)
 
-    Hops without a link of the scenario are not shaped.
+
+def _chains(scenario: ValidScenario, fabric: Fabric, links: Sequence[Link], segments: Sequence[Sequence[str]]) -> Draft:
+    """Each path, with its SIDs, a chain of nodes of its own between the two attachments.
+
+    It has a node for each SID or inner hop, whichever are more. Hops without a link of the scenario are not shaped.
     """
+    left, right = (attachment.node for attachment in fabric.attachments)
     hops: list[Hop] = []
-    sids: dict[str, dict[str, tuple[Sid, int]]] = {"left": {}, "right": {}}
+    sids: dict[str, dict[str, tuple[Sid, int]]] = {left: {}, right: {}}
     chains: list[list[tuple[str, int]]] = []  # (node, the hop behind it) from left to right
-    nodes = ["left"]
+    nodes = [left]
     seen: dict[str, int] = {}
-    for slot, path in enumerate(scenario.network.paths):
+    for slot, own in enumerate(segments):
         way = fabric.routes(0, 1).paths[slot]
         back = fabric.routes(1, 0).paths[slot][::-1]
         transit = [f"path{slot}.{n}" for n in range(max(len(way) - 1, 1))]
-        if not path.segments and len(scenario.network.paths) > 1:
+        if not own and len(segments) > 1:
             raise InputError(f"network.paths[{slot}]: has no segments, so no packet could be steered onto it; give one")
-        for number, segment in enumerate(path.segments):
+        for number, segment in enumerate(own):
             if seen.setdefault(segment, slot) != slot:
                 raise InputError(
                     f"network.paths[{slot}]: {segment} is on path {seen[segment]} too; a SID is one node's"
@@ -84,7 +90,7 @@ def parallel(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> Draft
             prefix, bits = _sid_prefix(segment, scenario)
             sids.setdefault(transit[min(number, len(transit) - 1)], {})[prefix] = (Sid("End", None, bits), -1)
         nodes += transit
-        chain = ["left", *transit, "right"]
+        chain = [left, *transit, right]
         chains.append([])
         for number, (a, b) in enumerate(itertools.pairwise(chain)):
             shaped = number < len(way)
@@ -94,8 +100,8 @@ def parallel(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> Draft
             back_link = links[back[0 if len(way) == 1 else number]] if backwards else None
             chains[-1].append((a, len(hops)))
             hops.append(Hop((a, b), (forward_link, back_link)))
-        chains[-1].append(("right", -1))
-    nodes.append("right")
+        chains[-1].append((right, -1))
+    nodes.append(right)
     _decapsulation(scenario, fabric.attachments, None, sids)
 
     def towards(node: str, target: str) -> list[int]:
@@ -107,16 +113,16 @@ def parallel(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> Draft
                 found.append(chain[at][1] if to > at else chain[at - 1][1])
         return found
 
-    return Draft(nodes, hops, sids, towards, {node: list(own) for node, own in sids.items()})
+    return Draft(nodes, hops, sids, towards, {node: list(prefixes) for node, prefixes in sids.items()})
 
 
-def general(scenario: Scenario, fabric: Fabric, links: Sequence[Link]) -> Draft:
+def _as_it_is(scenario: ValidScenario, fabric: Fabric, links: Sequence[Link]) -> Draft:
     """The nodes and links of the fabric as they are; routes by the least cost."""
-    spec = scenario.network
-    costs = [link.cost for link in spec.links] if isinstance(spec, GraphSpec) else [1] * len(fabric.edges)
+    import networkx as nx  # here: it takes 0.2 s to import
+
     hops = [
-        Hop(edge.ends, (links[edge.forward], links[edge.back]), (edge.forward, edge.back), cost)
-        for edge, cost in zip(fabric.edges, costs, strict=True)
+        Hop(edge.ends, (links[edge.forward], links[edge.back]), (edge.forward, edge.back), edge.cost)
+        for edge in fabric.edges
     ]
     allocated = Sids(fabric.nodes(), scenario.srv6.mode, scenario.srv6.block, scenario.srv6.locators)
     sids: dict[str, dict[str, tuple[Sid, int]]] = {node: {} for node in fabric.nodes()}
@@ -157,7 +163,7 @@ def _other(hop: Hop, node: str) -> str:
 
 
 def _decapsulation(
-    scenario: Scenario,
+    scenario: ValidScenario,
     attachments: Sequence[Attachment],
     allocated: Sids | None,
     sids: dict[str, dict[str, tuple[Sid, int]]],

@@ -13,9 +13,8 @@ from typing import Final, NamedTuple
 
 from segcast.analyzer.network.fabric import Attachment
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Link
-from segcast.analyzer.scenario.model import Scenario
-from segcast.analyzer.topologies.parallel import ParallelSpec
-from segcast.replay.testbed.draft import Draft, Sid, general, parallel
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.replay.testbed.draft import Draft, Sid, draft_of
 from segcast.traces.errors import InputError
 from segcast.traces.units import write_rate, write_size
 
@@ -110,7 +109,7 @@ class Bed:
 
 
 def plan_bed(
-    scenario: Scenario,
+    scenario: ValidScenario,
     name: str,
     *,
     max_rate_bps: int = DEFAULT_MAX_RATE_BPS,
@@ -152,7 +151,7 @@ def plan_bed(
         raise InputError(
             f"srv6.block {scenario.srv6.block} overlaps {_WIRES6}, which a testbed's wires have; change it"
         )
-    draft = (parallel if isinstance(scenario.network, ParallelSpec) else general)(scenario, fabric, links)
+    draft = draft_of(scenario, fabric, links)
     mtu = scenario.network.mtu or DEFAULT_MTU_BYTES
     if not 1280 <= mtu <= 65535:
         raise InputError(f"network.mtu: {mtu} bytes is none that interfaces with IPv6 can have: give 1280 to 65535")
@@ -164,7 +163,7 @@ def plan_bed(
 
 
 def _laid_out(
-    scenario: Scenario, attachments: Sequence[Attachment], draft: Draft, name: str, mtu: int, burst_bytes: int
+    scenario: ValidScenario, attachments: Sequence[Attachment], draft: Draft, name: str, mtu: int, burst_bytes: int
 ) -> Bed:
     """Give wires addresses and names, and nodes their routes."""
     spaces = {node: Space(f"{name}-{_clean(node)}", node, False) for node in draft.nodes}
@@ -279,7 +278,7 @@ def _shaper(link: Link, burst_bytes: int) -> Shaper:
     return Shaper(link.name, link.rate_bps, limit, link.burst_bytes or burst_bytes, link.overhead_bytes)
 
 
-def _notes(scenario: Scenario, shaped: Sequence[Link], burst_bytes: int | None) -> Iterable[str]:
+def _notes(scenario: ValidScenario, shaped: Sequence[Link], burst_bytes: int | None) -> Iterable[str]:
     if burst_bytes is not None:
         yield (
             f"links without a burst get token buckets of {write_size(burst_bytes)}, which runs record and validate "

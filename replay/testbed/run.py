@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from segcast.analyzer.forecast.reading import find_cell, groups_of, read_schedule, trace_of
-from segcast.analyzer.network.fabric import pairs_named
-from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.analyzer.forecast.network import network_of
+from segcast.analyzer.forecast.reading import find_cell, read_schedule, trace_of
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.inject.plan import Options, plan_replay
 from segcast.replay.inject.run import refuse_in_use, run_replay
 from segcast.replay.inventory import read_inventory
@@ -42,9 +43,10 @@ def write_schedule(
     trace = trace_of(folder)
     flows = trace.flow_table()
     schedule = read_schedule(folder, cell["cell"])
-    groups = groups_of(folder)
+    built = network_of(folder, scenario)
+    groups = built.groups
     names = list(dict.fromkeys(source for source, _ in groups))
-    paths = scenario.assembled(pairs_named(scenario.fabric(), groups)).network.paths
+    paths = built.network.paths
     enters = np.array([names.index(groups[path.group][0]) for path in paths], np.int64)
     of_flow = np.zeros(flows.num_rows, np.int64)
     path_id = schedule.column("path_id").to_numpy().astype(np.int64)
@@ -57,7 +59,7 @@ def write_schedule(
         schedule,
         flows,
         captures_of(trace),
-        encapsulation(scenario, len(names), steered=True, groups=groups),
+        encapsulation(scenario, built, len(names), steered=True),
         Hosts(tuple(names), of_flow),
         out,
         cell=cell["cell"],
@@ -66,7 +68,7 @@ def write_schedule(
     )
 
 
-def refuse_unrouted(scenario: Scenario, flows: pa.Table, schedule: pa.Table, leaves: Sequence[str]) -> None:
+def refuse_unrouted(scenario: ValidScenario, flows: pa.Table, schedule: pa.Table, leaves: Sequence[str]) -> None:
     """Raise InputError if a flow's destination is in no prefix of the attachment that its path leads to (`leaves`).
 
     In insert modes packets have no outer header, so the testbed routes them by it. Those of IPv4 are not sent.

@@ -31,19 +31,19 @@ _Attributes = dict[int, bytes]
 _Ways = frozenset[tuple[int, bytes]]  # index of the interface, next hop
 
 
-class Survey(NamedTuple):
+class TestbedSurvey(NamedTuple):
     """Lines that say what is not as planned; and (packets, drops) of shapers by interface."""
 
     missing: list[str]
     counters: dict[str, tuple[int, int]]
 
 
-def survey(space: Mapping[str, Any], mtu: int) -> Survey:
+def survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
     """One namespace of a saved plan (`Space` as JSON values). Raises OSError if it cannot be entered."""
     return within(space["namespace"], partial(_survey, space, mtu))
 
 
-def _survey(space: Mapping[str, Any], mtu: int) -> Survey:
+def _survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
     missing: list[str] = []
     counters: dict[str, tuple[int, int]] = {}
     where = space["namespace"]
@@ -64,7 +64,7 @@ def _survey(space: Mapping[str, Any], mtu: int) -> Survey:
     lost = [route for route in space["routes"] if not _leads(route, routes, {n: row[0] for n, row in places.items()})]
     if lost:
         missing.append(f"{where}: {len(lost)} of {len(space['routes'])} routes, such as {lost[0]['prefix']}")
-    return Survey(missing, counters)
+    return TestbedSurvey(missing, counters)
 
 
 def _interfaces(requests: Requests) -> dict[str, tuple[int, bool, int]]:

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.link_by_link import LinkModel, as_sent, link_model
-from segcast.analyzer.forecast.reading import groups_of, read_schedule, read_summary
+from segcast.analyzer.forecast.network import network_of
+from segcast.analyzer.forecast.reading import read_document, read_schedule, read_summary
 from segcast.analyzer.metrics.quantiles import nearest_ranks
-from segcast.analyzer.network.fabric import pairs_named
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import LOST
-from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.measure.document import DOCUMENT as MEASUREMENT
 from segcast.replay.measure.document import MeasurementDocument
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
@@ -75,9 +76,9 @@ def validate(
     Raises InputError if something is missing, or a measurement is of another forecast.
     """
     tolerances = tolerances or Tolerances()
-    groups = groups_of(forecast)
+    read_document(forecast)  # refused first if it is no forecast
     model = read_scenario(forecast / "scenario.toml" if scenario is None else scenario)
-    network = _network(model, groups)
+    network = _network(forecast, model)
     summary = {row["cell"]: row for row in read_summary(forecast).to_pylist()}
     policies: list[dict[str, Any]] = []
     tables: dict[str, list[dict[str, Any]]] = {DEPARTURES.name: [], COMPARISONS.name: [], CURVES.name: []}
@@ -113,7 +114,7 @@ def validate(
     return validation.as_dict()
 
 
-def _network(scenario: Scenario, groups: Sequence[tuple[str, str]]) -> Network:
+def _network(forecast: Path, scenario: ValidScenario) -> Network:
     """The network that packets as sent go through. Raises InputError where links would differ between packets."""
     if scenario.events:
         raise InputError(
@@ -123,7 +124,7 @@ def _network(scenario: Scenario, groups: Sequence[tuple[str, str]]) -> Network:
         raise InputError(
             "scenario: network.host_links is not known to forecasts of packets as sent; remove it for the replay"
         )
-    return scenario.assembled(pairs_named(scenario.fabric(), groups)).network
+    return network_of(forecast, scenario).network
 
 
 def _models(network: Network, given: int | None, built: int | None) -> tuple[list[LinkModel], list[str]]:

@@ -34,7 +34,7 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """A key number: its mean, its interval, and whether it is the best (or cannot be told from it)."""
 
     mean: str
@@ -56,7 +56,7 @@ class Whisker:
     beyond: bool
 
 
-class Content:
+class ForecastContent:
     """Everything the template needs; text is plain and escaped by the template."""
 
     def __init__(self, forecast: Forecast) -> None:
@@ -105,13 +105,13 @@ class Content:
         return "its column at each load" if len({v.load for v in self.forecast.variants}) > 1 else "its column"
 
     @cached_property
-    def table(self) -> list[tuple[Variant, list[Cell]]]:
+    def table(self) -> list[tuple[Variant, list[TableCell]]]:
         """Key numbers: a row per variant, a cell per metric; the best is that of each load."""
         variants = self.forecast.variants
         columns = [self._column(metric, variants) for metric in METRICS]
         return [(variant, [column[row] for column in columns]) for row, variant in enumerate(variants)]
 
-    def _column(self, metric: Metric, variants: Sequence[Variant]) -> list[Cell]:
+    def _column(self, metric: Metric, variants: Sequence[Variant]) -> list[TableCell]:
         found = [self.forecast.estimate(v, metric.column) for v in variants]
         words = [metric.unit(e.mean) for e in found]
         at_load: dict[float, list[tuple[Estimate, str]]] = {}
@@ -129,7 +129,7 @@ class Content:
             least = best.get(variant.load)
             first = least is not None and mean == least[1]
             tied = not first and least is not None and _overlap(estimate, least[0])
-            cells.append(Cell(mean, _interval(estimate, metric), first, tied))
+            cells.append(TableCell(mean, _interval(estimate, metric), first, tied))
         return cells
 
     @cached_property

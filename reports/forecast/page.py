@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segcast.reports import text
-from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Forecast
 from segcast.traces.disk.folders import new_file
 
@@ -32,7 +32,7 @@ def render(forecast: Forecast) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    content = Content(forecast)
+    content = ForecastContent(forecast)
     return str(
         environment()
         .get_template("report.html.j2")

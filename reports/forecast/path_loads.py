@@ -12,6 +12,7 @@ from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.style import COLOURS, DASH_ARRAYS, Figure
 
 _MOST_GROUPS: Final = 6
+_SIDES: Final = {"left", "right"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PathGroup:
     """A direction to choose: its name, its paths as legend (none where envelopes are drawn), and their rates in words.
 
     `paths` holds label, colour and dash of each.
@@ -45,7 +46,7 @@ class PathLoads:
 
     panels: list[Panel] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
-    groups: list[Group] = field(default_factory=list)
+    groups: list[PathGroup] = field(default_factory=list)
     interval_ns: int = 0
     drops: bool = False
 
@@ -78,7 +79,7 @@ def path_loads(forecast: Forecast, cast: figures.Cast) -> PathLoads:
     drawn = {group: one.path_ids for _, group, one in found}
     for group in (g for g in busiest if g in drawn):
         name = names.get(group) or (("forward", "back")[group] if few else f"group {group}")
-        loads.groups.append(Group(group, name, _legend(drawn[group]), _rates(rates[group], top)))
+        loads.groups.append(PathGroup(group, name, _legend(drawn[group]), _rates(rates[group], top)))
     for number, group, one in found:
         variant = forecast.variants[number]
         name = f"load-{number}-{group}"
@@ -89,9 +90,11 @@ def path_loads(forecast: Forecast, cast: figures.Cast) -> PathLoads:
 
 
 def group_names(forecast: Forecast) -> Mapping[int, str]:
-    """The groups by name, if the network is no pair of sides."""
+    """What to call the groups, by number: nothing if they lead between two sides, where forward and back say more."""
     network: dict[str, Any] = forecast.section("network")
-    groups = [] if network.get("kind") in (None, "parallel") else network.get("groups") or []
+    groups = network.get("groups") or []
+    if all({g["from"], g["to"]} <= _SIDES for g in groups):
+        return {}
     return {g["group"]: f"{g['from']} to {g['to']}" for g in groups}
 
 

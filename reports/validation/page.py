@@ -22,7 +22,7 @@ _MOST_SENDERS: Final = 24
 _MOST_ROWS: Final = 200
 
 
-class Content:
+class ValidationContent:
     """What the template lays out."""
 
     def __init__(self, folder: Path) -> None:
@@ -168,13 +168,13 @@ class Content:
 def write_validation(folder: Path) -> Path:
     """Write `validation.html` into a validation folder, whole or not at all, and return its path."""
     target = folder / _NAME
-    page = render(Content(folder))
+    page = render(ValidationContent(folder))
     with new_file(target) as aside:
         aside.write_text(page, encoding="utf-8")
     return target
 
 
-def render(content: Content) -> str:
+def render(content: ValidationContent) -> str:
     """The page as text."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs

@@ -12,7 +12,7 @@ from segcast.reports.console import print_run
 from segcast.screen import json_option, print_json, progress
 
 if TYPE_CHECKING:
-    from segcast.analyzer.scenario.model import Scenario
+    from segcast.analyzer.scenario.valid import ValidScenario
 
 _name = click.option("--name", default="sgtb", show_default=True, help="Of the testbed; its namespaces begin with it.")
 
@@ -114,8 +114,8 @@ def run_command(
     print_json(document) if as_json else print_run(document, out)
 
 
-def _scenario(source: Path) -> Scenario:
-    from segcast.analyzer.scenario.model import read_scenario
+def _scenario(source: Path) -> ValidScenario:
+    from segcast.analyzer.scenario.reading import read_scenario
 
     return read_scenario(source / "scenario.toml" if source.is_dir() else source)
 

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from segcast.analyzer.detectors.registry import Detector, Gap, detectors, find_detector
+from segcast.analyzer.detectors.registry import Detector, Gap, find_detector
 from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.errors import InputError
-from tests.analyzer.test_policies import GBPS, MS, US, network, run, sent, setting, told
-from tests.support.simulating import network_of, traffic_of
+from tests.support.policies import GBPS, MS, US, network, run, sent, setting, told
+from tests.support.simulating import DETECTORS, POLICY_OF, network_of, traffic_of
 from tests.support.strategies import Seeded, make_scenario, scenarios
 from tests.twins.scenarios import Scenario
 
@@ -67,9 +66,9 @@ def fates_of(scenario: Scenario, policy: str, detector: str, timeout_ns: int | N
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(scenarios(), st.sampled_from(["random", "clove-ecn"]))
-def test_safe_never_reorders(scenario: Scenario, policy: str) -> None:
-    assert reordered(*fates_of(scenario, policy, "safe")) == 0
+@given(scenarios())
+def test_safe_never_reorders(scenario: Scenario) -> None:
+    assert reordered(*fates_of(scenario, POLICY_OF["safe"], "safe")) == 0
 
 
 def test_a_timeout_that_is_too_short_reorders_where_safe_does_not() -> None:
@@ -77,7 +76,7 @@ def test_a_timeout_that_is_too_short_reorders_where_safe_does_not() -> None:
     for seed in range(40):
         scenario = make_scenario(Seeded(seed), 600)
         short += reordered(*fates_of(scenario, "random", "fixed", 0))
-        safe += reordered(*fates_of(scenario, "random", "safe"))
+        safe += reordered(*fates_of(scenario, POLICY_OF["safe"], "safe"))
     assert safe == 0
     assert short > 1000
 
@@ -85,7 +84,8 @@ def test_a_timeout_that_is_too_short_reorders_where_safe_does_not() -> None:
 def test_safe_starts_a_flowlet_as_soon_as_the_network_is_empty() -> None:
     """Over 1 Gbit/s and 5 us a frame of 1250 bytes takes 15 us: sent 15 us later, the next starts a flowlet."""
     packets = sent([0, 15 * US, 30 * US - 1, 46 * US])
-    fates = run("random", network(GBPS, GBPS), packets, detector=find_detector("safe"), timeout_ns=None)
+    of = network(GBPS, GBPS)
+    fates = run(POLICY_OF["safe"], of, packets, detector=find_detector("safe"), timeout_ns=None)
     assert fates.flowlet.tolist() == [0, 1, 1, 2]
 
 
@@ -149,10 +149,11 @@ def test_quantile_steps_and_bounds() -> None:
     assert int(state.quantile_ns[0]) == 99_900
 
 
-@pytest.mark.parametrize("name", sorted(detectors()))
+@pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_runs_in_the_engine(name: str) -> None:
     packets = sent(np.arange(2000) * 50 * US, np.arange(2000) % 3)
-    fates = run("random", network(GBPS, 5 * GBPS), packets, detector=find_detector(name), timeout_ns=100 * US)
+    of = network(GBPS, 5 * GBPS)
+    fates = run(POLICY_OF[name], of, packets, detector=find_detector(name), timeout_ns=100 * US)
     flowlets = int(fates.flowlet.max()) + 1
     if name in ("rtt", "spread", "safe"):  # a gap of 150 us exceeds what they soon ask for
         assert flowlets > 1900

@@ -40,6 +40,8 @@ def test_the_twin_knows_every_policy_and_timeout_with_its_parameters() -> None:
     from segcast.analyzer.detectors.registry import find_detector
     from segcast.analyzer.policies.registry import find_policy
 
+    assert set(POLICIES) == set(twin_policies.POLICIES)
+    assert set(DETECTORS) == set(twin_detectors.DETECTORS)
     for name in POLICIES:
         policy, rule = find_policy(name), twin_policies.POLICIES[name]
         assert (policy.granularity, policy.steered, policy.by) == (rule.granularity, rule.steered, rule.by), name
@@ -76,7 +78,7 @@ def test_same_fates_as_the_twin_on_longer_traces_over_parallel_paths(seed: int) 
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_same_fates_as_the_twin_on_longer_traces(cell: tuple[str, str]) -> None:
-    """Every policy with the fixed timeout, and every timeout with two policies."""
+    """Every policy with the fixed timeout, and every timeout with one of the policies."""
     for seed in range(8):
         assert_same_as_the_twin(make_fabric(Seeded(seed), 600, [cell]))
 
@@ -121,8 +123,8 @@ def test_threads_change_nothing() -> None:
 
 UNCOMPILED = """
 import numpy as np
-from tests.simulating import CELLS, assert_same_fates, uncompiled_fates
-from tests.strategies import Seeded, make_fabric
+from tests.support.simulating import CELLS, assert_same_fates, uncompiled_fates
+from tests.support.strategies import Seeded, make_fabric
 from tests.twins import engine as twin
 
 with np.errstate(over="ignore"):  # hashes wrap

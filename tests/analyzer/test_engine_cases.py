@@ -18,7 +18,7 @@ from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
 from segcast.analyzer.packets import DROPPED, RECEIVED, FlowPlan, Packets, empty_fates
-from segcast.analyzer.policies.registry import Decision, Fabric, Policy, Setting, find_policy, register
+from segcast.analyzer.policies.registry import Decision, NetworkState, Policy, Setting, find_policy, register
 from segcast.traces.errors import InputError, PolicyError
 from tests.support.simulating import assert_same_fates, network_of, run_engine, traffic_of
 from tests.support.strategies import Seeded, make_scenario
@@ -86,7 +86,7 @@ class RoundRobinState(NamedTuple):
     following: NDArray[np.int64]
 
 
-def choose_next(state: RoundRobinState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose_next(state: RoundRobinState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     slot = state.following[0] % decision.path_count
     state.following[0] += 1
     return slot
@@ -130,7 +130,7 @@ from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.packets import FlowPlan
 from segcast.analyzer.packets import Packets
 from segcast.analyzer.network.model import Link, parallel_network
-from segcast.analyzer.policies.registry import register
+from segcast.analyzer.policies.registry import Fabric, register  # as policies outside were written
 
 class State(NamedTuple):
     unused: np.ndarray
@@ -138,7 +138,7 @@ class State(NamedTuple):
 def make_state(setting):
     return State(np.zeros(1, np.int64))
 
-def choose(state, decision, inflight, fabric):
+def choose(state, decision, inflight, fabric: Fabric):
     return SLOT
 
 policy = register(name="outside", summary="", source="", granularity="flow", steered=True, counts_inflight=False,
@@ -198,11 +198,11 @@ class OutsideState(NamedTuple):
     unused: NDArray[np.int64]
 
 
-def choose_outside(state: OutsideState, decision: Decision, inflight: NDArray[np.int64], fabric: Fabric) -> int:
+def choose_outside(state: OutsideState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     return decision.path_count
 
 
-def register_outside(choose: Callable[[OutsideState, Decision, NDArray[np.int64], Fabric], int]) -> Policy:
+def register_outside(choose: Callable[[OutsideState, Decision, NDArray[np.int64], NetworkState], int]) -> Policy:
     return register(
         name="test-outside",
         summary="a slot that is not there",

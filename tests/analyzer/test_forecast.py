@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,13 +16,13 @@ from segcast.analyzer.forecast.compare import answer, compare, interval
 from segcast.analyzer.forecast.reading import find_cell, read_document, read_schedule
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.metrics.tables import FORECAST_TABLES
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
-from segcast.traces.units import write_duration
-
-SMALL: dict[str, Any] = {"paths": "4x400Mbps", "timeouts": ["100us", "500us"], "seeds": [1, 2], "buffer": "512KiB"}
+from tests.support.forecasts import SMALL, row
 
 
 @pytest.fixture(scope="module")
@@ -171,22 +170,6 @@ def test_an_interrupted_forecast_leaves_nothing(cluster: Trace, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def row(policy: str, timeout_ns: int | None, seed: int, p99: float | None) -> dict[str, Any]:
-    metrics = dict.fromkeys(
-        ("delay_p50_ns", "delay_p999_ns", "queue_p99_ns", "fct_p99_ns", "slowdown_p99", "imbalance"), 1.0
-    )
-    return metrics | {
-        "policy": policy,
-        "timeout": None if timeout_ns is None else write_duration(timeout_ns),
-        "timeout_ns": timeout_ns,
-        "load": 1.0,
-        "seed": seed,
-        "delay_p99_ns": p99,
-        "drop_ratio": 0.0,
-        "reordered_ratio": 0.0,
-    }
-
-
 def test_the_answer_names_the_best_with_its_interval() -> None:
     rows = [row("ecmp", None, seed, 1000.0) for seed in (1, 2, 3)]
     rows += [row("random", 50_000, seed, 900.0) for seed in (1, 2, 3)]
@@ -267,7 +250,7 @@ def test_scenarios_say_what_is_wrong_and_where(tmp_path: Path) -> None:
         assert str(caught.value).startswith(str(file))
     file.write_text(good)
     assert read_scenario(file) == short_scenario(paths="2x10Gbps,25Gbps", ecn="64KiB")
-    assert isinstance(read_scenario(file), Scenario)
+    assert isinstance(read_scenario(file), ValidScenario)
 
 
 def test_the_document_is_plain_json(folder: Path) -> None:

@@ -53,7 +53,7 @@ from segcast.analyzer.network.model import Change, Link, Network, Path
 from segcast.analyzer.packets import RECEIVED, Fates, FlowPlan, Packets, empty_fates
 from segcast.analyzer.policies.registry import find_policy
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import HOSTS, LINKS, QUANTILES, SIZES
 from segcast.analyzer.traffic.prepare import Traffic
 from tests.support.simulating import network_of, run_engine, traffic_of

@@ -21,8 +21,7 @@ from segcast.analyzer.network.model import Change, Link, parallel_network
 from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.errors import InputError
-from tests.analyzer.test_window import pieces
-from tests.support.simulating import cell_of, network_of, traffic_of
+from tests.support.simulating import cell_of, network_of, pieces, traffic_of
 from tests.support.strategies import Seeded, make_scenario, scenarios
 from tests.twins.scenarios import Scenario
 

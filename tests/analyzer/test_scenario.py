@@ -13,9 +13,12 @@ import pytest
 
 from segcast.analyzer.forecast.cells import plan_cells
 from segcast.analyzer.network.model import Change
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.toml_keys import key_lines, written
 from segcast.traces.errors import InputError
+from tests.support.networks import both_ways
 
 DOCS = Path(__file__).parents[2] / "docs" / "scenario.md"
 EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
@@ -52,7 +55,7 @@ ack = "modelled"
 """
 
 
-def read(folder: Path, text: str) -> Scenario:
+def read(folder: Path, text: str) -> ValidScenario:
     (folder / "s.toml").write_text(text, "utf-8")
     return read_scenario(folder / "s.toml")
 
@@ -180,7 +183,7 @@ def test_cells_that_cannot_run_name_the_line_of_the_key(tmp_path: Path, old: str
 def test_a_scenario_of_flags_names_the_key_alone() -> None:
     scenario = short_scenario(paths="1Gbps", srv6={"block": "fd00::/48"})
     with pytest.raises(InputError, match=r"^srv6\.block: fd00::/48 has 48 bits"):
-        scenario.build_network()
+        both_ways(scenario)
 
 
 def test_two_links_or_attachments_of_one_name_are_told_by_their_line(tmp_path: Path) -> None:
@@ -258,7 +261,7 @@ def test_short_flags_mean_the_file(tmp_path: Path) -> None:
         paths="2x10Gbps,25Gbps", policies=["ecmp", "inflight"], timeouts=["100us", "1000us"], load=[2.0]
     )
     assert file == short
-    assert file.build_network() == short.build_network()
+    assert both_ways(file).network == both_ways(short).network
 
 
 def test_cells_multiply_by_timeouts_loads_and_seeds() -> None:
@@ -318,7 +321,7 @@ flap = { period = "10us", times = 2 }
     assert network.detection_ns == 1_000_000
 
 
-def graph_scenario(folder: Path, graph: Any, form: str, **network: Any) -> Scenario:
+def graph_scenario(folder: Path, graph: Any, form: str, **network: Any) -> ValidScenario:
     if form == "json":
         (folder / "g.json").write_text(json.dumps(nx.node_link_data(graph, edges="edges")))
     else:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from segcast.analyzer.engine.unseen import SHARES, all_unseen, threshold
-from segcast.analyzer.scenario.model import read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.sensitivity import ERRORS, with_errors
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.conftest import Run

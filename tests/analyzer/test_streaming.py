@@ -13,13 +13,15 @@ import pytest
 from segcast.analyzer.forecast import run as forecasting
 from segcast.analyzer.forecast import runner
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic import streamed as streaming
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.streamed import survey
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace, load
-from tests.analyzer.test_forecast import SMALL
+from tests.support.forecasts import SMALL
 
 
 def assert_same_folders(one: Path, other: Path) -> None:
@@ -73,18 +75,18 @@ state = "down"
 
 
 @pytest.fixture(scope="module")
-def scenario() -> Scenario:
+def scenario() -> ValidScenario:
     return short_scenario(**SMALL)
 
 
 @pytest.fixture
-def fabric(tmp_path: Path) -> Scenario:
+def fabric(tmp_path: Path) -> ValidScenario:
     (tmp_path / "s.toml").write_text(FABRIC, "utf-8")
     return read_scenario(tmp_path / "s.toml")
 
 
 @pytest.fixture
-def dealt(tmp_path: Path) -> Scenario:
+def dealt(tmp_path: Path) -> ValidScenario:
     """Hosts go to leaves in turn, by their first packets."""
     text = '[network]\nkind = "leaf-spine"\nleaves = 5\nspines = 2\nlinks = { rate = "1Gbps" }\n'
     (tmp_path / "dealt.toml").write_text(text, "utf-8")
@@ -109,9 +111,9 @@ def test_the_same_forecast_as_from_memory(
 
 
 def test_a_trace_too_large_for_memory_is_streamed(
-    cluster: Trace, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Trace, scenario: ValidScenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def surveyed(trace: Trace, scenario: Scenario) -> None:
+    def surveyed(trace: Trace, scenario: ValidScenario) -> None:
         raise InputError("surveyed")
 
     monkeypatch.setattr(forecasting, "survey", surveyed)
@@ -148,7 +150,7 @@ def test_packets_come_as_a_stable_sort_would_have_them(
 
 
 def test_times_that_step_back_too_far_are_refused(
-    cluster: Trace, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Trace, scenario: ValidScenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = disturbed(cluster, tmp_path / "t", 1_000_000_000)
     monkeypatch.setattr(streaming, "LOOK_AHEAD", 10)

@@ -14,25 +14,28 @@ import tomli_w
 from segcast.analyzer.network.fabric import Assembled
 from segcast.analyzer.network.sids import on_the_wire, srv6_bytes
 from segcast.analyzer.network.srv6_modes import Mode
-from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
 
 LINK = {"rate": "10Gbps", "delay": "1us"}
 
 
-def scenario_of(folder: Path, network: dict[str, Any], **others: Any) -> Scenario:
+def scenario_of(folder: Path, network: dict[str, Any], **others: Any) -> ValidScenario:
     (folder / "s.toml").write_text(tomli_w.dumps({"network": network, **others}), "utf-8")
     return read_scenario(folder / "s.toml")
 
 
-def node_lists(scenario: Scenario, built: Assembled) -> dict[tuple[int, int], list[list[str]]]:
+def node_lists(scenario: ValidScenario, built: Assembled) -> dict[tuple[int, int], list[list[str]]]:
     """For each pair the nodes of its paths in slot order, from the links that the engine will use."""
     ends = {edge.forward: edge.ends for edge in built.edges} | {edge.back: edge.ends[::-1] for edge in built.edges}
-    found: dict[tuple[int, int], list[list[str]]] = {pair: [] for pair in built.pairs}
+    numbers = {attachment.name: number for number, attachment in enumerate(scenario.fabric().attachments)}
+    pairs = [(numbers[a], numbers[b]) for a, b in built.groups]
+    found: dict[tuple[int, int], list[list[str]]] = {pair: [] for pair in pairs}
     for path in built.network.paths:
         hops = [ends[link] for link in path.links]
         assert all(one[1] == other[0] for one, other in itertools.pairwise(hops))
-        found[built.pairs[path.group]].append([hops[0][0], *(there for _, there in hops)])
+        found[pairs[path.group]].append([hops[0][0], *(there for _, there in hops)])
     return found
 
 

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Traffic, at_load, prepare, scaled_ns
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, schedule
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
@@ -38,7 +40,7 @@ links = { rate = "300Mbps", buffer = "512KiB" }
 """
 
 
-def read(folder: Path, text: str) -> Scenario:
+def read(folder: Path, text: str) -> ValidScenario:
     (folder / "s.toml").write_text(text, "utf-8")
     return read_scenario(folder / "s.toml")
 

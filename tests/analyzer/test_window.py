@@ -14,15 +14,11 @@ from segcast.analyzer.network.model import Link, parallel_network
 from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.errors import InputError
-from tests.support.simulating import cell_of, run_engine, traffic_of
+from tests.support.simulating import cell_of, pieces, run_engine, traffic_of
 from tests.support.strategies import scenarios
 from tests.twins.scenarios import Scenario
 
 RELAXED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def pieces(packets: Packets, size: int) -> list[Packets]:
-    return [Packets._make(c[i : i + size] for c in packets) for i in range(0, len(packets.flow), size)]
 
 
 @RELAXED

@@ -28,7 +28,7 @@ from segcast.traces.headers import fragments
 from segcast.traces.headers import segment_lists as segments
 from segcast.traces.headers.decode import INNER, LAYERS, OUTER, Decoder
 from segcast.traces.ingest import merge, packets
-from segcast.traces.ingest.intake import Choices, Intake
+from segcast.traces.ingest.intake import Intake, IntakeChoices
 from segcast.traces.ingest.merge import MergedBatch
 from segcast.traces.quality import duplicates
 from segcast.traces.quality.survey import Survey, Surveys
@@ -39,12 +39,12 @@ _SIZES: Final = (1 << 16,) * 121 + (4096,) * 4 + (1024, 301, 61)
 _ROWS: Final = (64,) * 93 + (7, 7, 1)
 _OF_LAYERS: Final = (LAYERS, *[(OUTER,)] * 5, *[(INNER,)] * 14)
 _CHOICES: Final = (
-    Choices(),
-    Choices(),
-    Choices(drop_duplicates=True),
-    Choices(split_mss=0),
-    Choices(split_mss=64, line_rate_bps=1),
-    Choices(drop_duplicates=True, split_mss=1448),
+    IntakeChoices(),
+    IntakeChoices(),
+    IntakeChoices(drop_duplicates=True),
+    IntakeChoices(split_mss=0),
+    IntakeChoices(split_mss=64, line_rate_bps=1),
+    IntakeChoices(drop_duplicates=True, split_mss=1448),
 )
 DATAGRAMS: Final = 8
 
@@ -78,7 +78,7 @@ class Plan(NamedTuple):
     batch_frames: int
     threaded: bool
     layers: tuple[str, ...]
-    choices: Choices
+    choices: IntakeChoices
     keep_going: bool
     packing: str
     damage_at: int  # in the packed input; -1 leaves it sound
@@ -214,15 +214,15 @@ class Layer:
         self._survey = Survey()
         self.decoder = Decoder(layer)
         self._intakes = {choices: Intake(choices) for choices in _CHOICES}
-        self.intake = self._intakes[Choices()]
+        self.intake = self._intakes[IntakeChoices()]
         flows_, quality = self.intake.flows, self.intake.quality
         lists, parts = self.decoder.segment_lists, self.decoder._fragments
         self._untouched = [
             _copied(t) for t in (flows_.table, flows_.pool, quality._recent, lists.table_now, parts.table)
         ]
-        self.reset(Choices(), 1, summed=False, placed=True)
+        self.reset(IntakeChoices(), 1, summed=False, placed=True)
 
-    def reset(self, choices: Choices, seed: int, *, summed: bool, placed: bool) -> None:
+    def reset(self, choices: IntakeChoices, seed: int, *, summed: bool, placed: bool) -> None:
         """Forget everything; `summed` has checksums kept, `placed` those of where frames were captured, too."""
         decoder, self.intake = self.decoder, self._intakes[choices]
         flows_, quality = self.intake.flows, self.intake.quality

@@ -17,7 +17,7 @@ from segcast.traces.errors import DamagedCapture, InputError
 from segcast.traces.flows import tcp
 from segcast.traces.headers.decode import LAYERS, Headers, decode_batch
 from segcast.traces.ingest.inputs import list_inputs
-from segcast.traces.ingest.intake import Choices
+from segcast.traces.ingest.intake import IntakeChoices
 from segcast.traces.ingest.merge import Ended, Merge
 from segcast.traces.ingest.opening import open_trace
 from segcast.traces.ingest.run import ingest
@@ -229,7 +229,7 @@ class Driver:
         ours: list[Record] = []
         columns: dict[str, list[Any]] = {layer: [] for layer in LAYERS}
         marks: dict[str, list[Any]] = {layer: [] for layer in LAYERS}
-        plan = Plan(1 << 16, 64, False, LAYERS, Choices(), False, "none", -1, 1, False, False, True, False)
+        plan = Plan(1 << 16, 64, False, LAYERS, IntakeChoices(), False, "none", -1, 1, False, False, True, False)
         made = self._reading.layers(plan, 3, summed=True)
         our_damage = None
         try:

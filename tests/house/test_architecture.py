@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 ORDER = ("traces", "analyzer", "replay", "reports", "segcast")
 HEAVY = ("numba", "numpy", "pyarrow", "polars", "plotly", "pydantic", "rich", "dpkt", "jinja2")
 SOURCES = sorted(file for package in ORDER for file in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def package_of(module: str) -> str:
@@ -34,13 +33,13 @@ def imported(file: Path) -> Iterator[str]:
             yield from {package_of(f"{node.module}.{alias.name}") for alias in node.names}
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
-def test_imports_point_from_right_to_left(file: Path) -> None:
-    mine = ORDER.index(package_of(".".join(file.relative_to(ROOT).parts)))  # an sdist has them all in segcast/
-    for name in imported(file):
-        assert name != "tests"
-        if name in ORDER:
-            assert ORDER.index(name) <= mine, f"{file.name} imports {name}"
+def test_imports_point_from_right_to_left() -> None:
+    for file in SOURCES:
+        mine = ORDER.index(package_of(".".join(file.relative_to(ROOT).parts)))  # an sdist has them all in segcast/
+        for name in imported(file):
+            assert name != "tests", file.relative_to(ROOT)
+            if name in ORDER:
+                assert ORDER.index(name) <= mine, f"{file.relative_to(ROOT)} imports {name}"
 
 
 def test_twins_share_no_code_with_the_product() -> None:
@@ -71,10 +70,17 @@ def test_folders_hold_few_rooms() -> None:
             assert len(rooms) <= 16 or (folder / "registry.py").exists(), folder.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
-def test_files_do_one_job(file: Path) -> None:
-    assert len(file.read_text("utf-8").splitlines()) <= 450
-    assert file.stem != "utils"
+def test_no_test_file_imports_another() -> None:
+    """What several need lies in tests/support/: so each file runs alone, and none runs for what another borrows."""
+    for file in TESTS:
+        borrowed = re.findall(r"^\s*(?:from|import) (tests\.\S*\btest_\w+)", file.read_text("utf-8"), re.MULTILINE)
+        assert not borrowed, f"{file.relative_to(ROOT)} imports {borrowed[0]}"
+
+
+def test_files_do_one_job() -> None:
+    for file in SOURCES + TESTS:
+        assert len(file.read_text("utf-8").splitlines()) <= 450, file.relative_to(ROOT)
+        assert file.stem != "utils", file.relative_to(ROOT)
 
 
 def module_of(file: Path) -> Any:
@@ -119,7 +125,7 @@ def test_what_the_docs_register_runs(tmp_path: Path) -> None:
         module_of(tmp_path / f"documented{number}.py")
     from segcast.analyzer.detectors.registry import find_detector
     from segcast.analyzer.policies.registry import find_policy
-    from tests.analyzer.test_policies import GBPS, US, network, run, sent
+    from tests.support.policies import GBPS, US, network, run, sent
 
     packets, slower = (sent([n * gap_ns for n in range(100)]) for gap_ns in (20 * US, 20 * US + 1))
     of = network(GBPS, GBPS, ecn=[0, 0])

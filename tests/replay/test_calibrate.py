@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segcast.analyzer.network.fabric import pairs_named
+from segcast.analyzer import toml_keys
 from segcast.analyzer.packets import LOST
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario, validated
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.calibrate import run as calibrating
 from segcast.replay.calibrate.document import CalibrationDocument, Train
 from segcast.replay.calibrate.estimate import Probe, estimate_path
@@ -27,27 +29,28 @@ from segcast.traces.errors import InputError
 from tests.conftest import Run
 from tests.support.beds import SCENARIOS
 from tests.support.measuring import Net, run_folder
+from tests.support.networks import both_ways
 from tests.twins import matching as twin
 from tests.twins.srv6 import check_packet, parse_frame, read_pcap
 
 SMALL, LARGE = 314, 1314  # probes as frames, with 2 SIDs around them
 
 
-def scenario_of(paths: str, **changes: Any) -> Scenario:
+def scenario_of(paths: str, **changes: Any) -> ValidScenario:
     """Parallel paths on virtual devices, with what links have in common."""
     made = short_scenario(paths=paths, policies=["inflight"], delay="0us", **{"buffer": "64KiB", **changes})
     document = made.model_dump(mode="json", exclude_none=True)
     for path in document["network"]["paths"]:
         path["links"][0]["overhead"] = "0B"
-    return Scenario.model_validate(document)
+    return validated(document, toml_keys.written)
 
 
-def probed(folder: Path, says: Scenario, truth: Scenario, net: Net) -> Path:
+def probed(folder: Path, says: ValidScenario, truth: ValidScenario, net: Net) -> Path:
     """A run of the probes of the one scenario through the network of the other."""
     (folder / "says.toml").write_text(says.to_toml())
     calibrating.probes(folder / "says.toml", folder / "probes")
     summary = RewriteSummary.model_validate(json.loads((folder / "probes" / "rewrite.json").read_text()))
-    lists = encapsulation(truth, 2, steered=True).segments6
+    lists = encapsulation(truth, both_ways(truth), 2, steered=True).segments6
 
     def path_of(frame: bytes) -> int:
         outer = parse_frame(frame, summary.mode).outer
@@ -70,7 +73,7 @@ def test_links_are_found_as_they_are(
     wanted = ((93_700_000, 51_234), (57_100_000, 70_001))
     for path, (rate, buffer) in zip(document["network"]["paths"], wanted, strict=True):
         path["links"][0] |= {"rate": f"{rate}bps", "buffer": f"{buffer}B", "overhead": f"{overhead}B"}
-    truth = Scenario.model_validate(document)
+    truth = validated(document, toml_keys.written)
     net = Net(base_ns=33_000, jitter_ns=jitter_ns, wake_ns=wake_ns, burst=burst)
     room = SMALL + (200 if burst else 0)  # an error of the burst is one of the backlog, too
     folder = probed(tmp_path, says, truth, net)
@@ -90,7 +93,7 @@ def test_links_are_found_as_they_are(
         assert path["burst_bytes"]["value"] == pytest.approx(burst, abs=200)
         assert path["buffer_bytes"]["low"] - room <= buffer <= path["buffer_bytes"]["high"] + room
     written = read_scenario(out)
-    for number, link in enumerate(written.build_network().links[:2]):
+    for number, link in enumerate(both_ways(written).network.links[:2]):
         rate, buffer = wanted[number]
         assert link.rate_bps == pytest.approx(rate, rel=0.003)
         assert link.buffer_bytes == pytest.approx(buffer, abs=room)
@@ -156,8 +159,8 @@ def test_trains_of_both_directions_are_told_apart(tmp_path: Path, mode: str) -> 
     (tmp_path / "s.toml").write_text(SCENARIOS["leaf-spine"] + f'[srv6]\nmode = "{mode}"\n')
     scenario = read_scenario(tmp_path / "s.toml")
     groups = [("leaf0", "leaf1"), ("leaf1", "leaf0")]
-    built = scenario.assembled(pairs_named(scenario.fabric(), groups))
-    lists = encapsulation(scenario, 2, steered=True, groups=groups).segments6
+    built = scenario.between(groups)
+    lists = encapsulation(scenario, built, 2, steered=True).segments6
     times = np.arange(len(lists)) * 1000
     none, zeros = np.zeros((0, len(lists)), np.bool_), np.zeros(len(lists), np.int64)
     listed = np.array([list_key(sids) for sids in lists], np.uint64)

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.network.fabric import pairs_named
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.replay.measure.identity import list_key
 from segcast.replay.measure.match import Planned
@@ -31,6 +32,7 @@ from segcast.traces.trace import Trace
 from tests.conftest import Run
 from tests.support.beds import SCENARIOS, udp
 from tests.support.measuring import Net, run_folder, write_pcap
+from tests.support.networks import both_ways
 from tests.twins.srv6 import parse_frame
 
 
@@ -39,7 +41,7 @@ class Written:
     """A forecast of the bundled capture and the rewrite of its inflight schedule."""
 
     forecast: Path
-    scenario: Scenario
+    scenario: ValidScenario
     summary: RewriteSummary
     lists: Encapsulation
 
@@ -58,7 +60,7 @@ def written(request: pytest.FixtureRequest, cluster: Trace, tmp_path_factory: py
     )
     forecast(cluster, scenario, folder / "f")
     summary = rewrite_forecast(folder / "f", folder / "out", policy="inflight")
-    return Written(folder / "f", scenario, summary, encapsulation(scenario, 40, steered=True))
+    return Written(folder / "f", scenario, summary, encapsulation(scenario, both_ways(scenario), 40, steered=True))
 
 
 def table_of(folder: Path) -> pl.DataFrame:
@@ -100,8 +102,8 @@ def test_both_directions_of_a_leaf_spine_are_told_apart(tmp_path: Path, mode: st
     (tmp_path / "s.toml").write_text(SCENARIOS["leaf-spine"] + f'[srv6]\nmode = "{mode}"\n')
     scenario = read_scenario(tmp_path / "s.toml")
     groups = [("leaf0", "leaf1"), ("leaf1", "leaf0")]
-    built = scenario.assembled(pairs_named(scenario.fabric(), groups))
-    lists = encapsulation(scenario, 2, steered=True, groups=groups).segments6
+    built = scenario.between(groups)
+    lists = encapsulation(scenario, built, 2, steered=True).segments6
     count = len(lists)
     assert count == 4
     assert mode == "encaps" or lists[:2] == lists[2:]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inject import files
 from segcast.replay.inject.files import compensated, least_snaplen, load_of, open_records, write_records
 from segcast.replay.rewrite.of_forecast import Wanted, rewrite_forecast

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inject.document import Document
 from segcast.replay.inject.plan import plan_replay
 from segcast.replay.inject.run import refuse_short

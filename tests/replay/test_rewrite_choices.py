@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 
 from segcast.replay.rewrite.admit import Mtu
 from segcast.replay.rewrite.interfaces import by_interface
-from segcast.replay.rewrite.run import Choices
+from segcast.replay.rewrite.run import RewriteChoices
 from segcast.replay.srv6.ethernet import Vlan, parse_macs
 from segcast.replay.srv6.remap import parse_prefixes
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.conftest import Run
-from tests.replay.test_rewrite import packets
 from tests.support.rewriting import (
     CAPTURED_MACS,
     DESTINATION_MAC,
@@ -40,6 +39,7 @@ from tests.support.rewriting import (
     make,
     rewrite,
 )
+from tests.support.verifying import packets
 from tests.twins.srv6 import BadPacketError, Frame, check_packet, folded_sum, parse_frame, read_pcap
 
 
@@ -51,7 +51,7 @@ def timed(cases: list[Case], **changes: Any) -> list[Case]:
 
 def written(folder: Path, cases: list[Case], mode: str, **choices: Any) -> tuple[Any, list[Frame]]:
     """The summary, and the frames in order of time."""
-    done = rewrite(folder, cases, encapsulation(mode, [3]), [0, 0], choices=Choices(**choices))  # type: ignore[arg-type]
+    done = rewrite(folder, cases, encapsulation(mode, [3]), [0, 0], choices=RewriteChoices(**choices))  # type: ignore[arg-type]
     records = [record for file in done.files for record in read_pcap(Path(file.path))]
     records.sort(key=lambda record: record.time_ns)
     return done, [parse_frame(record.frame, mode) for record in records]
@@ -269,7 +269,7 @@ def test_macs_on_the_command_line() -> None:
 def test_times_are_divided(tmp_path: Path, speed: Fraction) -> None:
     rng = random.Random(7)
     cases = [replace(make(rng, 4, TCP, 10), send_ns=EPOCH_NS + n * 123_457) for n in range(50)]
-    done = rewrite(tmp_path, cases, encapsulation("encaps", [2]), [0], choices=Choices(speed=speed))
+    done = rewrite(tmp_path, cases, encapsulation("encaps", [2]), [0], choices=RewriteChoices(speed=speed))
     times = [record.time_ns for record in read_pcap(Path(done.files[0].path))]
     exact = [EPOCH_NS + Fraction(case.send_ns - EPOCH_NS) / speed for case in cases]
     assert all(abs(time - wanted) < 1 for time, wanted in zip(times, exact, strict=True))
@@ -358,7 +358,7 @@ def test_interface_files_that_cannot_be(tmp_path: Path, text: str | None, messag
 @pytest.fixture(scope="module")
 def forecast_folder(cluster: Trace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from segcast.analyzer.forecast.run import forecast
-    from segcast.analyzer.scenario.model import short_scenario
+    from segcast.analyzer.scenario.short import short_scenario
 
     folder = tmp_path_factory.mktemp("choices") / "f"
     forecast(cluster, short_scenario(paths="4x300Mbps", seeds=[1], policies=["ecmp", "inflight"]), folder)

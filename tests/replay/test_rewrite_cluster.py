@@ -13,11 +13,13 @@ import polars as pl
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import Scenario, short_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.rewrite.of_forecast import encapsulation, rewrite_forecast
 from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
+from tests.support.networks import both_ways
 from tests.twins.srv6 import check_packet, parse_frame, read_pcap
 
 FAULTS = "_ws.malformed || " + " || ".join(
@@ -25,7 +27,7 @@ FAULTS = "_ws.malformed || " + " || ".join(
 )
 
 
-def written(cluster: Trace, folder: Path, policy: str, mode: str) -> tuple[Scenario, RewriteSummary]:
+def written(cluster: Trace, folder: Path, policy: str, mode: str) -> tuple[ValidScenario, RewriteSummary]:
     scenario = short_scenario(paths="4x300Mbps", seeds=[1], policies=[policy], srv6={"mode": mode})
     forecast(cluster, scenario, folder / "f")
     return scenario, rewrite_forecast(folder / "f", folder / "srv6", policy=policy)
@@ -48,7 +50,7 @@ def test_every_packet_is_the_schedules(cluster: Trace, tmp_path: Path, policy: s
     packets = pl.read_parquet(cell).join(facts, on="frame_number").join(cluster.flows, on="flow_id")
     expected = keys(packets)
     steered = policy != "ecmp"
-    plan = encapsulation(scenario, len(summary.files), steered=steered)
+    plan = encapsulation(scenario, both_ways(scenario), len(summary.files), steered=steered)
     labels: dict[int, set[int]] = {}
     sources: dict[str, set[IPv6Address]] = {}
     count = 0
@@ -100,5 +102,5 @@ def test_tshark_finds_no_fault_with_all_its_dissectors(cluster: Trace, tmp_path:
 def test_a_source_prefix_too_small_is_refused() -> None:
     scenario = short_scenario(paths="1Gbps", srv6={"source_prefix": "fd00::/126"})
     with pytest.raises(InputError, match="no room for 4 hosts"):
-        encapsulation(scenario, 4, steered=True)
-    assert len(encapsulation(scenario, 3, steered=True).source) == 3
+        encapsulation(scenario, both_ways(scenario), 4, steered=True)
+    assert len(encapsulation(scenario, both_ways(scenario), 3, steered=True).source) == 3

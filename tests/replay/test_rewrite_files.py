@@ -15,7 +15,6 @@ from segcast.replay.rewrite.pcap import PcapFolder, file_name
 from segcast.replay.rewrite.run import Hosts, rewrite_schedule
 from segcast.replay.srv6.templates import Encapsulation, Key, flow_labels, outer_headers
 from segcast.traces.errors import DamagedCapture, InputError
-from tests.replay.test_rewrite import verify
 from tests.support.rewriting import (
     EPOCH_NS,
     TCP,
@@ -30,6 +29,7 @@ from tests.support.rewriting import (
     sids,
     write_capture,
 )
+from tests.support.verifying import verify
 from tests.twins.srv6 import BadPacketError, check_packet, need, parse_frame, read_pcap
 
 

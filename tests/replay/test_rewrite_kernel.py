@@ -24,7 +24,7 @@ import pytest
 
 from segcast.analyzer.network.sids import on_the_wire
 from segcast.analyzer.network.srv6_modes import Mode
-from segcast.replay.rewrite.run import Choices
+from segcast.replay.rewrite.run import RewriteChoices
 from segcast.replay.srv6.templates import Encapsulation, Key
 from tests.support.rewriting import CAPTURED_MACS, EPOCH_NS, UDP, Case, rewrite
 from tests.twins.srv6 import check_packet, folded_sum, parse_frame, read_pcap
@@ -232,7 +232,7 @@ def frames_of(folder: Path, packets: Sequence[bytes], how: Encapsulation, **choi
     ]
     cases = [replace(case, send_ns=EPOCH_NS + number) for number, case in enumerate(cases)]
     folder.mkdir(exist_ok=True)
-    done = rewrite(folder, cases, how, [0, 0], choices=Choices(**choices))
+    done = rewrite(folder, cases, how, [0, 0], choices=RewriteChoices(**choices))
     return [record.frame for record in read_pcap(Path(done.files[0].path))]
 
 

@@ -11,12 +11,16 @@ import pytest
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.network.sids import srv6_bytes
 from segcast.analyzer.network.srv6_modes import Mode, mode_names
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario, validated
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.toml_keys import written
 from segcast.replay.rewrite.of_forecast import arrival, encapsulation
 from segcast.replay.srv6.templates import templates
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.conftest import Run
+from tests.support.networks import both_ways
 from tests.twins.srv6 import check_packet, parse_frame, read_pcap
 
 TRANSIT = "fcbb:bb00:1000::"
@@ -26,12 +30,12 @@ SIDES = {
 }
 
 
-def scenario(transit: int, **srv6: Any) -> Scenario:
+def scenario(transit: int, **srv6: Any) -> ValidScenario:
     """One path of so many transit SIDs, which are uSIDs."""
     segments = [f"fcbb:bb00:{0x1000 + n:x}::" for n in range(transit)]
     path = {"segments": segments, "links": [{"name": "a", "rate": "1Gbps"}]}
     data = {"network": {"paths": [path], **SIDES}, "srv6": {"block": "fcbb:bb00::/32", **srv6}}
-    return Scenario.model_validate({**data, "policies": ["inflight"], "timeouts": ["100us"]})
+    return validated({**data, "policies": ["inflight"], "timeouts": ["100us"]}, written)
 
 
 @pytest.mark.parametrize("mode", [Mode(name) for name in mode_names()])
@@ -42,10 +46,10 @@ def test_the_forecast_counts_what_is_written(tmp_path: Path, mode: Mode, transit
     if "hmac" in more:
         more = {"hmac": {"key_id": 1, "key_file": str(tmp_path / "key")}}
     made = scenario(transit, mode=mode, **more)
-    around = encapsulation(made, 2, steered=True)
+    around = encapsulation(made, both_ways(made), 2, steered=True)
     laid = templates(around)
     inside = 14 if around.mode.layer_2 else 0
-    for path, facts in enumerate(made.build_network().paths):
+    for path, facts in enumerate(both_ways(made).network.paths):
         assert facts.srv6_bytes == laid.header_bytes[1, path] + inside
         if not around.mode.inserts:
             assert facts.srv6_bytes == laid.header_bytes[0, path] + inside
@@ -84,21 +88,21 @@ def test_what_a_list_may_end_at(change: str, srv6: dict[str, Any], message: str 
     made = scenario(1, mode=srv6.pop("mode", "usid"), **srv6)
     data = made.model_dump(mode="json", exclude_none=True)
     data["network"]["right"] = side
-    changed = Scenario.model_validate(data)
+    changed = validated(data, written)
     if message is None:
-        changed.build_network()
+        both_ways(changed)
         return
     with pytest.raises(InputError, match=message):
-        changed.build_network()
+        both_ways(changed)
 
 
 @pytest.mark.parametrize(
     ("mode", "transit", "needed"), [("encaps", 3, 4), ("usid", 5, 2), ("insert", 3, 4), ("l2-reduced", 1, 2)]
 )
 def test_the_depth_of_lists_is_bounded(mode: str, transit: int, needed: int) -> None:
-    scenario(transit, mode=mode, max_sids=needed).build_network()
+    both_ways(scenario(transit, mode=mode, max_sids=needed))
     with pytest.raises(InputError, match=f"needs {needed} .*, but srv6.max_sids is {needed - 1}"):
-        scenario(transit, mode=mode, max_sids=needed - 1).build_network()
+        both_ways(scenario(transit, mode=mode, max_sids=needed - 1))
 
 
 def test_words_for_the_last_node() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from segcast.analyzer.network.fabric import BACK
 from segcast.analyzer.network.sids import on_the_wire
-from segcast.analyzer.scenario.model import read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inventory import read_inventory
 from segcast.replay.testbed.bed import inventory_of
 from segcast.replay.testbed.draft import Sid

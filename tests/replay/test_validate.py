@@ -16,20 +16,22 @@ import tomli_w
 from segcast.analyzer.engine.link_by_link import as_sent, link_model
 from segcast.analyzer.forecast.reading import groups_of
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.network.fabric import pairs_named
 from segcast.analyzer.packets import LOST
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.measure.run import measure
 from segcast.replay.rewrite.of_forecast import encapsulation, rewrite_forecast
 from segcast.replay.validate.compare import Fate, base_delays, compare, ranking, shifted
 from segcast.replay.validate.departures import departures
 from segcast.replay.validate.run import ranking_words, validate, verdict
 from segcast.replay.validate.tolerances import Tolerances, read_tolerances
-from segcast.reports.validation.page import Content, write_validation
+from segcast.reports.validation.page import ValidationContent, write_validation
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.conftest import Run
 from tests.support.measuring import Net, run_folder
+from tests.support.networks import both_ways
 from tests.twins.srv6 import parse_frame
 
 POLICIES = ("random", "inflight")
@@ -41,14 +43,14 @@ class Lab:
 
     folder: Path
     forecast: Path
-    scenario: Scenario
+    scenario: ValidScenario
     measurements: dict[str, Path]
 
 
-def sent(lab: Path, scenario: Scenario, policy: str, net: Net, name: str) -> Path:
+def sent(lab: Path, scenario: ValidScenario, policy: str, net: Net, name: str) -> Path:
     """The measurement of a policy's schedule sent through `net`."""
     summary = rewrite_forecast(lab / "f", lab / f"{name}-out", policy=policy)
-    lists = encapsulation(scenario, 40, steered=True)
+    lists = encapsulation(scenario, both_ways(scenario), 40, steered=True)
     both = {*lists.segments4, *lists.segments6}
     path = {
         sids: number
@@ -128,7 +130,7 @@ def test_the_page_says_what_the_document_says(lab: Lab) -> None:
     page = (out / "validation.html").read_text()
     assert "the forecast holds" in page
     assert document["policies"][0]["cell"] in page
-    content = Content(out)
+    content = ValidationContent(out)
     drawings = content.drawings()
     assert len(content.panels) >= 6
     assert {"gaps", "agree-as-sent", "agree-end-to-end", "loss", "reordering"} <= set(drawings)
@@ -341,7 +343,7 @@ def test_as_sent_agrees_with_the_engine(cluster: Trace, tmp_path: Path, kind: st
         on=["file", "frame_number"],
         maintain_order="left",
     )
-    network = scenario.assembled(pairs_named(scenario.fabric(), groups_of(tmp_path / "f"))).network
+    network = scenario.between(groups_of(tmp_path / "f")).network
     path = packets["path_id"].cast(pl.Int64).to_numpy(writable=True)
     extra = np.array([path.srv6_bytes for path in network.paths])
     frame_bytes = np.maximum(network.minimum_frame_bytes, 14 + packets["ip_bytes"].to_numpy() + extra[path])

@@ -12,22 +12,22 @@ import pytest
 from segcast.analyzer.forecast.compare import answer, answered, compare
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.reports import text
-from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.terminal import table
 from segcast.traces.ingest.run import ingest
 from segcast.traces.units import say_span
-from tests.analyzer.test_forecast import row
-from tests.reports.test_reports import comparison, make_forecast, page_of, printed, write_table
+from tests.support.forecasts import comparison, make_forecast, row, write_table
+from tests.support.reports import page_of, printed
 from tests.twins import writing
 
 
-def compared(folder: Path, variants: list[tuple[str, int | None]], p99: dict[str, float]) -> Content:
+def compared(folder: Path, variants: list[tuple[str, int | None]], p99: dict[str, float]) -> ForecastContent:
     """The page of a forecast whose document holds what `forecast` writes of such p99 delays, with two seeds."""
     rows = [row(policy, t, seed, p99[policy] + seed) for policy, t in variants for seed in (1, 2)]
     found = compare(rows, "ecmp")
     document = {"comparisons": found, "answer": answer(found), "answered": answered(found)}
-    return Content(Forecast(make_forecast(folder, variants, seeds=2, **document)))
+    return ForecastContent(Forecast(make_forecast(folder, variants, seeds=2, **document)))
 
 
 def test_the_answer_is_found_whatever_its_timeout(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_path_rates_are_those_of_the_direction_shown(tmp_path: Path) -> None:
     folder = make_forecast(tmp_path / "f", [("ecmp", None)], seeds=1, paths=2, network=network)
     series = pq.read_table(folder / "series.parquet")
     pq.write_table(series.filter(pc.not_equal(series["path_id"], 1)), folder / "series.parquet")
-    loads = Content(Forecast(folder)).loads
+    loads = ForecastContent(Forecast(folder)).loads
     first, second = loads.groups
     assert (first.name, first.rates) == ("leaf0 to leaf1", "200 to 400 Mbit/s (dotted lines)")
     assert [name for name, *_ in first.paths] == ["path 2", "path 3"]
@@ -82,7 +82,7 @@ def test_the_best_is_that_of_each_load(tmp_path: Path) -> None:
     light = pq.read_table(folder / "summary.parquet").to_pylist()
     heavy = [one | {"load": 2.0, "delay_p99_ns": 10 * one["delay_p99_ns"]} for one in light]
     write_table(folder, SUMMARY, light + heavy)
-    content = Content(Forecast(folder))
+    content = ForecastContent(Forecast(folder))
     place = [metric.column for metric in content.metrics].index("delay_p99_ns")
     marked = {variant.label for variant, cells in content.table if cells[place].best}
     assert marked == {"inflight, 100 us", "inflight, 100 us, load 2"}
@@ -113,7 +113,7 @@ def test_the_baseline_is_met_at_the_same(
     ]
     (folder / "forecast.json").write_text(json.dumps(document))
     forecast = Forecast(folder)
-    assert Content(forecast).changes_against == words
+    assert ForecastContent(forecast).changes_against == words
     lines, _ = table(forecast, 120)
     assert [str(v) for v, line in lines if v and "baseline" in line] == [
         str(v) for v in forecast.variants if v.policy == "ecmp"
@@ -125,7 +125,7 @@ def test_an_interval_beyond_tenfold_is_said_as_such_and_leaves_the_others_visibl
     variants = [("ecmp", None), ("inflight", 100_000), ("random", 100_000)]
     said = {"policy": "inflight", "timeout_ns": 100_000}
     folder = make_forecast(tmp_path / "f", variants, seeds=2, comparisons=[wild, calm], answer="x", answered=said)
-    content = Content(Forecast(folder))
+    content = ForecastContent(Forecast(folder))
     assert (
         "by -36 % (95 % interval -100 % to more than tenfold: too wide to tell, run more seeds) ag" in content.sentence
     )

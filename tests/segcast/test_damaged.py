@@ -17,10 +17,10 @@ from rich.console import Console
 from segcast.analyzer.flowlets.report import flowlet_report
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.metrics.tables import SUMMARY
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
-from segcast.reports.forecast.content import Content
+from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Forecast
 from segcast.reports.forecast.page import write_report
 from segcast.reports.forecast.terminal import print_forecast
@@ -30,7 +30,7 @@ from segcast.traces.ingest.run import ingest
 from segcast.traces.quality.describe import describe
 from segcast.traces.schema import FLOWS, PACKETS
 from segcast.traces.trace import Trace
-from tests.reports.test_reports import cells, make_forecast
+from tests.support.forecasts import cells, make_forecast
 from tests.support.ingesting import conversations
 
 NUMBERS = (1, -1, 1.5, 10**400, float("nan"))
@@ -70,7 +70,7 @@ def read_trace(folder: Path) -> None:
 
 def read_forecast(folder: Path) -> None:
     """As the report and the terminal do, but for laying out the page."""
-    content = Content(Forecast(folder))
+    content = ForecastContent(Forecast(folder))
     content.drawings()
     names = ("tiles", "table", "changes", "changes_against", "sources", "title", "size_bins")
     for name in (*names, "paths", "links", "hidden", "changes_of_links", "scenario", "chips"):

@@ -10,7 +10,7 @@ import pytest
 
 from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.calibrate.document import ProbesDocument
 from segcast.replay.calibrate.run import probes
 from segcast.replay.inject.document import Document

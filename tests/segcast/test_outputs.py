@@ -17,7 +17,7 @@ import pytest
 
 from segcast.analyzer.flowlets.report import flowlet_report
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import FLOWLETS
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
@@ -27,8 +27,8 @@ from segcast.traces.ingest.opening import open_trace
 from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace
+from tests.support.folders import contents
 from tests.support.ingesting import conversations, mixture
-from tests.traces.test_folders import contents
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from segcast.analyzer.network.sids import on_the_wire
-from segcast.analyzer.scenario.model import Scenario, read_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.rewrite.pcap import file_name
 from segcast.replay.srv6.templates import outer_headers
 from tests.twins.srv6 import folded_sum
@@ -95,7 +96,7 @@ prefixes = ["0.0.0.0/0", "::/0"]
 }
 
 
-def scenario_of(kind: str, folder: Path) -> Scenario:
+def scenario_of(kind: str, folder: Path) -> ValidScenario:
     """The scenario of that kind."""
     file = folder / f"{kind}.toml"
     file.write_text(SCENARIOS[kind])
@@ -132,7 +133,7 @@ def udp(source: str, target: str, payload: bytes, port: int = 9000) -> bytes:
     return start[:10] + struct.pack("!H", 0xFFFF - folded_sum(start)) + start[12:] + datagram
 
 
-def frame(scenario: Scenario, inner: bytes, segments: tuple[str, ...], source: str = "fd00:0:100::1") -> bytes:
+def frame(scenario: ValidScenario, inner: bytes, segments: tuple[str, ...], source: str = "fd00:0:100::1") -> bytes:
     """The packet with this segment list (SIDs in the order of travel) around it, as Ethernet."""
     wire = on_the_wire(segments, scenario.srv6.mode, scenario.srv6.block)
     inside = 4 if inner[0] >> 4 == 4 else 41

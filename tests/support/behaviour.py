@@ -1,4 +1,7 @@
-"""What the policies do with two unequal paths: `python -m tests.behaviour` prints the tables of docs/behaviour.md."""
+"""What the policies do with two unequal paths.
+
+`python -m tests.support.behaviour` prints the tables of docs/behaviour.md.
+"""
 
 from __future__ import annotations
 

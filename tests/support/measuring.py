@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.rewrite.run import RewriteSummary
+from tests.support.networks import both_ways
 from tests.twins import matching as twin
 from tests.twins.srv6 import Record, folded_sum, parse_frame, read_pcap
 
@@ -58,7 +59,7 @@ class Net:
 
 def run_folder(
     folder: Path,
-    scenario: Scenario,
+    scenario: ValidScenario,
     summary: RewriteSummary,
     forecast: Path | None,
     path_of: Callable[[bytes], int],
@@ -69,7 +70,7 @@ def run_folder(
     `net.fates` then holds what happened: by host and number of the planned packet, when sent and when received.
     """
     rng = random.Random(5)
-    network = scenario.build_network()
+    network = both_ways(scenario).network
     senders: list[dict[str, Any]] = []
     frames: list[tuple[int, str, int, bytes]] = []
     for file in summary.files:

@@ -18,14 +18,20 @@ from tests.twins import engine as twin
 from tests.twins import network as given
 from tests.twins.scenarios import Scenario
 
-# What this package registers; a test may register more.
+# What the product registers; a test may register more.
 POLICIES = [name for name, policy in policies().items() if policy.state.__module__.startswith("segcast.")]
 DETECTORS = [name for name, detector in detectors().items() if detector.state.__module__.startswith("segcast.")]
 
-# Policy and timeout: every policy, and every timeout with a policy that learns nothing and one that does. Each pair is
-# compiled, which takes seconds, so not all of them are.
+# The policy that each timeout is tried with: in turn one that learns nothing and one that does. Each pair of policy
+# and timeout is a loop of its own, which takes seconds to compile, so there is one pair for each.
+POLICY_OF = {
+    detector: ("random", "clove-ecn")[number % 2]
+    for number, detector in enumerate(sorted(name for name in DETECTORS if name != "fixed"))
+} | {"fixed": "random"}
+
+# Policy and timeout: every policy and every timeout.
 CELLS = [(policy, "fixed") for policy in POLICIES] + [
-    (policy, detector) for detector in DETECTORS for policy in ("random", "clove-ecn") if detector != "fixed"
+    (POLICY_OF[detector], detector) for detector in DETECTORS if detector != "fixed"
 ]
 
 
@@ -159,3 +165,7 @@ def assert_same_fates(comp: Fates, ref: Sequence[twin.Fate]) -> None:
     for index, (mine, theirs) in enumerate(zip(got, ref, strict=True)):
         assert mine == theirs, f"packet {index}"
     assert len(got) == len(ref)
+
+
+def pieces(packets: Packets, size: int) -> list[Packets]:
+    return [Packets._make(c[i : i + size] for c in packets) for i in range(0, len(packets.flow), size)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.reports.forecast.page import write_report
 from segcast.traces.trace import Trace
 

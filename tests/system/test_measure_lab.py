@@ -13,7 +13,9 @@ import pytest
 import tomli_w
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import Scenario, read_scenario, short_scenario
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.calibrate import run as calibrating
 from segcast.replay.measure.run import measure
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
@@ -35,7 +37,7 @@ def network() -> Iterator[Lab]:
         yield built
 
 
-def scenario() -> Scenario:
+def scenario() -> ValidScenario:
     """What an engineer believes of the network."""
     made = short_scenario(
         paths="50Mbps,50Mbps", policies=["random", "inflight"], seeds=[1], delay="0us", buffer="64KiB", load=[0.25]
@@ -47,7 +49,7 @@ def scenario() -> Scenario:
     return made_of(document)
 
 
-def made_of(document: dict[str, Any]) -> Scenario:
+def made_of(document: dict[str, Any]) -> ValidScenario:
     """The scenario that a file of this content is."""
     with TemporaryDirectory() as folder:
         (Path(folder) / "s.toml").write_text(tomli_w.dumps(document))

@@ -21,10 +21,8 @@ from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace
 from tests.support.rewriting import DESTINATION_MAC, SOURCE_MAC, encapsulation
-from tests.system.test_rewrite_tools import CHECKSUMS, only_transports, tshark
+from tests.support.tshark import CHECKSUMS, tshark
 from tests.twins.srv6 import BadPacketError, check_packet, parse_frame, read_pcap
-
-__all__ = ["only_transports"]
 
 SHARED = Path(__file__).parents[3] / "shared" / "captures"
 PATHS = 4

@@ -35,13 +35,8 @@ from tests.support.rewriting import (
     make,
     rewrite,
 )
+from tests.support.tshark import CHECKSUMS, _run, tshark
 from tests.twins.srv6 import parse_frame, read_pcap
-
-LOOKED_AT = (
-    "frame,eth,ethertype,ip,ipv6,ipv6.hopopts,ipv6.routing,ipv6.routing.type.srh,ipv6.routing.type.rt0,"
-    "ipv6.routing.type.mipv6,ipv6.fraghdr,ipv6.dstopts,ah,tcp,udp,udplite,icmp,igmp,icmpv6,sctp,data,_ws.malformed"
-)
-CHECKSUMS = ("ip", "tcp", "udp", "icmp", "icmpv6", "igmp", "sctp")  # UDP-Lite is shown as UDP
 
 
 def mixture(count: int, seed: int, largest: int = 1400) -> list[Case]:
@@ -71,28 +66,6 @@ def mixture(count: int, seed: int, largest: int = 1400) -> list[Case]:
 def rewritten(folder: Path, cases: list[Case], mode: Mode) -> RewriteSummary:
     """The cases, on paths of 1 to 10 SIDs, from one host."""
     return rewrite(folder, cases, encapsulation(mode, range(1, 11)), [0, 0])
-
-
-@pytest.fixture(scope="session")
-def only_transports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which tshark dissects nothing above the transports: random payloads look malformed there."""
-    if shutil.which("tshark") is None:
-        pytest.skip("tshark is not installed")
-    folder = tmp_path_factory.mktemp("wireshark")
-    names = [line.split("\t")[2] for line in _run("tshark", "-G", "protocols").splitlines()]
-    (folder / "disabled_protos").write_text("".join(f"{name}\n" for name in names if name not in LOOKED_AT.split(",")))
-    return os.environ | {"WIRESHARK_CONFIG_DIR": str(folder)}
-
-
-def tshark(environment: dict[str, str], path: Path, *arguments: str) -> list[str]:
-    """Lines that tshark prints, with every checksum checked."""
-    preferences = [f"{name}.check_checksum:TRUE" for name in ("ip", "tcp", "udp", "udplite")]
-    preferences += ["sctp.checksum:CRC 32c", "udplite.ignore_checksum_coverage:FALSE"]
-    preferences += ["ip.defragment:FALSE", "ipv6.defragment:FALSE", "tcp.analyze_sequence_numbers:FALSE"]
-    command = ["tshark", "-n", "-r", str(path), *(part for option in preferences for part in ("-o", option))]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[:500]
-    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("mode", ["encaps", "reduced", "none"])
@@ -180,10 +153,6 @@ def namespaces() -> Iterator[tuple[str, str]]:
     finally:
         for name in (sender, receiver):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("mode", ["encaps", "reduced", "none"])

@@ -18,12 +18,12 @@ import pytest
 
 from segcast.traces.headers.decode import LAYERS
 from segcast.traces.samples import CLUSTER
+from tests.support.captures import FOLDER
 from tests.support.decoding import read_all
 from tests.twins.captures import Record
 from tests.twins.decode import Decoded
 
 ROOT = Path(__file__).parents[2]
-FOLDER = Path(os.environ.get("SEGCAST_CAPTURES", ROOT.parent / "shared" / "captures"))
 COLUMNS = (
     "frame.encap_type frame.time_epoch frame.len frame.cap_len frame.protocols ip.src ip.dst ip.len ip.proto ip.id "
     "ip.dsfield ip.frag_offset ip.flags.mf ipv6.src ipv6.dst ipv6.plen ipv6.tclass ipv6.fraghdr.ident "

@@ -15,24 +15,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import xxhash
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segcast.traces.captures.reader import read_frames
 from segcast.traces.errors import DamagedCapture, InputError
-from tests.support.decoding import LATEST_NS, expected, read_all
+from tests.support.captures import RELAXED, rows_of, some_capture
+from tests.support.decoding import LATEST_NS, expected
 from tests.support.strategies import Seeded, captures, make_capture, make_mutated_capture, mutated_captures
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.captures import Record
 from tests.twins.writing import Captured
-
-RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def rows_of(path: Path | str, **sizes: int) -> tuple[list[Record], int | None]:
-    rows, damage = read_all(path, **sizes)
-    return [record for record, _ in rows], damage
 
 
 @RELAXED
@@ -137,10 +131,6 @@ def test_reads_every_prefix_like_the_twin(tmp_path: Path) -> None:
     for data in (make_capture(Seeded(3)), make_capture(Seeded(4)), make_capture(Seeded(5))):
         for length in range(0, min(len(data), 700), 3):
             assert_reads_like_twin(tmp_path / "c", data[:length], buffer_bytes=100)
-
-
-def some_capture(frames: int = 500) -> bytes:
-    return writing.pcap([Captured(10**15 + i, 1500, bytes([i % 251]) * (i % 70)) for i in range(frames)], 101)
 
 
 @pytest.mark.parametrize("buffer_bytes", [50, 4096, 1 << 22])

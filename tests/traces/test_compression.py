@@ -19,8 +19,8 @@ import lz4.frame
 import pytest
 
 from segcast.traces.captures.reader import read_frames
+from tests.support.captures import rows_of, some_capture
 from tests.support.strategies import Seeded
-from tests.traces.test_capture import rows_of, some_capture
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.writing import Captured

@@ -13,7 +13,7 @@ import pytest
 
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.metrics.tables import FORECAST_TABLES
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
 from segcast.traces.disk.folders import FORECAST, TRACE, check_name, new_file, new_folder
@@ -22,17 +22,8 @@ from segcast.traces.ingest.opening import open_trace
 from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace, load
+from tests.support.folders import Contents, contents
 from tests.support.ingesting import conversations
-
-Contents = dict[str, bytes | None]
-
-
-def contents(folder: Path) -> Contents:
-    """Every entry below `folder`, hidden ones as well; folders and links are None."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() and not path.is_symlink() else None
-        for path in folder.rglob("*")
-    }
 
 
 def make(target: Path, text: str = "new") -> None:

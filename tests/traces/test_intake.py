@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.data import Forecast
 from segcast.reports.forecast.words import caveats

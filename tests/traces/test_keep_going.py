@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from segcast.traces.captures.reader import read_frames
 from segcast.traces.errors import Damage, InputError
+from tests.support.captures import RELAXED, rows_of
 from tests.support.decoding import records
 from tests.support.strategies import Seeded, mutated_captures
-from tests.traces.test_capture import RELAXED, rows_of
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.captures import Record

@@ -15,9 +15,9 @@ from segcast.traces.captures import remote as locations
 from segcast.traces.captures.reader import read_frames
 from segcast.traces.captures.remote import expand, identity, is_url
 from segcast.traces.errors import DamagedCapture, InputError
+from tests.support.captures import rows_of, some_capture
 from tests.support.objectstore import KEY, SECRET, WEED, Store, free_ports, serving
 from tests.support.strategies import Seeded
-from tests.traces.test_capture import rows_of, some_capture
 from tests.twins import captures as twin
 from tests.twins import writing
 from tests.twins.writing import Captured

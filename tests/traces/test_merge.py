@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.scenario.model import short_scenario
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.traces.captures.reader import CaptureReader
 from segcast.traces.errors import InputError

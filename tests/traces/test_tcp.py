@@ -16,9 +16,9 @@ from segcast.traces.flows.assign import Flows
 from segcast.traces.headers.decode import allocate, decode_batch
 from segcast.traces.headers.ip import HAS_IP, HAS_PAYLOAD, HAS_PORTS, HAS_TCP
 from segcast.traces.samples import CLUSTER
+from tests.support.captures import FOLDER
 from tests.support.decoding import batch_of
 from tests.support.strategies import Seeded
-from tests.system.test_tshark import FOLDER
 from tests.twins import writing
 from tests.twins.tcp import ACK, FIN, RST, SYN, Segment, annotate, kept
 
@@ -59,11 +59,13 @@ def compare(segments: list[Segment], batch: int = 10**9) -> None:
     flows, ids, marks = run(segments, batch)
     notes, summaries = annotate(segments)
     assert [names(mark) for mark in marks] == notes
+    pairs = {(segment.flow, flow) for segment, flow in zip(segments, ids, strict=True)}
+    assert len(pairs) == len({name for name, _ in pairs}) == len({flow for _, flow in pairs})
     results = flows.pool.results
     sampled, least, median = (column.tolist() for column in flows.round_trips())
     found = {flow: (low, mid) for flow, low, mid in zip(sampled, least, median, strict=True)}
-    for segment, flow in zip(segments, ids, strict=True):
-        summary = summaries[segment.flow]
+    for name, flow in pairs:
+        summary = summaries[name]
         assert results[flow, tcp.R_RETRANSMISSIONS] == summary.retransmissions
         assert results[flow, tcp.R_OUT_OF_ORDER] == summary.out_of_order
         assert results[flow, tcp.R_HANDSHAKE1] == (0 if summary.handshake_ns is None else summary.handshake_ns + 1)

@@ -25,7 +25,7 @@ _MOST_LATE_BYTES: Final = 1 << 20  # what a decompressor may have held back when
 _GZIP_ERRORS: Final[Any] = (zlib.error, isal_zlib.IsalError)  # the stub takes the class for an instance
 
 
-class Kind(NamedTuple):
+class MemberKind(NamedTuple):
     """How members of one compression are taken.
 
     `keeps_input`: the object holds input that it has not used, and says when it needs more; otherwise it gives it back.
@@ -38,20 +38,20 @@ class Kind(NamedTuple):
     keeps_input: bool
 
 
-def gzip(readable_again: bool) -> Kind:
+def gzip(readable_again: bool) -> MemberKind:
     """By ISA-L, 2.4 times as fast as zlib; by zlib, which can be snapshot, where the input cannot be read again."""
     new = isal_zlib.decompressobj if readable_again else zlib.decompressobj
-    return Kind("gzip", lambda: new(wbits=31), _GZIP_ERRORS, 1 << 18, keeps_input=False)
+    return MemberKind("gzip", lambda: new(wbits=31), _GZIP_ERRORS, 1 << 18, keeps_input=False)
 
 
-def bzip2() -> Kind:
+def bzip2() -> MemberKind:
     """Pieces are small: at 30 MB/s calls cost nothing."""
-    return Kind("bzip2", bz2.BZ2Decompressor, (OSError, ValueError), 1 << 12, keeps_input=True)
+    return MemberKind("bzip2", bz2.BZ2Decompressor, (OSError, ValueError), 1 << 12, keeps_input=True)
 
 
-def xz() -> Kind:
+def xz() -> MemberKind:
     """Memory is limited whatever dictionary a header asks for."""
-    return Kind(
+    return MemberKind(
         "xz",
         lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES),
         (lzma.LZMAError, ValueError),
@@ -63,7 +63,7 @@ def xz() -> Kind:
 class Members:
     """The decompressed bytes of an input that `kind` compressed."""
 
-    def __init__(self, raw: RawInput, kind: Kind) -> None:
+    def __init__(self, raw: RawInput, kind: MemberKind) -> None:
         """Nothing is read yet."""
         self._raw, self._kind = raw, kind
         self._member: Any = None

@@ -27,7 +27,7 @@ from segcast.traces.captures.formats import (
     what_is_it,
 )
 from segcast.traces.captures.recovery import Recovery
-from segcast.traces.captures.window import Window
+from segcast.traces.captures.window import CaptureWindow
 from segcast.traces.errors import Damage, InputError
 
 BUFFER_BYTES: Final = 4 << 20
@@ -86,7 +86,7 @@ class CaptureReader:
         self.snaplens: set[int] = set()
         self.resolutions_ns: set[float] = set()
         self.format = "pcap"
-        self._window = Window(path, buffer_bytes, digest, keep_going)
+        self._window = CaptureWindow(path, buffer_bytes, digest, keep_going)
         self._recovery = Recovery(self.path, self._window, digest, keep_going)
         self._batch_frames = batch_frames
         self._keep_going = keep_going

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from segcast.traces.captures import framing, resync
 from segcast.traces.captures.formats import Section
-from segcast.traces.captures.window import Window
+from segcast.traces.captures.window import CaptureWindow
 from segcast.traces.errors import Damage, DamagedCapture
 
 _MOST_DAMAGES: Final = 1000
@@ -26,7 +26,7 @@ Framed = tuple[framing.FrameColumns, int]
 class Recovery:
     """What was wrong with a capture so far, and how reading goes on after it."""
 
-    def __init__(self, path: str, window: Window, digest: bool, keep_going: bool) -> None:
+    def __init__(self, path: str, window: CaptureWindow, digest: bool, keep_going: bool) -> None:
         """Nothing is wrong yet. Unless `keep_going`, the first damage is raised; with `digest` the file is read on."""
         self.damages: list[Damage] = []
         self._path = path

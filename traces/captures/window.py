@@ -13,7 +13,7 @@ from segcast.traces.captures.framing import MAX_BLOCK
 _HEADROOM: Final = MAX_BLOCK + 64  # untouched pages cost nothing
 
 
-class Window:
+class CaptureWindow:
     """A view of a capture: `data[position:end]` is what was read and not yet consumed.
 
     `base` is the file offset of `data[0]`; it is negative while the headroom is unused. `ending` says why no more bytes

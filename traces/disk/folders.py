@@ -27,7 +27,7 @@ CHECKPOINT: Final = "checkpoint.json"  # what makes an unfinished output worth k
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FolderKind:
     """A folder that a command writes whole: the file that marks it, and its other files as patterns of `fnmatch`."""
 
     name: str
@@ -61,8 +61,8 @@ class Kind:
         return left_behind or any(fnmatchcase(name, pattern) for pattern in (self.marker, *self.others))
 
 
-TRACE: Final = Kind("trace", "trace.json", ("flows.parquet", "segment_lists.parquet", "packets/part-*.parquet"))
-FORECAST: Final = Kind(
+TRACE: Final = FolderKind("trace", "trace.json", ("flows.parquet", "segment_lists.parquet", "packets/part-*.parquet"))
+FORECAST: Final = FolderKind(
     "forecast",
     "forecast.json",
     (
@@ -79,8 +79,8 @@ FORECAST: Final = Kind(
         "report.html",
     ),
 )
-MEASUREMENT: Final = Kind("measurement", "measurement.json", ("packets.parquet", "scenario.toml"))
-VALIDATION: Final = Kind(
+MEASUREMENT: Final = FolderKind("measurement", "measurement.json", ("packets.parquet", "scenario.toml"))
+VALIDATION: Final = FolderKind(
     "validation",
     "validation.json",
     ("departures.parquet", "comparisons.parquet", "curves.parquet", "validation.html"),
@@ -110,7 +110,7 @@ def real_target(path: Path) -> Path:
     return real
 
 
-def owner_of(path: Path) -> tuple[Kind, Path] | None:
+def owner_of(path: Path) -> tuple[FolderKind, Path] | None:
     """The nearest folder of a known kind that `path` is, or lies in at any depth; `path` as of `real_target`."""
     for folder in (path, *path.parents):
         for kind in KINDS.values():
@@ -179,7 +179,7 @@ def new_folder(
                 os.close(lock)
 
 
-def _refuse_foreign(target: Path, real: Path, kind: Kind) -> None:
+def _refuse_foreign(target: Path, real: Path, kind: FolderKind) -> None:
     """Raise InputError unless `real` is absent, empty, or of the kind and nothing else."""
     if not os.path.lexists(real) or (real.is_dir() and not any(real.iterdir())):
         return

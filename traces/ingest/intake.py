@@ -26,7 +26,7 @@ _MOST_MSS: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class IntakeChoices:
     """What an ingest changes of what was captured; nothing unless asked. Make one with `choose`."""
 
     drop_duplicates: bool = False
@@ -46,7 +46,7 @@ class Choices:
         }
 
 
-AS_CAPTURED: Final = Choices()
+AS_CAPTURED: Final = IntakeChoices()
 
 
 def choose(
@@ -55,7 +55,7 @@ def choose(
     split_offload: str | None = None,
     line_rate: str | None = None,
     anonymize: Path | None = None,
-) -> Choices:
+) -> IntakeChoices:
     """Choices as a user writes them. Raises InputError."""
     mss = None
     if split_offload == "auto":
@@ -71,13 +71,13 @@ def choose(
     rate = offload.LINE_RATE_BPS if line_rate is None else rate_bps(line_rate)
     if rate == 0:
         raise InputError("--line-rate 0 sends nothing; give the rate of the host's link, such as 25Gbps")
-    return Choices(drop_duplicates, mss, rate, None if anonymize is None else read_key(anonymize))
+    return IntakeChoices(drop_duplicates, mss, rate, None if anonymize is None else read_key(anonymize))
 
 
 class Intake:
     """The flows, marks and findings of a trace so far."""
 
-    def __init__(self, choices: Choices = AS_CAPTURED) -> None:
+    def __init__(self, choices: IntakeChoices = AS_CAPTURED) -> None:
         """Nothing taken."""
         self.flows = Flows()
         self.quality = Quality()

@@ -20,7 +20,7 @@ from segcast.traces.headers.decode import OUTER, Decoder
 from segcast.traces.ingest import checkpoint
 from segcast.traces.ingest.checkpoint import Checkpoints
 from segcast.traces.ingest.inputs import Head, Inputs, list_inputs
-from segcast.traces.ingest.intake import AS_CAPTURED, Choices, Intake
+from segcast.traces.ingest.intake import AS_CAPTURED, Intake, IntakeChoices
 from segcast.traces.ingest.merge import Ended, Merge
 from segcast.traces.ingest.packets import PacketWriter
 from segcast.traces.quality.survey import Survey, Surveys
@@ -40,7 +40,7 @@ def ingest(
     layer: str = OUTER,
     progress: Progress | None = None,
     keep_going: bool = False,
-    choices: Choices = AS_CAPTURED,
+    choices: IntakeChoices = AS_CAPTURED,
     say: Say | None = None,
     checkpoint_rows: int = checkpoint.ROWS,
 ) -> Trace:
@@ -90,7 +90,7 @@ def make(
     layer: str,
     progress: Progress | None,
     keep_going: bool,
-    choices: Choices,
+    choices: IntakeChoices,
     say: Say | None,
     checkpoint_rows: int,
 ) -> Trace:
@@ -127,7 +127,7 @@ class _Making:
     """One ingest at work."""
 
     def __init__(
-        self, inputs: Inputs, decoder: Decoder, choices: Choices, keep_going: bool, progress: Progress | None
+        self, inputs: Inputs, decoder: Decoder, choices: IntakeChoices, keep_going: bool, progress: Progress | None
     ) -> None:
         self.kept = 0
         self._inputs = inputs

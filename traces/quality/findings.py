@@ -76,7 +76,7 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class CaptureCounts:
     """What findings are made from, besides the survey of each source."""
 
     packets: int
@@ -90,11 +90,11 @@ class Counts:
     one_sided_data_flows: int
 
 
-def count(flows: Flows, quality: Quality, packets: int, *, dropped: bool, split: bool) -> Counts:
+def count(flows: Flows, quality: Quality, packets: int, *, dropped: bool, split: bool) -> CaptureCounts:
     """Counts at the end of an ingest."""
     data = flows.pool.results[: len(flows), tcp.R_DATA] > 0
     totals = tcp.marked(flows.pool)
-    return Counts(
+    return CaptureCounts(
         packets,
         quality.duplicates,
         dropped,
@@ -107,7 +107,7 @@ def count(flows: Flows, quality: Quality, packets: int, *, dropped: bool, split:
     )
 
 
-def find(sources: Sequence[dict[str, Any]], c: Counts) -> list[Finding]:
+def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
     """The findings of a trace, worst first."""
     found = [
         *_backwards(sources),

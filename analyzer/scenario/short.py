@@ -1,0 +1,66 @@
+"""The scenario of a command line's short flags, such as `--paths 4x10Gbps`: parallel paths of one link each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from segcast.analyzer.scenario.reading import validated
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.toml_keys import Place, written
+from segcast.analyzer.topologies.parallel import MOST_PATHS
+from segcast.traces.errors import InputError
+from segcast.traces.units import duration_ns, rate_bps, size_bytes
+
+_COMMAND_LINE: Final = "command line"
+
+
+def short_scenario(
+    *,
+    paths: str,
+    delay: str = "5us",
+    buffer: str | None = "512KiB",
+    ecn: str | None = None,
+    **others: Any,
+) -> ValidScenario:
+    """The scenario of the short flags: `paths` like "4x10Gbps" or "2x10Gbps,2x25Gbps", one link each.
+
+    `others` are fields of Scenario. Raises InputError naming the flag.
+    """
+    specs: list[dict[str, Any]] = []
+    for part in paths.split(","):
+        match = re.fullmatch(r"\s*(?:(\d+)\s*x)?\s*(\S.*)", part)
+        if match is None:
+            raise InputError(f"--paths {paths!r}: write it like 4x10Gbps or 2x10Gbps,2x25Gbps")
+        count = int((match[1] or "1")[:9])
+        if count == 0:
+            raise InputError(f"--paths {paths!r}: the number of paths must be at least 1")
+        if len(specs) + count > MOST_PATHS:
+            raise InputError(f"--paths {paths!r}: more than {MOST_PATHS} paths; give at most {MOST_PATHS}")
+        _check_flag("paths", rate_bps, match[2])
+        for _ in range(count):
+            number = len(specs)
+            link = {"name": f"path{number}", "rate": match[2], "delay": delay, "buffer": buffer, "ecn": ecn}
+            specs.append({"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": [_without_none(link)]})
+    _check_flag("delay", duration_ns, delay)
+    for name, size in (("buffer", buffer), ("ecn", ecn)):
+        if size is not None:
+            _check_flag(name, size_bytes, size)
+    return validated({"network": {"paths": specs}, **_without_none(others)}, _on_command_line)
+
+
+def _on_command_line(place: Place) -> str:
+    flags = {"policies": "--policy", "timeouts": "--timeout", "load": "--load"}
+    return flags.get(str(place[0]), f"{_COMMAND_LINE}: {written(place)}")
+
+
+def _check_flag(name: str, parse: Callable[[str], int], text: str) -> None:
+    try:
+        parse(text)
+    except InputError as error:
+        raise InputError(f"--{name}: {error}") from None
+
+
+def _without_none(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if value is not None}

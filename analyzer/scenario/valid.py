@@ -1,0 +1,87 @@
+"""A scenario that has been validated: whoever has one need not check it, nor build its fabric, again."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import PrivateAttr
+
+from segcast.analyzer.network.fabric import Assembled, Fabric, Pair, assemble, pairs_named, with_events
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.model import Scenario
+from segcast.analyzer.toml_keys import Origin, Place, WrongKey
+from segcast.analyzer.topologies.registry import build_fabric
+from segcast.traces.errors import InputError
+
+
+class ValidScenario(Scenario):
+    """A scenario as `read_scenario` and `short_scenario` return it.
+
+    All policies and timeouts have their labels and parameters. Errors that are found later still name the file and
+    the line that a key was read from. The fabric is built when it is first asked for, and then kept.
+    """
+
+    _origin: Origin = PrivateAttr(default=Origin())
+
+    @classmethod
+    def of(
+        cls, scenario: Scenario, policies: Sequence[PolicyChoice], timeouts: Sequence[TimeoutChoice], origin: Origin
+    ) -> ValidScenario:
+        """The scenario with its policies and timeouts as `settled_policies` and `settled_timeouts` return them."""
+        fields = {name: getattr(scenario, name) for name in Scenario.model_fields}
+        valid = cls.model_construct(**fields | {"policies": tuple(policies), "timeouts": tuple(timeouts)})
+        valid._origin = origin
+        return valid
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> ValidScenario:
+        """The scenario with other values, which must be valid; its fabric is built anew if they are the network's."""
+        copy = super().model_copy(update=update, deep=deep)
+        if update is not None and ("network" in update or "attachments" in update):
+            copy.__dict__.pop("_fabric", None)
+        return copy
+
+    def fabric(self) -> Fabric:
+        """The nodes, links and attachments. Raises InputError if they cannot be built."""
+        return self._fabric
+
+    @functools.cached_property
+    def _fabric(self) -> Fabric:
+        with self._located():
+            return build_fabric(self.network, self.attachments)
+
+    def assembled(self, pairs: Sequence[Pair], hosts: Sequence[tuple[str, int]] = ()) -> Assembled:
+        """The network for these pairs of attachments, before anything happens to it. Raises InputError."""
+        fabric = self.fabric()
+        with self._located():
+            return assemble(fabric, self.srv6.assembly(), pairs, hosts)
+
+    def between(self, groups: Sequence[tuple[str, str]]) -> Assembled:
+        """The network for these pairs of attachments, given by name. Raises InputError."""
+        return self.assembled(pairs_named(self.fabric(), groups))
+
+    def changed(self, assembled: Assembled, first_ns: int) -> Network:
+        """The network with what happens to it, if its first packet is sent at `first_ns`. Raises InputError."""
+        events = [(number, event) for number, spec in enumerate(self.events) for event in spec.events()]
+        with self._located():
+            return with_events(assembled, events, first_ns, self.detection)
+
+    @property
+    def source(self) -> str:
+        """What errors call the scenario: the file that it was read from."""
+        return "the scenario" if self._origin.file is None else str(self._origin.file)
+
+    def wrong(self, place: Place, message: str) -> InputError:
+        """An error about a key of the scenario, with the file and the line that it was read from."""
+        return self._origin.located(WrongKey(place, message))
+
+    @contextlib.contextmanager
+    def _located(self) -> Iterator[None]:
+        """Adds the file and the line to errors about keys."""
+        try:
+            yield
+        except InputError as error:
+            raise self._origin.located(error) from None

@@ -1,0 +1,50 @@
+"""`python -m tests.support.warm`: compiles what many tests run, before several processes of tests meet it uncompiled.
+
+Where two of them need the same kernel at once, one of them waits for the other, and a core idles. Here every core
+compiles another pair of policy and timeout, and one of them the demo, which compiles reader, metrics and rewriting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support.simulating import CELLS, run_engine
+from tests.support.strategies import Seeded, make_fabric
+
+# The demo compiles these itself, so they come last.
+DEMO = [cell for cell in CELLS if cell[0] in ("ecmp", "random", "inflight") and cell[1] == "fixed"]
+
+
+def run_demo() -> None:
+    """The main job on the bundled capture, into a folder that is then removed."""
+    from segcast.cli import cli
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        cli(["demo", "--out", str(Path(folder, "demo"))], standalone_mode=False)
+
+
+def compile_for(cell: tuple[str, str] | None) -> None:
+    """Compile all that a policy and a timeout need, or None: the demo."""
+    if cell is None:
+        run_demo()
+    else:
+        run_engine(make_fabric(Seeded(1), 20, [cell]))
+
+
+def main() -> None:
+    """Share the work out, one piece at a time, to as many processes as there are cores."""
+    work = [None, *(cell for cell in CELLS if cell not in DEMO), *DEMO]
+    # New processes, not copies of this one: Numba's threads and locks do not survive a fork.
+    with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
+        for _ in pool.imap_unordered(compile_for, work):
+            pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())
