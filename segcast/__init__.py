@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from segcast.analyzer.scenario.valid import ValidScenario
     from segcast.reports.forecast.data import Forecast
     from segcast.traces.errors import DamagedCapture, InputError, SegcastError
-    from segcast.traces.ingest.run import ingest, open_trace
+    from segcast.traces.ingest.opening import open_trace
+    from segcast.traces.ingest.run import ingest
     from segcast.traces.trace import Trace
 
 __version__: Final = VERSION
@@ -55,7 +56,7 @@ _MODULES: Final = {
     "ValidScenario": "analyzer.scenario.valid",
     "forecast": "analyzer.forecast.run",
     "ingest": "traces.ingest.run",
-    "open_trace": "traces.ingest.run",
+    "open_trace": "traces.ingest.opening",
     "read_scenario": "analyzer.scenario.reading",
     "short_scenario": "analyzer.scenario.short",
 }

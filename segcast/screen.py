@@ -28,7 +28,7 @@ layer_option = click.option(
 
 def open_trace_of(path: str | Path, layer: str | None = None) -> Trace:
     """The trace that a command was given: a trace folder, or captures, which are ingested on the way."""
-    from segcast.traces.ingest.run import open_trace
+    from segcast.traces.ingest.opening import open_trace
 
     return open_trace(path, layer=layer, say=note)
 

@@ -14,28 +14,39 @@ NANOSECOND_BITS: Final = 8_000_000_000
 
 _LONGEST: Final = 40
 _TIMES: Final = ((10**9, "s"), (10**6, "ms"), (10**3, "us"), (1, "ns"))
-_FORM: Final = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*[A-Za-zµμ]+(/s)?\s*")
+_QUANTITY: Final = re.compile(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµμ]+(?:/s)?)\s*")
+_PREFIXES: Final = "QRYZEPTGMKkcmuµμnpfazyrq"  # both letters for micro are in use
+_EXPONENTS: Final = (30, 27, 24, 21, 18, 15, 12, 9, 6, 3, 3, -2, -3, -6, -6, -6, -9, -12, -15, -18, -21, -24, -27, -30)
+_POWERS: Final = {"": 0, **dict(zip(_PREFIXES, _EXPONENTS, strict=True))}
+_BINARY: Final = {f"{prefix}i": 1 << 10 * power for power, prefix in enumerate("KMGTPEZYRQ", start=1)}
 
 
 def _parse(text: str, units: tuple[str, ...], scale: int, what: str, example: str) -> int:
-    from quantiphy import QuantiPhyError, Quantity
-
+    """What `text` says in one of `units`, times `scale`, as a whole number. Raises InputError."""
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-    wrong = InputError(f"{what} {shown!r} is not a number with a unit such as {example}")
-    if len(text) > _LONGEST or not _FORM.fullmatch(text):
-        raise wrong
-    try:
-        quantity = Quantity(text, binary=True)
-    except QuantiPhyError:
-        raise wrong from None
-    value = float(quantity) * scale
-    if quantity.units not in units:
-        raise wrong
+    match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
+    number = _number(match[1], match[2], units) if match else None
+    if number is None:
+        raise InputError(f"{what} {shown!r} is not a number with a unit such as {example}")
+    value = number * scale
     if not math.isfinite(value) or not 0 <= value < 2**53:
         raise InputError(f"{what} {text!r} is out of range")
     if abs(value - round(value)) > 1e-6:
         raise InputError(f"{what} {text!r} is finer than Segcast computes: whole ns, bytes and bit/s")
     return round(value)
+
+
+def _number(digits: str, name: str, units: tuple[str, ...]) -> float | None:
+    """The number of a unit that `digits` are with `name`, a prefix and one of `units`; None if it is not."""
+    for unit in units:
+        prefix = name.removesuffix(unit)
+        if prefix == name:
+            continue
+        if prefix in _BINARY:
+            return float(digits) * _BINARY[prefix]
+        if prefix in _POWERS:
+            return float(f"{digits}e{_POWERS[prefix]}")
+    return None
 
 
 def duration_ns(text: str) -> int:

@@ -16,7 +16,7 @@ from segcast.traces.disk.folders import FORECAST, check_name
 from segcast.traces.disk.parquet import read_table
 from segcast.traces.errors import InputError
 from segcast.traces.ingest.inputs import is_pipe
-from segcast.traces.ingest.run import open_trace
+from segcast.traces.ingest.opening import open_trace
 from segcast.traces.schema import Table
 from segcast.traces.trace import Trace
 from segcast.traces.units import duration_ns, write_duration

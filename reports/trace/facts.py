@@ -49,6 +49,8 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
         _say(console, _tcp(facts))
     for finding in facts["findings"]:
         _print_finding(finding, console)
+    if "cross_check" in facts:
+        _print_cross_check(facts["cross_check"], facts["anonymized"] is not None, console)
 
 
 def moment(time_ns: int) -> str:
@@ -158,3 +160,22 @@ def _section(rows: list[list[str]], console: Console, left: Iterable[int] = (0,)
 
 def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False)
+
+
+def _print_cross_check(compared: dict[str, Any], anonymized: bool, console: Console) -> None:
+    """How many frames dpkt reads as Segcast does, and what differs."""
+    left_out = sum(compared["not_compared"].values())
+    line = f"cross-check with dpkt: {compared['agreed']:,} of {counted(compared['frames'], 'frame')} agree"
+    if anonymized:
+        line += " but for their addresses, which are anonymized"
+    if left_out:
+        line += f"; {left_out:,} not compared: {_counts(compared['not_compared'])}"
+    _say(console, line)
+    for entry in compared["differences"]:
+        _say(
+            console,
+            f"differs: {entry['file']}, frame {entry['frame_number']}, {entry['field']}: "
+            f"{entry['segcast']} by Segcast, {entry['dpkt']} by dpkt",
+        )
+    if (more := compared["difference_count"] - len(compared["differences"])) > 0:
+        _say(console, f"{more:,} more differences")

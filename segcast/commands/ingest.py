@@ -23,9 +23,16 @@ from segcast.screen import json_option, layer_option, note, print_facts, progres
 @click.option("--line-rate", help="Rate at which split frames follow each other [10Gbps].")
 @click.option("--anonymize", metavar="KEYFILE", type=click.Path(path_type=Path), help="Map addresses (Crypto-PAn).")
 @click.option("--keep-going", is_flag=True, help="Read on after damage, and exit 0; each one is a warning on stderr.")
+@click.option("--cross-check", "frames", type=int, metavar="N", help="Decode N frames with dpkt, too, and compare.")
 @json_option
 def ingest(
-    captures: tuple[str, ...], out: Path, layer: str | None, keep_going: bool, as_json: bool, **flags: Any
+    captures: tuple[str, ...],
+    out: Path,
+    layer: str | None,
+    keep_going: bool,
+    frames: int | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Read captures into a trace: Arrow tables of packets and flows, in order of time.
 
@@ -37,7 +44,20 @@ def ingest(
     from segcast.traces.quality.describe import describe
 
     choices = choose(**flags)
+    if frames is not None:
+        from segcast.traces.quality.cross_check import check_possible
+
+        check_possible(captures, frames, layer)
     with progress("ingest", "B") as tick:
         options: dict[str, Any] = {"layer": layer or "outer", "keep_going": keep_going, "choices": choices}
         trace = run(captures, out, progress=tick, say=note, **options)
-    show(describe(trace), as_json, print_facts)
+    facts = describe(trace)
+    if frames is None:
+        show(facts, as_json, print_facts)
+        return
+    from segcast.traces.quality.cross_check import cross_check
+
+    with progress("cross-check") as tick:
+        compared = cross_check(trace, frames, tick)
+    show(facts | {"cross_check": compared.as_dict()}, as_json, print_facts)
+    compared.require_agreement()

@@ -19,7 +19,8 @@ from segcast.traces.headers.decode import LAYERS, Headers, decode_batch
 from segcast.traces.ingest.inputs import list_inputs
 from segcast.traces.ingest.intake import IntakeChoices
 from segcast.traces.ingest.merge import Ended, Merge
-from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.ingest.opening import open_trace
+from segcast.traces.ingest.run import ingest
 from segcast.traces.quality.describe import describe
 from tests.fuzz.drive import (
     DATAGRAMS,

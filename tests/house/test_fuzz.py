@@ -49,7 +49,7 @@ def test_planted_faults_are_found_and_replayed(tmp_path: Path) -> None:
         "segcast.traces.ingest.merge": [
             ("np.arange(first, first + count", "np.arange(first + (begin > 0), first + count + (begin > 0)")
         ],
-        "segcast.traces.headers.link": [("if end - begin < 14:", "if end - begin < 1:")],
+        "segcast.traces.headers.link": [("elif end < after or", "elif end < begin + 1 or")],
         "segcast.traces.captures.formats": [
             ("_empty_interfaces(8)", "_empty_interfaces(1)"),
             ("if at == len(self.interfaces.linktype):", "if at == len(self.interfaces.linktype) + 1:"),

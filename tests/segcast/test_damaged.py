@@ -25,7 +25,8 @@ from segcast.reports.forecast.data import Forecast
 from segcast.reports.forecast.page import write_report
 from segcast.reports.forecast.terminal import print_forecast
 from segcast.traces.errors import InputError
-from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.ingest.opening import open_trace
+from segcast.traces.ingest.run import ingest
 from segcast.traces.quality.describe import describe
 from segcast.traces.schema import FLOWS, PACKETS
 from segcast.traces.trace import Trace

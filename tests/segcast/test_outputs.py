@@ -23,7 +23,8 @@ from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
 from segcast.traces.disk.folders import owner_of
 from segcast.traces.errors import DamagedCapture, InputError
-from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.ingest.opening import open_trace
+from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace
 from tests.support.folders import contents

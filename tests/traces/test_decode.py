@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from segcast.traces.headers import link
 from segcast.traces.headers.decode import INNER, LAYERS, REASONS, allocate, decode_batch
-from segcast.traces.headers.rare_links import locate_rare
 from tests.support.decoding import batch_of, decoded
 from tests.support.strategies import Seeded, frames, make_frame
 from tests.twins import writing
@@ -144,14 +143,21 @@ def test_places_of_headers() -> None:
     assert (headers.version[0], headers.protocol[0]) == (6, 6)
 
 
-def test_rare_headers_never_raise() -> None:
+def test_headers_seldom_seen_are_read_within_the_frame() -> None:
+    """802.2, PPPoE and PPP, cut anywhere and followed by noise: a place is given exactly where IP was found."""
     random = Seeded(5).random
     for _ in range(3000):
-        frame = random.randbytes(random.randrange(40))
-        frame = random.choice([b"", b"\xaa\xaa\x03\0\0\0", b"\x11\0\0\1\0\x10", b"\xff\x03\0"]) + frame
-        for code in (link.RARE_LLC, link.RARE_PPPOE, link.RARE_PPP):
-            place, version, why = locate_rare(frame, 0, code)
-            assert (why == link.IP_FOUND) == (version != 0) == (place >= 0)
+        begins = random.choice([b"", b"\xaa\xaa\x03\0\0\0", b"\x11\0\0\1\0\x10", b"\xff\x03\0"])
+        frame = begins + random.randbytes(random.randrange(40))
+        data = np.frombuffer(frame, np.uint8)
+        for place, version, why in (
+            link.after_type(data, 0, len(frame), 100, True),
+            link.after_type(data, 0, len(frame), 0x8864, False),
+            link.after_ppp(data, 0, len(frame)),
+        ):
+            assert (why == link.IP_FOUND) == (version != 0)
+            assert place <= len(frame)
+            assert place >= 0 or why != link.IP_FOUND
 
 
 def test_an_empty_batch_has_no_rows() -> None:

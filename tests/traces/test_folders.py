@@ -18,7 +18,8 @@ from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
 from segcast.traces.disk.folders import FORECAST, TRACE, check_name, new_file, new_folder
 from segcast.traces.errors import InputError
-from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.ingest.opening import open_trace
+from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace, load
 from tests.support.folders import Contents, contents

@@ -21,7 +21,8 @@ from segcast.traces.headers.decode import allocate
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS
 from segcast.traces.ingest import packets
 from segcast.traces.ingest import run as store
-from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.ingest.opening import open_trace
+from segcast.traces.ingest.run import ingest
 from segcast.traces.quality.describe import describe
 from segcast.traces.trace import load
 from tests.support.ingesting import (

@@ -11,7 +11,8 @@ import pytest
 
 from segcast.traces.errors import InputError
 from segcast.traces.ingest.inputs import in_natural_order, list_inputs
-from segcast.traces.ingest.run import ingest, open_trace
+from segcast.traces.ingest.opening import open_trace
+from segcast.traces.ingest.run import ingest
 from tests.conftest import Run
 from tests.support.ingesting import conversations, mixture
 

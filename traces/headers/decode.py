@@ -23,7 +23,6 @@ from segcast.traces.headers.ip import (
     Headers,
 )
 from segcast.traces.headers.link import REASONS
-from segcast.traces.headers.rare_links import locate_rare
 from segcast.traces.headers.segment_lists import SegmentLists, SegmentTable
 from segcast.traces.headers.tunnels import TUNNELS
 
@@ -147,13 +146,7 @@ def _outermost(batch: FrameBatch, into: Headers | None, layer: str, tally: _Tall
     if into is None:
         into = ip.allocate(frames)
     out = into if len(into.valid) == frames else Headers._make(column[:frames] for column in into)
-    rare = link.locate(batch.data, batch.start, batch.captured, batch.linktype, out.ip_start, out.version, out.reason)
-    if rare:
-        for row in np.flatnonzero(out.reason >= link.RARE_LLC):
-            begin = int(batch.start[row])
-            frame = batch.data[begin : begin + int(batch.captured[row])].tobytes()
-            found = locate_rare(frame, int(out.ip_start[row]), int(out.reason[row]))
-            out.ip_start[row], out.version[row], out.reason[row] = found
+    link.locate(batch.data, batch.start, batch.captured, batch.linktype, out.ip_start, out.version, out.reason)
     wires = np.empty(0, np.int64)
     if layer == INNER:
         wires = np.flatnonzero((out.reason == link.OTHER_MPLS) & (out.ip_start >= 0))
@@ -209,9 +202,6 @@ def _enter(
     inside = ip.allocate(len(rows))
     found = tunnels.Found(inside.ip_start, inside.version, inside.reason, np.empty(len(rows), np.uint8))
     tunnels.enter(batch.data, start, captured, out, rows, found)
-    for k in np.flatnonzero(found.code >= link.RARE_LLC):
-        frame = batch.data[int(start[k]) : int(start[k]) + int(captured[k])].tobytes()
-        found.place[k], found.version[k], found.code[k] = locate_rare(frame, int(found.place[k]), int(found.code[k]))
     ip.decode_ip(batch.data, start, captured, wire, inside)
     tally.add(found.tunnel, inside.reason)
     (good,) = np.nonzero(inside.valid)

@@ -1,17 +1,17 @@
-"""Finds the IP header of a frame behind its link-layer headers: one kernel, and the names of why there is none.
+"""Finds the IP header of a frame behind its link-layer headers: link types are rows, which one kernel reads.
 
 Link types are LINKTYPE_ values of https://www.tcpdump.org/linktypes.html.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, be16, be32
-from segcast.traces.jit import kernel
+from segcast.traces.jit import int64, kernel
 
 IP_FOUND: Final = 0
 ARP: Final = 1
@@ -48,21 +48,107 @@ REASONS: Final = (
 )
 """Names of the codes above: why a frame has no readable IP header."""
 
-LINK_TYPES: Final = frozenset((0, 1, 9, 12, 14, 50, 51, 101, 104, 108, 113, 166, 204, 219, 228, 229, 276))
-"""Those that `locate` reads."""
+LLC_FOLLOWS: Final = 64
+PPPOE_FOLLOWS: Final = 65
 
-RARE_LLC: Final = 64  # handed over: an 802.2 header begins at the place found
-RARE_PPPOE: Final = 65  # a PPPoE header
-RARE_PPP: Final = 66  # a PPP frame
+UNREAD: Final = 0
+ETHER_TYPE: Final = 1  # at a place in the header
+GIVEN_TYPE: Final = 2  # the link type itself says what follows the header
+FIRST_NIBBLE: Final = 3  # an IP header, whose version says which
+FAMILY: Final = 4  # an address family of four bytes, big-endian
+FAMILY_AS_CAPTURED: Final = 5  # the same in the order of the capturing host
+PPP: Final = 6
+HDLC: Final = 7  # PPP, or Cisco's by its addresses (RFC 1547 section 4.3.1)
+
+
+class LinkType(NamedTuple):
+    """How frames of a link type begin.
+
+    `how` says what announces the payload; `header_bytes` come before that payload. `type_at` is where an EtherType
+    lies, `kind` the EtherType that is given, `lengths` whether values up to 1500 are 802.3 lengths (IEEE 802.3 section
+    3.2.6), `versions` the IP versions that may follow, as bits.
+    """
+
+    how: int
+    header_bytes: int = 0
+    type_at: int = 0
+    kind: int = 0
+    lengths: bool = False
+    versions: int = 0
+
+
+_EITHER: Final = 1 << 4 | 1 << 6
+
+LINK_TYPES: Final = {
+    0: LinkType(FAMILY_AS_CAPTURED, 4),
+    1: LinkType(ETHER_TYPE, 14, type_at=12, lengths=True),
+    9: LinkType(PPP),
+    12: LinkType(FIRST_NIBBLE, versions=_EITHER),
+    14: LinkType(FIRST_NIBBLE, versions=_EITHER),
+    50: LinkType(HDLC, 4, type_at=2),
+    51: LinkType(GIVEN_TYPE, kind=0x8864),
+    101: LinkType(FIRST_NIBBLE, versions=_EITHER),
+    104: LinkType(ETHER_TYPE, 4, type_at=2),
+    108: LinkType(FAMILY, 4),
+    113: LinkType(ETHER_TYPE, 16, type_at=14),
+    166: LinkType(PPP, 2),  # a direction, in place of the address
+    204: LinkType(PPP, 1),  # a direction, before the frame
+    219: LinkType(GIVEN_TYPE, kind=0x8847),
+    228: LinkType(FIRST_NIBBLE, versions=1 << 4),
+    229: LinkType(FIRST_NIBBLE, versions=1 << 6),
+    276: LinkType(ETHER_TYPE, 20, type_at=0),
+}
+"""Those that `locate` reads, by LINKTYPE_ value."""
+
+FAMILIES: Final = {2: 4, 10: 6, 23: 6, 24: 6, 28: 6, 30: 6}
+"""IP versions of address families: AF_INET, and AF_INET6 as systems number it."""
+
+_ROW: Final = np.dtype(
+    [("how", "u1"), ("header_bytes", "u1"), ("type_at", "u1"), ("lengths", "u1"), ("kind", "u2"), ("versions", "u2")]
+)
+
+
+def _rows() -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint8]]:
+    """The link types as rows, the first of which is UNREAD, and the row of each LINKTYPE_ value, uint8[65536]."""
+    rows, row_of = np.zeros(len(LINK_TYPES) + 1, _ROW), np.zeros(1 << 16, np.uint8)
+    for number, (value, link) in enumerate(LINK_TYPES.items(), start=1):
+        rows[number] = tuple(getattr(link, name) for name in _ROW.names or ())
+        row_of[value] = number
+    return rows, row_of
+
+
+_ROWS, _ROW_OF = _rows()
+_VERSION_OF_FAMILY: Final = np.array([FAMILIES.get(family, 0) for family in range(256)], np.uint8)
 
 
 @kernel
-def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tuple[int, int, int]:
+def _after_protocol(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
+    """As `after_type`, of an uncompressed PPP protocol field (RFC 1661 section 2)."""
+    if end - at < 2:
+        return -1, 0, TRUNCATED
+    protocol = be16(data, at)
+    if protocol == 0x0021:
+        return at + 2, 4, IP_FOUND
+    if protocol == 0x0057:
+        return at + 2, 6, IP_FOUND
+    return -1, 0, PPPOE_CONTROL
+
+
+@kernel
+def after_ppp(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
+    """As `after_type`, of a PPP frame, whose address and control may be compressed away (RFC 1662 section 3.1)."""
+    if end - at >= 2 and be16(data, at) == 0xFF03:
+        at += 2
+    return _after_protocol(data, at, end)
+
+
+@kernel
+def announced(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tuple[int, int, int]:
     """What an EtherType `kind` announces at `at`, looking through VLAN tags and MPLS labels.
 
-    (place, IP version, code): code is IP_FOUND, a reason, or RARE_ with the place of the rare header; OTHER_MPLS comes
-    with the place after the labels. `ethernet` says that values up to 1500 are 802.3 lengths (IEEE 802.3 section
-    3.2.6).
+    (place, IP version, code): code is IP_FOUND, a reason, or LLC_FOLLOWS or PPPOE_FOLLOWS with the place of that
+    header; OTHER_MPLS comes with the place after the labels. `ethernet` says that values up to 1500 are 802.3 lengths
+    (IEEE 802.3 section 3.2.6).
     """
     while kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
         if end - at < 4:
@@ -89,9 +175,9 @@ def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tup
             return at, version, IP_FOUND
         return at, 0, OTHER_MPLS
     if kind <= 1500 and ethernet:
-        return at, 0, RARE_LLC
+        return at, 0, LLC_FOLLOWS
     if kind == 0x8864:
-        return at, 0, RARE_PPPOE
+        return at, 0, PPPOE_FOLLOWS
     if kind == 0x0806:
         return -1, 0, ARP
     if kind == 0x88CC:
@@ -108,6 +194,34 @@ def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tup
 
 
 @kernel
+def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tuple[int, int, int]:
+    """As `announced`, and behind 802.2 headers with SNAP (IEEE 802; RFC 1042) and PPPoE (RFC 2516 section 4).
+
+    Behind SNAP, OTHER_MPLS comes without a place.
+    """
+    place, version, code = announced(data, at, end, kind, ethernet)
+    while code == LLC_FOLLOWS:
+        if end - place < 3:
+            return -1, 0, TRUNCATED
+        if data[place] != 0xAA or data[place + 1] != 0xAA:
+            return -1, 0, LLC
+        if end - place < 8:
+            return -1, 0, TRUNCATED
+        if data[place + 2] != 3 or data[place + 3] != 0 or be16(data, place + 4) != 0:  # UI; EtherTypes
+            return -1, 0, LLC
+        place, version, code = announced(data, place + 8, end, be16(data, place + 6), False)
+        if code == OTHER_MPLS:
+            return -1, 0, OTHER_MPLS
+    if code == PPPOE_FOLLOWS:
+        if end - place < 6:
+            return -1, 0, TRUNCATED
+        if be16(data, place) != 0x1100:  # version 1, type 1, code 0
+            return -1, 0, PPPOE_CONTROL
+        return _after_protocol(data, place + 6, end)
+    return place, version, code
+
+
+@kernel
 def locate(
     data: Bytes,
     start: npt.NDArray[np.int64],
@@ -116,76 +230,51 @@ def locate(
     place: npt.NDArray[np.int32],
     version: npt.NDArray[np.uint8],
     code: npt.NDArray[np.uint8],
-) -> int:
+) -> None:
     """For each frame the place of its IP header (from the frame's start) and version, or why there is none.
 
-    Writes `place` int32[n], `version` uint8[n], `code` uint8[n]; returns how many frames have RARE_ codes, whose
-    `place` is that of the rare header. With OTHER_MPLS, `place` is that of what the labels carry.
+    Writes `place` int32[n], `version` uint8[n], `code` uint8[n]. With OTHER_MPLS, `place` is that of what the labels
+    carry.
     """
-    rare = 0
     for i in range(start.size):
         begin: Word = start[i]
         end: Word = begin + np.int64(captured[i])
-        link = np.int64(linktype[i])
+        link = _ROWS[_ROW_OF[linktype[i]]]
+        how, after = link["how"], begin + int64(link["header_bytes"])
         at, ip, why = -1, 0, LINK_TYPE
-        if link == 1:
-            if end - begin < 14:
-                why = TRUNCATED
+        if how == UNREAD:
+            pass
+        elif how == PPP:
+            at, ip, why = after_ppp(data, after, end)
+        elif end < after or (how == FIRST_NIBBLE and end == begin):
+            why = TRUNCATED
+        elif how == ETHER_TYPE:
+            kind = be16(data, begin + int64(link["type_at"]))
+            if kind == 0x0800:
+                at, ip, why = after, 4, IP_FOUND
             else:
-                kind = be16(data, begin + 12)
-                if kind == 0x0800:
-                    at, ip, why = begin + 14, 4, IP_FOUND
-                else:
-                    at, ip, why = after_type(data, begin + 14, end, kind, True)
-        elif link == 12 or link == 14 or link == 101 or link == 228 or link == 229:
-            if end == begin:
-                why = TRUNCATED
+                at, ip, why = after_type(data, after, end, kind, link["lengths"] != 0)
+        elif how == FIRST_NIBBLE:
+            nibble: Word = np.int64(data[begin]) >> 4
+            if int64(link["versions"]) >> nibble & 1:
+                at, ip, why = begin, nibble, IP_FOUND
             else:
-                nibble: Word = np.int64(data[begin]) >> 4
-                if (nibble == 4 and link != 229) or (nibble == 6 and link != 228):
-                    at, ip, why = begin, nibble, IP_FOUND
-                else:
-                    why = MALFORMED
-        elif link == 0 or link == 108:
-            if end - begin < 4:
-                why = TRUNCATED
+                why = MALFORMED
+        elif how == GIVEN_TYPE:
+            at, ip, why = after_type(data, after, end, int64(link["kind"]), False)
+        elif how == HDLC:
+            if data[begin] == 0x0F or data[begin] == 0x8F:
+                at, ip, why = after_type(data, after, end, be16(data, begin + int64(link["type_at"])), False)
             else:
-                family = be32(data, begin)
-                if link == 0 and family & 0xFFFFFF == 0:
-                    family >>= 24  # the capturing host was little-endian
-                why = OTHER_FAMILY
-                if family == 2:
-                    at, ip, why = begin + 4, 4, IP_FOUND
-                elif family == 24 or family == 28 or family == 30 or family == 10 or family == 23:
-                    at, ip, why = begin + 4, 6, IP_FOUND
-        elif link == 113:
-            if end - begin < 16:
-                why = TRUNCATED
-            else:
-                at, ip, why = after_type(data, begin + 16, end, be16(data, begin + 14), False)
-        elif link == 276:
-            if end - begin < 20:
-                why = TRUNCATED
-            else:
-                at, ip, why = after_type(data, begin + 20, end, be16(data, begin), False)
-        elif link == 9:
-            at, why = begin, RARE_PPP
-        elif link == 50 or link == 104:  # HDLC framing: PPP, or Cisco's by its addresses (RFC 1547 section 4.3.1)
-            if end - begin < 4:
-                why = TRUNCATED
-            elif link == 104 or data[begin] == 0x0F or data[begin] == 0x8F:
-                at, ip, why = after_type(data, begin + 4, end, be16(data, begin + 2), False)
-            else:
-                at, why = begin, RARE_PPP
-        elif link == 51:
-            at, why = begin, RARE_PPPOE
-        elif link == 166 or link == 204:  # a direction: in place of the address, or before the frame
-            at, why = begin + (2 if link == 166 else 1), RARE_PPP
-        elif link == 219:
-            at, ip, why = after_type(data, begin, end, 0x8847, False)
+                at, ip, why = after_ppp(data, begin, end)
+        else:
+            family = be32(data, begin)
+            if how == FAMILY_AS_CAPTURED and family & 0xFFFFFF == 0:
+                family >>= 24  # the capturing host was little-endian
+            ip = int64(_VERSION_OF_FAMILY[family]) if family < 256 else 0
+            why = OTHER_FAMILY
+            if ip != 0:
+                at, why = after, IP_FOUND
         place[i] = at - begin if at >= 0 else -1
         version[i] = ip
         code[i] = why
-        if why >= RARE_LLC:
-            rare += 1
-    return rare

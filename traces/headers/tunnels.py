@@ -22,6 +22,7 @@ from segcast.traces.headers.link import (
     PPPOE_CONTROL,
     TRUNCATED,
     after_type,
+    announced,
 )
 from segcast.traces.jit import kernel
 
@@ -107,7 +108,9 @@ def pseudowire(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
     for skip in (4, 0):
         if end - at < 2 or (skip == 4 and be16(data, at) != 0) or (skip == 0 and data[at] >> 4 == 1):
             continue  # no control word (its upper half is zero); an associated channel (RFC 4385 section 5)
-        place, version, code = _ethernet(data, at + skip, end)
+        if end - at < skip + 14:
+            continue
+        place, version, code = announced(data, at + skip + 14, end, be16(data, at + skip + 12), True)
         if code == IP_FOUND and end > place:
             first = np.int64(data[place])
             if first >> 4 == version and (version == 6 or first & 15 >= 5):
@@ -282,7 +285,7 @@ def enter(
             place, version, code = _udp(data, at, end, port)
         if headers.valid[i] & HAS_SRH and (protocol == 4 or protocol == 41 or protocol == 143):
             tunnel = SRV6
-        if code == OTHER_MPLS:
+        if code == OTHER_MPLS and place >= 0:
             place, version, code = pseudowire(data, place, end)
         found.place[k] = place - begin if place >= 0 else -1
         found.version[k] = version

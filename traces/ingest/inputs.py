@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from segcast.traces.captures import remote as locations
 from segcast.traces.captures.reader import read_frames
@@ -50,6 +50,13 @@ class Inputs(NamedTuple):
         """Bytes as stored of all captures, 0 if the size of one is unknown."""
         sizes = [head.total_bytes for head in self.heads]
         return sum(sizes) if all(sizes) else 0
+
+    def identities(self) -> list[list[Any]]:
+        """Where each capture is, its size and what changes with it, as JSON values. Raises InputError."""
+        try:
+            return [[head.place, *locations.identity(head.path)] for head in self.heads]
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read: {error.strerror}; check the path") from None
 
 
 def list_inputs(captures: Sequence[str | Path], *, keep_going: bool = False) -> Inputs:

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import atexit
-import hashlib
-import json
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
 import pyarrow.parquet as pq
 
-from segcast.traces.captures import remote as locations
 from segcast.traces.captures.reader import CaptureReader, read_frames
 from segcast.traces.captures.stored import STDIN
 from segcast.traces.disk.documents import json_text
-from segcast.traces.disk.folders import check_name, new_folder, resumes
+from segcast.traces.disk.folders import new_folder, resumes
 from segcast.traces.document import SourceEntry, TraceDocument
 from segcast.traces.errors import DamagedCapture, InputError
 from segcast.traces.flows.table import flow_table
 from segcast.traces.headers.decode import OUTER, Decoder
 from segcast.traces.ingest import checkpoint
 from segcast.traces.ingest.checkpoint import Checkpoints
-from segcast.traces.ingest.inputs import Head, Inputs, is_pipe, list_inputs
+from segcast.traces.ingest.inputs import Head, Inputs, list_inputs
 from segcast.traces.ingest.intake import AS_CAPTURED, Intake, IntakeChoices
 from segcast.traces.ingest.merge import Ended, Merge
 from segcast.traces.ingest.packets import PacketWriter
 from segcast.traces.quality.survey import Survey, Surveys
 from segcast.traces.schema import SCHEMA_VERSION
-from segcast.traces.sources import source_digest
 from segcast.traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 
-_STALE_SECONDS: Final = 30 * 24 * 3600
 _BEFORE: Final = "the {packets} packets before it are in {folder}"
 
 
@@ -70,76 +59,18 @@ def ingest(
     a time, and the same call goes on after them: the trace is the same to the byte.
     """
     inputs = list_inputs(captures, keep_going=keep_going)
-    trace = _make(inputs, Path(out), layer, progress, keep_going, choices, say, checkpoint_rows)
+    trace = make(inputs, Path(out), layer, progress, keep_going, choices, say, checkpoint_rows)
     damages = [(source, damage) for source in trace.sources for damage in source.damages]
     if say and (keep_going or len(damages) > 1):
         for source, damage in damages:
             place = f"; read on at byte {damage.resumed_at}" if damage.resumed_at is not None else ""
             say(f"warning: {source.path}: damaged at byte {damage.offset}: {damage.reason}{place}")
     if not keep_going:
-        _raise_damage(trace)
+        raise_damage(trace)
     return trace
 
 
-def open_trace(
-    path: str | Path, *, layer: str | None = None, progress: Progress | None = None, say: Say | None = None
-) -> Trace:
-    """The trace in a folder, or that of captures, which are ingested into the user's cache on the way.
-
-    The captures are what `path` means to `ingest`: a file, a URL, a folder of captures, a pattern. `layer`, `progress`
-    and `say` are those of `ingest`; the layer must be that of the trace if it exists.
-
-    The trace of a pipe ("-" is stdin) lives as long as the process.
-
-    Raises InputError for what is neither, and DamagedCapture for a damaged capture (ingest it on purpose to go on).
-    """
-    if not locations.is_url(path):
-        check_name(path)
-        if Path(path).is_dir() and _is_trace(Path(path)):
-            return _loaded(Path(path), layer)
-    try:
-        inputs = list_inputs([path])
-    except InputError:
-        if locations.is_url(path) or not Path(path).is_dir():
-            raise
-        return _loaded(Path(path), layer)  # says what is missing of a trace
-    layer = layer or OUTER
-    options = (layer, progress, False, AS_CAPTURED, say, checkpoint.ROWS)
-    if is_pipe(path):
-        root = Path(tempfile.mkdtemp(prefix="segcast-"))
-        atexit.register(shutil.rmtree, root, ignore_errors=True)
-        trace = _make(inputs, root / "stdin.trace", *options)
-        _raise_damage(trace, "segcast ingest keeps the {packets} packets before it")
-        return trace
-    folder = _cached_folder(path, inputs, layer)
-    if folder.is_dir():
-        try:
-            trace = load(folder)
-            os.utime(folder)
-            _raise_damage(trace)
-            return trace
-        except DamagedCapture:
-            raise
-        except InputError:
-            shutil.rmtree(folder, ignore_errors=True)
-    trace = _make(inputs, folder, *options)
-    _raise_damage(trace)
-    return trace
-
-
-def _is_trace(folder: Path) -> bool:
-    """Whether a folder means to be a trace, whole or not."""
-    return any((folder / name).exists() for name in (TRACE_FILE, PACKETS_FOLDER, FLOWS_FILE))
-
-
-def _loaded(folder: Path, layer: str | None) -> Trace:
-    trace = load(folder)
-    if layer not in (None, trace.layer):
-        raise InputError(f"{folder}: holds the {trace.layer} layer; ingest its captures again with --layer {layer}")
-    return trace
-
-
-def _raise_damage(trace: Trace, then: str = _BEFORE) -> None:
+def raise_damage(trace: Trace, then: str = _BEFORE) -> None:
     """Raise DamagedCapture for the first damage of a trace, if there is any; it says how many other captures are so."""
     damaged = [source for source in trace.sources if source.damages]
     if not damaged:
@@ -153,7 +84,7 @@ def _raise_damage(trace: Trace, then: str = _BEFORE) -> None:
     raise DamagedCapture(str(first.path), damage.offset, f"{damage.reason}; {rest}")
 
 
-def _make(
+def make(
     inputs: Inputs,
     target: Path,
     layer: str,
@@ -163,7 +94,7 @@ def _make(
     say: Say | None,
     checkpoint_rows: int,
 ) -> Trace:
-    """As `ingest`, whatever the damage."""
+    """As `ingest` of captures that are listed, whatever the damage."""
     decoder = Decoder(layer)
     if say:
         _say_what_is_left_out(inputs, say)
@@ -286,7 +217,7 @@ class _Making:
     def _plan(self) -> dict[str, Any]:
         """What the trace is made of, and how, as JSON: a checkpoint of another plan is of no use."""
         return {
-            "captures": [] if any(head.pipe for head in self._inputs.heads) else _identities(self._inputs),
+            "captures": [] if any(head.pipe for head in self._inputs.heads) else self._inputs.identities(),
             "layer": self._decoder.layer,
             "choices": self._choices.about(),
             "keep_going": self._keep_going,
@@ -302,14 +233,6 @@ class _Making:
     def _restore(self, state: checkpoint.State) -> None:
         for part, whole in (("decoder_", self._decoder), ("intake_", self._intake)):
             whole.restore({name.removeprefix(part): a for name, a in state.items() if name.startswith(part)})
-
-
-def _identities(inputs: Inputs) -> list[list[Any]]:
-    """Where each capture is, its size and what changes with it."""
-    try:
-        return [[head.place, *locations.identity(head.path)] for head in inputs.heads]
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read: {error.strerror}; check the path") from None
 
 
 def _source(head: Head, reader: CaptureReader, survey: Survey) -> dict[str, Any]:
@@ -330,18 +253,3 @@ def _source(head: Head, reader: CaptureReader, survey: Survey) -> dict[str, Any]
         **survey.findings(),
     }
     return SourceEntry.model_validate(entry).as_dict()
-
-
-def _cached_folder(path: str | Path, inputs: Inputs, layer: str) -> Path:
-    """Where the trace of captures is kept; traces unused for a month are removed."""
-    root = Path(platformdirs.user_cache_dir("segcast")) / "traces"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{root}: the cache folder cannot be made ({error}); use segcast ingest") from None
-    for other in root.iterdir():
-        if time.time() - other.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(other, ignore_errors=True)
-    key = json.dumps([_identities(inputs), inputs.left_out, layer, source_digest()])
-    name = str(path).rstrip("/").rpartition("/")[2] or "captures"
-    return root / f"{name[:100]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.trace"
