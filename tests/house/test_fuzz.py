@@ -34,6 +34,12 @@ def run(out: Path, *arguments: str, plant: dict[str, list[tuple[str, str]]] | No
     return figures
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A run beforehand, so that no other takes compilation for a hang, or its memory for that of an input."""
+    run(tmp_path_factory.mktemp("fuzz") / "out", "--inputs", "300", "--seconds", "1")
+
+
 def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
     figures = run(tmp_path / "out", "--inputs", "6000", "--seconds", "5")
     texts = [path.read_text() for path in (tmp_path / "out" / "findings").glob("*.txt")]

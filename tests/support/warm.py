@@ -1,7 +1,7 @@
 """`python -m tests.support.warm`: compiles what many tests run, before several processes of tests meet it uncompiled.
 
 Where two of them need the same kernel at once, one of them waits for the other, and a core idles. Here every core
-compiles another pair of policy and timeout, and one of them the demo, which compiles reader, metrics and rewriting.
+compiles another pair of policy and timeout, the demo, which compiles reader, metrics and rewriting, or the fuzzer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -29,17 +30,36 @@ def run_demo() -> None:
         cli(["demo", "--out", str(Path(folder, "demo"))], standalone_mode=False)
 
 
-def compile_for(cell: tuple[str, str] | None) -> None:
-    """Compile all that a policy and a timeout need, or None: the demo."""
-    if cell is None:
+def run_fuzzer() -> None:
+    """A short run of the fuzzer, whose kernels check every index and are therefore others."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.fuzz",
+            "--out",
+            str(Path(folder, "out")),
+            "--generated",
+            "15",
+            "--bundled",
+        ]
+        command += ["--inputs", "300", "--seconds", "1"]
+        subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True)
+
+
+def compile_for(cell: tuple[str, str] | str) -> None:
+    """Compile all that a policy and a timeout need, or the demo, or the fuzzer."""
+    if cell == "demo":
         run_demo()
+    elif cell == "fuzzer":
+        run_fuzzer()
     else:
         run_engine(make_fabric(Seeded(1), 20, [cell]))
 
 
 def main() -> None:
     """Share the work out, one piece at a time, to as many processes as there are cores."""
-    work = [None, *(cell for cell in CELLS if cell not in DEMO), *DEMO]
+    work = ["demo", "fuzzer", *(cell for cell in CELLS if cell not in DEMO), *DEMO]
     # New processes, not copies of this one: Numba's threads and locks do not survive a fork.
     with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
         for _ in pool.imap_unordered(compile_for, work):
