@@ -335,14 +335,22 @@ def test_any_wrong_value_stops_a_rewrite_or_does_not_matter(home: Path) -> None:
     def read() -> None:
         rewrite_forecast(home / "f", home / "o", policy="ecmp")
 
+    def write(**changes: Any) -> None:
+        file.write_text(json.dumps({"trace": document["trace"], "network": network | changes}))
+
     file = home / "f" / "forecast.json"
     document = json.loads(file.read_text())
-    file.write_text(json.dumps({"trace": document["trace"], "network": {"groups": document["network"]["groups"]}}))
+    network = {key: document["network"][key] for key in ("groups", "paths")}
+    network["links"] = [{"name": link["name"]} for link in document["network"]["links"]]
+    write()
     read()
-    for groups in ([], document["network"]["groups"][1:]):
-        file.write_text(json.dumps({"trace": document["trace"], "network": {"groups": groups}}))
+    for groups in ([], network["groups"][1:]):
+        write(groups=groups)
         refused(read, "forecast.json: network.groups: must be numbered from 0 on", AGAIN)
-    file.write_text(json.dumps({"trace": document["trace"], "network": {"groups": document["network"]["groups"]}}))
+    for key in ("links", "paths"):
+        write(**{key: network[key][1:]})
+        refused(read, "scenario.toml: is of another network than", "forecast.json", AGAIN)
+    write()
     fine, wrong = sweep(file, read)
     assert wrong > 60
     assert fine > 0
