@@ -242,9 +242,9 @@ class Layer:
 
     def take(self, merged: MergedBatch) -> None:
         """Take a batch."""
-        headers = self.decoder.decode(merged.frames, self._chunk.next_headers(len(merged.file)))
-        self.surveys.add(merged, headers)
-        self._chunk = self.intake.take(merged, headers, self._chunk, self.writer)
+        rows = self._chunk.reserve(len(merged.file))
+        self.surveys.add(merged, self.decoder.decode(merged.frames, rows.headers))
+        self._chunk = self.intake.take(merged, rows, self.writer)
         if self._chunk.full:
             self.writer.put(self._chunk)
             self._chunk = self.writer.chunk()

@@ -47,6 +47,10 @@ def test_twins_share_no_code_with_the_product() -> None:
         assert not set(imported(file)) & set(ORDER), file
 
 
+def test_the_second_decoder_alone_imports_dpkt() -> None:
+    assert [file.name for file in SOURCES if "dpkt" in imported(file)] == ["cross_check.py"]
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import atexit, sys, segcast.cli; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
     code += "; segcast.cli.cli(['--help'])"

@@ -17,7 +17,7 @@ from segcast.traces.flows.assign import Flows
 from segcast.traces.headers.ip import HAS_IP, Headers
 from segcast.traces.ingest import split_offload as offload
 from segcast.traces.ingest.merge import MergedBatch
-from segcast.traces.ingest.packets import Chunk, PacketWriter
+from segcast.traces.ingest.packets import Chunk, PacketWriter, ReservedRows
 from segcast.traces.quality import findings as quality
 from segcast.traces.quality.findings import Quality
 from segcast.traces.units import rate_bps
@@ -86,21 +86,19 @@ class Intake:
         self._mss = np.empty(0, np.uint16)
         self._limit_bytes = np.empty(0, np.uint16)
 
-    def take(self, merged: MergedBatch, headers: Headers, chunk: Chunk, writer: PacketWriter) -> Chunk:
-        """Make rows of a batch whose headers are the next of `chunk`; the chunk to go on with."""
+    def take(self, merged: MergedBatch, rows: ReservedRows, writer: PacketWriter) -> Chunk:
+        """Commit the rows of a batch, whose headers are filled; the chunk to go on with."""
         batch = merged.frames
-        duplicate = self.quality.add(batch, headers)
+        duplicate = self.quality.add(batch, rows.headers)
         if self._choices.drop_duplicates and duplicate.any():
             kept = np.flatnonzero(~duplicate)
-            for column in headers:
-                column[: len(kept)] = column[kept]
-            headers = Headers._make(column[: len(kept)] for column in headers)
-            rows = {name: getattr(batch, name)[kept] for name in batch._fields if name not in ("data", "frame_number")}
-            batch = batch._replace(**rows)
+            rows.keep(kept)
+            frames = {
+                name: getattr(batch, name)[kept] for name in batch._fields if name not in ("data", "frame_number")
+            }
+            batch = batch._replace(**frames)
             merged = MergedBatch(batch, merged.file[kept], merged.frame_number[kept], merged.files)
-        here = chunk.take(merged)
-        columns = {name: column[here] for name, column in chunk.columns.items()}
-        columns["split"][:] = 0
+        headers, columns, chunk = rows.headers, rows.commit(merged), rows.chunk
         count = len(batch.start)
         self.rows += count
         if len(self._mss) < count:
@@ -114,20 +112,19 @@ class Intake:
                 headers = Headers._make(column.copy() for column in headers)
                 columns = {name: column.copy() for name, column in columns.items()}
                 runs = offload.split_frames(headers, columns, size, self._choices.line_rate_bps)
-                chunk = self._replace_last(runs, headers, columns, here.start, chunk, writer)
+                rows.withdraw()
+                chunk = self._put_pieces(runs, headers, columns, chunk, writer)
         return chunk
 
-    def _replace_last(
+    def _put_pieces(
         self,
         runs: Iterable[offload.Pieces],
         headers: Headers,
         columns: dict[str, npt.NDArray[Any]],
-        begin: int,
         chunk: Chunk,
         writer: PacketWriter,
     ) -> Chunk:
-        """Write the pieces in place of the rows of `chunk` from `begin` on; the chunk to go on with."""
-        chunk.rows = begin
+        """Add the pieces to `chunk` and those after it; the chunk to go on with."""
         for pieces in runs:
             self._count_pieces(pieces, headers, columns)
             at, rows = 0, len(pieces.row)

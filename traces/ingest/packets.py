@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,23 +88,10 @@ class Chunk:
         """Rows that can still be filled."""
         return len(self.headers.valid) - self.rows
 
-    def next_headers(self, rows: int) -> Headers:
-        """Views of the next `rows` rows, for `decode_batch` to fill."""
-        return Headers._make(column[self.rows : self.rows + rows] for column in self.headers)
-
-    def take(self, batch: MergedBatch) -> slice:
-        """Copy what the captures say about the frames whose headers were filled last; the rows they take."""
-        frames = batch.frames
-        rows = len(frames.start)
-        here = slice(self.rows, self.rows + rows)
-        self.columns["file"][here] = batch.file
-        self.columns["frame_number"][here] = batch.frame_number
-        self.columns["file_offset"][here] = frames.file_offset
-        self.columns["time_ns"][here] = frames.time_ns
-        self.columns["wire_bytes"][here] = frames.wire
-        self.columns["captured_bytes"][here] = frames.captured
-        self.rows += rows
-        return here
+    def reserve(self, rows: int) -> ReservedRows:
+        """The next `rows` rows, to be filled and committed before others are reserved."""
+        headers = Headers._make(column[self.rows : self.rows + rows] for column in self.headers)
+        return ReservedRows(self, self.rows, headers)
 
     def arrow(self) -> pa.RecordBatch:
         """The filled rows; the arrays are shared, so they must stay as they are while the result lives."""
@@ -124,6 +112,41 @@ class Chunk:
             for column in PACKETS.columns
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=PACKETS.arrow_schema())
+
+
+@dataclass
+class ReservedRows:
+    """Rows of `chunk` from `begin` on: first their `headers`, views of it, are filled, then the rows are committed."""
+
+    chunk: Chunk
+    begin: int
+    headers: Headers
+
+    def keep(self, kept: npt.NDArray[np.int64]) -> None:
+        """Move the rows `kept`, which ascend, to the front, and give the others back."""
+        for column in self.headers:
+            column[: len(kept)] = column[kept]
+        self.headers = Headers._make(column[: len(kept)] for column in self.headers)
+
+    def commit(self, batch: MergedBatch) -> dict[str, npt.NDArray[Any]]:
+        """Count the rows as filled, with what the captures say about their frames; views of their columns by name."""
+        frames, chunk = batch.frames, self.chunk
+        assert chunk.rows == self.begin and len(frames.start) == len(self.headers.valid)
+        chunk.rows += len(frames.start)
+        columns = {name: column[self.begin : chunk.rows] for name, column in chunk.columns.items()}
+        columns["file"][:] = batch.file
+        columns["frame_number"][:] = batch.frame_number
+        columns["file_offset"][:] = frames.file_offset
+        columns["time_ns"][:] = frames.time_ns
+        columns["wire_bytes"][:] = frames.wire
+        columns["captured_bytes"][:] = frames.captured
+        columns["split"][:] = 0
+        return columns
+
+    def withdraw(self) -> None:
+        """Count the rows, which were the last committed, as free again."""
+        assert self.chunk.rows == self.begin + len(self.headers.valid)
+        self.chunk.rows = self.begin
 
 
 class PacketWriter:

@@ -200,9 +200,9 @@ class _Making:
                             checkpoints.save(self._state(), self._sources, writer.parts, intake.rows)
                         chunk = writer.chunk()
                 else:
-                    headers = self._decoder.decode(step.frames, chunk.next_headers(len(step.file)))
-                    self._surveys.add(step, headers)
-                    chunk = intake.take(step, headers, chunk, writer)
+                    rows = chunk.reserve(len(step.file))
+                    self._surveys.add(step, self._decoder.decode(step.frames, rows.headers))
+                    chunk = intake.take(step, rows, writer)
                     if chunk.full:
                         writer.put(chunk)
                         chunk = writer.chunk()
