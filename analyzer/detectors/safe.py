@@ -12,7 +12,7 @@ from segcast.analyzer.policies.registry import Setting
 
 
 class SafeState(NamedTuple):
-    """Nothing, int64[1]."""
+    """Empty: the engine knows what is in the network. A state needs an array, so `unused` is int64[1]."""
 
     unused: NDArray[np.int64]
 

@@ -34,7 +34,7 @@ class LinkModel(NamedTuple):
 
 
 def link_model(link: Link, burst_bytes: int | None = None) -> LinkModel:
-    """The same of a network's link; `burst_bytes` instead of its own burst."""
+    """The model of a network's link; `burst_bytes`, if given, stands for the link's own burst."""
     buffer_bytes = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
     burst = link.burst_bytes if burst_bytes is None else burst_bytes
     return LinkModel(link.rate_bps, link.delay_ns, buffer_bytes, link.overhead_bytes, burst)

@@ -30,7 +30,7 @@ def unseen(limit: int, seed: int, send_ns: int, flow: int) -> bool:
 
 @kernel
 def all_unseen(limit: int, seed: int, send_ns: NDArray[np.int64], flow: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """The same for packets, bool[n]."""
+    """`unseen` of many packets, bool[n]."""
     found = np.empty(len(send_ns), np.bool_)
     for row in range(len(send_ns)):
         found[row] = unseen(limit, seed, send_ns[row], int64(flow[row]))

@@ -223,7 +223,7 @@ class StreamedProfile:
             self._take(_first(out, _split(self._state, flow[piece], time_ns[piece], ip_bytes[piece], out)))
 
     def finish(self) -> pa.Table:
-        """Nothing more comes: the table, as `profile` makes it."""
+        """Close the last flowlets and return the table, as `profile` makes it."""
         out = _room(self._per_flow.size)
         self._take(_first(out, _close_all(self._state, out)))
         rows: list[dict[str, object]] = []

@@ -25,7 +25,7 @@ class CellPlan:
 
     @property
     def name(self) -> str:
-        """Its name in the tables and in file names."""
+        """The cell's name in tables and file names."""
         parts = [self.policy.label]
         if self.timeout is not None:
             parts.append(self.timeout.label)

@@ -62,7 +62,7 @@ class CellResult:
     series: pa.Table
 
     def without_flows(self) -> CellResult:
-        """The same without the table of flows, by far the largest, once that is written."""
+        """This result without its table of flows, by far the largest part, once that is written."""
         return replace(self, flows=FLOW_FATES.arrow_schema().empty_table())
 
 
@@ -207,7 +207,7 @@ class StreamedRunner(CellRunner):
     """Runs cells over traffic that is read from the trace, once for each group of cells that advance together."""
 
     def __init__(self, traffic: StreamedTraffic, scenario: ValidScenario, folder: Path) -> None:
-        """Nothing is read yet."""
+        """Prepare to read the trace; reading begins with the first cell."""
         super().__init__(traffic.outline, traffic.extent, traffic.flow_bytes, scenario, folder)
         self._streamed = traffic
 

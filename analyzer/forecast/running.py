@@ -61,7 +61,7 @@ class Running:
         self._take(*self.window.feed(piece.packets))
 
     def drain(self) -> None:
-        """Nothing more comes."""
+        """Run the cell to its end, after the last piece has been fed."""
         self._take(*self.window.drain())
         if self._writer is not None:
             self._writer.close()

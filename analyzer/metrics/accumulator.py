@@ -54,7 +54,7 @@ class Accumulator:
         self._families = [family(self.measured) for family in FAMILIES]
 
     def family(self, kind: type[One]) -> One:
-        """Its family of that kind."""
+        """The accumulator's member of that family."""
         return next(family for family in self._families if isinstance(family, kind))
 
     @property

@@ -53,14 +53,14 @@ class Family(ABC):
 
     @abstractmethod
     def __init__(self, measured: Measured) -> None:
-        """Nothing counted yet."""
+        """Start with empty counts."""
 
     @abstractmethod
     def add(self, packets: Packets, fates: Fates) -> None:
         """Count packets, which follow those before."""
 
     def finish(self) -> None:
-        """Nothing more comes: settle what waited for later packets."""
+        """Settle what waited for later packets: the last ones have been added."""
         return
 
     def flow_columns(self, before: FlowColumns) -> FlowColumns:

@@ -29,7 +29,7 @@ class CongaState(NamedTuple):
 
 
 def make_state(setting: Setting) -> CongaState:
-    """Nothing was heard of any path."""
+    """Start with no feedback from any path."""
     paths = len(setting.path_group)
     return CongaState(
         seeded_generator(setting.seed), np.zeros(paths, np.int64), np.zeros(paths, np.int64), room_for_slots(setting)

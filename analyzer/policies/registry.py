@@ -86,7 +86,7 @@ class Parameters(BaseModel):
 
 
 class NoParameters(Parameters):
-    """Nothing to set."""
+    """The parameters of a policy that has none."""
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ class _Graph:
         return frozenset(found)
 
     def backwards(self, way: Sequence[int]) -> tuple[int, ...]:
-        """The same links the other way."""
+        """The links of the opposite direction, last one first."""
         return tuple(self._back[link] for link in reversed(way))
 
     def ways(self, a: str, b: str) -> list[tuple[int, ...]]:

@@ -32,7 +32,7 @@ class Piece(NamedTuple):
     frame_number: NDArray[np.uint64]
 
     def at_load(self, load: Fraction, first_ns: int) -> Piece:
-        """The same at another load; see `traffic.at_load`."""
+        """This traffic at another load, as `traffic.at_load` makes it."""
         return self._replace(packets=at_load(self.packets, load, first_ns))
 
 

@@ -38,12 +38,12 @@ class Child:
 
     @property
     def code(self) -> int | None:
-        """Its exit status, None while it runs."""
+        """The exit status of the process, None while it runs."""
         return self._process.poll()
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process ID."""
         return self._process.pid
 
     def printed(self) -> str:

@@ -111,7 +111,7 @@ class Longest:
     """Counts the packets that an MTU is too small for."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Start with empty counts."""
         self.packets = 0
         self.over = 0
         self.largest_bytes = 0

@@ -16,7 +16,7 @@ class Background:
     """
 
     def __init__(self) -> None:
-        """Nothing is under way."""
+        """Start without a call under way."""
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._ends: SimpleQueue[BaseException | None] = SimpleQueue()
         self._pending = False

@@ -53,7 +53,7 @@ class Wanted:
     steer_all: bool = False
 
     def choices(self, scenario: ValidScenario) -> RewriteChoices:
-        """The same, read. Raises InputError naming the flag."""
+        """Parse the flags into choices. Raises InputError naming the flag."""
         mtu = self.mtu if self.mtu is not None else scenario.network.mtu
         if mtu is None and self.oversize != "refuse":
             raise InputError(f"--oversize {self.oversize} needs an MTU: give --mtu, or network.mtu in the scenario")

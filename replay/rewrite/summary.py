@@ -101,7 +101,7 @@ class Tally:
     """Counts of what was written, int64 for each file, and of what was not."""
 
     def __init__(self, outputs: int) -> None:
-        """Nothing yet."""
+        """Start with empty counts for each output."""
         self.packets = np.zeros(outputs, np.int64)
         self.bytes = np.zeros(outputs, np.int64)
         self.first_ns = np.full(outputs, END_NS, np.int64)

@@ -34,7 +34,7 @@ class Signer:
     """Writes HMACs; one is computed for each source and segment list, not for each packet."""
 
     def __init__(self, key: Key, encapsulation: Encapsulation) -> None:
-        """Nothing is computed yet."""
+        """Prepare to sign with the key of the encapsulation."""
         self._key = key
         self._inserts = encapsulation.mode.inserts
         self._known: dict[bytes, bytes] = {}

@@ -135,7 +135,7 @@ def standing(name: str) -> tuple[ValidScenario, Path]:
 
 @contextlib.contextmanager
 def held(name: str) -> Iterator[Path]:
-    """Nobody else changes or uses the testbed meanwhile. Raises InputError if someone does. Yields the lock's file."""
+    """Hold the testbed for this process alone. Raises InputError if another holds it. Yields the lock's file."""
     _check_name(name)
     path = _STATE / f"{name}.lock"
     handle = _locked(path, name)

@@ -41,7 +41,7 @@ class Variant:
 
     @property
     def timeout(self) -> str:
-        """Its timeout in words."""
+        """The timeout of the variant in words."""
         return timeout_label(self.timeout_ns, self.rule) or text.NO_VALUE
 
     @property

@@ -64,7 +64,7 @@ class Members:
     """The decompressed bytes of an input that `kind` compressed."""
 
     def __init__(self, raw: RawInput, kind: MemberKind) -> None:
-        """Nothing is read yet."""
+        """Start at the first member; reading begins on demand."""
         self._raw, self._kind = raw, kind
         self._member: Any = None
         self._input = b""

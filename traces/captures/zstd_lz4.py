@@ -44,7 +44,7 @@ class Frames:
     """The decompressed bytes of an input of zstd and lz4 frames."""
 
     def __init__(self, raw: RawInput, name: str) -> None:
-        """Nothing is read yet; `name` is for errors."""
+        """Read on demand from the source; errors say `name`."""
         self._raw, self._name = raw, name
         self._stored, self._at = memoryview(b""), 0
         self._frame: _Frame | None = None

@@ -371,7 +371,7 @@ def new_pool(flows: int, slots: int = _FIRST_SLOTS) -> Connections:
 
 
 def with_flows(pool: Connections, flows: int) -> Connections:
-    """The same pool for more flows."""
+    """A pool with room for more flows, holding what this one holds."""
     old = len(pool.slot)
     slot = np.full(flows, -1, np.int64)
     results = np.zeros((flows, _RESULTS), np.int64)

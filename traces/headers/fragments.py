@@ -48,7 +48,7 @@ class Passed(NamedTuple):
 
 
 def no_passed() -> Passed:
-    """None."""
+    """An empty table of first fragments."""
     return Passed(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint8), np.empty(0, np.uint32))
 
 

@@ -163,7 +163,7 @@ def _below(folder: str) -> Iterator[str]:
 
 
 def _real(path: str) -> object:
-    """The same for every name of a file."""
+    """A value that is equal for all names of one file: links, relative paths and so on."""
     if path == STDIN or locations.is_url(path):
         return path
     try:

@@ -78,7 +78,7 @@ class Intake:
     """The flows, marks and findings of a trace so far."""
 
     def __init__(self, choices: IntakeChoices = AS_CAPTURED) -> None:
-        """Nothing taken."""
+        """Start before the first batch."""
         self.flows = Flows()
         self.quality = Quality()
         self.rows = 0

@@ -47,7 +47,7 @@ class Quality:
     """Looks at the packets of all captures of a trace, in order."""
 
     def __init__(self) -> None:
-        """Nothing seen."""
+        """Start before the first packet."""
         self.duplicates = 0
         self.cut_headers = 0
         self._recent = nothing_seen()

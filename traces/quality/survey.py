@@ -67,7 +67,7 @@ class Survey:
     """Counts over the frames of one source."""
 
     def __init__(self) -> None:
-        """Nothing counted."""
+        """Start with empty counts."""
         self._counters = np.zeros(_COUNTERS, np.int64)
         self._counters[_UNIT] = 1_000_000_000
         self._reasons = np.zeros(256, np.int64)
@@ -122,7 +122,7 @@ class Surveys:
     """A survey of each capture that is being read, whatever order their frames come in."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Start with no capture open."""
         self._surveys: dict[int, Survey] = {}
 
     def add(self, batch: MergedBatch, headers: Headers) -> None:

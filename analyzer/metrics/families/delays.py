@@ -62,7 +62,7 @@ class DelayFamily(Family):
     )
 
     def __init__(self, measured: Measured) -> None:
-        """Nothing counted yet."""
+        """Start with empty counts."""
         self._host_of = watched_row(measured.plan, measured.hosts)
         hosts = np.zeros((len(measured.hosts), bucket_count(HOST_BITS)), np.int64)
         self.counts = Counts(empty_histogram(), empty_histogram(), hosts)

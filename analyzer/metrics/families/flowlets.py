@@ -55,7 +55,7 @@ class FlowletFamily(Family):
     )
 
     def __init__(self, measured: Measured) -> None:
-        """Nothing counted yet."""
+        """Start with empty counts."""
         flows = np.zeros(len(measured.plan.keys), FLOWLETS)
         flows["last_path"] = -1
         self.counts = Counts(flows)

@@ -175,7 +175,7 @@ class PathLoadFamily(Family):
     counts: PathLoad
 
     def __init__(self, measured: Measured) -> None:
-        """Nothing counted yet."""
+        """Start with empty counts."""
         self._facts = path_facts(measured.network, steered=measured.steered)
         self.counts = empty_load(self._facts, measured.interval_ns)
 
@@ -184,7 +184,7 @@ class PathLoadFamily(Family):
         add_load(packets, fates, self._facts, self.counts)
 
     def finish(self) -> None:
-        """Nothing more comes: the present interval is over."""
+        """Close the present interval, after the last packets have been added."""
         close_interval(self.counts, self._facts.bounds)
 
     def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def add_rows(kept: Reordering, packets: Packets, fates: Fates) -> Reordering:
 
 
 def last_rows(kept: Reordering) -> Reordering:
-    """Nothing more comes: count what is left."""
+    """Count what still waits, after the last packets have been added."""
     kept.progress["horizon_ns"] = _NEVER_NS
     _count(kept)
     return kept
@@ -243,7 +243,7 @@ class ReorderingFamily(Family):
     counts: Reordering
 
     def __init__(self, measured: Measured) -> None:
-        """Nothing counted yet."""
+        """Start with empty counts."""
         self.counts = empty_reordering(len(measured.plan.keys))
 
     def add(self, packets: Packets, fates: Fates) -> None:
@@ -251,7 +251,7 @@ class ReorderingFamily(Family):
         self.counts = add_rows(self.counts, packets, fates)
 
     def finish(self) -> None:
-        """Nothing more comes: count what waited for later packets."""
+        """Count what waited for later packets, after the last have been added."""
         self.counts = last_rows(self.counts)
 
     def flow_columns(self, before: FlowColumns) -> FlowColumns:

@@ -67,7 +67,7 @@ class SlowdownFamily(Family):
     )
 
     def __init__(self, measured: Measured) -> None:
-        """Nothing counted yet."""
+        """Start with empty counts."""
         self._measured = measured
         self._fastest = fastest_paths(measured.network, measured.plan)
         self._held: list[tuple[Packets, Fates]] = []

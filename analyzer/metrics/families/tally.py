@@ -113,7 +113,7 @@ class TallyFamily(Family):
     )
 
     def __init__(self, measured: Measured) -> None:
-        """Nothing counted yet."""
+        """Start with empty counts."""
         paths = measured.network.paths
         uplink, downlink = host_links(measured.network, measured.plan)
         self._places = Places(

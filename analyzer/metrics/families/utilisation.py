@@ -15,7 +15,7 @@ from segcast.traces.units import NANOSECOND_BITS
 
 
 class Counts(NamedTuple):
-    """Nothing: the engine counts the bytes."""
+    """Empty, because the engine itself counts the bytes of links."""
 
 
 def link_shares(network: Network, ending: Ending) -> list[float | None]:
@@ -39,12 +39,12 @@ class UtilisationFamily(Family):
     )
 
     def __init__(self, measured: Measured) -> None:
-        """Nothing counted yet."""
+        """Start with empty counts."""
         self._network = measured.network
         self.counts = Counts()
 
     def add(self, packets: Packets, fates: Fates) -> None:
-        """Nothing to count."""
+        """Skip the packets: links are counted by the engine."""
 
     def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
         """The columns named in `summary`: over the links that could carry anything."""
