@@ -320,6 +320,7 @@ PAGES = {
     "commands.md": commands_page,
     "scenario.md": scenario_page,
     "scenario.schema.json": schema_page,
+    "../segcast/analyzer/scenario/scenario.schema.json": schema_page,  # where an installation has it
 }
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from segcast.traces.captures.framing import MAX_BLOCK, MOST_DROPS, Interfaces
+from segcast.traces.captures.framing import MAX_BLOCK, MOST_DROPS, SECTION_STATE, Interfaces
 from segcast.traces.captures.linktypes import SNOOP_LINKTYPES, SNOOP_OTHER
 
 _PCAP_MAGICS: Final[dict[int, tuple[int, int]]] = {  # magic: ns per fraction, record header bytes
@@ -114,8 +114,8 @@ class Section:
 
     def __init__(self, whole_blocks: bool = False) -> None:
         """Before any section; `whole_blocks`: see the framing kernel's state."""
-        self.state: Final = np.zeros(7, np.int64)
-        self.state[5] = whole_blocks
+        self.state: Final = np.zeros(1, SECTION_STATE)
+        self.state[0]["whole_blocks"] = whole_blocks
         self.interfaces = _empty_interfaces(8)
         self._drops: dict[int, tuple[int, int]] = {}  # of each interface, by itself and by the system
         self._earlier_drops = (0, 0)  # of earlier sections
@@ -123,7 +123,7 @@ class Section:
     @property
     def count(self) -> int:
         """Number of interfaces described so far."""
-        return int(self.state[1])
+        return int(self.state[0]["interfaces"])
 
     def block_length(self, block: bytes, kind_known: bool) -> int:
         """Length of the block whose first bytes are `block` (12 of a section header, else 8); raises BadBlockError.
@@ -137,8 +137,8 @@ class Section:
                 big = False
             else:
                 raise BadBlockError("a section header has no byte-order magic")
-            self.state[:5] = 0
-            self.state[0] = big
+            self._forget()
+            self.state[0]["big_endian"] = big
             self._earlier_drops = self._summed_drops()
             self._drops = {}
         (length,) = struct.unpack_from(self._order + "I", block, 4)
@@ -149,7 +149,22 @@ class Section:
 
     @property
     def _order(self) -> str:
-        return ">" if self.state[0] else "<"
+        return ">" if self.state[0]["big_endian"] else "<"
+
+    def _forget(self) -> None:
+        """Begin a section: it has no interfaces yet, and no block is being skipped."""
+        self.state[0]["interfaces"] = 0
+        self.pass_over()
+
+    def pass_over(self) -> None:
+        """Stop skipping a block."""
+        for name in ("skip_bytes", "skipped_block_bytes"):
+            self.state[0][name] = 0
+
+    @property
+    def skipping(self) -> bool:
+        """Whether the bytes to come belong to a block that is skipped."""
+        return bool(self.state[0]["skipped_block_bytes"])
 
     def begin(self, block: bytes) -> None:
         """Take a whole section header block; raises BadBlockError."""
@@ -157,7 +172,7 @@ class Section:
         major, _minor = struct.unpack_from(self._order + "HH", block, 12)
         if major != 1:
             raise BadBlockError(f"pcapng version {major} is not supported")
-        self.state[1:5] = 0
+        self._forget()
 
     def describe(self, block: bytes) -> tuple[int, int, int]:
         """Take a whole interface description block; its link type, snap length and if_tsresol."""
@@ -185,7 +200,7 @@ class Section:
         self.interfaces.mode[at] = mode
         self.interfaces.factor[at] = factor
         self.interfaces.offset_s[at] = max(-(1 << 61), min(offset_s, 1 << 61))
-        self.state[1] += 1
+        self.state[0]["interfaces"] += 1
         return int(linktype), int(snaplen), resolution
 
     def count_drops(self, block: bytes) -> None:
@@ -204,7 +219,7 @@ class Section:
     def drops(self) -> dict[str, int]:
         """Packets the capturing system says it lost, by who; only counts that are not 0."""
         interface, system = self._summed_drops()
-        found = {"interface": interface, "os": system, "packet blocks": int(self.state[6])}
+        found = {"interface": interface, "os": system, "packet blocks": int(self.state[0]["packets_lost"])}
         return {name: count for name, count in found.items() if count}
 
     def _summed_drops(self) -> tuple[int, int]:

@@ -7,7 +7,7 @@ block that Python parses (sections, interfaces, statistics), or at damage; it ne
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -193,36 +193,48 @@ def _nanoseconds(high: int, low: int, mode: Word, factor: Word, offset_s: Word) 
     return (np.int64(seconds) + offset_s) * 1_000_000_000 + np.int64(rest)
 
 
+SECTION_STATE: Final = np.dtype(
+    [
+        ("big_endian", np.int64),
+        ("interfaces", np.int64),  # described so far
+        ("skip_bytes", np.int64),  # still to come of a block that is skipped, its trailing length left out
+        ("skipped_block_bytes", np.int64),  # length of that block until its trailing length is seen, else 0
+        ("skipped_at", np.int64),  # file offset of that block
+        ("whole_blocks", np.int64),  # 1: blocks to skip must be whole in the buffer, or of known kinds if too long
+        ("packets_lost", np.int64),  # before others, as packet blocks say
+    ]
+)
+"""What is known of a pcapng section between two calls of `frame_pcapng`."""
+
+
 @kernel
 def frame_pcapng(
     data: Bytes,
     position: int,
     end: int,
     base: int,
-    state: npt.NDArray[np.int64],
+    section: npt.NDArray[Any],
     interfaces: Interfaces,
     out: FrameColumns,
 ) -> tuple[int, int, int]:
     """Blocks of a pcapng section in `data[position:end]`; (rows, position reached, status).
 
-    state int64[7], kept between calls: big-endian, number of interfaces, bytes still to skip of a block, its length if
-    its trailing length is still to come, the file offset of its start, whether blocks that are skipped must be whole in
-    the buffer (and of known kinds if they cannot be), packets lost before others as the packet blocks say.
+    `section` is one row of SECTION_STATE, kept between calls.
     """
-    big = state[0] != 0
-    count = state[1]
+    big = section[0].big_endian != 0
+    count = section[0].interfaces
     row = 0
     while row < out.start.size:
-        if state[3] != 0:  # inside a block that is skipped
-            step = min(state[2], end - position)
+        if section[0].skipped_block_bytes != 0:  # inside a block that is skipped
+            step = min(section[0].skip_bytes, end - position)
             position += step
-            state[2] -= step
-            if state[2] > 0 or end - position < 4:
+            section[0].skip_bytes -= step
+            if section[0].skip_bytes > 0 or end - position < 4:
                 return row, position, MORE
-            if u32(data, position, big) != state[3]:
+            if u32(data, position, big) != section[0].skipped_block_bytes:
                 return row, position, BAD_TRAILER
             position += 4
-            state[3] = 0
+            section[0].skipped_block_bytes = 0
         if end - position < 8:
             return row, position, MORE
         kind = u32(data, position, big)
@@ -236,7 +248,7 @@ def frame_pcapng(
         if kind == 5 and length <= MAX_BLOCK:
             return row, position, STATISTICS
         if kind != 6 and kind != 3 and kind != 2:
-            if state[5] != 0:
+            if section[0].whole_blocks != 0:
                 if length <= MAX_BLOCK:
                     if end - position < length:
                         return row, position, MORE
@@ -246,9 +258,9 @@ def frame_pcapng(
                     continue
                 if (kind == 0 or kind > 10) and kind != 0xBAD and kind != 0x40000BAD:
                     return row, position, BAD_BLOCK_LENGTH
-            state[4] = base + position
-            state[3] = length
-            state[2] = length - 12
+            section[0].skipped_at = base + position
+            section[0].skipped_block_bytes = length
+            section[0].skip_bytes = length - 12
             position += 8
             continue
         fixed = 16 if kind == 3 else 32
@@ -290,7 +302,7 @@ def frame_pcapng(
         if kind == 2:
             lost = u16(data, position + 10, big)
             if lost != 0xFFFF:
-                state[6] += lost
+                section[0].packets_lost += lost
         elif kind == 6 and captured + 3 < length - fixed - 4:  # options: code and length, value, padding
             option, stop = position + 28 + (captured + 3) // 4 * 4, position + length - 4
             while stop - option >= 4:
@@ -299,7 +311,9 @@ def frame_pcapng(
                     break
                 if code == 4 and size == 8:
                     high, low = u32(data, option + 4 + 4 * (not big), big), u32(data, option + 4 + 4 * big, big)
-                    state[6] = min(MOST_DROPS, state[6] + (min(high, 0x3FFFFFFF) << 32 | low))
+                    section[0].packets_lost = min(
+                        MOST_DROPS, section[0].packets_lost + (min(high, 0x3FFFFFFF) << 32 | low)
+                    )
                 option += 4 + (size + 3) // 4 * 4
         out.captured[row] = captured
         out.wire[row] = wire

@@ -224,7 +224,7 @@ class CaptureReader:
             if status in (framing.SECTION, framing.INTERFACE, framing.STATISTICS):
                 reason = self._describe(status)
             elif status == framing.MORE and not self._window.refill():
-                reason = self._window.wrong_at_end(in_block=bool(self._section.state[3]))
+                reason = self._window.wrong_at_end(in_block=self._section.skipping)
                 if not reason:
                     return
             if reason and not self._recovery.next_block(reason, self._section):

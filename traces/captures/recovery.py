@@ -37,13 +37,13 @@ class Recovery:
     def next_block(self, reason: str, section: Section) -> bool:
         """Note the damage and go to the next good block; False if there is none. Raises unless `keep_going`."""
         window = self._window
-        skipping, start = int(section.state[3]), int(section.state[4]) - window.base
+        skipping, start = section.skipping, int(section.state[0]["skipped_at"]) - window.base
         offset = window.base + (start if skipping else window.position)
         if self._keep_going:
-            section.state[2:4] = 0
+            section.pass_over()
             window.position = min(window.end, window.position + (0 if skipping else 1))
             while len(self.damages) < _MOST_DAMAGES:
-                big = bool(section.state[0])
+                big = bool(section.state[0]["big_endian"])
                 status, window.position = resync.next_block(
                     window.data, window.position, window.end, window.ending is not None, big
                 )
