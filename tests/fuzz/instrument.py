@@ -9,7 +9,6 @@ import __future__
 
 import ast
 import ctypes
-import functools
 import hashlib
 import importlib.abc
 import importlib.machinery
@@ -167,15 +166,17 @@ class Instrument(importlib.abc.MetaPathFinder):
         self.places: list[str] = []  # of the points: module and line
         self._edits = dict(edits or {})
         self._shown = memoryview(self.counters).cast("B").cast("I")
+        # What the code of a kernel depends on beside its sources: this file, faults planted in modules that hold
+        # kernels, and the numbers that the points of the modules so far begin with.
+        self._made_of = hashlib.sha256(Path(__file__).read_bytes())
         sys.meta_path.insert(0, self)
         jit: Any = importlib.import_module("segcast.traces.jit")
-        mine = Path(__file__).read_bytes() + repr(self._edits).encode()
-        self._compiled = functools.partial(jit.compiled, parts=(), apart=hashlib.sha256(mine).hexdigest())
+        self._compiled: Callable[..., Any] = jit.compiled
         jit.kernel = self.kernel
 
     def kernel(self, function: Callable[..., Any]) -> Any:
         """As `segcast.traces.jit.kernel`, with every index checked."""
-        return self._compiled(function, boundscheck=True)
+        return self._compiled(function, (), self._made_of.hexdigest(), boundscheck=True)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -193,6 +194,8 @@ class Instrument(importlib.abc.MetaPathFinder):
         for old, new in self._edits.get(name, ()):
             assert source.count(old) == 1, (name, old)
             source = source.replace(old, new)
+        planted = self._edits.get(name, ()) if "@kernel" in source else ()
+        self._made_of.update(repr((name, self.points, planted)).encode())
         counting = _Counting(self.points)
         tree = ast.fix_missing_locations(counting.visit(ast.parse(source)))
         self.points = counting.next

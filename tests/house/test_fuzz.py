@@ -34,15 +34,19 @@ def run(out: Path, *arguments: str, plant: dict[str, list[tuple[str, str]]] | No
     return figures
 
 
+Short = tuple[Path, dict[str, Any]]
+
+
 @pytest.fixture(scope="module", autouse=True)
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A run beforehand, so that no other takes compilation for a hang, or its memory for that of an input."""
-    run(tmp_path_factory.mktemp("fuzz") / "out", "--inputs", "300", "--seconds", "1")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Short:
+    """A run without a fault, before all others: none takes compilation for a hang, or its memory for an input's."""
+    out = tmp_path_factory.mktemp("fuzz") / "out"
+    return out, run(out, "--inputs", "6000", "--seconds", "5")
 
 
-def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
-    figures = run(tmp_path / "out", "--inputs", "6000", "--seconds", "5")
-    texts = [path.read_text() for path in (tmp_path / "out" / "findings").glob("*.txt")]
+def test_a_short_run_finds_nothing(short: Short) -> None:
+    out, figures = short
+    texts = [path.read_text() for path in (out / "findings").glob("*.txt")]
     assert not figures["findings"], "\n".join(texts)
     assert figures["inputs"] >= 256
     assert figures["points_reached"] > 1200

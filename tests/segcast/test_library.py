@@ -55,7 +55,9 @@ def test_sources_without_their_links_say_so(tmp_path: Path) -> None:
     (tmp_path / "segcast").mkdir()
     shutil.copy(ROOT / "segcast" / "__init__.py", tmp_path / "segcast")
     (tmp_path / "segcast" / "traces").write_text("../traces")  # what a link becomes where none can be made
-    run = python("import segcast", tmp_path)
+    # Without `site`, as an editable installation would find the folders all the same.
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import segcast"
+    run = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False)
     assert run.stderr.splitlines()[-1].startswith("ImportError: segcast/traces, analyzer, replay and reports must be")
     assert "ModuleNotFoundError" not in run.stderr
 

@@ -43,7 +43,7 @@ def run_fuzzer() -> None:
             "15",
             "--bundled",
         ]
-        command += ["--inputs", "300", "--seconds", "1"]
+        command += ["--seed", "7", "--inputs", "6000", "--seconds", "5"]
         subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True)
 
 
