@@ -24,33 +24,33 @@ class RttParameters(Bounds):
 class RttState(NamedTuple):
     """Smoothed round trips in ns (-1: unknown), by flow int64[flows] and by first counter int64[counters].
 
-    `limits` int64[3]: times, low, high.
+    `limits`, one row: the parameters.
     """
 
     of_flow: NDArray[np.int64]
     of_counter: NDArray[np.int64]
-    limits: NDArray[np.int64]
+    limits: NDArray[np.void]
 
 
 def make_state(setting: Setting) -> RttState:
     """No round trip is known."""
-    chosen = setting.parameters
     return RttState(
         np.full(len(setting.flow_keys), -1, np.int64),
         np.full(setting.counters, -1, np.int64),
-        np.array([chosen.times_permille, chosen.low_ns, chosen.high_ns], np.int64),
+        setting.parameters.limits(),
     )
 
 
 def starts(state: RttState, gap: Gap) -> bool:
     """Whether the gap exceeds the share of the flow's round trip, else of its host's."""
+    limits = state.limits[0]
     round_trip_ns = state.of_flow[gap.flow]
     if round_trip_ns < 0:
         round_trip_ns = state.of_counter[gap.first_counter]
     if round_trip_ns < 0:
-        return bool(gap.gap_ns > state.limits[2])
-    timeout_ns = round_trip_ns * state.limits[0] // 1000
-    return bool(gap.gap_ns > min(max(timeout_ns, state.limits[1]), state.limits[2]))
+        return bool(gap.gap_ns > limits.high_ns)
+    timeout_ns = round_trip_ns * limits.times_permille // 1000
+    return bool(gap.gap_ns > min(max(timeout_ns, limits.low_ns), limits.high_ns))
 
 
 def observe(state: RttState, feedback: Feedback) -> None:
