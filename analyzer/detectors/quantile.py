@@ -39,14 +39,13 @@ def make_state(setting: Setting) -> QuantileState:
 
 def starts(state: QuantileState, gap: Gap) -> bool:
     """Whether the gap exceeds the quantile, which it then moves."""
-    limits = state.limits[0]
     timeout_ns = state.quantile_ns[gap.first_counter]
     exceeds = bool(gap.gap_ns > timeout_ns)
     if exceeds:
-        moved_ns = timeout_ns + max(1, (timeout_ns * limits.share_permille) >> _STEP_SHIFT)
+        moved_ns = timeout_ns + max(1, (timeout_ns * state.limits["share_permille"][0]) >> _STEP_SHIFT)
     else:
-        moved_ns = timeout_ns - max(1, (timeout_ns * (1000 - limits.share_permille)) >> _STEP_SHIFT)
-    state.quantile_ns[gap.first_counter] = min(max(moved_ns, limits.low_ns), limits.high_ns)
+        moved_ns = timeout_ns - max(1, (timeout_ns * (1000 - state.limits["share_permille"][0])) >> _STEP_SHIFT)
+    state.quantile_ns[gap.first_counter] = min(max(moved_ns, state.limits["low_ns"][0]), state.limits["high_ns"][0])
     return exceeds
 
 

@@ -43,14 +43,13 @@ def make_state(setting: Setting) -> RttState:
 
 def starts(state: RttState, gap: Gap) -> bool:
     """Whether the gap exceeds the share of the flow's round trip, else of its host's."""
-    limits = state.limits[0]
     round_trip_ns = state.of_flow[gap.flow]
     if round_trip_ns < 0:
         round_trip_ns = state.of_counter[gap.first_counter]
     if round_trip_ns < 0:
-        return bool(gap.gap_ns > limits.high_ns)
-    timeout_ns = round_trip_ns * limits.times_permille // 1000
-    return bool(gap.gap_ns > min(max(timeout_ns, limits.low_ns), limits.high_ns))
+        return bool(gap.gap_ns > state.limits["high_ns"][0])
+    timeout_ns = round_trip_ns * state.limits["times_permille"][0] // 1000
+    return bool(gap.gap_ns > min(max(timeout_ns, state.limits["low_ns"][0]), state.limits["high_ns"][0]))
 
 
 def observe(state: RttState, feedback: Feedback) -> None:

@@ -38,7 +38,6 @@ def make_state(setting: Setting) -> SpreadState:
 
 def starts(state: SpreadState, gap: Gap) -> bool:
     """Whether the gap exceeds the spread of the delays of the flow's slots."""
-    limits = state.limits[0]
     known = 0
     lowest_ns = int64(0)
     highest_ns = int64(0)
@@ -49,9 +48,9 @@ def starts(state: SpreadState, gap: Gap) -> bool:
             highest_ns = max(highest_ns, delay_ns)
             known += 1
     if known < 2:
-        return bool(gap.gap_ns > limits.high_ns)
-    timeout_ns = highest_ns - lowest_ns + limits.margin_ns
-    return bool(gap.gap_ns > min(max(timeout_ns, limits.low_ns), limits.high_ns))
+        return bool(gap.gap_ns > state.limits["high_ns"][0])
+    timeout_ns = highest_ns - lowest_ns + state.limits["margin_ns"][0]
+    return bool(gap.gap_ns > min(max(timeout_ns, state.limits["low_ns"][0]), state.limits["high_ns"][0]))
 
 
 def observe(state: SpreadState, feedback: Feedback) -> None:
