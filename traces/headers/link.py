@@ -28,6 +28,7 @@ LINK_TYPE: Final = 11
 TRUNCATED: Final = 12
 MALFORMED: Final = 13
 OTHER_PAYLOAD: Final = 14
+ENCRYPTED: Final = 15
 
 REASONS: Final = (
     "ip",
@@ -45,6 +46,7 @@ REASONS: Final = (
     "truncated",
     "malformed",
     "other payload",
+    "encrypted",
 )
 """Names of the codes above: why a frame has no readable IP header."""
 
