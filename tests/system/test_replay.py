@@ -287,10 +287,12 @@ def named_anywhere(tool: str, bed: Bed) -> list[int]:
     found = []
     for process in inhabitants([host.namespace for host in bed.hosts()]):
         try:
-            if (Path("/proc") / str(process) / "comm").read_text().strip() == tool:
-                found.append(process)
+            comm = (Path("/proc") / str(process) / "comm").read_text().strip()
+            line = (Path("/proc") / str(process) / "cmdline").read_bytes()
         except OSError:
             continue
+        if comm == tool and not line.endswith(b"\0-V\0"):  # a tool that is asked for its version is not at work
+            found.append(process)
     return found
 
 
