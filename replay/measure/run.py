@@ -276,7 +276,7 @@ def unseen(run: Run, table: pa.Table, network: Network, groups: Sequence[tuple[s
 
 def _findings(run: Run, matched: Matched, joined: NDArray[np.int64]) -> list[str]:
     """What a reader should know before believing the numbers."""
-    found = list(matched.findings)
+    found = [*run.findings, *matched.findings]
     if not run.complete:
         found.append(f"the run did not end as planned: {run.reason or 'no reason given'}")
     if run.missed_by_captures:
