@@ -73,6 +73,7 @@ def forecast_document(
         ),
         excluded=traffic.excluded,
         network=_network_entry(traffic, scenario.kind, extent.first_ns),
+        sids=scenario.sid_table(scenario.between(traffic.groups)),
     )
 
 
