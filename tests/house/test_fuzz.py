@@ -60,7 +60,7 @@ def test_planted_faults_are_found_and_replayed(tmp_path: Path) -> None:
             ("np.arange(first, first + count", "np.arange(first + (begin > 0), first + count + (begin > 0)")
         ],
         "segcast.traces.headers.link": [("elif end < after or", "elif end < begin + 1 or")],
-        "segcast.traces.captures.formats": [
+        "segcast.traces.captures.formats.pcapng": [
             ("_empty_interfaces(8)", "_empty_interfaces(1)"),
             ("if at == len(self.interfaces.linktype):", "if at == len(self.interfaces.linktype) + 1:"),
         ],
@@ -70,7 +70,7 @@ def test_planted_faults_are_found_and_replayed(tmp_path: Path) -> None:
     assert "rule: results do not depend on buffers" in found
     assert "rule: bytes around a frame do not matter" in found or "rule: columns as the twin" in found
     assert "rule: a merge is that of the twin" in found
-    assert "IndexError at formats.py" in found
+    assert "IndexError at pcapng.py" in found
     saved = [path for path in (tmp_path / "out" / "findings").iterdir() if path.suffix != ".txt"]
     assert len(saved) >= 4
     replayed = subprocess.run(
@@ -91,7 +91,7 @@ def test_a_worker_that_dies_or_hangs_is_told(
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(fuzz, "_WARM_UP_S", 12)  # kernels are compiled by now
-    plant = {"segcast.traces.captures.formats": [("linktype, _, snaplen =", f"{fault}; linktype, _, snaplen =")]}
+    plant = {"segcast.traces.captures.formats.pcapng": [("linktype, _, snaplen =", f"{fault}; linktype, _, snaplen =")]}
     (tmp_path / "plant.json").write_text(json.dumps(plant))
     out = tmp_path / "out"
     assert fuzz.main(["--out", str(out), *SHORT, "--plant", str(tmp_path / "plant.json")]) == 1

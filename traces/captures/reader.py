@@ -14,24 +14,18 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segcast.traces.captures import framing, resync
-from segcast.traces.captures.formats import (
-    BadBlockError,
-    PcapHeader,
-    Section,
-    SnoopHeader,
-    is_pcapng,
-    parse_pcap_header,
-    parse_snoop_header,
-    resolution_ns,
-    what_is_it,
-)
+from segcast.traces.captures import framing
+from segcast.traces.captures.formats.flat import Flat
+from segcast.traces.captures.formats.pcapng import BadBlockError, Section
+from segcast.traces.captures.formats.pcapng_clocks import resolution_ns
+from segcast.traces.captures.formats.registry import recognise, what_is_it
 from segcast.traces.captures.recovery import Recovery
 from segcast.traces.captures.window import CaptureWindow
 from segcast.traces.errors import Damage, InputError
 
 BUFFER_BYTES: Final = 4 << 20
 BATCH_FRAMES: Final = 1 << 16
+_HEAD_BYTES: Final = 24  # enough to name what is no capture
 _MOST_SNAPLENS: Final = 1000  # different ones, the largest
 
 
@@ -73,7 +67,7 @@ def read_frames(
 class CaptureReader:
     """Iterates over the frames of one capture, and knows what its headers said so far.
 
-    `format` is pcap, pcapng or snoop; `damages` lists what was met, also the damage that was raised.
+    `damages` lists what was met, also the damage that was raised.
     """
 
     def __init__(
@@ -85,15 +79,12 @@ class CaptureReader:
         self.linktypes: set[int] = set()
         self.snaplens: set[int] = set()
         self.resolutions_ns: set[float] = set()
-        self.format = "pcap"
         self._window = CaptureWindow(path, buffer_bytes, digest, keep_going)
         self._recovery = Recovery(self.path, self._window, digest, keep_going)
         self._batch_frames = batch_frames
         self._keep_going = keep_going
-        self._section = Section(whole_blocks=keep_going)
-        self._sense = np.zeros(8, np.int64)
         try:
-            self._layout = self._recognise()
+            self._form = self._recognise()
         except BaseException:
             self._window.source.close()
             raise
@@ -133,10 +124,7 @@ class CaptureReader:
     @property
     def drops(self) -> dict[str, int]:
         """Packets the capturing system says it lost, by who: interface, os, packet blocks, snoop; none that are 0."""
-        if self.format == "snoop":
-            assert self._layout is not None
-            return {"snoop": int(self._layout[1])} if self._layout[1] else {}
-        return self._section.drops()
+        return self._form.drops()
 
     @property
     def bytes_read(self) -> int:
@@ -152,36 +140,25 @@ class CaptureReader:
         """XXH3-128 of the stored bytes once the iterator has ended: of the whole file, or of what a pipe gave."""
         return self._window.source.raw.hexdigest()
 
-    def _recognise(self) -> npt.NDArray[np.int64] | None:
-        """Take the file header; the layout of a classic pcap or snoop capture, None for pcapng."""
-        head = self._window.need(PcapHeader.SIZE)
-        header = parse_pcap_header(head)
-        if header is not None:
-            self._window.position += PcapHeader.SIZE
-            self._note_interface(header.linktype, header.snaplen, float(header.unit_ns))
-            self._sense = resync.classic_sense(
-                big=header.big_endian,
-                snoop=False,
-                unit_ns=header.unit_ns,
-                header=header.record_header,
-                snaplen=header.snaplen,
-                swapping=header.swapped_lengths,
-            )
-            return header.layout()
-        snoop = parse_snoop_header(head)
-        if snoop is not None:
-            self.format = "snoop"
-            self._window.position += SnoopHeader.SIZE
-            self._note_interface(snoop.linktype, 0, 1000.0)
-            self._sense = resync.classic_sense(big=True, snoop=True, unit_ns=1000, header=24, snaplen=0, swapping=0)
-            return snoop.layout()
-        if is_pcapng(head):
-            self.format = "pcapng"
-            return None
-        what = what_is_it(head)
-        if self._window.ending and self._window.source.compression != "none":
-            what = f"nothing can be read: {self._window.ending}"
-        raise InputError(f"{self.path}: {what}")
+    @property
+    def format(self) -> str:
+        """The name of the format: pcap, pcapng or snoop."""
+        return self._form.name
+
+    def _recognise(self) -> Flat | Section:
+        """Take the file header."""
+        form = recognise(self._window.need)
+        if form is None:
+            what = what_is_it(self._window.need(_HEAD_BYTES))
+            if self._window.ending and self._window.source.compression != "none":
+                what = f"nothing can be read: {self._window.ending}"
+            raise InputError(f"{self.path}: {what}")
+        if isinstance(form, Section):
+            form.state[0]["whole_blocks"] = self._keep_going
+        else:
+            self._window.position += form.header_bytes
+            self._note_interface(form.linktype, form.snaplen, form.resolution_ns)
+        return form
 
     def _note_interface(self, linktype: int, snaplen: int, resolution_ns: float) -> None:
         self.linktypes.add(linktype)
@@ -189,18 +166,6 @@ class CaptureReader:
         if len(self.snaplens) > _MOST_SNAPLENS:
             self.snaplens.discard(min(self.snaplens))
         self.resolutions_ns.add(resolution_ns)
-
-    def _frame(self, out: framing.FrameColumns) -> tuple[int, int]:
-        """Frame what is in the buffer; (rows, status)."""
-        window = self._window
-        place = (window.data, window.position, window.end, window.base)
-        if self._layout is None:
-            section = self._section
-            count, window.position, status = framing.frame_pcapng(*place, section.state, section.interfaces, out)
-        else:
-            framed = framing.frame_snoop if self.format == "snoop" else framing.frame_pcap
-            count, window.position, status = framed(*place, self._layout, out)
-        return count, status
 
     def _iterate(self) -> Generator[FrameBatch, None, None]:
         rows = self._batch_frames + self._keep_going  # of which one is held back
@@ -212,22 +177,26 @@ class CaptureReader:
             np.empty(rows, np.uint16),
             np.empty(rows, np.uint64),
         )
-        if self._keep_going and self._layout is not None:
-            for columns, count in self._recovery.records(self._frame, out, self._sense):
+        form = self._form
+        if self._keep_going and isinstance(form, Flat):
+            for columns, count in self._recovery.records(form, out):
                 yield self._batch(columns, count)
             return
         while True:
-            count, status = self._frame(out)
+            count, status = form.frame(self._window, out)
             if count:
                 yield self._batch(out, count)
             reason = framing.DAMAGE.get(status)
             if status in (framing.SECTION, framing.INTERFACE, framing.STATISTICS):
-                reason = self._describe(status)
+                assert isinstance(form, Section)
+                reason = self._describe(form, status)
             elif status == framing.MORE and not self._window.refill():
-                reason = self._window.wrong_at_end(in_block=self._section.skipping)
+                reason = self._window.wrong_at_end(in_block=isinstance(form, Section) and form.skipping)
                 if not reason:
                     return
-            if reason and not self._recovery.next_block(reason, self._section):
+            if reason and not (isinstance(form, Section) and self._recovery.next_block(reason, form)):
+                if isinstance(form, Flat):
+                    self._recovery.give_up(self._window.base + self._window.position, reason)
                 return
 
     def _batch(self, out: framing.FrameColumns, count: int) -> FrameBatch:
@@ -237,19 +206,19 @@ class CaptureReader:
         time_ns, linktype, offset = out.time_ns[:count], out.linktype[:count], out.file_offset[:count]
         return FrameBatch(self._window.data, start, captured, wire, time_ns, linktype, first, offset)
 
-    def _describe(self, status: int) -> str | None:
+    def _describe(self, section: Section, status: int) -> str | None:
         """Take the section header, interface description or statistics block at the position; what is wrong with it."""
-        section = status == framing.SECTION
+        begins = status == framing.SECTION
         try:
-            length = self._section.block_length(self._whole(12 if section else 8), not section)
+            length = section.block_length(self._whole(12 if begins else 8), not begins)
             block = self._whole(length)
-            if section:
-                self._section.begin(block)
+            if begins:
+                section.begin(block)
             elif status == framing.INTERFACE:
-                linktype, snaplen, resolution = self._section.describe(block)
+                linktype, snaplen, resolution = section.describe(block)
                 self._note_interface(linktype, snaplen, resolution_ns(resolution))
             else:
-                self._section.count_drops(block)
+                section.count_drops(block)
         except BadBlockError as error:
             return str(error)
         self._window.position += length

@@ -5,20 +5,17 @@ A reader of a sound capture needs none of this; one that stops at damage only th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from segcast.traces.captures import framing, resync
-from segcast.traces.captures.formats import Section
+from segcast.traces.captures.formats.flat import Flat
+from segcast.traces.captures.formats.pcapng import Section
 from segcast.traces.captures.window import CaptureWindow
 from segcast.traces.errors import Damage, DamagedCapture
 
 _MOST_DAMAGES: Final = 1000
 
-Framing = Callable[[framing.FrameColumns], tuple[int, int]]
 Framed = tuple[framing.FrameColumns, int]
 """Columns, and how many of their rows are frames."""
 
@@ -52,9 +49,9 @@ class Recovery:
                     return True
                 if not window.refill() and not window.skip_gap():
                     break
-        return self._give_up(offset, reason)
+        return self.give_up(offset, reason)
 
-    def _give_up(self, offset: int, reason: str) -> bool:
+    def give_up(self, offset: int, reason: str) -> bool:
         """Note damage after which nothing is read; raises unless `keep_going`."""
         self.damages.append(Damage(offset, reason, None))
         if self._digest:
@@ -63,19 +60,19 @@ class Recovery:
             return False
         raise DamagedCapture(self._path, offset, reason)
 
-    def records(self, frame: Framing, out: framing.FrameColumns, sense: npt.NDArray[np.int64]) -> Iterator[Framed]:
-        """The frames of a classic capture that may be damaged anywhere: `frame` frames what the window shows.
+    def records(self, flat: Flat, out: framing.FrameColumns) -> Iterator[Framed]:
+        """The frames of a classic capture that may be damaged anywhere.
 
-        `sense` is that of `resync.classic_sense`. The last record is held back until the next is seen: damage found
+        The last record is held back until the next is seen: damage found
         there may be a wrong length of this one.
         """
         window = self._window
         alone = framing.FrameColumns._make(column[:1] for column in out)
         while True:
-            count, status = frame(out)
+            count, status = flat.frame(window, out)
             reason = framing.DAMAGE.get(status)
             at_end = window.ending is not None
-            good, doubt = resync.good_rows(window.data, window.base, window.end, at_end, count, out, sense)
+            good, doubt = resync.good_rows(window.data, window.base, window.end, at_end, count, out, flat.layout)
             if good < count:
                 window.position = int(out.file_offset[good]) - window.base
                 status = framing.MORE
@@ -97,15 +94,14 @@ class Recovery:
                 if status == framing.MORE:
                     window.refill()
                 continue
-            yield from self._next_record(frame, alone, sense, reason, damaged, held < damaged)
+            yield from self._next_record(flat, alone, reason, damaged, held < damaged)
             if self.damages[-1].resumed_at is None:
                 return
 
     def _next_record(
         self,
-        frame: Framing,
+        flat: Flat,
         alone: framing.FrameColumns,
-        sense: npt.NDArray[np.int64],
         reason: str,
         damaged: int,
         held: bool,
@@ -117,14 +113,14 @@ class Recovery:
         window = self._window
         if len(self.damages) + 1 >= _MOST_DAMAGES:
             window.position = damaged
-            self._give_up(window.base + damaged, f"{reason}; {_MOST_DAMAGES} places were damaged before")
+            self.give_up(window.base + damaged, f"{reason}; {_MOST_DAMAGES} places were damaged before")
             return
         span = damaged - window.position
         at, status = 1, resync.MORE
         while held and status == resync.MORE:
             stop = window.position + span
             status, found = resync.next_record(
-                window.data, window.position + at, stop, window.end, window.ending is not None, sense
+                window.data, window.position + at, stop, window.end, window.ending is not None, flat.layout
             )
             at = found - window.position
             if status == resync.MORE and not window.refill():
@@ -136,7 +132,7 @@ class Recovery:
             return
         offset = window.base + window.position + span
         if held:
-            frame(alone)
+            flat.frame(window, alone)
             yield alone, 1
         window.position = min(window.end, offset - window.base + 1)
         if window.ending and window.resumes:
@@ -144,11 +140,11 @@ class Recovery:
         while True:
             end = window.end
             status, window.position = resync.next_record(
-                window.data, window.position, end, end, window.ending is not None, sense
+                window.data, window.position, end, end, window.ending is not None, flat.layout
             )
             if status == resync.FOUND:
                 self.damages.append(Damage(offset, reason, window.base + window.position))
                 return
             if not window.refill() and not window.skip_gap():
-                self._give_up(offset, reason)
+                self.give_up(offset, reason)
                 return

@@ -8,12 +8,15 @@ once, at a bounded number of headers.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, u32
+from segcast.traces.captures.formats.flat import SNOOP
+from segcast.traces.captures.formats.pcap import pcap_record
+from segcast.traces.captures.formats.snoop import snoop_record
 from segcast.traces.captures.framing import MAX_BLOCK, MAX_CAPTURED, FrameColumns
 from segcast.traces.jit import kernel
 
@@ -24,78 +27,57 @@ NOTHING: Final = 2  # up to the end
 _CHAIN: Final = 3
 _WEEK_S: Final = 7 * 24 * 3600
 _MOST_WIRE: Final = 4 * MAX_CAPTURED
-_BIG, _SNOOP, _UNIT, _HEADER, _LIMIT, _LAST_S, _KNOWN, _SWAPPING = 0, 1, 2, 3, 4, 5, 6, 7
-
-
-def classic_sense(
-    *, big: bool, snoop: bool, unit_ns: int, header: int, snaplen: int, swapping: int
-) -> npt.NDArray[np.int64]:
-    """What the kernels know of a classic capture, int64[8]: byte order, snoop, unit, header bytes, the most that a
-    record captures, the time of the last good record in seconds and whether there is one, swapped lengths.
-    """
-    limit = snaplen if 0 < snaplen <= MAX_CAPTURED else MAX_CAPTURED
-    return np.array([big, snoop, unit_ns, header, limit, 0, 0, swapping], np.int64)
 
 
 @kernel
-def _time_s(data: Bytes, at: int, sense: npt.NDArray[np.int64]) -> Word:
-    return u32(data, at + 16 * sense[_SNOOP], sense[_BIG] != 0)
+def _record(data: Bytes, at: int, layout: npt.NDArray[Any]) -> tuple[Word, Word, Word, Word, Word]:
+    """Seconds, fraction in ns, captured and wire bytes, and length (0: not plausible) of the record at `at`."""
+    if layout[0].kind == SNOOP:
+        return snoop_record(data, at)
+    return pcap_record(data, at, layout)
 
 
 @kernel
-def _length(data: Bytes, at: int, sense: npt.NDArray[np.int64], known: Word, near_s: Word) -> Word:
+def _length(data: Bytes, at: int, layout: npt.NDArray[Any], known: Word, near_s: Word) -> Word:
     """Length of the record at `at` if it is plausible, and within a week of `near_s` if that is known; else 0."""
-    big = sense[_BIG] != 0
-    if sense[_SNOOP] != 0:
-        wire, captured, length = u32(data, at, big), u32(data, at + 4, big), u32(data, at + 8, big)
-        seconds, fraction = u32(data, at + 16, big), u32(data, at + 20, big)
-        if length < 24 + captured or length > 24 + captured + 255:
-            return 0
-    else:
-        seconds, fraction = u32(data, at, big), u32(data, at + 4, big)
-        captured, wire = u32(data, at + 8, big), u32(data, at + 12, big)
-        if sense[_SWAPPING] == 2 or (sense[_SWAPPING] == 1 and captured > wire):
-            captured, wire = wire, captured
-        length = sense[_HEADER] + captured
+    seconds, fraction_ns, captured, wire, length = _record(data, at, layout)
     if known != 0 and abs(seconds - near_s) > _WEEK_S:
         return 0
-    if wire == 0 or wire > _MOST_WIRE or captured > wire or captured > sense[_LIMIT]:
+    if wire == 0 or wire > _MOST_WIRE or captured > wire or captured > layout[0].limit_bytes:
         return 0
-    return length if fraction * sense[_UNIT] < 1_000_000_000 else 0
+    return length if fraction_ns < 1_000_000_000 else 0
 
 
 @kernel
-def _chain(
-    data: Bytes, at: int, end: int, at_end: bool, sense: npt.NDArray[np.int64], known: Word, near_s: Word
-) -> int:
+def _chain(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any], known: Word, near_s: Word) -> int:
     """Whether plausible records follow each other from `at` on: FOUND, MORE or NOTHING."""
     for number in range(_CHAIN):
         if at >= end and at_end and number > 0:
             return FOUND if at == end or number > 1 else NOTHING
-        if end - at < sense[_HEADER]:
+        if end - at < layout[0].header_bytes:
             if not at_end:
                 return MORE
             return FOUND if number > 1 else NOTHING
-        length = _length(data, at, sense, known, near_s)
+        length = _length(data, at, layout, known, near_s)
         if length == 0:
             return NOTHING
-        known, near_s = np.int64(1), _time_s(data, at, sense)
+        known, near_s = np.int64(1), _record(data, at, layout)[0]
         at += length
     return FOUND
 
 
 @kernel
 def next_record(
-    data: Bytes, position: int, stop: int, end: int, at_end: bool, sense: npt.NDArray[np.int64]
+    data: Bytes, position: int, stop: int, end: int, at_end: bool, layout: npt.NDArray[Any]
 ) -> tuple[int, int]:
     """The first of `data[position:stop]` where good records begin, with `data[position:end]` to look at; (status,
     position). `at_end` says that the capture ends at `end`.
     """
     while position < stop:
-        if end - position < sense[_HEADER]:
+        if end - position < layout[0].header_bytes:
             return (NOTHING if at_end else MORE), position
-        if _length(data, position, sense, sense[_KNOWN], sense[_LAST_S]) != 0:
-            status = _chain(data, position, end, at_end, sense, sense[_KNOWN], sense[_LAST_S])
+        if _length(data, position, layout, layout[0].last_known, layout[0].last_s) != 0:
+            status = _chain(data, position, end, at_end, layout, layout[0].last_known, layout[0].last_s)
             if status != NOTHING:
                 return status, position
         position += 1
@@ -104,32 +86,32 @@ def next_record(
 
 @kernel
 def good_rows(
-    data: Bytes, base: int, end: int, at_end: bool, count: int, out: FrameColumns, sense: npt.NDArray[np.int64]
+    data: Bytes, base: int, end: int, at_end: bool, count: int, out: FrameColumns, layout: npt.NDArray[Any]
 ) -> tuple[int, int]:
     """How many of the first `count` rows of `out` can be believed, and what the next is: FOUND if there is none, MORE
     or NOTHING.
 
     An odd record is believed if good ones follow it, or begin with it (the clock was set). The last time and the most
-    captured are written to `sense`.
+    captured are written to `layout`.
     """
     at: Word
     after: Word
     for row in range(count):
         at = np.int64(out.file_offset[row]) - base
-        if _length(data, at, sense, sense[_KNOWN], sense[_LAST_S]) == 0:
+        if _length(data, at, layout, layout[0].last_known, layout[0].last_s) == 0:
             after = np.int64(out.start[row]) + np.int64(out.captured[row])
-            if sense[_SNOOP] != 0:
+            if layout[0].kind == SNOOP:
                 after = at + u32(data, at + 8, True)
-            status = _chain(data, at, end, at_end, sense, np.int64(0), np.int64(0))
+            status = _chain(data, at, end, at_end, layout, np.int64(0), np.int64(0))
             if status == NOTHING:
-                status = _chain(data, after, end, at_end, sense, sense[_KNOWN], sense[_LAST_S])
+                status = _chain(data, after, end, at_end, layout, layout[0].last_known, layout[0].last_s)
                 if status == FOUND:
                     continue
             if status != FOUND:
                 return row, status
-        sense[_KNOWN] = 1
-        sense[_LAST_S] = _time_s(data, at, sense)
-        sense[_LIMIT] = max(sense[_LIMIT], np.int64(out.captured[row]))
+        layout[0].last_known = 1
+        layout[0].last_s = _record(data, at, layout)[0]
+        layout[0].limit_bytes = max(layout[0].limit_bytes, np.int64(out.captured[row]))
     return count, FOUND
 
 

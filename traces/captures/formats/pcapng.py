@@ -1,124 +1,55 @@
-"""Recognises a capture's format and parses its rare parts: file headers, pcapng sections, interfaces and statistics."""
+"""pcapng: sections, interfaces and statistics, which Python parses, and the interfaces' packet blocks.
+
+Format: draft-ietf-opsawg-pcapng. Blocks of other kinds are skipped.
+"""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from segcast.traces.captures.framing import MAX_BLOCK, MOST_DROPS, SECTION_STATE, Interfaces
-from segcast.traces.captures.linktypes import SNOOP_LINKTYPES, SNOOP_OTHER
+from segcast.traces.captures.formats.flat import Need
+from segcast.traces.captures.formats.pcapng_blocks import MOST_DROPS, SECTION_STATE, Interfaces, frame_pcapng
+from segcast.traces.captures.formats.pcapng_clocks import clock
+from segcast.traces.captures.framing import MAX_BLOCK, FrameColumns
+from segcast.traces.captures.window import CaptureWindow
 
-_PCAP_MAGICS: Final[dict[int, tuple[int, int]]] = {  # magic: ns per fraction, record header bytes
-    0xA1B2C3D4: (1000, 16),
-    0xA1B23C4D: (1, 16),
-    0xA1B2CD34: (1000, 24),
-}
-_PCAPNG_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
-_OTHERS: Final[dict[bytes, str]] = {
-    b"\x02\x21\x4c\x18": "lz4-compressed in the legacy format; decompress it first: lz4 -dc FILE | segcast ingest -",
-    b"snoop\0\0\0": "a snoop capture of another version than 2, or cut off; convert it with: editcap -F pcapng",
-    b"PK\x03\x04": "a zip archive; unpack it and name the captures in it",
-    b"PAR1": "a Parquet file, not a capture; name the trace folder it belongs to",
-    b"RTSS": "a NetMon capture; convert it with: editcap -F pcapng",
-    b"GMBU": "a NetMon capture; convert it with: editcap -F pcapng",
-    b"\xd4\xc3\xb2\xa1\0\0": "a pcap cut off within its header",
-}
 MOST_INTERFACES: Final = 1 << 16  # of a section: more than any machine has, few enough for memory
+
+
+def recognise(need: Need) -> Section | None:
+    """A section to be begun, if a section header block begins here."""
+    head = need(12)
+    if head.startswith(b"\x0a\x0d\x0d\x0a") and head[8:12] in (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a"):
+        return Section()
+    return None
 
 
 class BadBlockError(Exception):
     """A section or interface block cannot be understood; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class PcapHeader:
-    """What the 24-byte header of a classic pcap says (draft-ietf-opsawg-pcap section 4)."""
-
-    big_endian: bool
-    unit_ns: int
-    record_header: int
-    snaplen: int
-    linktype: int
-    swapped_lengths: int
-
-    SIZE = 24
-
-    def layout(self) -> npt.NDArray[np.int64]:
-        """As the framing kernel takes it."""
-        fields = (self.big_endian, self.unit_ns, self.record_header, self.linktype, self.swapped_lengths)
-        return np.array(fields, np.int64)
-
-
-def parse_pcap_header(head: bytes) -> PcapHeader | None:
-    """The header of a classic pcap, or None if `head` does not begin with one of its magics."""
-    for order in ("<", ">"):
-        (magic,) = struct.unpack_from(order + "I", head.ljust(4, b"\0"))
-        if magic not in _PCAP_MAGICS or len(head) < PcapHeader.SIZE:
-            continue
-        unit_ns, record_header = _PCAP_MAGICS[magic]
-        major, minor, _, _, snaplen, network = struct.unpack_from(order + "HHiIII", head, 4)
-        swapped = 0
-        if (major, minor) < (2, 3) or major == 543:
-            swapped = 2
-        elif (major, minor) == (2, 3):
-            swapped = 1
-        linktype = network & 0xFFFF  # above it: the length of a frame check sequence
-        return PcapHeader(order == ">", unit_ns, record_header, snaplen, linktype, swapped)
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class SnoopHeader:
-    """What the 16-byte header of a snoop capture says (RFC 1761)."""
-
-    linktype: int
-
-    SIZE = 16
-
-    def layout(self) -> npt.NDArray[np.int64]:
-        """As the framing kernel takes it."""
-        return np.array([self.linktype, 0], np.int64)
-
-
-def parse_snoop_header(head: bytes) -> SnoopHeader | None:
-    """The header of a snoop capture of version 2, or None."""
-    if not head.startswith(b"snoop\0\0\0\0\0\0\2") or len(head) < SnoopHeader.SIZE:
-        return None
-    (datalink,) = struct.unpack_from(">I", head, 12)
-    return SnoopHeader(SNOOP_LINKTYPES.get(datalink, SNOOP_OTHER + min(datalink, 0xFF)))
-
-
-def is_pcapng(head: bytes) -> bool:
-    """Whether `head` begins with a section header block."""
-    return head.startswith(_PCAPNG_MAGIC) and head[8:12] in (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a")
-
-
-def what_is_it(head: bytes) -> str:
-    """For an error: what a file that is no capture seems to be, and how to mend it."""
-    if not head:
-        return "empty; record it again or check the copy"
-    for magic, text in _OTHERS.items():
-        if head.startswith(magic):
-            return text
-    if parse_pcap_header(head.ljust(PcapHeader.SIZE, b"\0")) or head.startswith(_PCAPNG_MAGIC):
-        return "a capture cut off within its header; check the copy"
-    return "not a capture; a pcap, pcapng or snoop file is needed, perhaps compressed"
-
-
 class Section:
     """The current pcapng section: its byte order and interfaces, as the framing kernel takes them."""
 
-    def __init__(self, whole_blocks: bool = False) -> None:
-        """Before any section; `whole_blocks`: see the framing kernel's state."""
+    name = "pcapng"
+    header_bytes = 0
+
+    def __init__(self) -> None:
+        """Before any section."""
         self.state: Final = np.zeros(1, SECTION_STATE)
-        self.state[0]["whole_blocks"] = whole_blocks
         self.interfaces = _empty_interfaces(8)
         self._drops: dict[int, tuple[int, int]] = {}  # of each interface, by itself and by the system
         self._earlier_drops = (0, 0)  # of earlier sections
+
+    def frame(self, window: CaptureWindow, out: FrameColumns) -> tuple[int, int]:
+        """Frame what the window shows; (rows, status)."""
+        count, window.position, status = frame_pcapng(
+            window.data, window.position, window.end, window.base, self.state, self.interfaces, out
+        )
+        return count, status
 
     @property
     def count(self) -> int:
@@ -196,7 +127,7 @@ class Section:
             self.interfaces = grown
         self.interfaces.linktype[at] = linktype
         self.interfaces.snaplen[at] = snaplen
-        mode, factor = _clock(resolution)
+        mode, factor = clock(resolution)
         self.interfaces.mode[at] = mode
         self.interfaces.factor[at] = factor
         self.interfaces.offset_s[at] = max(-(1 << 61), min(offset_s, 1 << 61))
@@ -250,21 +181,3 @@ def _empty_interfaces(capacity: int) -> Interfaces:
         np.ones(capacity, np.uint64),
         np.zeros(capacity, np.int64),
     )
-
-
-def _clock(resolution: int) -> tuple[int, int]:
-    """Mode and factor (see `Interfaces`) of an if_tsresol byte: powers of 10, or of 2 with the high bit."""
-    exponent = resolution & 0x7F
-    if resolution & 0x80:
-        return 2, exponent
-    if exponent <= 9:
-        return 0, int(10 ** (9 - exponent))
-    if exponent <= 28:
-        return 1, int(10 ** (exponent - 9))
-    return 2, 127  # 64 bits of such ticks never reach a nanosecond; nor do 64 bits of 2**-127 s
-
-
-def resolution_ns(resolution: int) -> float:
-    """Length of a tick of an if_tsresol byte, in nanoseconds."""
-    exponent = resolution & 0x7F
-    return 1e9 * (2.0**-exponent if resolution & 0x80 else 10.0**-exponent)

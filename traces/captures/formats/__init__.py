@@ -1,0 +1,1 @@
+"""The capture formats that are read, a file each; `registry` has the table of them."""

@@ -1,0 +1,97 @@
+"""Classic pcap, with the record layout of the "modified" magic a1b2cd34 (draft-ietf-opsawg-pcap)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from segcast.traces.byteorder import Bytes, Word, u32
+from segcast.traces.captures.formats.flat import PCAP, Flat, Need
+from segcast.traces.captures.framing import FULL, MAX_CAPTURED, MORE, TOO_LONG, FrameColumns, new_layout
+from segcast.traces.jit import kernel
+
+FILE_HEADER: Final = 24
+_MAGICS: Final[dict[int, tuple[int, int]]] = {  # magic: ns per fraction, record header bytes
+    0xA1B2C3D4: (1000, 16),
+    0xA1B23C4D: (1, 16),
+    0xA1B2CD34: (1000, 24),
+}
+
+
+def recognise(need: Need) -> Flat | None:
+    """The capture, if it begins with one of the magics and a whole file header (section 4)."""
+    head = need(FILE_HEADER)
+    for order in ("<", ">"):
+        (magic,) = struct.unpack_from(order + "I", head.ljust(4, b"\0"))
+        if magic not in _MAGICS or len(head) < FILE_HEADER:
+            continue
+        unit_ns, header_bytes = _MAGICS[magic]
+        major, minor, _, _, snaplen, network = struct.unpack_from(order + "HHiIII", head, 4)
+        swapped = 0
+        if (major, minor) < (2, 3) or major == 543:
+            swapped = 2
+        elif (major, minor) == (2, 3):
+            swapped = 1
+        layout = new_layout(
+            PCAP,
+            unit_ns=unit_ns,
+            header_bytes=header_bytes,
+            snaplen=snaplen,
+            big_endian=order == ">",
+            linktype=network & 0xFFFF,  # above it: the length of a frame check sequence
+            swapped_lengths=swapped,
+        )
+        return Flat("pcap", FILE_HEADER, snaplen, float(unit_ns), layout, frame_pcap)
+    return None
+
+
+@kernel
+def pcap_record(data: Bytes, at: int, layout: npt.NDArray[Any]) -> tuple[Word, Word, Word, Word, Word]:
+    """Seconds, fraction in nanoseconds, captured and wire bytes, and length of the record at `at`."""
+    big = layout[0].big_endian != 0
+    captured, wire = u32(data, at + 8, big), u32(data, at + 12, big)
+    if layout[0].swapped_lengths == 2 or (layout[0].swapped_lengths == 1 and captured > wire):
+        captured, wire = wire, captured
+    fraction = u32(data, at + 4, big) * layout[0].unit_ns
+    return u32(data, at, big), fraction, captured, wire, layout[0].header_bytes + captured
+
+
+@kernel
+def frame_pcap(
+    data: Bytes,
+    position: int,
+    end: int,
+    base: int,
+    layout: npt.NDArray[Any],
+    out: FrameColumns,
+) -> tuple[int, int, int]:
+    """Records of a classic pcap in `data[position:end]`; (rows, position reached, status).
+
+    `layout` is one row of LAYOUT, `base` the file offset of `data[0]`.
+    """
+    big = layout[0].big_endian != 0
+    unit_ns, header = layout[0].unit_ns, layout[0].header_bytes
+    linktype, swapping = layout[0].linktype, layout[0].swapped_lengths
+    row = 0
+    while row < out.start.size:
+        if end - position < header:
+            return row, position, MORE
+        captured = u32(data, position + 8, big)
+        wire = u32(data, position + 12, big)
+        if swapping == 2 or (swapping == 1 and captured > wire):
+            captured, wire = wire, captured
+        if captured > MAX_CAPTURED:
+            return row, position, TOO_LONG
+        if end - position - header < captured:
+            return row, position, MORE
+        out.time_ns[row] = u32(data, position, big) * 1_000_000_000 + u32(data, position + 4, big) * unit_ns
+        out.start[row] = position + header
+        out.captured[row] = captured
+        out.wire[row] = wire
+        out.linktype[row] = linktype
+        out.file_offset[row] = base + position
+        position += header + captured
+        row += 1
+    return row, position, FULL
