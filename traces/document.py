@@ -44,6 +44,11 @@ class SourceEntry(Shape):
     clock_resolutions_ns: list[Number] = Field(description="steps of its time stamps, one for each that occurs")
     skipped: dict[str, Count] = Field(description="frames that hold no IP packet we can read, by reason")
     drops: dict[str, Count] = Field(description="packets that were lost in capturing, by who says so")
+    odd_records: dict[str, Count] = Field(
+        default_factory=dict, description="records whose headers cannot be true, though they were read, by what is odd"
+    )
+    most_fraction: Count = Field(0, description="largest fraction of a second among such records, in ticks of the file")
+    further_headers: Count = Field(0, description="captures that begin within this one, as `cat` joins them")
     damages: list[DamageEntry] = Field(description="places where the capture could not be read")
     first_ns: Whole | None = Field(description="earliest time stamp (UTC epoch); null where no frame has one")
     last_ns: Whole | None = Field(description="latest time stamp; null where no frame has one")
@@ -54,6 +59,8 @@ class SourceEntry(Shape):
     packets_without_time: Count = Field(description="frames without a time stamp; their `time_ns` is 0")
     time_steps_backwards: Count = Field(description="frames that are earlier than the one before them")
     furthest_step_backwards_ns: Count = Field(description="the largest of those steps")
+    long_silences: Count = Field(0, description="frames that come over a day after the one before them")
+    longest_silence_ns: Count = Field(0, description="the longest time between a frame and the next")
     clock_unit_seen_ns: Count | None = Field(
         description="greatest unit that all time stamps are multiples of; null where no frame has one"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 PCAP_MAGICS = {
@@ -30,6 +30,14 @@ class DamagedError(Exception):
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(f"damaged at byte {offset}: {reason}")
+        self.offset = offset
+
+
+class JoinedError(Exception):
+    """At `offset`, where a record or block would begin, the header of another capture does."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"joined at byte {offset}")
         self.offset = offset
 
 
@@ -56,7 +64,32 @@ class Interface:
     offset_s: int
 
 
+def file_begins(data: bytes, at: int) -> bool:
+    """Whether another file's header begins at `at`: `cat a b`."""
+    if data[at : at + 4] in (*PCAP_MAGICS, b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34"):
+        return data[at + 4 : at + 8] in (b"\2\0\4\0", b"\0\2\0\4")
+    if data[at : at + 4] == b"\x0a\x0d\x0d\x0a":
+        return data[at + 8 : at + 12] in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d")
+    return data[at : at + 12] == SNOOP_MAGIC + b"\0\0\0\2"
+
+
 def read_capture(data: bytes) -> Iterator[Record]:
+    """The records of a pcap, pcapng or snoop file, and of those that follow it in the same file."""
+    begin = count = 0
+    while True:
+        place = begin
+        try:
+            for record in read_one(data[begin:]):
+                count += 1
+                yield replace(record, frame_number=count, file_offset=record.file_offset + begin)
+            return
+        except JoinedError as joined:
+            begin += joined.offset
+        except DamagedError as damage:
+            raise DamagedError(place + damage.offset, str(damage)) from None
+
+
+def read_one(data: bytes) -> Iterator[Record]:
     """The records of a pcap, pcapng or snoop file."""
     if data[:8] == SNOOP_MAGIC:
         return read_snoop(data)
@@ -88,6 +121,8 @@ def read_pcap(data: bytes) -> Iterator[Record]:
     while at < len(data):
         if at + 16 > len(data):
             raise DamagedError(at, "record header cut short")
+        if file_begins(data, at):
+            raise JoinedError(at)
         seconds, fraction, captured, wire = struct.unpack_from(order + "IIII", data, at)
         frame = data[at + 16 : at + 16 + captured]
         if len(frame) < captured:
@@ -107,6 +142,8 @@ def read_snoop(data: bytes) -> Iterator[Record]:
     at = 16
     frame_number = 1
     while at < len(data):
+        if at + 24 <= len(data) and file_begins(data, at):
+            raise JoinedError(at)
         wire, captured, length = struct.unpack(">III", data[at : at + 12].ljust(12, b"\0"))
         if at + 24 > len(data) or length < 24 + captured or at + length > len(data):
             raise DamagedError(at, "record cut short, or shorter than what it holds")
@@ -169,6 +206,8 @@ def read_pcapng(data: bytes) -> Iterator[Record]:
         if data[at : at + 4] == b"\x0a\x0d\x0d\x0a":
             order = section_order(data, at)
             interfaces = []
+        elif file_begins(data, at):
+            raise JoinedError(at)
         kind, length = struct.unpack_from(order + "II", data, at)
         if length < 12 or length % 4 != 0:
             raise DamagedError(at, f"block length {length}")

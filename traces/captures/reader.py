@@ -19,6 +19,7 @@ from segcast.traces.captures.formats.flat import Flat
 from segcast.traces.captures.formats.pcapng import BadBlockError, Section
 from segcast.traces.captures.formats.pcapng_clocks import resolution_ns
 from segcast.traces.captures.formats.registry import recognise, what_is_it
+from segcast.traces.captures.odd import OddRecords
 from segcast.traces.captures.recovery import Recovery
 from segcast.traces.captures.window import CaptureWindow
 from segcast.traces.errors import Damage, InputError
@@ -67,7 +68,8 @@ def read_frames(
 class CaptureReader:
     """Iterates over the frames of one capture, and knows what its headers said so far.
 
-    `damages` lists what was met, also the damage that was raised.
+    `further_headers` counts the captures that begin within this one (`cat a b`); `damages` lists what was met, also the
+    damage that was raised.
     """
 
     def __init__(
@@ -79,12 +81,18 @@ class CaptureReader:
         self.linktypes: set[int] = set()
         self.snaplens: set[int] = set()
         self.resolutions_ns: set[float] = set()
+        self.further_headers = 0
+        self._form: Flat | Section
+        self._joined = False
+        self._odd = OddRecords()
+        self._earlier_drops: dict[str, int] = {}
         self._window = CaptureWindow(path, buffer_bytes, digest, keep_going)
         self._recovery = Recovery(self.path, self._window, digest, keep_going)
         self._batch_frames = batch_frames
         self._keep_going = keep_going
         try:
-            self._form = self._recognise()
+            self._begin(self._recognise())
+            self._first_format: str = self._form.name
         except BaseException:
             self._window.source.close()
             raise
@@ -124,7 +132,20 @@ class CaptureReader:
     @property
     def drops(self) -> dict[str, int]:
         """Packets the capturing system says it lost, by who: interface, os, packet blocks, snoop; none that are 0."""
-        return self._form.drops()
+        drops = dict(self._earlier_drops)
+        for who, lost in self._form.drops().items():
+            drops[who] = drops.get(who, 0) + lost
+        return drops
+
+    @property
+    def odd_records(self) -> dict[str, int]:
+        """Records whose headers cannot be true, by what is odd; only counts that are not 0."""
+        return self._odd.found()
+
+    @property
+    def most_fraction(self) -> int:
+        """The largest fraction of a second that a record of such a batch gives, in units of the file."""
+        return self._odd.most_fraction
 
     @property
     def bytes_read(self) -> int:
@@ -142,8 +163,8 @@ class CaptureReader:
 
     @property
     def format(self) -> str:
-        """The name of the format: pcap, pcapng or snoop."""
-        return self._form.name
+        """The name of the format of the capture, or of the first if several were joined."""
+        return self._first_format
 
     def _recognise(self) -> Flat | Section:
         """Take the file header."""
@@ -153,12 +174,16 @@ class CaptureReader:
             if self._window.ending and self._window.source.compression != "none":
                 what = f"nothing can be read: {self._window.ending}"
             raise InputError(f"{self.path}: {what}")
+        return form
+
+    def _begin(self, form: Flat | Section) -> None:
+        """Go on with a capture whose file header was recognised at the position."""
+        self._form = form
         if isinstance(form, Section):
             form.state[0]["whole_blocks"] = self._keep_going
         else:
             self._window.position += form.header_bytes
             self._note_interface(form.linktype, form.snaplen, form.resolution_ns)
-        return form
 
     def _note_interface(self, linktype: int, snaplen: int, resolution_ns: float) -> None:
         self.linktypes.add(linktype)
@@ -177,29 +202,72 @@ class CaptureReader:
             np.empty(rows, np.uint16),
             np.empty(rows, np.uint64),
         )
-        form = self._form
-        if self._keep_going and isinstance(form, Flat):
-            for columns, count in self._recovery.records(form, out):
-                yield self._batch(columns, count)
-            return
         while True:
-            count, status = form.frame(self._window, out)
+            form = self._form
+            yield from self._of_section(form, out) if isinstance(form, Section) else self._of_flat(form, out)
+            if not self._joined or not self._begin_next():
+                return
+
+    def _of_section(self, section: Section, out: framing.FrameColumns) -> Iterator[FrameBatch]:
+        """The frames of pcapng sections, until the file ends or another capture begins."""
+        while True:
+            count, status = section.frame(self._window, out)
             if count:
                 yield self._batch(out, count)
             reason = framing.DAMAGE.get(status)
+            self._joined = status == framing.JOINED
+            if self._joined and self._joins_on():
+                return
             if status in (framing.SECTION, framing.INTERFACE, framing.STATISTICS):
-                assert isinstance(form, Section)
-                reason = self._describe(form, status)
+                reason = self._describe(section, status)
             elif status == framing.MORE and not self._window.refill():
-                reason = self._window.wrong_at_end(in_block=isinstance(form, Section) and form.skipping)
+                reason = self._window.wrong_at_end(in_block=section.skipping)
                 if not reason:
                     return
-            if reason and not (isinstance(form, Section) and self._recovery.next_block(reason, form)):
-                if isinstance(form, Flat):
-                    self._recovery.give_up(self._window.base + self._window.position, reason)
+            if reason and not self._recovery.next_block(reason, section):
                 return
 
+    def _of_flat(self, flat: Flat, out: framing.FrameColumns) -> Iterator[FrameBatch]:
+        """The frames of a flat capture, until the file ends or another capture begins."""
+        if self._keep_going:
+            for columns, count in self._recovery.records(flat, out):
+                yield self._batch(columns, count)
+            self._joined = self._recovery.joined
+            return
+        while True:
+            count, status = flat.frame(self._window, out)
+            if count:
+                yield self._batch(out, count)
+            reason = framing.DAMAGE.get(status)
+            self._joined = status == framing.JOINED
+            if self._joined:
+                return
+            if status == framing.MORE and not self._window.refill():
+                reason = self._window.wrong_at_end()
+                if not reason:
+                    return
+            if reason:
+                self._recovery.give_up(self._window.base + self._window.position, reason)
+
+    def _joins_on(self) -> bool:
+        """Whether a whole header of a capture begins at the position."""
+        return recognise(self._window.need) is not None
+
+    def _begin_next(self) -> bool:
+        """Take the header of the capture that begins within this one; False if it is cut off."""
+        form = recognise(self._window.need)
+        if form is None:
+            self._recovery.give_up(self._window.base + self._window.position, framing.DAMAGE[framing.JOINED])
+            return False
+        for who, lost in self._form.drops().items():
+            self._earlier_drops[who] = self._earlier_drops.get(who, 0) + lost
+        self._begin(form)
+        self.further_headers += 1
+        return True
+
     def _batch(self, out: framing.FrameColumns, count: int) -> FrameBatch:
+        if self._form.take_odd():
+            self._odd.add(self._window.data, self._window.base, count, out, self._form)
         first = self.frames + 1
         self.frames += count
         start, captured, wire = out.start[:count], out.captured[:count], out.wire[:count]

@@ -26,6 +26,7 @@ class Recovery:
     def __init__(self, path: str, window: CaptureWindow, digest: bool, keep_going: bool) -> None:
         """Nothing is wrong yet. Unless `keep_going`, the first damage is raised; with `digest` the file is read on."""
         self.damages: list[Damage] = []
+        self.joined = False  # whether `records` ended where the header of another capture begins
         self._path = path
         self._window = window
         self._digest = digest
@@ -73,11 +74,15 @@ class Recovery:
             reason = framing.DAMAGE.get(status)
             at_end = window.ending is not None
             good, doubt = resync.good_rows(window.data, window.base, window.end, at_end, count, out, flat.layout)
+            self.joined = good == count and status == framing.JOINED
+            if self.joined:
+                if good:
+                    yield out, good
+                return
             if good < count:
                 window.position = int(out.file_offset[good]) - window.base
                 status = framing.MORE
-                if doubt == resync.NOTHING:
-                    reason = "a record contradicts those around it"
+                reason = "a record contradicts those around it" if doubt == resync.NOTHING else None
             ended = status == framing.MORE and reason is None and at_end
             if ended:
                 reason = window.wrong_at_end()

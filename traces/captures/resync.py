@@ -17,7 +17,7 @@ from segcast.traces.byteorder import Bytes, Word, u32
 from segcast.traces.captures.formats.flat import SNOOP
 from segcast.traces.captures.formats.pcap import pcap_record
 from segcast.traces.captures.formats.snoop import snoop_record
-from segcast.traces.captures.framing import MAX_BLOCK, MAX_CAPTURED, FrameColumns
+from segcast.traces.captures.framing import MAX_BLOCK, MAX_CAPTURED, FrameColumns, file_begins
 from segcast.traces.jit import kernel
 
 FOUND: Final = 0
@@ -25,12 +25,16 @@ MORE: Final = 1  # whether something good begins at the position needs further b
 NOTHING: Final = 2  # up to the end
 
 _CHAIN: Final = 3
+_WALK: Final = 16  # records that plain reading must find behind an odd one
+_WALK_BYTES: Final = 8 << 20  # or so many bytes
+_MOST_EMPTY: Final = 1024  # or so many records without bytes, as zeros are taken for
+_MANY_JUMPS: Final = 3  # of the clock, after which times say nothing
 _WEEK_S: Final = 7 * 24 * 3600
 _MOST_WIRE: Final = 4 * MAX_CAPTURED
 
 
 @kernel
-def _record(data: Bytes, at: int, layout: npt.NDArray[Any]) -> tuple[Word, Word, Word, Word, Word]:
+def record(data: Bytes, at: int, layout: npt.NDArray[Any]) -> tuple[Word, Word, Word, Word, Word]:
     """Seconds, fraction in ns, captured and wire bytes, and length (0: not plausible) of the record at `at`."""
     if layout[0].kind == SNOOP:
         return snoop_record(data, at)
@@ -40,12 +44,14 @@ def _record(data: Bytes, at: int, layout: npt.NDArray[Any]) -> tuple[Word, Word,
 @kernel
 def _length(data: Bytes, at: int, layout: npt.NDArray[Any], known: Word, near_s: Word) -> Word:
     """Length of the record at `at` if it is plausible, and within a week of `near_s` if that is known; else 0."""
-    seconds, fraction_ns, captured, wire, length = _record(data, at, layout)
-    if known != 0 and abs(seconds - near_s) > _WEEK_S:
+    seconds, fraction_ns, captured, wire, length = record(data, at, layout)
+    if known != 0 and abs(seconds - near_s) > _WEEK_S and layout[0].time_jumps < _MANY_JUMPS:
         return 0
-    if wire == 0 or wire > _MOST_WIRE or captured > wire or captured > layout[0].limit_bytes:
+    if layout[0].odd_lengths == 0 and (wire == 0 or captured > wire):
         return 0
-    return length if fraction_ns < 1_000_000_000 else 0
+    if wire > _MOST_WIRE or captured > layout[0].limit_bytes:
+        return 0
+    return length if fraction_ns < 1_000_000_000 or layout[0].odd_fractions != 0 else 0
 
 
 @kernel
@@ -61,8 +67,41 @@ def _chain(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any
         length = _length(data, at, layout, known, near_s)
         if length == 0:
             return NOTHING
-        known, near_s = np.int64(1), _record(data, at, layout)[0]
+        known, near_s = np.int64(1), record(data, at, layout)[0]
         at += length
+    return FOUND
+
+
+@kernel
+def _walk(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any]) -> int:
+    """Whether records follow each other from `at` on as plain reading takes them, odd or not: FOUND, MORE or NOTHING.
+
+    Of an undamaged capture they always do, wherever one begins.
+    """
+    begin, whole, empty = at, 0, 0
+    while whole < _WALK and empty < _MOST_EMPTY and at - begin < _WALK_BYTES:
+        if end - at < layout[0].header_bytes:
+            if not at_end:
+                return MORE
+            return FOUND if at == end or whole > 1 else NOTHING
+        if file_begins(data, at):
+            return FOUND
+        seconds, _, captured, wire, length = record(data, at, layout)
+        if layout[0].kind == SNOOP:
+            length = u32(data, at + 8, True)
+        if seconds == 0 and captured == 0 and wire == 0:  # zeros: bytes that were never written
+            return NOTHING
+        if captured > MAX_CAPTURED or length < layout[0].header_bytes + captured or length > MAX_BLOCK:
+            return NOTHING
+        if end - at < length:
+            if not at_end:
+                return MORE
+            return FOUND if whole > 1 and _length(data, at, layout, np.int64(0), np.int64(0)) != 0 else NOTHING
+        at += length
+        if captured > 0:
+            whole += 1
+        else:
+            empty += 1
     return FOUND
 
 
@@ -91,13 +130,14 @@ def good_rows(
     """How many of the first `count` rows of `out` can be believed, and what the next is: FOUND if there is none, MORE
     or NOTHING.
 
-    An odd record is believed if good ones follow it, or begin with it (the clock was set). The last time and the most
-    captured are written to `layout`.
+    An odd record is believed if good ones follow it, or begin with it (the clock was set), or if plain reading goes on
+    behind it for a while. The last time, the most captured and what has proved odd but sound are written to `layout`.
     """
     at: Word
     after: Word
     for row in range(count):
         at = np.int64(out.file_offset[row]) - base
+        seconds, fraction_ns, captured, wire, _ = record(data, at, layout)
         if _length(data, at, layout, layout[0].last_known, layout[0].last_s) == 0:
             after = np.int64(out.start[row]) + np.int64(out.captured[row])
             if layout[0].kind == SNOOP:
@@ -107,11 +147,18 @@ def good_rows(
                 status = _chain(data, after, end, at_end, layout, layout[0].last_known, layout[0].last_s)
                 if status == FOUND:
                     continue
+            if status == NOTHING:
+                status = _walk(data, at, end, at_end, layout)
+                if status == FOUND:
+                    layout[0].odd_fractions |= fraction_ns >= 1_000_000_000
+                    layout[0].odd_lengths |= wire == 0 or captured > wire
+                    far = layout[0].last_known != 0 and abs(seconds - layout[0].last_s) > _WEEK_S
+                    layout[0].time_jumps += far
             if status != FOUND:
                 return row, status
         layout[0].last_known = 1
-        layout[0].last_s = _record(data, at, layout)[0]
-        layout[0].limit_bytes = max(layout[0].limit_bytes, np.int64(out.captured[row]))
+        layout[0].last_s = seconds
+        layout[0].limit_bytes = max(layout[0].limit_bytes, captured)
     return count, FOUND
 
 

@@ -249,6 +249,9 @@ def _source(head: Head, reader: CaptureReader, survey: Survey) -> dict[str, Any]
         "clock_resolutions_ns": sorted(reader.resolutions_ns),
         "skipped": survey.skipped(),
         "drops": dict(reader.drops),
+        "odd_records": reader.odd_records,
+        "most_fraction": reader.most_fraction,
+        "further_headers": reader.further_headers,
         "damages": [asdict(damage) for damage in reader.damages],
         **survey.findings(),
     }

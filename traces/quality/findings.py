@@ -16,14 +16,15 @@ from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import kernel
 from segcast.traces.protocols import TCP
 from segcast.traces.quality.duplicates import Recent, find_duplicates, nothing_seen
+from segcast.traces.quality.finding import Finding
+from segcast.traces.quality.finding import finding as _finding
+from segcast.traces.quality.records import records
 from segcast.traces.units import say_duration, say_span
 
 SEVERITIES: Final = ("error", "warning", "info")
 SHORTEST_TIMEOUT_NS: Final = 50_000
 _TICKS: Final = 20  # a timeout of as many clock ticks or more is met to 5 %
 _FEW: Final = 0.01  # a share below it is a note, not a warning
-
-Finding = dict[str, Any]
 
 
 @kernel
@@ -110,6 +111,7 @@ def count(flows: Flows, quality: Quality, packets: int, *, dropped: bool, split:
 def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
     """The findings of a trace, worst first."""
     found = [
+        *records(sources),
         *_backwards(sources),
         *clock(sources, SHORTEST_TIMEOUT_NS),
         *_drops(sources),
@@ -235,10 +237,6 @@ def _drops(sources: Sequence[dict[str, Any]]) -> list[Finding]:
             "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",
         )
     ]
-
-
-def _finding(code: str, severity: str, number: int, detail: str, effect: str) -> Finding:
-    return {"code": code, "severity": severity, "count": number, "detail": detail, "effect": effect}
 
 
 def _share(part: int, whole: int) -> float:

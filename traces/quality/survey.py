@@ -14,8 +14,9 @@ from segcast.traces.ingest.merge import MergedBatch
 from segcast.traces.jit import kernel
 
 _STARTED, _PREVIOUS, _FIRST, _LAST, _BACKWARDS, _FURTHEST, _TRUNCATED = 0, 1, 2, 3, 4, 5, 6
-_WIRE, _CAPTURED, _LONGEST, _UNIT, _TIMELESS = 7, 8, 9, 10, 11
-_COUNTERS: Final = 12
+_WIRE, _CAPTURED, _LONGEST, _UNIT, _TIMELESS, _SILENCES, _SILENCE = 7, 8, 9, 10, 11, 12, 13
+_COUNTERS: Final = 14
+_DAY_NS: Final = 24 * 3600 * 1_000_000_000
 
 
 @kernel
@@ -27,7 +28,7 @@ def count_frames(
     counters: npt.NDArray[np.int64],
     reasons: npt.NDArray[np.int64],
 ) -> None:
-    """Add n frames to int64[12] `counters` and to the counts by reason."""
+    """Add n frames to int64[14] `counters` and to the counts by reason."""
     for i in range(time_ns.size):
         time = time_ns[i]
         reasons[reason[i]] += 1
@@ -46,6 +47,10 @@ def count_frames(
         if back > 0:
             counters[_BACKWARDS] += 1
             counters[_FURTHEST] = max(counters[_FURTHEST], back)
+        elif -back > counters[_SILENCE]:
+            counters[_SILENCE] = -back
+        if -back > _DAY_NS:
+            counters[_SILENCES] += 1
         counters[_PREVIOUS] = time
         counters[_FIRST] = min(counters[_FIRST], time)
         counters[_LAST] = max(counters[_LAST], time)
@@ -114,6 +119,8 @@ class Survey:
             "packets_without_time": c[_TIMELESS],
             "time_steps_backwards": c[_BACKWARDS],
             "furthest_step_backwards_ns": c[_FURTHEST],
+            "long_silences": c[_SILENCES],
+            "longest_silence_ns": c[_SILENCE],
             "clock_unit_seen_ns": c[_UNIT] if started else None,
         }
 

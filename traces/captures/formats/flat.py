@@ -14,7 +14,7 @@ from segcast.traces.captures.window import CaptureWindow
 Need = Callable[[int], bytes]
 """Gives the next bytes of a capture, fewer at its end; they are not consumed."""
 
-PCAP, SNOOP = 1, 2
+PCAP, SNOOP, ERF = 1, 2, 3
 """Kinds of records, as `LAYOUT` and the kernels tell them apart."""
 
 
@@ -48,3 +48,9 @@ class Flat:
         """Packets the capturing system says it lost, under the format's name; none if there are none."""
         lost = int(self.layout[0]["drops"])
         return {self.name: lost} if lost else {}
+
+    def take_odd(self) -> bool:
+        """Whether records that cannot be as they say were framed since the last call."""
+        odd = bool(self.layout[0]["odd"])
+        self.layout[0]["odd"] = 0
+        return odd

@@ -9,7 +9,18 @@ import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, u32
 from segcast.traces.captures.formats.flat import PCAP, Flat, Need
-from segcast.traces.captures.framing import FULL, MAX_CAPTURED, MORE, TOO_LONG, FrameColumns, new_layout
+from segcast.traces.captures.framing import (
+    FULL,
+    JOINED,
+    MAX_CAPTURED,
+    MORE,
+    TOO_LONG,
+    FrameColumns,
+    file_begins,
+    is_pcap_magic,
+    is_pcap_version,
+    new_layout,
+)
 from segcast.traces.jit import kernel
 
 FILE_HEADER: Final = 24
@@ -74,19 +85,25 @@ def frame_pcap(
     big = layout[0].big_endian != 0
     unit_ns, header = layout[0].unit_ns, layout[0].header_bytes
     linktype, swapping = layout[0].linktype, layout[0].swapped_lengths
+    second = 1_000_000_000 // unit_ns  # in fractions
     row = 0
     while row < out.start.size:
         if end - position < header:
             return row, position, MORE
+        seconds, fraction = u32(data, position, big), u32(data, position + 4, big)
         captured = u32(data, position + 8, big)
         wire = u32(data, position + 12, big)
         if swapping == 2 or (swapping == 1 and captured > wire):
             captured, wire = wire, captured
         if captured > MAX_CAPTURED:
-            return row, position, TOO_LONG
+            return row, position, JOINED if file_begins(data, position) else TOO_LONG
+        if is_pcap_version(fraction) and is_pcap_magic(seconds):
+            return row, position, JOINED
         if end - position - header < captured:
             return row, position, MORE
-        out.time_ns[row] = u32(data, position, big) * 1_000_000_000 + u32(data, position + 4, big) * unit_ns
+        if captured > wire or fraction >= second:
+            layout[0].odd = 1
+        out.time_ns[row] = seconds * 1_000_000_000 + fraction * unit_ns
         out.start[row] = position + header
         out.captured[row] = captured
         out.wire[row] = wire

@@ -51,6 +51,12 @@ class Section:
         )
         return count, status
 
+    def take_odd(self) -> bool:
+        """Whether records that cannot be as they say were framed since the last call."""
+        odd = bool(self.state[0]["odd"])
+        self.state[0]["odd"] = 0
+        return odd
+
     @property
     def count(self) -> int:
         """Number of interfaces described so far."""

@@ -16,6 +16,7 @@ from segcast.traces.captures.framing import (
     BAD_TRAILER,
     FULL,
     INTERFACE,
+    JOINED,
     MAX_BLOCK,
     MAX_CAPTURED,
     MORE,
@@ -23,6 +24,7 @@ from segcast.traces.captures.framing import (
     STATISTICS,
     TOO_LONG,
     FrameColumns,
+    file_begins,
 )
 from segcast.traces.jit import kernel
 
@@ -52,6 +54,7 @@ SECTION_STATE: Final = np.dtype(
         ("skipped_at", np.int64),  # file offset of that block
         ("whole_blocks", np.int64),  # 1: blocks to skip must be whole in the buffer, or of known kinds if too long
         ("packets_lost", np.int64),  # before others, as packet blocks say
+        ("odd", np.int64),  # set to 1 where a packet's length on the wire is below the captured
     ]
 )
 """What is known of a pcapng section between two calls of `frame_pcapng`."""
@@ -85,7 +88,7 @@ def frame_pcapng(
                 return row, position, BAD_TRAILER
             position += 4
             section[0].skipped_block_bytes = 0
-        if end - position < 8:
+        if end - position < 12:
             return row, position, MORE
         kind = u32(data, position, big)
         if kind == 0x0A0D0D0A:
@@ -93,6 +96,8 @@ def frame_pcapng(
         if kind == 1:
             return row, position, INTERFACE
         length = u32(data, position + 4, big)
+        if kind > 0x01000000 and file_begins(data, position):
+            return row, position, JOINED
         if length < 12 or length % 4 != 0:
             return row, position, BAD_BLOCK_LENGTH
         if kind == 5 and length <= MAX_BLOCK:
@@ -165,6 +170,8 @@ def frame_pcapng(
                         MOST_DROPS, section[0].packets_lost + (min(high, 0x3FFFFFFF) << 32 | low)
                     )
                 option += 4 + (size + 3) // 4 * 4
+        if captured > wire:
+            section[0].odd = 1
         out.captured[row] = captured
         out.wire[row] = wire
         out.linktype[row] = interfaces.linktype[interface]

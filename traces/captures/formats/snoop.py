@@ -13,11 +13,13 @@ from segcast.traces.captures.formats.flat import SNOOP, Flat, Need
 from segcast.traces.captures.framing import (
     BAD_RECORD_LENGTH,
     FULL,
+    JOINED,
     MAX_BLOCK,
     MAX_CAPTURED,
     MORE,
     TOO_LONG,
     FrameColumns,
+    file_begins,
     new_layout,
 )
 from segcast.traces.captures.linktypes import SNOOP_LINKTYPES, SNOOP_OTHER
@@ -69,13 +71,16 @@ def frame_snoop(
         captured = be32(data, position + 4)
         length = be32(data, position + 8)
         if captured > MAX_CAPTURED:
-            return row, position, TOO_LONG
+            return row, position, JOINED if file_begins(data, position) else TOO_LONG
         if length < 24 + captured or length > MAX_BLOCK:
-            return row, position, BAD_RECORD_LENGTH
+            return row, position, JOINED if file_begins(data, position) else BAD_RECORD_LENGTH
         if end - position < length:
             return row, position, MORE
         layout[0].drops = be32(data, position + 12)
-        out.time_ns[row] = be32(data, position + 16) * 1_000_000_000 + be32(data, position + 20) * 1000
+        fraction = be32(data, position + 20)
+        if captured > wire or fraction >= 1_000_000:
+            layout[0].odd = 1
+        out.time_ns[row] = be32(data, position + 16) * 1_000_000_000 + fraction * 1000
         out.start[row] = position + 24
         out.captured[row] = captured
         out.wire[row] = wire
