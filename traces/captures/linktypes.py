@@ -201,6 +201,24 @@ SNOOP_LINKTYPES: Final = {
 }
 SNOOP_OTHER: Final = 0xFF00  # plus the data link (255 stands for all above): no link type has these numbers
 
+# Types of ERF records as link types, and the bytes of each between the record's headers and the frame.
+ERF_LINKTYPES: Final = {
+    1: (50, 0),  # HDLC: PPP, or Cisco's by its address
+    2: (1, 2),  # Ethernet, after an offset and a pad
+    5: (50, 4),  # HDLC of a channel
+    10: (50, 0),  # the same coloured, steered (DSM) or hashed
+    11: (1, 2),
+    15: (50, 0),
+    16: (1, 2),
+    17: (50, 4),
+    19: (50, 0),
+    20: (1, 2),
+    21: (247, 0),  # Infiniband
+    22: (228, 0),  # IPv4
+    23: (229, 0),  # IPv6
+}
+ERF_OTHER: Final = 0xFE00  # plus the type: no link type has these numbers, either
+
 
 def is_read(linktype: int) -> bool:
     """Whether frames of a link type are looked into."""
@@ -211,6 +229,8 @@ def linktype_name(linktype: int) -> str:
     """The name of a link type; private and unknown ones by number."""
     if linktype >= SNOOP_OTHER:
         return f"snoop data link {linktype - SNOOP_OTHER}"
+    if ERF_OTHER <= linktype < ERF_OTHER + 128:
+        return f"erf type {linktype - ERF_OTHER}"
     if 147 <= linktype <= 162:
         return f"user {linktype - 147}"
     if linktype in _JUNIPER:

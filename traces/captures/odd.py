@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word
-from segcast.traces.captures.formats.flat import Flat
+from segcast.traces.captures.formats.erf import count_lost
+from segcast.traces.captures.formats.flat import ERF, Flat
 from segcast.traces.captures.formats.pcapng import Section
 from segcast.traces.captures.framing import FrameColumns
 from segcast.traces.captures.resync import record
@@ -53,6 +54,8 @@ class OddRecords:
         """Take rows that were framed, of which some are odd."""
         self.counts[LENGTHS] += int(count_lengths(count, out))
         if isinstance(form, Flat):
+            if form.layout[0]["kind"] == ERF:
+                form.layout[0]["drops"] += int(count_lost(data, base, count, out))
             odd, most = count_fractions(data, base, count, out, form.layout)
             self.counts[FRACTIONS] += int(odd)
             self.most_fraction = max(self.most_fraction, int(most))

@@ -1,4 +1,4 @@
-"""Reads captures: pcap, pcapng and snoop, plain or compressed, from a file, stdin or a URL, as batches of frames.
+"""Reads captures: pcap, pcapng, snoop and ERF, plain or compressed, from a file, stdin or a URL, as batches of frames.
 
 Bytes are read into a few reused buffers rather than mapped: a file truncated under a mapping would end the process, and
 pipes need this path anyway. Whatever sizes a capture claims, memory stays bounded.

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, u32
-from segcast.traces.captures.formats.flat import SNOOP
+from segcast.traces.captures.formats.erf import erf_record
+from segcast.traces.captures.formats.flat import ERF, SNOOP
 from segcast.traces.captures.formats.pcap import pcap_record
 from segcast.traces.captures.formats.snoop import snoop_record
 from segcast.traces.captures.framing import MAX_BLOCK, MAX_CAPTURED, FrameColumns, file_begins
@@ -38,6 +39,8 @@ def record(data: Bytes, at: int, layout: npt.NDArray[Any]) -> tuple[Word, Word, 
     """Seconds, fraction in ns, captured and wire bytes, and length (0: not plausible) of the record at `at`."""
     if layout[0].kind == SNOOP:
         return snoop_record(data, at)
+    if layout[0].kind == ERF:
+        return erf_record(data, at, min(data.size, at + layout[0].header_bytes))
     return pcap_record(data, at, layout)
 
 
@@ -89,7 +92,9 @@ def _walk(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any]
         seconds, _, captured, wire, length = record(data, at, layout)
         if layout[0].kind == SNOOP:
             length = u32(data, at + 8, True)
-        if seconds == 0 and captured == 0 and wire == 0:  # zeros: bytes that were never written
+        if (
+            seconds == 0 and captured == 0 and wire == 0 and layout[0].kind != ERF
+        ):  # zeros: bytes that were never written
             return NOTHING
         if captured > MAX_CAPTURED or length < layout[0].header_bytes + captured or length > MAX_BLOCK:
             return NOTHING
@@ -137,11 +142,13 @@ def good_rows(
     after: Word
     for row in range(count):
         at = np.int64(out.file_offset[row]) - base
-        seconds, fraction_ns, captured, wire, _ = record(data, at, layout)
+        seconds, fraction_ns, captured, wire, length = record(data, at, layout)
         if _length(data, at, layout, layout[0].last_known, layout[0].last_s) == 0:
             after = np.int64(out.start[row]) + np.int64(out.captured[row])
             if layout[0].kind == SNOOP:
                 after = at + u32(data, at + 8, True)
+            elif layout[0].kind == ERF:
+                after = at + length
             status = _chain(data, at, end, at_end, layout, np.int64(0), np.int64(0))
             if status == NOTHING:
                 status = _chain(data, after, end, at_end, layout, layout[0].last_known, layout[0].last_s)

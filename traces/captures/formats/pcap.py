@@ -1,10 +1,16 @@
-"""Classic pcap, with the record layout of the "modified" magic a1b2cd34 (draft-ietf-opsawg-pcap)."""
+"""Classic pcap (draft-ietf-opsawg-pcap), and old dialects whose records have longer headers.
+
+The "modified" magic a1b2cd34 says so; Red Hat 6.1 and Nokia wrote longer headers under the usual magic, SuSE 6.3 still
+longer ones under the modified. Those are known by their first records alone.
+"""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, u32
@@ -24,11 +30,18 @@ from segcast.traces.captures.framing import (
 from segcast.traces.jit import kernel
 
 FILE_HEADER: Final = 24
-_MAGICS: Final[dict[int, tuple[int, int]]] = {  # magic: ns per fraction, record header bytes
-    0xA1B2C3D4: (1000, 16),
-    0xA1B23C4D: (1, 16),
-    0xA1B2CD34: (1000, 24),
+_MAGICS: Final[dict[int, int]] = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1, 0xA1B2CD34: 1000}
+"""Nanoseconds of a fraction, by magic."""
+
+_RECORD_HEADERS: Final[dict[int, dict[int, str]]] = {
+    0xA1B2C3D4: {16: "pcap", 24: "Red Hat 6.1 pcap", 20: "Nokia pcap"},
+    0xA1B23C4D: {16: "pcap"},
+    0xA1B2CD34: {24: "modified pcap", 28: "SuSE 6.3 pcap"},
 }
+"""Bytes of a record header by magic: those of the format, then of dialects that say the same of themselves."""
+
+_LOOKED_AT: Final = 3  # records that tell dialects apart
+_MOST_LOOKED_AT: Final = 1 << 18  # bytes
 
 
 def recognise(need: Need) -> Flat | None:
@@ -38,7 +51,7 @@ def recognise(need: Need) -> Flat | None:
         (magic,) = struct.unpack_from(order + "I", head.ljust(4, b"\0"))
         if magic not in _MAGICS or len(head) < FILE_HEADER:
             continue
-        unit_ns, header_bytes = _MAGICS[magic]
+        unit_ns = _MAGICS[magic]
         major, minor, _, _, snaplen, network = struct.unpack_from(order + "HHiIII", head, 4)
         swapped = 0
         if (major, minor) < (2, 3) or major == 543:
@@ -48,14 +61,45 @@ def recognise(need: Need) -> Flat | None:
         layout = new_layout(
             PCAP,
             unit_ns=unit_ns,
-            header_bytes=header_bytes,
+            header_bytes=next(iter(_RECORD_HEADERS[magic])),
             snaplen=snaplen,
             big_endian=order == ">",
             linktype=network & 0xFFFF,  # above it: the length of a frame check sequence
             swapped_lengths=swapped,
         )
+        _choose_dialect(need, layout, _RECORD_HEADERS[magic])
         return Flat("pcap", FILE_HEADER, snaplen, float(unit_ns), layout, frame_pcap)
     return None
+
+
+def _choose_dialect(need: Need, layout: npt.NDArray[Any], dialects: Mapping[int, str]) -> None:
+    """Take another record header than the first of `dialects` if the records contradict that, and fit the other."""
+    if len(dialects) == 1:
+        return
+    for header_bytes in dialects:
+        layout[0]["header_bytes"] = header_bytes
+        contradicted, fits = _try(need, layout)
+        if fits or (not contradicted and header_bytes == next(iter(dialects))):
+            return
+    layout[0]["header_bytes"] = next(iter(dialects))
+
+
+def _try(need: Need, layout: npt.NDArray[Any]) -> tuple[bool, bool]:
+    """Whether a header among the first records is impossible, and whether several follow each other soundly."""
+    at = FILE_HEADER
+    header_bytes = int(layout[0]["header_bytes"])
+    for number in range(_LOOKED_AT):
+        head = need(min(at + header_bytes, _MOST_LOOKED_AT))
+        if len(head) == at and number > 1:
+            return False, True
+        if len(head) < at + header_bytes:
+            return False, False
+        data = np.frombuffer(head, np.uint8)
+        _, fraction_ns, captured, wire, length = (int(value) for value in pcap_record(data, at, layout))
+        if fraction_ns >= 1_000_000_000 or not 0 < captured <= min(wire, MAX_CAPTURED):
+            return True, False
+        at += length
+    return False, True
 
 
 @kernel
