@@ -55,7 +55,7 @@ def test_any_packet_in_any_mode(data: st.DataObject) -> None:
     chunk_bytes = data.draw(st.sampled_from((1, 1500, 8 << 20)))
     with TemporaryDirectory() as name:
         if around.mode.inserts and all(case.version == 4 and around.segments6[case.path] for case in cases):
-            with pytest.raises(InputError, match="none of the .* nothing to replay: ipv4 without insertion"):
+            with pytest.raises(InputError, match=r"none of the .* nothing to replay: ipv4 without insertion"):
                 rewrite(Path(name), cases, around, hosts, chunk_bytes)
             return
         done = rewrite(Path(name), cases, around, hosts, chunk_bytes)

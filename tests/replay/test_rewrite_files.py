@@ -251,7 +251,7 @@ def test_a_damaged_capture_serves_as_far_as_it_goes(tmp_path: Path) -> None:
 
 def test_an_empty_schedule_is_no_rewrite(tmp_path: Path) -> None:
     nobody = Hosts((), np.zeros(0, np.int64))
-    with pytest.raises(InputError, match="^the schedule has no packets, so there is nothing to replay$"):
+    with pytest.raises(InputError, match=r"^the schedule has no packets, so there is nothing to replay$"):
         rewrite_schedule(schedule_table([]), flow_table([]), [], encapsulation("encaps", [1]), nobody, tmp_path / "out")
     assert not list(tmp_path.glob("out/*"))
 
