@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from segcast.replay.inject.connections import ssh_command
 from segcast.replay.inventory import Point
 from segcast.traces.errors import InputError
 
-_SSH: Final = ("ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ConnectTimeout=10")
 _PATH: Final = 'PATH="$PATH:/usr/sbin:/sbin"; export PATH; '
 # A command that ends with its ssh: when the connection goes, standard input ends, and with it the command.
 _WATCHED: Final = (
@@ -25,16 +24,11 @@ _FAVOURED: Final = (
     "if chrt -f $1 true 2>/dev/null; then p=$1; shift; echo 'scheduling: real time' >&2; exec chrt -f $p \"$@\"; fi; "
     'shift; exec "$@"'
 )
-_AT: Final = (
-    "n=$(date +%s%N); d=$(($1 - n)); shift; if [ $d -gt 0 ]; then sleep $((d / 1000000000)).$(printf %09d "
-    '$((d % 1000000000))); fi; exec "$@"'
-)
 _PROBE: Final = """
 echo uid=$(id -u)
 echo tcpreplay=$(tcpreplay -V 2>&1 | head -n 1)
 echo capture=$(command -v "$2")
 echo cpus=$(nproc)
-echo now=$(date +%s%N)
 d=/sys/class/net/$1
 [ -e "$d" ] || exit 0
 echo flags=$(cat "$d/flags")
@@ -43,21 +37,17 @@ echo mtu=$(cat "$d/mtu")
 echo speed=$(cat "$d/speed" 2>/dev/null)
 for v in -4 -6; do ip $v route show default 2>/dev/null | sed -n 's/.* dev \\([^ ]*\\).*/default=\\1/p'; done
 """
-_PROBE_S: Final = 30
+_PROBE_S: Final = 60
 _IFF_LOOPBACK: Final = 0x8
 
 
 class Facts(NamedTuple):
-    """What a machine says of an interface; the interface's own facts are None if it has none of that name.
-
-    `ahead_ns`: how far its clock is ahead of this machine's, to half the time that asking took.
-    """
+    """What a machine says of an interface; the interface's own facts are None if it has none of that name."""
 
     root: bool
     tcpreplay: str | None
     capture: bool
     cpus: int
-    ahead_ns: int
     up: bool | None
     mtu: int | None
     speed_bps: int | None
@@ -73,7 +63,6 @@ def environment() -> dict[str, str]:
 def probe(point: Point, tool: str) -> Facts:
     """Ask the machine. Raises InputError if it cannot be reached."""
     command = here(point, ["sh", "-c", _PATH + _PROBE, "sh", point.interface, tool])
-    before = time.time_ns()
     try:
         run = subprocess.run(
             command,
@@ -86,7 +75,6 @@ def probe(point: Point, tool: str) -> Facts:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"{_place(point)}: cannot be asked: {error}") from None
-    after = time.time_ns()
     if run.returncode != 0:
         reason = (run.stderr.strip().splitlines() or ["no answer"])[-1]
         raise InputError(f"{_place(point)}: cannot be reached: {reason}")
@@ -100,7 +88,6 @@ def probe(point: Point, tool: str) -> Facts:
         tcpreplay=version.removeprefix("tcpreplay version: ").split(" ")[0] if "version" in version else None,
         capture=bool(found.get("capture")),
         cpus=int(found.get("cpus") or 1),
-        ahead_ns=int(found.get("now") or before) - (before + after) // 2 if point.ssh else 0,
         up=bool(int(found["flags"], 16) & 1) and found["state"] in ("up", "unknown") if "flags" in found else None,
         mtu=int(found["mtu"]) if "mtu" in found else None,
         speed_bps=int(speed) * 1_000_000 if speed.isdigit() and int(speed) > 0 else None,
@@ -112,7 +99,7 @@ def probe(point: Point, tool: str) -> Facts:
 def here(point: Point, command: Sequence[str]) -> list[str]:
     """The command as this machine has to run it so that it runs at the point."""
     if point.ssh is not None:
-        return [*_SSH, point.ssh, "--", shlex.join(command)]
+        return [*ssh_command(point.ssh), shlex.join(command)]
     if point.netns is not None:
         return ["ip", "netns", "exec", point.netns, *command]
     return list(command)
@@ -136,14 +123,17 @@ def was_favoured(printed: str) -> bool:
     return "scheduling: real time" in printed
 
 
-def at(instant_ns: int, command: Sequence[str]) -> list[str]:
-    """The command, begun at an instant of the clock of the machine that runs it."""
-    return ["sh", "-c", _AT, "sh", str(instant_ns), *command]
+def spoken_to(point: Point, command: Sequence[str], *, cpu: int | None) -> list[str]:
+    """The same for a command that is spoken to: it ends by itself when its standard input does."""
+    pinned = [*(["taskset", "-c", str(cpu)] if cpu is not None else []), *command]
+    if point.ssh is not None:
+        return here(point, ["sh", "-c", _PATH + 'exec "$@"', "sh", *pinned])
+    return here(point, ["setpriv", "--pdeathsig", "KILL", "--", *pinned])
 
 
 def push(point: Point, source: Path, target: str) -> None:
     """Copy a file to a machine reached by ssh. Raises InputError."""
-    script = f"mkdir -p {shlex.quote(str(Path(target).parent))} && cat > {shlex.quote(target)}"
+    script = f"cat > {shlex.quote(target)}"
     with source.open("rb") as content:
         run = subprocess.run(
             here(point, ["sh", "-c", script]), env=environment(), stdin=content, capture_output=True, check=False
@@ -169,17 +159,6 @@ def fetch(point: Point, source: str, target: Path) -> None:
         raise InputError(
             f"{_place(point)}: {source} cannot be copied from there: {run.stderr.decode(errors='replace').strip()}"
         )
-
-
-def discard(point: Point, folder: str) -> None:
-    """Remove a folder of a machine reached by ssh, if it can be."""
-    subprocess.run(
-        here(point, ["rm", "-rf", folder]),
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
 
 
 def _place(point: Point) -> str:

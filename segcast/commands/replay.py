@@ -88,6 +88,7 @@ def replay(
     Nothing is sent without --send. Interfaces must exist, be up, carry the longest packet and the busiest 100 ms, and
     not have the default route.
     """
+    from segcast.replay.inject.connections import connected
     from segcast.replay.inject.plan import plan_replay
     from segcast.replay.inject.run import run_replay
     from segcast.replay.inject.wording import worded
@@ -97,9 +98,11 @@ def replay(
     from segcast.traces.units import duration_ns
 
     options = options_of(sender, compensation, snaplen, calibrate)
+    lab = read_inventory(inventory)
+    click.get_current_context().with_resource(connected(lab.machines))
     plan = plan_replay(
         folder,
-        read_inventory(inventory),
+        lab,
         forecast=None if forecast is None else str(forecast.absolute()),
         sender=sender,
         transit=transit,
