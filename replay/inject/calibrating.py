@@ -12,7 +12,7 @@ import numpy as np
 from segcast.replay.inject.captures import READY_S, Capture, listens, start_capture
 from segcast.replay.inject.children import Children
 from segcast.replay.inject.files import Records, load_of, open_records
-from segcast.replay.inject.machines import fetch
+from segcast.replay.inject.machines import fetch, push
 from segcast.replay.inject.plan import ABSOLUTE, DRAIN_NS, Options, Replay, Stream, keeps_time
 from segcast.replay.inject.senders import file_to_send, start_at_once, tcpreplay_command
 from segcast.traces.errors import InputError
@@ -44,8 +44,11 @@ def _calibrated(stream: Stream, replay: Replay, out: Path, options: Options, far
         return 0
     begun = Records(stream.records.data, *(column[:count] for column in stream.records[1:]))
     trial = Stream(f"{stream.name}-trial", stream.sender, begun, load_of(begun), stream.facts)
-    file = file_to_send(trial, out, 0, far, always=True)
     ssh = stream.sender.ssh
+    written = file_to_send(trial, out, 0, always=True)
+    file = f"{far[ssh]}/{written.name}" if ssh else str(written)
+    if ssh:
+        push([(stream.sender, written, file)])
     seen = out / ".sending" / f"{trial.name}-seen.pcap"
     there = f"{far[ssh]}/{trial.name}-seen.pcap" if ssh else None
     capture = Capture("sent", trial.name, stream.sender, seen, there)
@@ -61,7 +64,7 @@ def _calibrated(stream: Stream, replay: Replay, out: Path, options: Options, far
         drained = time.monotonic() + DRAIN_NS / 1e9
         children.until(lambda: time.monotonic() >= drained, DRAIN_NS)
     if capture.far is not None:
-        fetch(capture.point, capture.far, seen)
+        fetch([(capture.point, capture.far, seen)])
     left = open_records([seen]).time_ns
     if len(left) != count:
         raise InputError(

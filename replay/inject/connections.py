@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shlex
 import stat
 import subprocess
 import tempfile
@@ -87,14 +86,9 @@ def clearing() -> list[str]:
         f'for d in {FAR_PREFIX}????????????; do [ -d "$d" ] && [ -O "$d" ] && [ ! -L "$d" ] || continue; '
         'k=$(cat "$d/.keeper" 2>/dev/null); '
         'if [ -n "$k" ] && grep -q segcast "/proc/$k/cmdline" 2>/dev/null; then echo "in use $d"; '
-        'else rm -rf "$d" && echo "removed $d"; fi; done'
+        'else rm -rf "$d" && echo "removed $d"; fi; done; exit 0'
     )
     return ["sh", "-c", script]
-
-
-def quoted(command: Iterable[str]) -> str:
-    """A command as the shell of another machine takes it."""
-    return shlex.join(command)
 
 
 def _socket(target: str) -> Path:

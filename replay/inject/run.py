@@ -22,7 +22,7 @@ from segcast.replay.inject.document import Document
 from segcast.replay.inject.files import least_snaplen, write_records
 from segcast.replay.inject.machines import fetch, here
 from segcast.replay.inject.plan import Options, Replay
-from segcast.replay.inject.senders import accounts, file_to_send, push_scripts, start_senders
+from segcast.replay.inject.senders import accounts, files_to_send, start_senders
 from segcast.replay.inject.starting import Sender, begin, clocks_of
 from segcast.replay.inventory import Point
 from segcast.replay.measure.identity import LEAST_BYTES
@@ -56,7 +56,6 @@ def run_replay(
     with contextlib.ExitStack() as stack:
         try:
             far = far_folders(replay, out, stack)
-            push_scripts(replay, far)
             cost = costs(replay, out, options, far)
             document.compensation_ns = max(cost.values(), default=0)
             _send(replay, out, options, cost, far, document, progress)
@@ -77,13 +76,14 @@ def far_folders(replay: Replay, out: Path, stack: contextlib.ExitStack) -> dict[
     """A folder on each machine behind ssh, gone when `stack` is left, or when the connection ends."""
     points: list[Point] = [stream.sender for stream in replay.streams]
     points += [*replay.inventory.receivers.values(), *(replay.inventory.transit[name] for name in replay.transit)]
-    found = {}
+    keepers = {}
     for ssh, point in {point.ssh: point for point in points if point.ssh is not None}.items():
         keeper = Speaker(f"the folder on {ssh}", here(point, keeping()), out / "log" / f"folder-{ssh}.txt", remote=True)
         stack.callback(keeper.finish)
+        keepers[ssh] = keeper
+    for keeper in keepers.values():
         stack.callback(keeper.ask_to_end)
-        found[ssh] = keeper.hear(_FOLDER_S)
-    return found
+    return {ssh: keeper.hear(_FOLDER_S) for ssh, keeper in keepers.items()}
 
 
 def refuse_short(replay: Replay, snaplen: int) -> None:
@@ -139,7 +139,7 @@ def _send(
     progress: Progress,
 ) -> None:
     captures = captures_of(replay, out, far)
-    files = {stream.name: file_to_send(stream, out, cost.get(stream.name, 0), far) for stream in replay.streams}
+    files = files_to_send(replay, out, cost, far)
     senders: list[Sender] = []
     with Children() as children:
         try:
@@ -180,9 +180,8 @@ def _send(
             for capture in captures:
                 if capture.child is not None:
                     document.watches[capture.file.relative_to(out)] = watched(capture.child)
-                    if capture.far is not None:
-                        with contextlib.suppress(InputError):
-                            fetch(capture.point, capture.far, capture.file)
+            with contextlib.suppress(InputError):
+                fetch([(each.point, each.far, each.file) for each in captures if each.child and each.far])
     for capture in captures:
         if not capture.file.exists() or capture.file.stat().st_size == 0:
             document.complete = False

@@ -15,33 +15,41 @@ from segcast.replay.inject.files import write_records
 from segcast.replay.inject.machines import bound, push, spoken_to
 from segcast.replay.inject.plan import ABSOLUTE, Options, Replay, Stream
 from segcast.replay.inject.starting import Sender
+from segcast.replay.inventory import Point
 from segcast.traces.errors import InputError
 
 
-def file_to_send(stream: Stream, out: Path, cost_ns: int, far: Mapping[str, str], *, always: bool = False) -> str:
-    """The file that a sender reads, where its machine has it: what is planned, or a copy for it alone."""
-    file = out / "planned" / f"{stream.name}.pcap"
-    if cost_ns or always:
-        file = out / ".sending" / f"{stream.name}.pcap"
-        write_records(
-            stream.records,
-            file,
-            source_mac=stream.sender.source_mac,
-            next_hop_mac=stream.sender.next_hop_mac,
-            cost_ns=cost_ns,
-        )
-    if stream.sender.ssh is None:
-        return str(file)
-    there = f"{far[stream.sender.ssh]}/{stream.name}.pcap"
-    push(stream.sender, file, there)
-    return there
+def files_to_send(replay: Replay, out: Path, costs_ns: Mapping[str, int], far: Mapping[str, str]) -> dict[str, str]:
+    """The files that senders read, by stream, where their machines have them; so do they then have the own sender.
 
-
-def push_scripts(replay: Replay, far: Mapping[str, str]) -> None:
-    """Copy the own sender, which also starts tcpreplay, to all machines behind ssh that send. Raises InputError."""
+    Raises InputError if one cannot be copied there.
+    """
+    copies: list[tuple[Point, Path, str]] = []
+    found = {}
+    for stream in replay.streams:
+        file = file_to_send(stream, out, costs_ns.get(stream.name, 0))
+        found[stream.name] = str(file)
+        if (ssh := stream.sender.ssh) is not None:
+            found[stream.name] = f"{far[ssh]}/{stream.name}.pcap"
+            copies.append((stream.sender, file, found[stream.name]))
     points = {stream.sender.ssh: stream.sender for stream in replay.streams if stream.sender.ssh is not None}
-    for ssh, point in points.items():
-        push(point, Path(absolute.__file__), f"{far[ssh]}/absolute.py")
+    push([*copies, *((point, Path(absolute.__file__), f"{far[ssh]}/absolute.py") for ssh, point in points.items())])
+    return found
+
+
+def file_to_send(stream: Stream, out: Path, cost_ns: int, *, always: bool = False) -> Path:
+    """What a sender is to send: the file of what is planned, or a copy for it alone."""
+    if not cost_ns and not always:
+        return out / "planned" / f"{stream.name}.pcap"
+    file = out / ".sending" / f"{stream.name}.pcap"
+    write_records(
+        stream.records,
+        file,
+        source_mac=stream.sender.source_mac,
+        next_hop_mac=stream.sender.next_hop_mac,
+        cost_ns=cost_ns,
+    )
+    return file
 
 
 def tcpreplay_command(interface: str, file: str, packets: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,11 +64,15 @@ class Ssh:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._delay = folder / "delay"
-        self.log = folder / "ssh.log"
+        self._log = folder / "ssh.log"
         self.slow(0)
 
     def slow(self, seconds: float) -> None:
         self._delay.write_text(str(seconds))
+
+    def folders(self) -> set[Path]:
+        """The folders that were used on machines."""
+        return {Path(name) for name in re.findall(r"/tmp/segcast-run-\w{12}\b", self._log.read_text())}
 
     def connections(self) -> int:
         """How many connections were made so far."""
@@ -100,7 +105,9 @@ def machines(folder: Path, namespaces: list[str], patch: pytest.MonkeyPatch) -> 
     )
     tools = folder / "bin"
     tools.mkdir()
-    (tools / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {folder}/ssh.conf "$@"\n')
+    (tools / "ssh").write_text(
+        f'#!/bin/sh\necho "$*" >> {folder}/ssh.log\nexec /usr/bin/ssh -F {folder}/ssh.conf "$@"\n'
+    )
     (tools / "ssh").chmod(0o755)
     patch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     Path("/run/sshd").mkdir(exist_ok=True)
