@@ -102,6 +102,8 @@ def print_plan(plan: dict[str, Any]) -> None:
 
 def print_run(run: dict[str, Any], out: object) -> None:
     """What a replay did."""
+    if run["cell"]:
+        click.echo(f"cell {run['cell']}" + (f" of {run['forecast']}" if run["forecast"] else ""))
     for row in run["senders"]:
         missed = f", {row['dropped_by_capture']} missed by its capture" if row["dropped_by_capture"] else ""
         click.echo(f"{row['host']}: sent {row['sent']:,}, failed {row['failed']:,}{missed}{_kept(row['timing'])}")

@@ -70,7 +70,9 @@ def measure(
         built = network_of(forecast, scenario)
         table, paths = measured_table(matched.packets, joined, schedule, scenario, run, built)
         pq.write_table(table, folder / "packets.parquet", compression="zstd")
-        (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
+        (folder / "scenario.toml").write_text(
+            scenario.to_toml_with(scenario.sid_table(built), "forecast.json"), encoding="utf-8"
+        )
         document = MeasurementDocument(
             segcast=VERSION,
             schema_version=SCHEMA_VERSION,
@@ -197,8 +199,9 @@ def _paths(
     built: Assembled,
 ) -> tuple[NDArray[np.int64], MeasuredPaths]:
     """Path of each packet, int64[rows]: by the segments it left with; without any, by the links it was seen at; else
-    the planned one. And how many were found how.
+    the planned one. And how many of those sent were found how.
     """
+    sent = (packets.send_ns[rows] != NONE) | (packets.receive_ns[rows] != NONE)
     keys = path_keys(scenario, built, insert=scenario.srv6.mode.inserts)
     group = np.array([p.group for p in built.network.paths])
     listed, place = np.unique(packets.segments[rows], return_inverse=True)
@@ -223,11 +226,11 @@ def _paths(
                 by_links[mine] = True
     off = sum(int((seen[rows] & ~fits[path]).sum()) for seen, fits in zip(packets.links, on_link, strict=True))
     return path, MeasuredPaths(
-        by_segments=int((named != NONE).sum()),
-        segments_unknown=int(((named == NONE) & ~bare).sum()),
-        by_links=int(by_links.sum()),
-        as_planned=int((bare & ~by_links).sum()),
-        changed=int((path != planned).sum()),
+        by_segments=int((sent & (named != NONE)).sum()),
+        segments_unknown=int((sent & (named == NONE) & ~bare).sum()),
+        by_links=int((sent & by_links).sum()),
+        as_planned=int((sent & bare & ~by_links).sum()),
+        changed=int((sent & (path != planned)).sum()),
         seen_off_path=off,
     )
 

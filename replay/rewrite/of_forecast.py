@@ -119,6 +119,7 @@ def rewrite_forecast(
         cell=cell["cell"],
         forecast=folder,
         layer=trace.layer,
+        sids=scenario.sid_table(network),
         resumed=trace.resumed_files,
         choices=replace(choices, last_node=arrival(around.mode, scenario.srv6.flavors)),
         outputs=by_host(hosts, *macs) if wanted.interfaces is None else by_interface(wanted.interfaces, hosts, *macs),
@@ -180,6 +181,7 @@ def encapsulation(scenario: ValidScenario, assembled: Assembled, hosts: int, *, 
         destination_mac=_mac(spec.destination_mac),
         tag=spec.tag,
         key=_key(spec.hmac) if spec.hmac is not None and steered else None,
+        named=spec.mode if steered else None,
     )
 
 
