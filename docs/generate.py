@@ -34,7 +34,7 @@ from segcast.traces.document import TraceDocument
 from segcast.traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
 from segcast.traces.units import write_duration, write_rate, write_size
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).resolve().parent
 _WIDTH = 100
 _DEMO_BEGINS = "<!-- demo -->"
 _DEMO_ENDS = "<!-- /demo -->"

@@ -82,10 +82,13 @@ def print_plan(plan: dict[str, Any]) -> None:
     )
     for row in plan["senders"]:
         link = "unknown" if row["link_bps"] is None else f"{row['link_bps'] / 1e9:.3f} Gbit/s"
+        mtu = "no such interface" if row["mtu"] is None else f"MTU {row['mtu']}"
+        busiest = ", ".join(f"{pps / 1e6:.3f}" for pps in row["busiest_pps"].values())
         click.echo(
             f"  send    {row['name']}: {row['packets']:,} packets at {_place(row)}, "
             f"{row['busiest_bps'] / 1e9:.3f} Gbit/s in the busiest 100 ms (link {link}), "
-            f"frames of up to {row['longest_frame_bytes']} bytes (MTU {row['mtu']})"
+            f"frames of up to {row['longest_frame_bytes']} bytes ({mtu}); {busiest} M packets/s in the busiest "
+            "1, 10 and 100 ms"
         )
     for row in plan["receivers"]:
         click.echo(f"  receive {row['name']}: at {_place(row)}")
@@ -99,13 +102,29 @@ def print_plan(plan: dict[str, Any]) -> None:
 
 def print_run(run: dict[str, Any], out: object) -> None:
     """What a replay did."""
+    if run["cell"]:
+        click.echo(f"cell {run['cell']}" + (f" of {run['forecast']}" if run["forecast"] else ""))
     for row in run["senders"]:
         missed = f", {row['dropped_by_capture']} missed by its capture" if row["dropped_by_capture"] else ""
-        click.echo(f"{row['host']}: sent {row['sent']:,}, failed {row['failed']:,}{missed}")
+        click.echo(f"{row['host']}: sent {row['sent']:,}, failed {row['failed']:,}{missed}{_kept(row['timing'])}")
     for row in run["receivers"]:
         if row["dropped_by_capture"]:
             click.echo(f"{row['host']}: {row['dropped_by_capture']} received packets missed by the capture")
+    for finding in run["findings"]:
+        click.echo(f"finding: {finding}")
     click.echo(f"run: {out}")
+
+
+def _kept(timing: dict[str, Any]) -> str:
+    """How a sender kept its schedule, as far as it is known."""
+    said = ""
+    if timing["began_late_ns"] is not None:
+        said += f"; began {timing['began_late_ns'] / 1e6:+.3f} ms off"
+    if timing["stretch"] is not None:
+        said += f", took {timing['stretch']:.4f} of the time planned"
+    if timing["shift_p99_ns"] is not None:
+        said += f", packets off by p50 {timing['shift_p50_ns'] / 1e6:.3f}, p99 {timing['shift_p99_ns'] / 1e6:.3f} ms"
+    return said + {True: ", in real time", False: ", not in real time", None: ""}[timing["real_time"]]
 
 
 def _place(row: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ Packages are imported inside the commands, so that `segcast --help` answers at o
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Final
 
@@ -25,6 +24,7 @@ from segcast.commands.rewrite import rewrite
 from segcast.commands.testbed import testbed
 from segcast.commands.validate import validate
 from segcast.interruption import INTERRUPTION
+from segcast.readers import outlive_readers
 from segcast.traces.errors import SegcastError
 from segcast.traces.version import VERSION
 
@@ -63,6 +63,7 @@ def main() -> None:
     """Run the command line; exit 0 done, 1 a check did not hold, 2 the input or the usage is wrong, 130 interrupted."""
     if sys.platform != "linux":
         _fail("runs on Linux only")
+    outlive_readers()
     try:
         INTERRUPTION.install()
         with cli.make_context("segcast", sys.argv[1:]) as context:
@@ -79,9 +80,6 @@ def main() -> None:
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
     except SegcastError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except MemoryError as error:

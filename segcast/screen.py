@@ -49,13 +49,7 @@ def terminal() -> Console:
     """The console of stdout."""
     from rich.console import Console
 
-    class Terminal(Console):
-        """A closed pipe ends the output quietly: `segcast.cli.main` handles it."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    return Terminal(soft_wrap=True, highlight=False)
+    return Console(soft_wrap=True, highlight=False)
 
 
 def say(console: Console, text: str) -> None:

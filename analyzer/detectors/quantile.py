@@ -25,17 +25,16 @@ class QuantileParameters(Bounds):
 
 
 class QuantileState(NamedTuple):
-    """The running quantile in ns by first counter, int64[counters]; `limits` int64[3]: share, low, high."""
+    """The running quantile in ns by first counter, int64[counters]; `limits`, one row: the parameters."""
 
     quantile_ns: NDArray[np.int64]
-    limits: NDArray[np.int64]
+    limits: NDArray[np.void]
 
 
 def make_state(setting: Setting) -> QuantileState:
     """Every host begins with the same."""
     chosen = setting.parameters
-    limits = np.array([chosen.share_permille, chosen.low_ns, chosen.high_ns], np.int64)
-    return QuantileState(np.full(setting.counters, chosen.start_ns, np.int64), limits)
+    return QuantileState(np.full(setting.counters, chosen.start_ns, np.int64), chosen.limits())
 
 
 def starts(state: QuantileState, gap: Gap) -> bool:
@@ -43,10 +42,10 @@ def starts(state: QuantileState, gap: Gap) -> bool:
     timeout_ns = state.quantile_ns[gap.first_counter]
     exceeds = bool(gap.gap_ns > timeout_ns)
     if exceeds:
-        moved_ns = timeout_ns + max(1, (timeout_ns * state.limits[0]) >> _STEP_SHIFT)
+        moved_ns = timeout_ns + max(1, (timeout_ns * state.limits["share_permille"][0]) >> _STEP_SHIFT)
     else:
-        moved_ns = timeout_ns - max(1, (timeout_ns * (1000 - state.limits[0])) >> _STEP_SHIFT)
-    state.quantile_ns[gap.first_counter] = min(max(moved_ns, state.limits[1]), state.limits[2])
+        moved_ns = timeout_ns - max(1, (timeout_ns * (1000 - state.limits["share_permille"][0])) >> _STEP_SHIFT)
+    state.quantile_ns[gap.first_counter] = min(max(moved_ns, state.limits["low_ns"][0]), state.limits["high_ns"][0])
     return exceeds
 
 

@@ -24,21 +24,20 @@ class RttParameters(Bounds):
 class RttState(NamedTuple):
     """Smoothed round trips in ns (-1: unknown), by flow int64[flows] and by first counter int64[counters].
 
-    `limits` int64[3]: times, low, high.
+    `limits`, one row: the parameters.
     """
 
     of_flow: NDArray[np.int64]
     of_counter: NDArray[np.int64]
-    limits: NDArray[np.int64]
+    limits: NDArray[np.void]
 
 
 def make_state(setting: Setting) -> RttState:
     """No round trip is known."""
-    chosen = setting.parameters
     return RttState(
         np.full(len(setting.flow_keys), -1, np.int64),
         np.full(setting.counters, -1, np.int64),
-        np.array([chosen.times_permille, chosen.low_ns, chosen.high_ns], np.int64),
+        setting.parameters.limits(),
     )
 
 
@@ -48,9 +47,9 @@ def starts(state: RttState, gap: Gap) -> bool:
     if round_trip_ns < 0:
         round_trip_ns = state.of_counter[gap.first_counter]
     if round_trip_ns < 0:
-        return bool(gap.gap_ns > state.limits[2])
-    timeout_ns = round_trip_ns * state.limits[0] // 1000
-    return bool(gap.gap_ns > min(max(timeout_ns, state.limits[1]), state.limits[2]))
+        return bool(gap.gap_ns > state.limits["high_ns"][0])
+    timeout_ns = round_trip_ns * state.limits["times_permille"][0] // 1000
+    return bool(gap.gap_ns > min(max(timeout_ns, state.limits["low_ns"][0]), state.limits["high_ns"][0]))
 
 
 def observe(state: RttState, feedback: Feedback) -> None:

@@ -25,17 +25,15 @@ class SpreadParameters(Bounds):
 
 
 class SpreadState(NamedTuple):
-    """Smoothed one-way delays in ns (-1: unknown), by counter int64[counters]; `limits` int64[3]: margin, low, high."""
+    """Smoothed one-way delays in ns (-1: unknown), by counter int64[counters]; `limits`, one row: the parameters."""
 
     delay_ns: NDArray[np.int64]
-    limits: NDArray[np.int64]
+    limits: NDArray[np.void]
 
 
 def make_state(setting: Setting) -> SpreadState:
     """No delay is known."""
-    chosen = setting.parameters
-    limits = np.array([chosen.margin_ns, chosen.low_ns, chosen.high_ns], np.int64)
-    return SpreadState(np.full(setting.counters, -1, np.int64), limits)
+    return SpreadState(np.full(setting.counters, -1, np.int64), setting.parameters.limits())
 
 
 def starts(state: SpreadState, gap: Gap) -> bool:
@@ -50,9 +48,9 @@ def starts(state: SpreadState, gap: Gap) -> bool:
             highest_ns = max(highest_ns, delay_ns)
             known += 1
     if known < 2:
-        return bool(gap.gap_ns > state.limits[2])
-    timeout_ns = highest_ns - lowest_ns + state.limits[0]
-    return bool(gap.gap_ns > min(max(timeout_ns, state.limits[1]), state.limits[2]))
+        return bool(gap.gap_ns > state.limits["high_ns"][0])
+    timeout_ns = highest_ns - lowest_ns + state.limits["margin_ns"][0]
+    return bool(gap.gap_ns > min(max(timeout_ns, state.limits["low_ns"][0]), state.limits["high_ns"][0]))
 
 
 def observe(state: SpreadState, feedback: Feedback) -> None:

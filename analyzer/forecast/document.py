@@ -69,6 +69,14 @@ class StatedGroup(Shape):
     b: str = Field(alias="to", description="attachment where they leave")
 
 
+class StatedSides(Shape):
+    """How hosts were put at the two sides of parallel paths, where no prefix says it."""
+
+    left: list[str] = Field([], description="prefixes that hold the addresses at the left, and none at the right")
+    groups: Count = Field(0, description="groups of hosts without traffic with each other: each could be the other way")
+    flows_together: Count = Field(0, description="flows between hosts of one side, which are left out")
+
+
 class LinkEntry(Shape):
     """A link of the network as built."""
 
@@ -130,3 +138,4 @@ class ForecastDocument(Shape):
     trace: ForecastTrace = Field(ForecastTrace.model_validate({}), description="the trace")
     excluded: dict[str, Count] = Field({}, description="packets that are not sent, by reason")
     network: NetworkEntry = Field(NetworkEntry.model_validate({}), description="the network")
+    sides: StatedSides | None = Field(None, description="the sides chosen for hosts; null where the scenario says them")

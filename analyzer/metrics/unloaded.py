@@ -15,17 +15,22 @@ from segcast.traces.jit import int64, kernel
 
 _PIECE: Final = 1 << 18
 
+LINK_COSTS: Final = np.dtype(
+    [("rate_bps", np.int64), ("delay_ns", np.int64), ("overhead_bytes", np.int64), ("burst_ns", np.int64)], align=True
+)
+"""What a packet pays at a link that nothing else uses; a burst is as long as it takes at the link's rate."""
+
 
 class FastestPaths(NamedTuple):
     """The paths on which a flow can be fastest; *way* is one of them, with the host's links before and after it.
 
-    `links` int64[links, 4]: rate, delay, overhead, time of the burst. `first_way` int64[groups + 1] and `first_hop`
+    `links` LINK_COSTS[links]. `first_way` int64[groups + 1] and `first_hop`
     int64[ways + 1] say where the ways of a group and the links (`hops` int64) of a way begin. `group`, `uplink` and
     `downlink` int64[flows] (-1 without host links), `place` and `result` int64[flows]: where its queues and its times
     begin in `Unloaded`.
     """
 
-    links: NDArray[np.int64]
+    links: NDArray[np.void]
     first_way: NDArray[np.int64]
     first_hop: NDArray[np.int64]
     hops: NDArray[np.int64]
@@ -84,7 +89,7 @@ def fastest_paths(network: Network, plan: FlowPlan) -> FastestPaths:
     queues = (first_hop[first_way[1:]] - first_hop[first_way[:-1]] + ends * np.diff(first_way))[plan.group]
     ways = np.diff(first_way)[plan.group]
     return FastestPaths(
-        np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes, x.burst_ns) for x in network.links], np.int64),
+        np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes, x.burst_ns) for x in network.links], LINK_COSTS),
         first_way.astype(np.int64),
         first_hop.astype(np.int64),
         np.array([link for fastest in groups for path in fastest for link in path.links], np.int64),
@@ -129,13 +134,12 @@ def send_unloaded(
             first, stop = ways.first_hop[way], ways.first_hop[way + 1]
             # The uplink stands before the first hop and the downlink after the last, where there are any.
             for hop in range(first - (uplink >= 0), stop + (downlink >= 0)):
-                link = uplink if hop < first else (downlink if hop >= stop else hops[hop])
-                rate = links[link, 0]
-                transmitter = Transmitter(rate, 1.0 / rate, links[link, 3], free_ns[at], rests[at])
-                sent = transmit(transmitter, now_ns, frame_bytes + links[link, 2])
+                link = links[uplink if hop < first else (downlink if hop >= stop else hops[hop])]
+                transmitter = Transmitter(link.rate_bps, 1.0 / link.rate_bps, link.burst_ns, free_ns[at], rests[at])
+                sent = transmit(transmitter, now_ns, frame_bytes + link.overhead_bytes)
                 free_ns[at] = sent.free_ns
                 rests[at] = sent.free_rest
-                now_ns = sent.departs_ns + links[link, 1]
+                now_ns = sent.departs_ns + link.delay_ns
                 at += 1
             state.took_ns[ways.result[flow] + way - begin] = now_ns - state.first_ns[flow]
 

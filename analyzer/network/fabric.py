@@ -73,8 +73,7 @@ class Fabric:
     `explicit` are the links that a packet takes only if an End.X tells it to: the shortest way to the node behind is
     another one, or as good. `hosts` is the shape of hosts' links, if they are modelled. The groups of `always` are
     there whether the trace uses them or not. `deals` says whether hosts in no prefix may be dealt to attachments in
-    turn. With `by_conversation` the initiator of a conversation sits at the first attachment, the other end at the
-    second.
+    turn. With `by_conversation` there are two attachments, and who talks with whom says where hosts are.
     """
 
     edges: tuple[Edge, ...]

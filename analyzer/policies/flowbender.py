@@ -23,22 +23,21 @@ class FlowbenderParameters(Parameters):
 
 
 class FlowbenderState(NamedTuple):
-    """By flow `key` uint64 and `rounds` ROUND; `seed` uint64[1]; `limits` int64[2]: share, rounds."""
+    """By flow `key` uint64 and `rounds` ROUND; `seed` uint64[1]; `limits`, one row: the parameters."""
 
     key: NDArray[np.uint64]
     rounds: NDArray[np.void]
     seed: NDArray[np.uint64]
-    limits: NDArray[np.int64]
+    limits: NDArray[np.void]
 
 
 def make_state(setting: Setting) -> FlowbenderState:
     """No flow has seen anything."""
-    chosen = setting.parameters
     return FlowbenderState(
         setting.flow_keys,
         np.zeros(len(setting.flow_keys), ROUND),
         np.array([setting.seed], np.uint64),
-        np.array([chosen.share_permille, chosen.rounds], np.int64),
+        setting.parameters.limits(),
     )
 
 
@@ -58,11 +57,11 @@ def learn(state: FlowbenderState, feedback: Feedback) -> None:
         rounds[flow].congested = 0
     elif not ends_round(rounds, feedback):
         return
-    elif rounds[flow].marks * 1000 <= state.limits[0] * rounds[flow].acks:
+    elif rounds[flow].marks * 1000 <= state.limits[0].share_permille * rounds[flow].acks:
         rounds[flow].congested = 0
     else:
         rounds[flow].congested += 1
-        if rounds[flow].congested >= state.limits[1]:
+        if rounds[flow].congested >= state.limits[0].rounds:
             rounds[flow].version += np.uint64(1)
             rounds[flow].congested = 0
     begin_round(rounds, flow, feedback.time_ns)

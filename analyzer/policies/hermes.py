@@ -41,20 +41,6 @@ SENSE: Final = np.dtype([("round_trip_ns", np.int64), ("marked", np.int64), ("lo
 """What is sensed of a slot: smoothed round trip (-1: unknown), smoothed share of marks in 2**-16, losses in a row."""
 
 
-LIMITS: Final = np.dtype(
-    [
-        ("low_ns", np.int64),
-        ("high_ns", np.int64),
-        ("ecn_per_65536", np.int64),
-        ("sent_bytes", np.int64),
-        ("gain_ns", np.int64),
-        ("timeout_ns", np.int64),
-    ],
-    align=True,
-)
-"""The parameters, one row, and the flowlet timeout."""
-
-
 class HermesParameters(Parameters):
     """When a path is good or congested, and when a flow moves."""
 
@@ -76,7 +62,7 @@ class HermesParameters(Parameters):
 class HermesState(NamedTuple):
     """The cell's `generator` uint64[1]; `sensed` SENSE[counters]; room by slot, int64[slots]: `kind` and `order`.
 
-    `limits` LIMITS[1].
+    `limits`, one row: the parameters and `timeout_ns`, that of flowlets.
     """
 
     generator: NDArray[np.uint64]
@@ -90,19 +76,14 @@ def make_state(setting: Setting) -> HermesState:
     """Nothing is known of any path. Raises InputError without a fixed flowlet timeout."""
     if setting.timeout_ns < 0:
         raise InputError("policy 'hermes' needs a fixed flowlet timeout, such as 100us: its hosts know no other")
-    chosen = setting.parameters
     sensed = np.zeros(setting.counters, SENSE)
     sensed["round_trip_ns"] = -1
-    limits = np.zeros(1, LIMITS)
-    limits["timeout_ns"] = setting.timeout_ns
-    for name in HermesParameters.model_fields:
-        limits[name] = getattr(chosen, name)
     return HermesState(
         seeded_generator(setting.seed),
         sensed,
         room_for_slots(setting),
         room_for_slots(setting),
-        limits,
+        setting.parameters.limits(timeout_ns=setting.timeout_ns),
     )
 
 

@@ -31,7 +31,7 @@ class PlbParameters(Parameters):
 class PlbState(NamedTuple):
     """By flow: `key` uint64, `rounds` ROUND, `pending` int64 packets that await feedback, `resumes_ns` int64 if `lost`.
 
-    `seed` uint64[1]; `limits` int64[4]: share, idle rounds, rounds, suspension in ns.
+    `seed` uint64[1]; `limits`, one row: the parameters.
     """
 
     key: NDArray[np.uint64]
@@ -40,12 +40,11 @@ class PlbState(NamedTuple):
     resumes_ns: NDArray[np.int64]
     lost: NDArray[np.bool_]
     seed: NDArray[np.uint64]
-    limits: NDArray[np.int64]
+    limits: NDArray[np.void]
 
 
 def make_state(setting: Setting) -> PlbState:
     """No connection has seen anything."""
-    chosen = setting.parameters
     flows = len(setting.flow_keys)
     return PlbState(
         setting.flow_keys,
@@ -54,7 +53,7 @@ def make_state(setting: Setting) -> PlbState:
         np.zeros(flows, np.int64),
         np.zeros(flows, np.bool_),
         np.array([setting.seed], np.uint64),
-        np.array([chosen.share_permille, chosen.idle_rounds, chosen.rounds, chosen.suspend_ns], np.int64),
+        setting.parameters.limits(),
     )
 
 
@@ -63,8 +62,8 @@ def choose(state: PlbState, decision: Decision, inflight: NDArray[np.int64], fab
     rounds, flow = state.rounds, decision.flow
     if decision.slot < 0:
         begin_round(rounds, flow, decision.time_ns)
-    congested = rounds[flow].congested
-    moves = congested >= state.limits[2] or (congested >= state.limits[1] and state.pending[flow] == 0)
+    congested, limits = rounds[flow].congested, state.limits[0]
+    moves = congested >= limits.rounds or (congested >= limits.idle_rounds and state.pending[flow] == 0)
     if moves and (not state.lost[flow] or decision.time_ns >= state.resumes_ns[flow]):
         rounds[flow].version += np.uint64(1)
         rounds[flow].congested = 0
@@ -80,10 +79,10 @@ def learn(state: PlbState, feedback: Feedback) -> None:
         rounds[flow].version += np.uint64(1)
         rounds[flow].congested = 0
         state.lost[flow] = True
-        state.resumes_ns[flow] = feedback.time_ns + state.limits[3]
+        state.resumes_ns[flow] = feedback.time_ns + state.limits[0].suspend_ns
     elif not ends_round(rounds, feedback):
         return
-    elif rounds[flow].marks * 1000 >= state.limits[0] * rounds[flow].acks:
+    elif rounds[flow].marks * 1000 >= state.limits[0].share_permille * rounds[flow].acks:
         rounds[flow].congested += 1
     else:
         rounds[flow].congested = 0

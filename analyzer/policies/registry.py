@@ -84,6 +84,12 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def limits(self, **more_ns: int) -> NDArray[np.void]:
+        """The parameters as kernels read them: one row, an int64 field for each, and for each of `more_ns`."""
+        values = self.model_dump() | more_ns
+        record = np.dtype([(name, np.int64) for name in values], align=True)
+        return np.array([tuple(values.values())], record)
+
 
 class NoParameters(Parameters):
     """The parameters of a policy that has none."""

@@ -22,6 +22,7 @@ def short_scenario(
     delay: str = "5us",
     buffer: str | None = "512KiB",
     ecn: str | None = None,
+    burst: str | None = None,
     **others: Any,
 ) -> ValidScenario:
     """The scenario of the short flags: `paths` like "4x10Gbps" or "2x10Gbps,2x25Gbps", one link each.
@@ -42,9 +43,10 @@ def short_scenario(
         for _ in range(count):
             number = len(specs)
             link = {"name": f"path{number}", "rate": match[2], "delay": delay, "buffer": buffer, "ecn": ecn}
+            link["burst"] = burst
             specs.append({"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": [_without_none(link)]})
     _check_flag("delay", duration_ns, delay)
-    for name, size in (("buffer", buffer), ("ecn", ecn)):
+    for name, size in (("buffer", buffer), ("ecn", ecn), ("burst", burst)):
         if size is not None:
             _check_flag(name, size_bytes, size)
     return validated({"network": {"paths": specs}, **_without_none(others)}, _on_command_line)

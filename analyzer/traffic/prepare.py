@@ -17,6 +17,7 @@ from segcast.analyzer.engine.cell import LATEST_NS, MAX_IP_BYTES
 from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_names
 from segcast.analyzer.network.fabric import Fabric, Pair
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
@@ -42,7 +43,7 @@ class Traffic:
     `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured, `row`
     int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `placed` bool[flows]:
     whether both ends of a flow have an attachment. `excluded` counts packets left out, by reason. `groups` names the
-    attachments between which the paths of each group lead.
+    attachments between which the paths of each group lead; `sides` says how hosts were put at two, if no prefix did.
     """
 
     packets: Packets
@@ -55,6 +56,7 @@ class Traffic:
     excluded: dict[str, int]
     network: Network
     groups: tuple[tuple[str, str], ...]
+    sides: Sides | None = None
 
     @property
     def extent(self) -> Extent:
@@ -131,6 +133,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
         excluded,
         network,
         assembled.groups,
+        ends.sides,
     )
     if (mtu := scenario.network.mtu) is not None:
         _check_mtu(traffic, scenario, mtu, rows_are)

@@ -4,8 +4,14 @@
 
 The first record of all files is sent at INSTANT_NS of the system's clock, the others as long after it as they are
 stamped; NETNS is "-" for the namespace that this runs in. It needs nothing but the standard library, so that it can be
-copied to another machine. A gap is slept through but for its end, which is waited for without sleeping. On the way out,
-also by SIGTERM, it prints one JSON document with `sent` and `failed` for each file. Linux only: packet(7), setns(2).
+copied to another machine. A gap is slept through but for its end, which is waited for without sleeping. Where it may,
+it runs in real time (SCHED_FIFO) and keeps its memory from being paged out; it then pauses briefly every millisecond
+that it has not slept in, since the kernel stops for 50 ms who takes more than 95 % of a second.
+
+What is overdue is never sent all at once: no gap is shorter than half of the planned one, so that a sender which has
+fallen behind catches up at twice the pace; more than 10 ms are not made up for: the rest of the schedule moves by them.
+On the way out, also by SIGTERM, it prints one JSON document: what was sent, and how late. Linux only: packet(7),
+setns(2), sched(7).
 """
 
 from __future__ import annotations
@@ -21,40 +27,60 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+LATE_NS = 1_000_000  # from here on a packet counts as late
+MOST_OVERDUE_NS = 10_000_000  # beyond this the schedule moves
+
 _MAGIC = 0xA1B23C4D
-_AWAKE_NS = 300_000
+_PRIORITY = 10  # above captures, below the kernel's own
+_AWAKE_NS = 300_000  # how long before its instant a packet is waited for without sleeping
+_AWAKE_REAL_TIME_NS = 80_000
+_STINT_NS = 1_000_000
+_PAUSE_S = 80e-6  # with what waking takes, a tenth of the time
 _CLONE_NEWNET = 0x40000000
+_MCL_CURRENT = 1
+_PR_SET_TIMERSLACK = 29
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+Frame = tuple[int, int, int, int]
+"""When, from which file, and where in it: time in nanoseconds, file, first and last byte."""
 
 
-class Record(NamedTuple):
-    """A frame to send: when, from which file, and where in it."""
+class Standing(NamedTuple):
+    """What the kernel has granted."""
 
-    time_ns: int
-    file: int
-    first: int
-    last: int
+    real_time: bool
+    memory_locked: bool
 
 
-def records(data: mmap.mmap, file: int) -> Iterator[Record]:
-    """The records of a nanosecond pcap, little-endian."""
+class Punctuality:
+    """How a schedule was kept: `late` packets and the latest of them, and how often and far the schedule was moved."""
+
+    def __init__(self) -> None:
+        self.late = self.latest_ns = self.shifts = self.shifted_ns = 0
+
+
+def frames(data: mmap.mmap, file: int) -> Iterator[Frame]:
+    """The frames of a nanosecond pcap, little-endian."""
     if struct.unpack_from("<I", data)[0] != _MAGIC:
         raise SystemExit(f"file {file + 1} is no nanosecond pcap")
-    at, header = 24, struct.Struct("<III")
-    while at + 16 <= len(data):
-        seconds, nanoseconds, size = header.unpack_from(data, at)
-        yield Record(seconds * 1_000_000_000 + nanoseconds, file, at + 16, at + 16 + size)
-        at += 16 + size
+    at, end, header = 24, len(data), struct.Struct("<III").unpack_from
+    while at + 16 <= end:
+        seconds, nanoseconds, size = header(data, at)
+        at += 16
+        yield seconds * 1_000_000_000 + nanoseconds, file, at, at + size
+        at += size
 
 
 def opened(space: str, interface: str) -> socket.socket:
     """A raw socket on an interface of a namespace; this process stays there."""
     if space != "-":
         handle = os.open(f"/run/netns/{space}", os.O_RDONLY)
-        if ctypes.CDLL(None, use_errno=True).setns(handle, _CLONE_NEWNET) != 0:
+        if _LIBC.setns(handle, _CLONE_NEWNET) != 0:
             raise SystemExit(f"namespace {space}: {os.strerror(ctypes.get_errno())}")
         os.close(handle)
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -62,39 +88,92 @@ def opened(space: str, interface: str) -> socket.socket:
     return made
 
 
+def favoured() -> Standing:
+    """Ask for real time and locked memory. Captures that are mapped later are not locked: they may exceed memory."""
+    _LIBC.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+        real_time = True
+    except OSError:
+        real_time = False
+    return Standing(real_time, _LIBC.mlockall(_MCL_CURRENT) == 0)
+
+
+def send(
+    schedule: Iterable[Frame],
+    start_ns: int,
+    views: list[memoryview],
+    sends: list[socket.socket],
+    *,
+    real_time: bool,
+    sent: list[int],
+    failed: list[int],
+    kept: Punctuality,
+) -> None:
+    """Send the frames, the first at `start_ns`; `sent`, `failed` and `kept` are renewed with every frame."""
+    awake_ns = _AWAKE_REAL_TIME_NS if real_time else _AWAKE_NS
+    clock, sleep, give = time.time_ns, time.sleep, [each.send for each in sends]
+    shift: int | None = None
+    before_ns = left_ns = rested_ns = 0
+    for time_ns, file, first, last in schedule:
+        if shift is None:
+            shift, before_ns = start_ns - time_ns, time_ns
+        due_ns = time_ns + shift
+        now_ns = clock()
+        if due_ns - now_ns > 2 * awake_ns:
+            sleep((due_ns - now_ns - awake_ns) / 1e9)
+            rested_ns = now_ns = clock()
+        elif real_time and now_ns - rested_ns > _STINT_NS:
+            sleep(_PAUSE_S)
+            rested_ns = now_ns = clock()
+        overdue_ns = now_ns - due_ns
+        if overdue_ns > MOST_OVERDUE_NS:
+            shift += overdue_ns
+            kept.shifts += 1
+            kept.shifted_ns += overdue_ns
+        due_ns = max(due_ns, left_ns + (time_ns - before_ns) // 2)
+        while now_ns < due_ns:
+            now_ns = clock()
+        if overdue_ns > LATE_NS:
+            kept.late += 1
+            kept.latest_ns = max(kept.latest_ns, overdue_ns)
+        before_ns, left_ns = time_ns, now_ns
+        try:
+            give[file](views[file][first:last])
+            sent[file] += 1
+        except OSError:
+            failed[file] += 1
+
+
 def main(arguments: list[str]) -> int:
-    """Send; 0 if every frame was handed over."""
+    """Send what the arguments name."""
     start_ns = int(arguments[0])
     triples = [arguments[at : at + 3] for at in range(1, len(arguments), 3)]
     sent, failed = [0] * len(triples), [0] * len(triples)
+    kept, standing = Punctuality(), Standing(False, False)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         data = []
         for _, _, path in triples:
             with Path(path).open("rb") as opened_file:
                 data.append(mmap.mmap(opened_file.fileno(), 0, prot=mmap.PROT_READ))
-        views = [memoryview(content) for content in data]
-        sends = [opened(space, interface).send for space, interface, _ in triples]
+        sends = [opened(space, interface) for space, interface, _ in triples]
+        schedule = [frames(content, number) for number, content in enumerate(data)]
+        standing = favoured()
         gc.disable()
-        shift = None
-        clock = time.time_ns
-        for time_ns, file, first, last in heapq.merge(*(records(content, n) for n, content in enumerate(data))):
-            if shift is None:
-                shift = start_ns - time_ns
-            instant = time_ns + shift
-            left = instant - clock()
-            if left > 2 * _AWAKE_NS:
-                time.sleep((left - _AWAKE_NS) / 1e9)
-            while clock() < instant:
-                pass
-            try:
-                sends[file](views[file][first:last])
-                sent[file] += 1
-            except OSError:
-                failed[file] += 1
+        send(
+            schedule[0] if len(schedule) == 1 else heapq.merge(*schedule),
+            start_ns,
+            [memoryview(content) for content in data],
+            sends,
+            real_time=standing.real_time,
+            sent=sent,
+            failed=failed,
+            kept=kept,
+        )
     finally:
         rows = [{"file": path, "sent": sent[n], "failed": failed[n]} for n, (_, _, path) in enumerate(triples)]
-        print(json.dumps(rows), flush=True)
+        print(json.dumps({"files": rows, **standing._asdict(), **vars(kept)}), flush=True)
     return 0
 
 

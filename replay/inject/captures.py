@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from segcast.replay.inject.children import Child
-from segcast.replay.inject.machines import bound, push
+from segcast.replay.inject.document import Watch
+from segcast.replay.inject.machines import bound, favoured, push, was_favoured
 from segcast.replay.inject.plan import Options, Replay
 from segcast.replay.inventory import Point
 
 READY_S: Final = 15.0
 
 _BUFFER_KIB: Final = 65536
+_PRIORITY: Final = 5  # below senders: what waits for a capture is in its buffer, what waits for a sender is late
 
 
 @dataclass
@@ -62,7 +64,7 @@ def start_capture(capture: Capture, replay: Replay, options: Options, out: Path,
     cpu = cpus - 1 if cpus > 1 else None
     return Child(
         f"{capture.kind}/{capture.name}",
-        bound(capture.point, command, signal="TERM", cpu=cpu),
+        bound(capture.point, favoured(command, _PRIORITY), signal="TERM", cpu=cpu),
         out / "log" / f"{capture.kind}-{capture.name}.txt",
         remote=capture.point.ssh is not None,
     )
@@ -79,6 +81,12 @@ def _cpus(replay: Replay, point: Point) -> int:
         (s.facts.cpus for s in replay.streams if s.sender.machine == point.machine),
         1,
     )
+
+
+def watched(child: Child) -> Watch:
+    """What a capture says of itself when it has ended."""
+    text = child.printed()
+    return Watch(missed(text), was_favoured(text))
 
 
 def missed(text: str) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
+from segcast.replay.inject.departed import Kept
 from segcast.replay.inject.plan import Replay, Stream
 from segcast.replay.measure.run_folder import (
     RUN_FILE,
@@ -13,10 +16,36 @@ from segcast.replay.measure.run_folder import (
     Run,
     SentCapture,
     Tcpreplay,
+    Timing,
     TransitCapture,
 )
 from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_file
+
+_TOLD_NS: Final = 1_000_000  # a start that is off by more is a finding
+_TOLD_STRETCH: Final = 0.01
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a sender says of its work: null is what its program does not say."""
+
+    sent: int
+    failed: int
+    real_time: bool | None = None
+    memory_locked: bool | None = None
+    late: int | None = None
+    latest_ns: int | None = None
+    shifts: int | None = None
+    shifted_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a capture says of itself."""
+
+    missed: int
+    real_time: bool
 
 
 class Document:
@@ -29,8 +58,9 @@ class Document:
         self.reason: str | None = "it was cut off"
         self.compensation_ns = 0
         self.started_ns = self.ended_ns = time.time_ns()
-        self.sent: dict[str, tuple[int, int]] = {}
-        self.missed: dict[Path, int] = {}
+        self.accounts: dict[str, Account] = {}
+        self.kept: dict[str, Kept] = {}
+        self.watches: dict[Path, Watch] = {}
 
     def content(self) -> Run:
         """What run.json says now."""
@@ -55,29 +85,75 @@ class Document:
                     interface=point.interface,
                     clock=point.stamped_by,
                     capture=f"received/{name}.pcap",
-                    dropped_by_capture=self.missed.get(Path("received", f"{name}.pcap"), 0),
+                    **self._watched(Path("received", f"{name}.pcap")),
                 )
                 for name, point in replay.inventory.receivers.items()
             ],
             transit=[
-                TransitCapture(node=point.node, link=point.link, capture=f"transit/{name}.pcap", clock=point.stamped_by)
+                TransitCapture(
+                    node=point.node,
+                    link=point.link,
+                    capture=f"transit/{name}.pcap",
+                    clock=point.stamped_by,
+                    capture_real_time=self._watched(Path("transit", f"{name}.pcap"))["capture_real_time"],
+                )
                 for name, point in ((name, replay.inventory.transit[name]) for name in replay.transit)
             ],
+            findings=self.findings(),
         )
 
     def _sent(self, stream: Stream) -> SentCapture:
         """What is known of a sender so far."""
-        sent, failed = self.sent.get(stream.name, (0, 0))
+        account = self.accounts.get(stream.name, Account(0, 0))
+        kept = self.kept.get(stream.name, Kept())
         return SentCapture(
             host=stream.name,
             interface=stream.sender.interface,
             clock=stream.sender.stamped_by,
             planned=f"planned/{stream.name}.pcap",
             capture=f"sent/{stream.name}.pcap",
-            sent=sent,
-            failed=failed,
-            dropped_by_capture=self.missed.get(Path("sent", f"{stream.name}.pcap"), 0),
+            sent=account.sent,
+            failed=account.failed,
+            **self._watched(Path("sent", f"{stream.name}.pcap")),
+            timing=Timing(
+                real_time=account.real_time,
+                memory_locked=account.memory_locked,
+                late=account.late,
+                latest_ns=account.latest_ns,
+                shifts=account.shifts,
+                shifted_ns=account.shifted_ns,
+                began_late_ns=kept.first_ns,
+                stretch=kept.stretch,
+                shift_p50_ns=kept.shift_p50_ns,
+                shift_p99_ns=kept.shift_p99_ns,
+            ),
         )
+
+    def _watched(self, capture: Path) -> dict[str, Any]:
+        watch = self.watches.get(capture)
+        return {
+            "dropped_by_capture": watch.missed if watch else 0,
+            "capture_real_time": watch.real_time if watch else None,
+        }
+
+    def findings(self) -> list[str]:
+        """What a reader must know of the sending before believing what was measured."""
+        found = []
+        for stream in self._replay.streams:
+            at = f"sender {stream.name}"
+            kept = self.kept.get(stream.name, Kept())
+            account = self.accounts.get(stream.name, Account(0, 0))
+            if kept.first_ns is not None and abs(kept.first_ns) > _TOLD_NS:
+                way = "late" if kept.first_ns > 0 else "early"
+                found.append(f"{at} began {abs(kept.first_ns) / 1e6:.1f} ms {way}: senders did not start together")
+            if account.shifts:
+                found.append(
+                    f"{at} fell behind: it moved the rest of its schedule {account.shifts} times, by "
+                    f"{(account.shifted_ns or 0) / 1e6:.1f} ms altogether"
+                )
+            if kept.stretch is not None and abs(kept.stretch - 1) > _TOLD_STRETCH:
+                found.append(f"{at} took {kept.stretch:.3f} times as long as planned")
+        return found
 
     def write(self) -> None:
         """Renew run.json."""

@@ -36,7 +36,10 @@ class Records(NamedTuple):
 
 
 class SendingLoad(NamedTuple):
-    """What records ask of an interface. Bytes are those of frames; `busiest_bps`: over the fullest 100 ms."""
+    """What records ask of an interface. Bytes are those of frames; `busiest_bps`: over the fullest 100 ms.
+
+    `busiest_pps`: packets a second over the fullest 1, 10 and 100 ms.
+    """
 
     packets: int
     bytes: int
@@ -44,6 +47,7 @@ class SendingLoad(NamedTuple):
     last_ns: int
     longest_bytes: int
     busiest_bps: int
+    busiest_pps: tuple[int, int, int]
 
 
 @kernel
@@ -187,7 +191,17 @@ def load_of(records: Records) -> SendingLoad:
         int(records.time_ns[-1]),
         int(frame.max()),
         busiest * 8 * 1_000_000_000 // _WINDOW_NS,
+        busiest_pps(records.time_ns),
     )
+
+
+def busiest_pps(time_ns: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Packets a second over the fullest 1, 10 and 100 ms, wherever they begin, of ordered times."""
+    one, ten, hundred = (
+        int((np.searchsorted(time_ns, time_ns + width) - np.arange(len(time_ns))).max()) * (1_000_000_000 // width)
+        for width in (1_000_000, 10_000_000, 100_000_000)
+    )
+    return one, ten, hundred
 
 
 def write_records(

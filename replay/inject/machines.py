@@ -20,6 +20,11 @@ _WATCHED: Final = (
     _PATH + 'exec 3<&0; "$@" </dev/null 3<&- & p=$!; { cat <&3; kill -TERM $p; } >/dev/null 2>&1 & w=$!; '
     "exec 3<&-; wait $p; c=$?; kill $w 2>/dev/null; exit $c"
 )
+# A command in real time where it may be, which it says on standard error.
+_FAVOURED: Final = (
+    "if chrt -f $1 true 2>/dev/null; then p=$1; shift; echo 'scheduling: real time' >&2; exec chrt -f $p \"$@\"; fi; "
+    'shift; exec "$@"'
+)
 _AT: Final = (
     "n=$(date +%s%N); d=$(($1 - n)); shift; if [ $d -gt 0 ]; then sleep $((d / 1000000000)).$(printf %09d "
     '$((d % 1000000000))); fi; exec "$@"'
@@ -119,6 +124,16 @@ def bound(point: Point, command: Sequence[str], *, signal: str, cpu: int | None)
     if point.ssh is not None:
         return here(point, ["sh", "-c", _WATCHED, "sh", *pinned])
     return here(point, ["setpriv", "--pdeathsig", signal, "--", *pinned])
+
+
+def favoured(command: Sequence[str], priority: int) -> list[str]:
+    """The command in real time (SCHED_FIFO) if whoever runs it may have that, else as it is; see `was_favoured`."""
+    return ["sh", "-c", _FAVOURED, "sh", str(priority), *command]
+
+
+def was_favoured(printed: str) -> bool:
+    """Whether a command given to `favoured` runs in real time, by what it has printed."""
+    return "scheduling: real time" in printed
 
 
 def at(instant_ns: int, command: Sequence[str]) -> list[str]:

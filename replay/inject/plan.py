@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segcast.analyzer.forecast.reading import origin_of
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
-from segcast.replay.inject.files import Records, SendingLoad, load_of, open_records
+from segcast.replay.inject.files import Records, SendingLoad, busiest_pps, load_of, open_records
 from segcast.replay.inject.machines import Facts, probe
 from segcast.replay.inventory import Inventory, Point, Sender
 from segcast.replay.rewrite.summary import MANIFEST, HostCapture, read_rewrite
@@ -20,12 +21,16 @@ from segcast.traces.errors import InputError
 from segcast.traces.units import write_rate
 
 TCPREPLAY, ABSOLUTE = "tcpreplay", "absolute"
+# Packets a second that a sender has been seen to keep time at, and at best to send; see docs/replay.md.
+KEEPS_PPS: Final = {TCPREPLAY: 150_000, ABSOLUTE: 100_000}
+MOST_PPS: Final = {TCPREPLAY: 600_000, ABSOLUTE: 220_000}
 DRAIN_NS: Final = 2_000_000_000  # a capture that is stopped earlier loses what it has not yet been given
 FIRST_WITH_CATCH_UP: Final = (4, 5, 3)
 
 _AGAIN: Final = "run segcast rewrite again"
 _VLAN_TAG_BYTES: Final = 4
 _LIMIT_FACTOR: Final = 3
+_SUSTAINED_NS: Final = 100_000_000
 _LIMIT_EXTRA_NS: Final = 30_000_000_000
 
 
@@ -69,6 +74,7 @@ class Replay:
     start_ns: int
     duration_ns: int
     limit_ns: int
+    sender: str = TCPREPLAY
 
     @property
     def packets(self) -> int:
@@ -94,6 +100,7 @@ class Replay:
                     "starts_after_ns": stream.load.first_ns - self.start_ns,
                     "longest_frame_bytes": stream.load.longest_bytes,
                     "busiest_bps": stream.load.busiest_bps,
+                    "busiest_pps": dict(zip(("1ms", "10ms", "100ms"), stream.load.busiest_pps, strict=True)),
                     "mtu": stream.facts.mtu,
                     "link_bps": link_bps(stream.sender, stream.facts),
                     "tcpreplay": stream.facts.tcpreplay,
@@ -106,13 +113,50 @@ class Replay:
             ],
             "transit": list(self.transit),
             "refused": list(self.refusals),
-            "notes": [
-                f"tcpreplay {stream.facts.tcpreplay} at {stream.name} adds the cost of sending to every gap, so that "
-                "it falls behind: --calibrate measures that, --compensation states it, --sender absolute keeps time"
-                for stream in self.streams
-                if stream.facts.tcpreplay and not keeps_time(stream.facts.tcpreplay)
-            ],
+            "notes": self.notes(),
         }
+
+    def notes(self) -> list[str]:
+        """What does not forbid sending, but should be known before."""
+        found = [
+            f"tcpreplay {stream.facts.tcpreplay} at {stream.name} adds the cost of sending to every gap, so that "
+            "it falls behind: --calibrate measures that, --compensation states it, --sender absolute keeps time"
+            for stream in self.streams
+            if self.sender == TCPREPLAY and stream.facts.tcpreplay and not keeps_time(stream.facts.tcpreplay)
+        ]
+        for who, times in together(self.streams, self.sender):
+            for width, pps in zip(("1 ms", "10 ms", "100 ms"), busiest_pps(times), strict=True):
+                if pps > KEEPS_PPS[self.sender]:
+                    found.append(
+                        f"{self.sender} at {who} is asked for {pps / 1e6:.2f} M packets/s in the busiest {width}; it "
+                        f"keeps time up to {KEEPS_PPS[self.sender] / 1e6:.2f} M, beyond that packets leave late"
+                    )
+        return found
+
+
+def together(streams: Sequence[Stream], sender: str) -> list[tuple[str, NDArray[np.int64]]]:
+    """Who sends, and the ordered times of all it sends: `absolute` is one for a machine, tcpreplay one a stream."""
+    if sender == TCPREPLAY:
+        return [(stream.name, stream.records.time_ns) for stream in streams]
+    machines: dict[str, list[NDArray[np.int64]]] = {}
+    for stream in streams:
+        machines.setdefault(stream.sender.machine, []).append(stream.records.time_ns)
+    return [(machine, np.sort(np.concatenate(times))) for machine, times in machines.items()]
+
+
+def _overburdened(streams: Sequence[Stream], sender: str) -> list[str]:
+    """Why a sender cannot send as much as the whole schedule asks for."""
+    found = []
+    for who, times in together(streams, sender):
+        span_ns = int(times[-1] - times[0])
+        pps = (len(times) - 1) * 1_000_000_000 // span_ns if span_ns else 0
+        if span_ns >= _SUSTAINED_NS and pps > MOST_PPS[sender]:
+            found.append(
+                f"{sender} at {who}: {pps / 1e6:.2f} M packets/s are to be sent throughout, but it sends up to "
+                f"{MOST_PPS[sender] / 1e6:.2f} M, so that it would take {pps / MOST_PPS[sender]:.1f} times as long; "
+                "forecast with a lower load"
+            )
+    return found
 
 
 def plan_replay(
@@ -162,6 +206,7 @@ def plan_replay(
         asked[_where(point)] = found
         facts[f"receiver {name}"] = found
         refusals += _capture_refusals(f"receiver {name}", point, found, inventory.capture)
+    refusals += _overburdened(streams, sender)
     start = min(stream.load.first_ns for stream in streams)
     duration = max(stream.load.last_ns for stream in streams) - start
     return Replay(
@@ -176,6 +221,7 @@ def plan_replay(
         start_ns=start,
         duration_ns=duration,
         limit_ns=limit_ns if limit_ns is not None else duration * _LIMIT_FACTOR + _LIMIT_EXTRA_NS,
+        sender=sender,
     )
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from segcast.replay.inject.calibrating import costs
-from segcast.replay.inject.captures import READY_S, captures_of, listens, missed, start_capture
+from segcast.replay.inject.captures import READY_S, captures_of, listens, start_capture, watched
 from segcast.replay.inject.children import Children
+from segcast.replay.inject.departed import kept
 from segcast.replay.inject.document import Document
 from segcast.replay.inject.files import least_snaplen, write_records
 from segcast.replay.inject.machines import discard, fetch
 from segcast.replay.inject.plan import Options, Replay
-from segcast.replay.inject.senders import counts, file_to_send, start_senders
+from segcast.replay.inject.senders import accounts, file_to_send, start_senders
 from segcast.replay.measure.identity import LEAST_BYTES
 from segcast.traces.errors import InputError
 
@@ -148,7 +149,7 @@ def _send(
             ended = children.until(lambda: all(c.code is not None for c in children.senders), limit_s, tick)
             if not ended:
                 raise InputError(f"sending took longer than {replay.limit_ns / 1e9:.1f} s (--limit), so it was stopped")
-            document.sent = counts(replay, options, children.senders)
+            document.accounts = accounts(options, children.senders)
             drain = time.monotonic() + options.drain_ns / 1e9
             children.until(lambda: time.monotonic() >= drain, options.drain_ns / 1e9 + 1, tick)
             document.complete = True
@@ -157,11 +158,11 @@ def _send(
             if children.senders and not document.complete:
                 time.sleep(options.drain_ns / 1e9)
             with contextlib.suppress(InputError):
-                document.sent = document.sent or counts(replay, options, children.senders)
+                document.accounts = document.accounts or accounts(options, children.senders)
             children.end_captures()
             for capture in captures:
                 if capture.child is not None:
-                    document.missed[capture.file.relative_to(out)] = missed(capture.child.printed())
+                    document.watches[capture.file.relative_to(out)] = watched(capture.child)
                     if capture.far is not None:
                         with contextlib.suppress(InputError):
                             fetch(capture.point, capture.far, capture.file)
@@ -169,3 +170,11 @@ def _send(
         if not capture.file.exists() or capture.file.stat().st_size == 0:
             document.complete = False
             raise InputError(f"{capture.file}: the capture is missing; see {out / 'log'}")
+    for stream in replay.streams:
+        name = f"{stream.name}.pcap"
+        found = kept(out / "planned" / name, out / "sent" / name, options.snaplen)
+        began = found.first_ns
+        if began is not None:
+            ahead_ns = stream.facts.ahead_ns
+            found = found._replace(first_ns=began - (instant - replay.start_ns) - ahead_ns)
+        document.kept[stream.name] = found

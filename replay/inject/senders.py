@@ -10,6 +10,7 @@ from pathlib import Path
 
 from segcast.replay.inject import absolute
 from segcast.replay.inject.children import Child
+from segcast.replay.inject.document import Account
 from segcast.replay.inject.files import write_records
 from segcast.replay.inject.machines import at, bound, push
 from segcast.replay.inject.plan import ABSOLUTE, Options, Replay, Stream
@@ -83,19 +84,20 @@ def start_sender(stream: Stream, command: list[str], cpu: int, out: Path, name: 
     )
 
 
-def counts(replay: Replay, options: Options, senders: list[Child]) -> dict[str, tuple[int, int]]:
-    """Packets (sent, failed) by stream, from what the senders printed. Raises InputError if one printed nothing."""
-    found: dict[str, tuple[int, int]] = {}
+def accounts(options: Options, senders: list[Child]) -> dict[str, Account]:
+    """What was sent, by stream, from what the senders printed. Raises InputError if one printed nothing."""
+    found: dict[str, Account] = {}
     for child in senders:
         text = child.printed()
         if options.sender == ABSOLUTE:
             try:
-                rows = json.loads(text.strip().splitlines()[-1])
-            except (ValueError, IndexError):
+                said = json.loads(text.strip().splitlines()[-1])
+                for row in said.pop("files"):
+                    found[Path(row["file"]).stem] = Account(row["sent"], row["failed"], **said)
+            except (ValueError, IndexError, KeyError, TypeError, AttributeError):
                 raise InputError(f"the sender {child.name} did not say what it sent: {text.strip()[:200]}") from None
-            found |= {Path(row["file"]).stem: (row["sent"], row["failed"]) for row in rows}
         else:
-            found[child.name] = tcpreplay_counts(text, child.name)[:2]
+            found[child.name] = Account(*tcpreplay_counts(text, child.name)[:2])
     return found
 
 

@@ -32,7 +32,7 @@ class MeasuredPackets(Shape):
 
 
 class MeasuredPaths(Shape):
-    """Packets by how their path was found."""
+    """Packets that were sent by how their path was found."""
 
     by_segments: Count = Field(description="by the segment list that they left with")
     segments_unknown: Count = Field(description="those whose segment list is that of no path")

@@ -197,8 +197,9 @@ def _paths(
     built: Assembled,
 ) -> tuple[NDArray[np.int64], MeasuredPaths]:
     """Path of each packet, int64[rows]: by the segments it left with; without any, by the links it was seen at; else
-    the planned one. And how many were found how.
+    the planned one. And how many of those sent were found how.
     """
+    sent = (packets.send_ns[rows] != NONE) | (packets.receive_ns[rows] != NONE)
     keys = path_keys(scenario, built, insert=scenario.srv6.mode.inserts)
     group = np.array([p.group for p in built.network.paths])
     listed, place = np.unique(packets.segments[rows], return_inverse=True)
@@ -223,11 +224,11 @@ def _paths(
                 by_links[mine] = True
     off = sum(int((seen[rows] & ~fits[path]).sum()) for seen, fits in zip(packets.links, on_link, strict=True))
     return path, MeasuredPaths(
-        by_segments=int((named != NONE).sum()),
-        segments_unknown=int(((named == NONE) & ~bare).sum()),
-        by_links=int(by_links.sum()),
-        as_planned=int((bare & ~by_links).sum()),
-        changed=int((path != planned).sum()),
+        by_segments=int((sent & (named != NONE)).sum()),
+        segments_unknown=int((sent & (named == NONE) & ~bare).sum()),
+        by_links=int((sent & by_links).sum()),
+        as_planned=int((sent & bare & ~by_links).sum()),
+        changed=int((sent & (path != planned)).sum()),
         seen_off_path=off,
     )
 
@@ -275,7 +276,7 @@ def unseen(run: Run, table: pa.Table, network: Network, groups: Sequence[tuple[s
 
 def _findings(run: Run, matched: Matched, joined: NDArray[np.int64]) -> list[str]:
     """What a reader should know before believing the numbers."""
-    found = list(matched.findings)
+    found = [*run.findings, *matched.findings]
     if not run.complete:
         found.append(f"the run did not end as planned: {run.reason or 'no reason given'}")
     if run.missed_by_captures:

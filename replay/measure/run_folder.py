@@ -24,6 +24,21 @@ MARGIN_NS: Final = 5_000_000_000  # by which stamps may be before or after the r
 _AGAIN: Final = "run segcast replay again"
 
 
+class Timing(Shape):
+    """How a sender kept its schedule. Null is what is not known: what a program does not say, or no capture shows."""
+
+    real_time: bool | None = Field(None, description="whether it ran in real time (SCHED_FIFO)")
+    memory_locked: bool | None = Field(None, description="whether its memory could not be paged out")
+    late: Count | None = Field(None, description="packets that it sent more than 1 ms late, of what it then planned")
+    latest_ns: Count | None = Field(None, description="how late the latest of them was")
+    shifts: Count | None = Field(None, description="how often it moved the rest of its schedule, having fallen behind")
+    shifted_ns: Count | None = Field(None, description="by how much altogether")
+    began_late_ns: Whole | None = Field(None, description="first departure captured, less the instant asked for")
+    stretch: float | None = Field(None, description="time from first to last departure captured, over that planned")
+    shift_p50_ns: Count | None = Field(None, description="p50 of how far departures are from where the first puts them")
+    shift_p99_ns: Count | None = Field(None, description="p99 of the same")
+
+
 class SentCapture(Shape):
     """What a sender was asked to send, and what its interface was seen to send."""
 
@@ -35,6 +50,8 @@ class SentCapture(Shape):
     sent: Count = Field(0, description="packets that the sending program says it sent")
     failed: Count = Field(0, description="packets that it says it could not send")
     dropped_by_capture: Count = Field(0, description="packets that the capturing program says it missed")
+    capture_real_time: bool | None = Field(None, description="whether that program ran in real time; null: unknown")
+    timing: Timing = Field(Timing.model_validate({}), description="how the schedule was kept")
 
 
 class ReceivedCapture(Shape):
@@ -46,6 +63,7 @@ class ReceivedCapture(Shape):
     clock: str = Field(description="the clock that stamped its packets")
     capture: str = Field(description="capture of what arrived")
     dropped_by_capture: Count = Field(0, description="packets that the capturing program says it missed")
+    capture_real_time: bool | None = Field(None, description="whether that program ran in real time; null: unknown")
 
 
 class TransitCapture(Shape):
@@ -55,6 +73,7 @@ class TransitCapture(Shape):
     link: str = Field(description="link of the scenario")
     capture: str = Field(description="capture of what was sent into it")
     clock: str = Field(description="the clock that stamped its packets")
+    capture_real_time: bool | None = Field(None, description="whether that program ran in real time; null: unknown")
 
 
 class Tcpreplay(Shape):
@@ -80,6 +99,7 @@ class Run(Shape):
     senders: list[SentCapture] = Field(description="the senders")
     receivers: list[ReceivedCapture] = Field(description="the receivers")
     transit: list[TransitCapture] = Field([], description="captures within the network")
+    findings: list[str] = Field([], description="what to know of the sending before believing the run")
 
     def away(self, capture: str, clock: str, time_ns: NDArray[np.int64]) -> list[str]:
         """A finding if a capture's times, int64[n], are not those of the run, as far as it says when it was."""

@@ -180,6 +180,7 @@ def encapsulation(scenario: ValidScenario, assembled: Assembled, hosts: int, *, 
         destination_mac=_mac(spec.destination_mac),
         tag=spec.tag,
         key=_key(spec.hmac) if spec.hmac is not None and steered else None,
+        named=spec.mode if steered else None,
     )
 
 

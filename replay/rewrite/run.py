@@ -350,7 +350,7 @@ def _summary(
     return RewriteSummary(
         folder=str(out),
         cell=cell,
-        mode=job.encapsulation.mode,
+        mode=job.encapsulation.named or job.encapsulation.mode,
         last_node=job.choices.last_node,
         packets=int(tally.packets.sum()),
         bytes=int(tally.bytes.sum()),

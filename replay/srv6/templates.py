@@ -67,7 +67,8 @@ class Encapsulation:
     (the SID that decapsulates may differ); where an SRH is inserted, the transit SIDs, perhaps none, and the
     packet's own destination ends the list. `hop_limit` None: that of the packet inside. `source_mac` and
     `destination_mac`: 6 bytes, for every frame. With mode `none` packets are written as Ethernet and IP alone, and
-    only the MAC addresses count. With `key` every SRH has an HMAC TLV.
+    only the MAC addresses count. With `key` every SRH has an HMAC TLV. `named`: the scenario's mode, where
+    that is another than `mode`: carriers of uSIDs are written as a reduced list is.
 
     Raises InputError if an address, a segment list, the tag or the hop limit cannot be written.
     """
@@ -81,6 +82,7 @@ class Encapsulation:
     destination_mac: bytes
     tag: int = 0
     key: Key | None = None
+    named: Mode | None = None
 
     def __post_init__(self) -> None:
         """Check every value that will be written."""

@@ -126,7 +126,7 @@ def _capture_caveats(forecast: Forecast) -> list[str]:
     return [
         f"Capture: {f['detail']} ({text.count(f['count'])}). Effect: {f['effect']}."
         for f in findings
-        if f["severity"] in ("warning", "error")
+        if f["severity"] in ("warning", "error") or f["code"] == "sides_chosen"
     ]
 
 

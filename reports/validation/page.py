@@ -36,14 +36,16 @@ class ValidationContent:
     def tiles(self) -> list[tuple[str, str, str]]:
         """Title, value and explanation of the numbers to see first."""
         checks = self.document["checks"]
-        rows = [row for row in self.rows("as-sent") if row["path_id"] is not None and row["error"] is not None]
+        judged = self.document["judged"]
+        rows = [row for row in self.document["comparisons"] if judged in ("both", row["comparison"])]
+        rows = [row for row in rows if row["path_id"] is not None and row["error"] is not None]
 
         def worst(metric: str) -> tuple[str, str]:
             found = [row for row in rows if row["metric"] == metric]
             if not found:
                 return text.NO_VALUE, ""
             row = max(found, key=lambda row: abs(row["error"]))
-            return error_words(row), f"{row['policy']}, {path_words(row)}"
+            return error_words(row), f"{row['policy']}, {path_words(row)}, {row['comparison']}"
 
         sent = sum(policy["packets"]["sent"] for policy in self.document["policies"])
         lost = sum(policy["packets"]["dropped"] for policy in self.document["policies"])

@@ -20,6 +20,7 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.option("--delay", help="Propagation delay of a path [5us].")
 @click.option("--buffer", help="Buffer of a path [512KiB].")
 @click.option("--ecn", help="ECN marking threshold of a path [none].")
+@click.option("--burst", help="What a path lets through at once, if token buckets shape it, such as 10kB [none].")
 @click.option("--policy", help="Policies [ecmp,random,inflight].")
 @click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
 @click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2 [1].")

@@ -93,7 +93,7 @@ def replay(
     from segcast.replay.inject.wording import worded
     from segcast.replay.inventory import read_inventory
     from segcast.replay.testbed.bed import held
-    from segcast.traces.errors import InputError
+    from segcast.traces.errors import CheckFailed, InputError
     from segcast.traces.units import duration_ns
 
     options = options_of(sender, compensation, snaplen, calibrate)
@@ -122,7 +122,10 @@ def replay(
             print_json(document)
         else:
             print_plan(document)
-            click.echo("nothing was sent: this is the plan; add --send and --out RUN to run it")
+            remedy = "it is refused as it is" if plan.refusals else "add --send and --out RUN to run it"
+            click.echo(f"nothing was sent: this is the plan; {remedy}")
+        if plan.refusals:
+            raise CheckFailed(f"the plan is refused: {plan.refusals[0]}")
         return
     assert out is not None
     testbed = plan.inventory.testbed

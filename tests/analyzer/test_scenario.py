@@ -264,6 +264,14 @@ def test_short_flags_mean_the_file(tmp_path: Path) -> None:
     assert both_ways(file).network == both_ways(short).network
 
 
+def test_the_burst_of_token_buckets_is_a_flag() -> None:
+    assert [link.burst_bytes for link in both_ways(short_scenario(paths="2x1Gbps")).network.links] == [0] * 4
+    short = short_scenario(paths="2x1Gbps", burst="10kB")
+    assert [link.burst_bytes for link in both_ways(short).network.links] == [10_000] * 4
+    with pytest.raises(InputError, match="--burst: "):
+        short_scenario(paths="2x1Gbps", burst="many")
+
+
 def test_cells_multiply_by_timeouts_loads_and_seeds() -> None:
     cells = plan_cells(short_scenario(paths="1Gbps", policies=["ecmp", "random"], load=[1.0, 2.5], seeds=[3]))
     assert [cell.name for cell in cells] == ["ecmp-s3", "ecmp-x2.5-s3", "random-100us-s3", "random-100us-x2.5-s3"]

@@ -144,12 +144,12 @@ def run_worker(chosen: argparse.Namespace, folder: Path, totals: dict[str, Any],
     environment = os.environ | {"NUMPY_MADVISE_HUGEPAGE": "0", "PYTHONHASHSEED": "0", "POLARS_MAX_THREADS": "1"}
     with (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(command, env=environment, stderr=stderr)
-        started = time.time()
+        patience = Patience(process.pid, folder)
         try:
             while process.poll() is None:
                 time.sleep(_POLL_S)
                 longest = chosen.deadline if (folder / "warm").exists() else _WARM_UP_S
-                if time.time() - _latest(folder, started) > longest:
+                if patience.exceeded(longest):
                     return f"hang: an input took longer than {longest:g} s"
         finally:  # a hang, or an interruption
             process.kill()
@@ -160,12 +160,28 @@ def run_worker(chosen: argparse.Namespace, folder: Path, totals: dict[str, Any],
     return f"died: {'signal' if code < 0 else 'exit status'} {abs(code)}"
 
 
-def _latest(folder: Path, started: float) -> float:
-    """When the current input was begun."""
-    try:
-        return max(started, (folder / "current").stat().st_mtime)
-    except FileNotFoundError:
-        return started
+class Patience:
+    """How long a worker's input may take: in the worker's own processor time, since others may keep cores busy."""
+
+    def __init__(self, pid: int, folder: Path) -> None:
+        """Watch the process `pid`, whose input lies in `folder`."""
+        self._stat, self._input = Path(f"/proc/{pid}/stat"), folder / "current"
+        self._began: tuple[int, float, float] | None = None
+
+    def exceeded(self, longest_s: float) -> bool:
+        """Whether the input has had `longest_s` of processor time, or ten times as long while the worker waits."""
+        try:
+            number, spent_s = self._input.stat().st_mtime_ns if self._input.exists() else 0, self._spent_s()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        now_s = time.monotonic()
+        if self._began is None or self._began[0] != number:
+            self._began = number, spent_s, now_s
+        return spent_s - self._began[1] > longest_s or now_s - self._began[2] > 10 * longest_s
+
+    def _spent_s(self) -> float:
+        user, system = self._stat.read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _keep_input(out: Path, folder: Path, died: str, number: int) -> None:

@@ -41,7 +41,7 @@ Short = tuple[Path, dict[str, Any]]
 def short(tmp_path_factory: pytest.TempPathFactory) -> Short:
     """A run without a fault, before all others: none takes compilation for a hang, or its memory for an input's."""
     out = tmp_path_factory.mktemp("fuzz") / "out"
-    return out, run(out, "--inputs", "6000", "--seconds", "5")
+    return out, run(out, "--inputs", "1500", "--seconds", "120")
 
 
 def test_a_short_run_finds_nothing(short: Short) -> None:
@@ -65,7 +65,7 @@ def test_planted_faults_are_found_and_replayed(tmp_path: Path) -> None:
             ("if at == len(self.interfaces.linktype):", "if at == len(self.interfaces.linktype) + 1:"),
         ],
     }
-    figures = run(tmp_path / "out", "--inputs", "2000", "--seconds", "4", plant=plant)
+    figures = run(tmp_path / "out", "--inputs", "500", "--seconds", "60", plant=plant)
     found = "\n".join(figures["findings"])
     assert "rule: results do not depend on buffers" in found
     assert "rule: bytes around a frame do not matter" in found or "rule: columns as the twin" in found

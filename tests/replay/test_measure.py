@@ -94,7 +94,7 @@ def test_every_packet_is_found_with_its_fate(written: Written, tmp_path: Path) -
         wrong += (row["send_ns"], row["receive_ns"]) != fate
     assert wrong < len(table) / 500  # of equal packets nobody can tell which one was lost
     assert document["findings"] == []
-    assert document["paths"]["by_segments"] == len(table)
+    assert document["paths"]["by_segments"] == document["packets"]["sent"] < len(table)
 
 
 @pytest.mark.parametrize("mode", ["insert", "insert-reduced", "encaps"])
@@ -246,6 +246,17 @@ def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, tmp_
     assert any("did not end as planned: killed" in finding for finding in measured["findings"])
     assert any("right.pcap: damaged at byte" in finding for finding in measured["findings"])
     assert 0 < measured["packets"]["received"] < written.summary.packets
+
+
+def test_paths_are_counted_of_what_was_sent(written: Written, tmp_path: Path, run: Run) -> None:
+    net = Net(fails=lambda number: number >= 10)
+    folder = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, net)
+    measured = json.loads(run("measure", folder, "--out", tmp_path / "m", "--json").out)
+    assert measured["packets"]["sent"] == len(net.fates) < written.summary.packets / 10
+    assert sum(
+        measured["paths"][name] for name in ("by_segments", "segments_unknown", "by_links", "as_planned")
+    ) == len(net.fates)
+    assert f"paths: by segments {len(net.fates):,}\n" in run("measure", folder, "--out", tmp_path / "m").out
 
 
 def test_another_trace_than_the_forecasts_is_refused(tmp_path: Path, run: Run) -> None:

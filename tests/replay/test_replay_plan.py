@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inject.document import Document
-from segcast.replay.inject.plan import plan_replay
+from segcast.replay.inject.plan import Replay, plan_replay
 from segcast.replay.inject.run import refuse_short
 from segcast.replay.inventory import Inventory, Sender
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
@@ -77,6 +78,44 @@ def test_a_rewrite_that_changed_is_refused(
         return
     with pytest.raises(InputError, match=rf"10\.0\.0\.1\.pcap: {words}"):
         plan_replay(folder, ALL)
+
+
+def test_more_packets_than_a_sender_sends_are_noted_or_refused(tmp_path: Path) -> None:
+    """At 4 us a packet `absolute` may fall behind; at 2 us it certainly does. A short burst is noted alone."""
+
+    def planned(gap_ns: int, count: int, sender: str = "absolute") -> Replay:
+        times = [(10**18 + n * gap_ns, bytes(64)) for n in range(count)]
+        folder = tmp_path / f"r{gap_ns}-{count}-{sender}"
+        return plan_replay(rewritten(folder, {"10.0.0.1": times}), ALL, sender=sender)
+
+    slow = planned(20_000, 6_000)
+    assert slow.as_dict()["senders"][0]["busiest_pps"] == {"1ms": 50_000, "10ms": 50_000, "100ms": 50_000}
+    assert slow.notes() == []
+    fast = planned(8_000, 20_000)
+    assert [note.split("busiest ")[1].split(";")[0] for note in fast.notes()] == ["1 ms", "10 ms", "100 ms"]
+    assert (
+        "absolute at here is asked for 0.12 M packets/s in the busiest 1 ms; it keeps time up to 0.10 M"
+        in fast.notes()[0]
+    )
+    assert not any("M packets/s" in why for why in fast.refusals)
+    short = planned(2_000, 500)
+    assert [note.split("busiest ")[1].split(";")[0] for note in short.notes()] == ["1 ms"]
+    assert not any("M packets/s" in why for why in short.refusals)
+    (refused,) = (why for why in planned(2_000, 60_000).refusals if "M packets/s" in why)
+    assert "0.50 M packets/s are to be sent throughout, but it sends up to 0.22 M" in refused
+    assert not any("M packets/s" in why for why in planned(2_000, 60_000, "tcpreplay").refusals)
+
+
+def test_only_tcpreplay_is_said_to_fall_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "tcpreplay").write_text("#!/bin/sh\necho tcpreplay version: 4.4.3 '(build git:v4.4.3)'\n")
+    (tools / "tcpreplay").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    folder = rewritten(tmp_path / "r", {"10.0.0.1": SCHEDULE})
+    assert plan_replay(folder, ALL, sender="absolute").notes() == []
+    (note,) = plan_replay(folder, ALL, sender="tcpreplay").notes()
+    assert note.startswith("tcpreplay 4.4.3 at a adds the cost of sending to every gap")
 
 
 def test_a_snaplen_that_measure_could_not_use_is_refused(tmp_path: Path) -> None:

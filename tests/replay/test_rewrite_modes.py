@@ -105,6 +105,13 @@ def test_the_depth_of_lists_is_bounded(mode: str, transit: int, needed: int) -> 
         both_ways(scenario(transit, mode=mode, max_sids=needed - 1))
 
 
+def test_a_rewrite_says_the_mode_that_the_scenario_names(run: Run, cluster: Trace, tmp_path: Path) -> None:
+    forecast(cluster, scenario(1, mode="usid"), tmp_path / "f")
+    ran = run("rewrite", tmp_path / "f", "--policy", "inflight", "--out", tmp_path / "o", "--seed", "1")
+    assert "captures (usid) from" in ran.out
+    assert json.loads((tmp_path / "o" / "rewrite.json").read_text())["mode"] == "usid"
+
+
 def test_words_for_the_last_node() -> None:
     assert arrival(Mode("none"), ("psp",)) == "nothing"
     assert arrival(Mode("encaps"), ()) == "an IPv6 header and an SRH, if one was written; the last SID takes them off"

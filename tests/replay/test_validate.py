@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from segcast.replay.validate.compare import Fate, base_delays, compare, ranking,
 from segcast.replay.validate.departures import departures
 from segcast.replay.validate.run import ranking_words, validate, verdict
 from segcast.replay.validate.tolerances import Tolerances, read_tolerances
+from segcast.reports.text import duration
 from segcast.reports.validation.page import ValidationContent, write_validation
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
@@ -148,6 +152,10 @@ def test_a_wrong_model_fails_and_a_calibrated_one_mends_it(lab: Lab, run: Run, t
     ran = run("validate", lab.forecast, measurement, "--out", tmp_path / "v")
     assert ran.code == 1
     assert "checks fail" in ran.err
+    command = [sys.executable, "-m", "segcast", "validate", lab.forecast, measurement, "--out", tmp_path / "p"]
+    shell = f"{shlex.join(map(str, command))} | head -1; exit ${{PIPESTATUS[0]}}"
+    piped = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert (piped.returncode, piped.stdout.count("\n")) == (1, 1)
     assert "path 2" in ran.out
     assert "the forecast does not hold" in (tmp_path / "v" / "validation.html").read_text()
     assert run("validate", lab.forecast, measurement, "--scenario", true, "--out", tmp_path / "w").code == 0
@@ -251,6 +259,28 @@ def test_what_is_furthest_off_is_what_was_judged(lab: Lab, run: Run, tmp_path: P
     assert "</b>: nothing could be judged</p>" in page
     assert "the forecast does not hold" not in page
     assert "<h3>Not judged</h3>" in page
+
+
+def test_the_tile_of_the_largest_error_follows_what_is_judged(lab: Lab, tmp_path: Path) -> None:
+    measurement = sent(
+        lab.folder, lab.scenario, "inflight", Net(late_ns=lambda number: 700_000 * (number % 2)), "jumpy"
+    )
+    for judge in ("as-sent", "end-to-end", "both"):
+        out = tmp_path / judge
+        rows = validate(lab.forecast, [measurement], out, judge=judge)["comparisons"]
+        errors = {
+            comparison: max(
+                abs(row["error"])
+                for row in rows
+                if row["metric"] == "delay_p99_ns" and row["path_id"] is not None and row["comparison"] == comparison
+            )
+            for comparison in ("as-sent", "end-to-end")
+        }
+        assert errors["as-sent"] < errors["end-to-end"]
+        (tile,) = [tile for tile in ValidationContent(out).tiles if tile[0] == "Largest error of p99"]
+        wanted = "as-sent" if judge == "as-sent" else "end-to-end"
+        assert tile[2].endswith(f", {wanted}")
+        assert duration(errors[wanted]) in tile[1]
 
 
 def test_departures_by_hand() -> None:

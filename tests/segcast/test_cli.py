@@ -251,10 +251,26 @@ def test_help_and_version_from_the_shell() -> None:
     assert "segcast" in subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
 
 
-def test_a_closed_pipe_is_no_error(cluster: Trace) -> None:
-    shell = f"{sys.executable} -m segcast inspect {cluster.folder} | true; exit ${{PIPESTATUS[0]}}"
-    ran = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("inspect TRACE | true", 0),
+        ("inspect TRACE --json | head -1", 0),
+        ("inspect none 2>&1 | true", 2),
+        ("inspect none 2>&-", 2),
+        ("policies >&-", 0),
+        ("policies >/dev/full", 2),
+        ("--help | true", 0),
+    ],
+)
+def test_who_reads_the_output_does_not_matter(cluster: Trace, words: str, code: int, unbuffered: str) -> None:
+    command = f"{sys.executable} -m segcast {words.replace('TRACE', str(cluster.folder))}"
+    shell = f"{command}; exit ${{PIPESTATUS[0]}}"
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    ran = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False, env=environment)
+    said = "segcast: output: No space left on device\n" if "full" in words else ""
+    assert (ran.returncode, ran.stderr) == (code, said)
 
 
 def test_no_arguments_show_the_help(run: Run) -> None:

@@ -13,6 +13,7 @@ from segcast.traces.headers.segment_lists import SegmentLists
 from tests.support.decoding import batch_of, decoded
 from tests.support.strategies import Seeded, make_frame
 from tests.twins import writing
+from tests.twins import writing_tunnels as tunnels
 from tests.twins.decode import layers, segments_of
 from tests.twins.fragments import LIFETIME_NS, Firsts
 
@@ -102,7 +103,25 @@ def test_a_later_fragment_of_a_tunnel_joins_the_flow_inside() -> None:
     ]
     first, later = decoded(Decoder("inner").decode(batch_of([(101, len(p), p) for p in pieces])))
     assert (later.src, later.dst_port, later.protocol, later.ip_version) == (first.src, 6, 17, 6)
-    assert (later.fragment_offset, later.ip_id, later.payload_bytes) == (96, 7, len(outside) - 96)
+    assert (later.fragment_offset, later.ip_id) == (96, 7)
+    assert first.ip_bytes + later.ip_bytes == len(inside)
+    assert (first.payload_bytes, later.payload_bytes) == (100, 0)
+
+
+def test_fragments_of_fragments_add_up_to_the_packet_within() -> None:
+    """A packet in GRE, cut, and each piece again in IP in IP, cut: whatever is cut, inner bytes are counted once."""
+    inside = writing.ipv4(writing.tcp(1, 2, payload=bytes(2920)), 6)
+    gre = writing.gre(writing.ethernet(inside, 0x0800), 0x6558)
+    pieces = [
+        writing.ipv4(gre[at : at + 1480], 47, identification=7, fragment_offset=at, more_fragments=at + 1480 < len(gre))
+        for at in range(0, len(gre), 1480)
+    ]
+    for frames in (pieces, [writing.ipv4(piece, 4, src=bytes([10, 9, 9, 9])) for piece in pieces]):
+        rows = decoded(Decoder("inner").decode(batch_of([(101, len(p), p) for p in frames])))
+        assert [row.protocol for row in rows] == [6, 6, 6]
+        assert [row.ip_bytes for row in rows] == [1480 - 18, 1480, len(gre) - 2960]
+        assert sum(row.ip_bytes or 0 for row in rows) == len(inside)
+        assert sum(row.payload_bytes or 0 for row in rows) == 2920
 
 
 def test_segment_lists_are_those_of_the_twin() -> None:
@@ -145,6 +164,11 @@ def test_a_reduced_list_begins_with_the_destination() -> None:
 
 
 IP4 = writing.ipv4(writing.udp(7, 8), 17)
+IP6 = writing.ipv6(writing.udp(7, 8), 17)
+
+
+def tunnel(protocol: int, payload: bytes) -> bytes:
+    return writing.ipv4(payload, protocol)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +188,33 @@ IP4 = writing.ipv4(writing.udp(7, 8), 17)
         (writing.ipv6(writing.ipv6(IP4, 4), 41), {"ipv6 in ipv6": 1, "ipv4 in ipv6": 1}, {}),
         (writing.ipv6(writing.srh(4, [bytes(16)], 0) + IP4, 43), {"srv6": 1}, {}),
         (writing.ipv4(writing.ethernet(IP4, 0x0800), 143), {"ethernet in ip": 1}, {}),
+        (tunnel(*tunnels.vxlan_gpe(IP4, 1)), {"vxlan-gpe": 1}, {}),
+        (tunnel(*tunnels.vxlan_gpe(tunnels.nsh(writing.ethernet(IP4, 0x0800), 3), 4)), {"vxlan-gpe": 1}, {}),
+        (tunnel(*tunnels.vxlan_gpe(bytes(40), 7)), {}, {"vxlan-gpe: other payload": 1}),
+        (tunnel(*tunnels.gre_in_udp(IP4, 0x0800)), {"gre in udp": 1}, {}),
+        (tunnel(17, writing.udp(1, 6635, payload=writing.mpls(IP4, [17]))), {"mpls in udp": 1}, {}),
+        (tunnel(137, writing.mpls(bytes(4) + writing.ethernet(IP4, 0x0800), [17])), {"mpls in ip": 1}, {}),
+        (tunnel(*tunnels.gtp_0(IP4)), {"gtp version 0": 1}, {}),
+        (tunnel(*tunnels.gtp_0(IP4, message=2)), {}, {"gtp version 0: other payload": 1}),
+        (tunnel(*tunnels.teredo(IP6, origin=True, authentication=4)), {"teredo": 1}, {}),
+        (tunnel(*tunnels.teredo(IP6, origin=False, answering=True)), {"teredo": 1}, {}),
+        (tunnel(*tunnels.teredo(b"E" + bytes(60), origin=False, answering=True)), {}, {}),  # another's port
+        (tunnel(*tunnels.ayiya(IP6, 41)), {"ayiya": 1}, {}),
+        (tunnel(*tunnels.ayiya(b"", 59)), {}, {"ayiya: other payload": 1}),
+        (tunnel(*tunnels.lisp(IP4)), {"lisp": 1}, {}),
+        (tunnel(*tunnels.gue(IP6, 41, 3)), {"gue": 1}, {}),
+        (tunnel(*tunnels.l2tp(b"\xff\x03\0\x21" + IP4, 0x4A02, 3)), {"l2tp": 1}, {}),
+        (tunnel(*tunnels.l2tp(b"\xff\x03\xc0\x21" + bytes(9))), {}, {"l2tp: ppp control": 1}),
+        (tunnel(*tunnels.etherip(writing.ethernet(IP4, 0x0800))), {"etherip": 1}, {}),
+        (tunnel(*tunnels.pim_register(IP4)), {"pim register": 1}, {}),
+        (tunnel(*tunnels.wccp(IP4, 1)), {"gre": 1}, {}),
+        (tunnel(*tunnels.wccp(IP4, 2)), {"gre": 1}, {}),
+        (tunnel(50, bytes(90)), {}, {"esp: encrypted": 1}),
+        (tunnel(17, writing.udp(4500, 4500, payload=b"\1" * 90)), {}, {"esp in udp: encrypted": 1}),
+        (tunnel(17, writing.udp(4500, 4500, payload=bytes(90))), {}, {}),  # a key exchange
+        (tunnel(17, writing.udp(9, 51820, payload=b"\4" + bytes(60))), {}, {"wireguard: encrypted": 1}),
+        (tunnel(17, writing.udp(9, 51820, payload=b"GET / HTTP")), {}, {}),
+        (tunnel(115, bytes(60)), {}, {"l2tp version 3: other payload": 1}),
     ],
 )
 def test_layers_are_counted_by_name(packet: bytes, tunnels: dict[str, int], unread: dict[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from tests.twins.ip import (
     FRAGMENT,
     NOT_IP,
     ROUTING,
-    UDP,
     Decoded,
     ShortError,
     decode_ip,
     number,
 )
+from tests.twins.tunnels import ETHERNET as ETHERNET_IN
+from tests.twins.tunnels import PPP as PPP_IN
+from tests.twins.tunnels import opened
 
 ETHERNET, PPP, SLL, SLL2 = 1, 9, 113, 276
 PPP_HDLC, PPP_ETHER, CISCO_HDLC, PPPD, PPP_DIRECTION, MPLS = 50, 51, 104, 166, 204, 219
@@ -73,7 +76,10 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
         return []
     found: list[Layer] = []
     packet, wire = frame[at:], wire_bytes - at
+    there = 2**32  # how much of a packet the fragment around it has
     while columns != NOT_IP:
+        assert columns.ip_bytes is not None
+        columns = dataclasses.replace(columns, ip_bytes=min(columns.ip_bytes, there))
         assert columns.ip_bytes is not None
         packet = packet[: columns.ip_bytes]
         found.append(Layer(packet, columns))
@@ -82,6 +88,9 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
         try:
             version, at = tunnelled(packet, columns)
             packet, wire = packet[at:], columns.ip_bytes - at
+            there -= at
+            if columns.fragment_offset is not None:
+                there = min(there, wire)
             columns = decode_ip(version, packet, wire)
         except ShortError:
             break
@@ -128,35 +137,31 @@ def wired(packet: bytes, at: int) -> tuple[int, int]:
 
 # Tunnels.
 
-IPV4_IN, IPV6_IN, GRE, ETHERNET_IN = 4, 41, 47, 143
-VXLAN_PORTS, GENEVE_PORT, GTP_U_PORT = {4789, 8472}, 6081, 2152
-BRIDGED, PPP_IN, ERSPAN_1_2, ERSPAN_3 = 0x6558, 0x880B, 0x88BE, 0x22EB
-
 
 def tunnelled(packet: bytes, ip: Decoded) -> tuple[int, int]:
     """The version (0: none) and place in `packet` of the IP header that it carries, from its columns `ip`."""
     at = transport_place(packet, ip)
-    if at is None or ip.fragment_offset:
+    carried = None if at is None or ip.fragment_offset else opened(packet, ip, at)
+    if carried is None:
         return 0, 0
-    if ip.protocol == IPV4_IN:
-        return 4, at
-    if ip.protocol == IPV6_IN:
-        return 6, at
-    if ip.protocol == ETHERNET_IN:
-        return bridged(packet, at)
-    if ip.protocol == GRE:
-        return after_gre(packet, at)
-    if ip.protocol != UDP:
-        return 0, 0
-    if ip.dst_port == GTP_U_PORT:
-        return after_gtp_u(packet, at + 8)
-    if ip.dst_port in VXLAN_PORTS and number(packet, at + 8, 8) >> 56 & 0x08:
-        return bridged(packet, at + 16)
-    if ip.dst_port == GENEVE_PORT and number(packet, at + 8, 8) >> 62 == 0:
-        inside = at + 16 + 4 * (packet[at + 8] & 0x3F)
-        kind = number(packet, at + 10, 2)
-        return bridged(packet, inside) if kind == BRIDGED else typed(kind, packet, inside)
-    return 0, 0
+    if carried.kind == "version":
+        return carried.version or 0, carried.at
+    if carried.kind == ETHERNET_IN:
+        return bridged(packet, carried.at)
+    if carried.kind == PPP_IN:
+        return compressed(packet, carried.at)
+    if carried.ether_type is not None:
+        return typed(carried.ether_type, packet, carried.at)
+    return number(packet, carried.at, 1) >> 4, carried.at
+
+
+def compressed(packet: bytes, at: int) -> tuple[int, int]:
+    """As `tunnelled`, from a PPP frame whose fields may be compressed (RFC 1661 section 6.5 and 6.6)."""
+    if packet[at : at + 2] == b"\xff\x03":
+        at += 2
+    size = 1 if number(packet, at, 1) & 1 else 2
+    protocol, at = number(packet, at, size), at + size
+    return typed(0x8847, packet, at) if protocol in (0x281, 0x283) else (PPP_PROTOCOLS.get(protocol, 0), at)
 
 
 def transport_place(packet: bytes, ip: Decoded) -> int | None:
@@ -195,61 +200,6 @@ def typed(kind: int, packet: bytes, at: int) -> tuple[int, int]:
         version = number(packet, place, 1) >> 4
         return (version, place) if version in (4, 6) else wired(packet, place)
     return after_type(kind, packet, at)
-
-
-def after_gre(packet: bytes, at: int) -> tuple[int, int]:
-    """RFC 2784 and 2890; version 1 as in RFC 2637; ERSPAN types I to III (draft-foschiano-erspan)."""
-    flags, kind = number(packet, at, 2), number(packet, at + 2, 2)
-    version = flags & 7
-    if version > 1 or flags & 0x4000:
-        return 0, 0
-    at += 4 + 4 * sum(flags & bit != 0 for bit in (0x8000, 0x2000, 0x1000))
-    if version == 1 and flags & 0x80:
-        at += 4
-    sequenced = flags & 0x1000 != 0
-    if kind == BRIDGED or (kind == ERSPAN_1_2 and not sequenced):
-        return bridged(packet, at)
-    if kind == ERSPAN_1_2:
-        return bridged(packet, at + 8) if number(packet, at, 8) >> 60 == 1 else (0, 0)
-    if kind == ERSPAN_3:
-        words = number(packet, at, 12)
-        if words >> 92 != 2:
-            return 0, 0
-        at += 12 + 8 * (words & 1)
-        frame_type = words >> 10 & 0x1F
-        return bridged(packet, at) if frame_type == 0 else nibbled(packet, at) if frame_type == 2 else (0, 0)
-    if kind == PPP_IN:
-        if packet[at : at + 2] == b"\xff\x03":
-            at += 2
-        size = 1 if number(packet, at, 1) & 1 else 2
-        return PPP_PROTOCOLS.get(number(packet, at, size), 0), at + size
-    return typed(kind, packet, at)
-
-
-def after_gtp_u(packet: bytes, at: int) -> tuple[int, int]:
-    """3GPP TS 29.281 section 5: a G-PDU of version 1."""
-    number(packet, at, 8)
-    flags, message = packet[at], packet[at + 1]
-    if flags >> 5 != 1 or not flags & 0x10 or message != 255:
-        return 0, 0
-    at += 8
-    if flags & 0x07:
-        following = 0
-        if flags & 0x04:
-            following = number(packet, at + 3, 1)
-        at += 4
-        while following:
-            size = 4 * number(packet, at, 1)
-            if size == 0:
-                return 0, 0
-            following = number(packet, at + size - 1, 1)
-            at += size
-    return nibbled(packet, at)
-
-
-def nibbled(packet: bytes, at: int) -> tuple[int, int]:
-    """An IP header that says its version itself."""
-    return number(packet, at, 1) >> 4, at
 
 
 def segments_of(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = False) -> tuple[str, ...] | None:

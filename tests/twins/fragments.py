@@ -21,7 +21,7 @@ class Firsts:
 
     def __init__(self, most: int = DATAGRAMS) -> None:
         self.most = most
-        self.known: dict[Key, tuple[int, dict[str, object]]] = {}  # in the order in which keys first came
+        self.known: dict[Key, tuple[int, bool, dict[str, object]]] = {}  # in the order in which keys first came
         self.without_first = 0
 
     def take(self, time_ns: int, found: Sequence[Layer]) -> Decoded:
@@ -30,9 +30,11 @@ class Firsts:
             return NOT_IP
         columns = found[-1].columns
         if columns.fragment_offset:
-            then, identity = self.known.get(key_of(found[-1]), (None, {}))
+            then, carried, identity = self.known.get(key_of(found[-1]), (None, False, {}))
             if then is not None and abs(time_ns - then) <= LIFETIME_NS:
                 columns = dataclasses.replace(columns, **identity)
+                if carried:  # its bytes are the rest of a packet, whose payload was counted
+                    columns = dataclasses.replace(columns, ip_bytes=columns.payload_bytes, payload_bytes=0)
             else:
                 self.without_first += 1
         identity = {name: getattr(columns, name) for name in IDENTITY}
@@ -41,7 +43,7 @@ class Firsts:
                 key = key_of(layer)
                 if key not in self.known and len(self.known) == self.most:
                     del self.known[next(iter(self.known))]
-                self.known[key] = (time_ns, identity)
+                self.known[key] = (time_ns, layer is not found[-1], identity)
         return columns
 
 

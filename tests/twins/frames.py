@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.twins import writing
+from tests.twins import writing_tunnels as tunnels
 from tests.twins.choosing import Chooser
 from tests.twins.writing import Captured
 
@@ -58,7 +59,11 @@ def make_packet(c: Chooser, depth: int) -> tuple[int, bytes]:
 
 def make_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
     """A protocol number and a tunnel's header with what it carries; `depth`: how many were around it."""
-    kind = c.pick(("ip", "ip", "vxlan", "geneve", "gre", "erspan", "gtp", "ethernet", "pptp"))
+    kind = c.pick(
+        ("ip", "ip", "vxlan", "geneve", "gre", "erspan", "gtp", "ethernet", "pptp", "other", "other", "other")
+    )
+    if kind == "other":
+        return make_other_tunnel(c, depth)
     if kind == "vxlan":
         return 17, writing.vxlan(make_bridged(c, depth), c.pick((8, 8, 8, 0x88, 0)), c.pick((4789, 8472)))
     if kind == "erspan":
@@ -84,6 +89,55 @@ def make_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
         flags, extensions = c.pick(((0x30, ()), (0x32, ()), (0x34, (1, 2)), (0x36, (1,)), (0x34, (1, 0)), (0x50, ())))
         return 17, writing.gtp_u(packet, flags, c.pick((255, 255, 255, 1)), extensions)
     return (4 if version == 4 else 41), packet
+
+
+def make_other_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
+    """One of the rarer tunnels, at times with a field that it must not have."""
+    version, packet = make_packet(c, depth)
+    protocol, ether_type = (4, 0x0800) if version == 4 else (41, 0x86DD)
+    frame = make_bridged(c, depth)
+    kind = c.pick(
+        ("gpe", "gpe", "gre", "mpls", "gtp", "teredo", "ayiya", "lisp", "gue", "l2tp", "etherip", "pim", "wccp")
+    )
+    if kind == "gpe":
+        what = c.pick((version // 2 - 1, 3, 5, 4, 4, 0))
+        carried = {
+            3: frame,
+            5: make_labelled(c, packet, depth),
+            4: tunnels.nsh(packet, version // 2 - 1, c.pick((2, 6))),
+        }
+        return tunnels.vxlan_gpe(carried.get(what, packet), what, c.pick((0x0C, 0x0C, 0x04, 0x08, 0x1C)))
+    if kind == "gre":
+        return tunnels.gre_in_udp(packet, ether_type)
+    if kind == "mpls":
+        labelled = make_labelled(c, packet, depth)
+        return c.pick(((17, writing.udp(1, 6635, payload=labelled)), (137, labelled)))
+    if kind == "gtp":
+        return tunnels.gtp_0(packet, c.pick((0x1E, 0x1F, 0x1C, 0x3E)), c.pick((255, 255, 1)))
+    if kind == "teredo":
+        origin, answering = c.pick((False, True)), c.pick((False, True))
+        return tunnels.teredo(packet, origin=origin, authentication=c.pick((-1, 0, 4)), answering=answering)
+    if kind == "ayiya":
+        return tunnels.ayiya(
+            packet, c.pick((protocol, protocol, 59)), c.pick((0, 4)), c.pick((0, 5)), c.pick((1, 1, 2))
+        )
+    if kind == "lisp":
+        return tunnels.lisp(packet)
+    if kind == "gue":
+        first = c.pick((0, 0, 0, 0x20, 0x80))
+        return (
+            tunnels.gue(packet, protocol, c.pick((0, 1, 31)), first)
+            if c.integer(0, 3)
+            else (17, writing.udp(1, 6080, payload=c.pick((packet, b"\x40" + packet))))
+        )
+    if kind == "l2tp":
+        field = c.pick((b"\xff\x03\0", b"\0", b"")) + (b"\x21" if version == 4 else b"\x57")
+        return tunnels.l2tp(field + packet, c.pick((2, 0x4002, 0x0802, 0x4A02, 0xC802, 3)), c.pick((0, 3)))
+    if kind == "wccp":
+        return tunnels.wccp(packet, c.pick((1, 2)))
+    return (
+        tunnels.etherip(frame, c.pick((3, 3, 4))) if kind == "etherip" else tunnels.pim_register(packet, c.pick((1, 0)))
+    )
 
 
 def make_labelled(c: Chooser, packet: bytes, depth: int) -> bytes:

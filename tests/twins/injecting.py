@@ -43,3 +43,13 @@ def best(wanted: Sequence[int], cost: int) -> list[int]:
     for due in wanted[1:]:
         found.append(max(due, found[-1] + cost))
     return found
+
+
+def kept(pairs: Sequence[tuple[int, int]]) -> tuple[int, float | None, int, int]:
+    """Of planned and actual times of packets: the first one's delay, the stretch, and p50 and p99 of the shift."""
+    first_planned, first_left = pairs[0]
+    shifts = sorted(abs((left - first_left) - (planned - first_planned)) for planned, left in pairs)
+    span = pairs[-1][0] - first_planned
+    stretch = (pairs[-1][1] - first_left) / span if span else None
+    ranks = [max(0, -(-len(shifts) * percent // 100) - 1) for percent in (50, 99)]
+    return first_left - first_planned, stretch, shifts[ranks[0]], shifts[ranks[1]]

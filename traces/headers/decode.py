@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from segcast.traces.captures.reader import FrameBatch
 from segcast.traces.errors import InputError
-from segcast.traces.headers import ip, link, tunnels
+from segcast.traces.headers import ip, link, tunnel_headers, tunnels
 from segcast.traces.headers.fragments import Fragments, FragmentTable, Passed, no_passed
 from segcast.traces.headers.ip import (
     HAS_FRAGMENT,
@@ -128,12 +128,13 @@ class _Tally:
         self.deeper = 0
 
     def add(self, tunnel: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]) -> None:
-        np.add.at(self.layers, (tunnel, reason), 1)
+        are = reason != tunnel_headers.NOT_A_TUNNEL
+        np.add.at(self.layers, (tunnel[are], reason[are]), 1)
 
     def findings(self) -> dict[str, Any]:
-        through = {name: int(n) for name, n in zip(TUNNELS, self.layers[:, 0], strict=True) if n}
+        through = {tunnel.name: int(n) for tunnel, n in zip(TUNNELS, self.layers[:, 0], strict=True) if n}
         unread = {
-            f"{TUNNELS[tunnel]}: {REASONS[reason]}": int(self.layers[tunnel, reason])
+            f"{TUNNELS[tunnel].name}: {REASONS[reason]}": int(self.layers[tunnel, reason])
             for tunnel, reason in np.argwhere(self.layers)
             if reason
         }
@@ -166,11 +167,12 @@ def _descend(batch: FrameBatch, out: Headers, tally: _Tally) -> Passed:
     passed = []
     rows = np.arange(len(batch.start), dtype=np.int64)
     limit = batch.captured.copy()  # where the layers so far end
+    cut = np.full(len(rows), 1 << 32, np.int64)  # where the fragments so far end, captured or not
     for _ in range(tunnels.MOST_LAYERS):
         rows = _tunnelled(out, rows)
         if not len(rows):
             break
-        rows, fragments = _enter(batch, out, rows, limit, tally)
+        rows, fragments = _enter(batch, out, rows, limit, cut, tally)
         if len(fragments.row):
             passed.append(fragments)
     else:
@@ -192,9 +194,13 @@ def _enter(
     out: Headers,
     rows: npt.NDArray[np.int64],
     limit: npt.NDArray[np.uint32],
+    cut: npt.NDArray[np.int64],
     tally: _Tally,
 ) -> tuple[npt.NDArray[np.int64], Passed]:
-    """Go one layer inwards: the rows where that worked, and which of them were first fragments before."""
+    """Go one layer inwards: the rows where that worked, and which of them were first fragments before.
+
+    A packet in a first fragment has the bytes of it that are there; later fragments have the others.
+    """
     start = batch.start[rows]
     end = out.ip_start[rows].astype(np.int64) + out.ip_bytes[rows]
     captured = limit[rows] = np.minimum(limit[rows], end).astype(np.uint32)
@@ -206,7 +212,10 @@ def _enter(
     tally.add(found.tunnel, inside.reason)
     (good,) = np.nonzero(inside.valid)
     entered = rows[good]
-    first = entered[(out.valid[entered] & HAS_FRAGMENT) != 0]
+    is_first = (out.valid[entered] & HAS_FRAGMENT) != 0
+    first = entered[is_first]
+    cut[first] = np.minimum(cut[first], end[good][is_first])
+    inside.ip_bytes[good] = np.minimum(inside.ip_bytes[good], cut[entered] - inside.ip_start[good])
     passed = Passed(first, out.ip_start[first], out.version[first], out.ip_id[first])
     inside.valid[good] |= out.valid[entered] & HAS_SEGMENTS
     inside.segment_list_id[good] = out.segment_list_id[entered]

@@ -26,7 +26,8 @@ class FragmentTable(NamedTuple):
     """n first fragments in a ring, found by chains through 2 n heads.
 
     `heads` int32[2n], `following` int32[n]: ring places, -1 ends. `keys`, `identities` uint64[n, 5]: source and
-    destination by halves, and (version, protocol, identification) or (version, has ports, protocol, ports) packed.
+    destination by halves, and (version, protocol, identification) or (carried, version, has ports, protocol, ports)
+    packed; carried says that the identity is that of a packet within.
     `time_ns` int64[n]. `control` uint64[2]: entries ever made, seed.
     """
 
@@ -94,8 +95,10 @@ def _find(table: FragmentTable, head: Word, key: npt.NDArray[np.uint64]) -> Word
 
 
 @kernel
-def _store(table: FragmentTable, key: npt.NDArray[np.uint64], headers: Headers, row: int, time_ns: int) -> None:
-    """Note that the datagram of `key` has the identity of `row`."""
+def _store(
+    table: FragmentTable, key: npt.NDArray[np.uint64], headers: Headers, row: int, time_ns: int, carried: int
+) -> None:
+    """Note that the datagram of `key` has the identity of `row`, or (`carried` 1, else 0) of what it carries there."""
     head = _head(table, key)
     at = _find(table, head, key)
     size = table.following.size
@@ -120,7 +123,8 @@ def _store(table: FragmentTable, key: npt.NDArray[np.uint64], headers: Headers, 
     identity[2], identity[3] = headers.dst_high[row], headers.dst_low[row]
     ported = np.uint64(1) if headers.valid[row] & HAS_PORTS else np.uint64(0)
     identity[4] = (
-        np.uint64(headers.version[row]) << np.uint64(48)
+        np.uint64(carried) << np.uint64(56)
+        | np.uint64(headers.version[row]) << np.uint64(48)
         | ported << np.uint64(40)
         | np.uint64(headers.protocol[row]) << np.uint64(32)
         | np.uint64(headers.src_port[row]) << np.uint64(16)
@@ -141,6 +145,9 @@ def adopt(
 ) -> int:
     """Give later fragments the version, protocol, addresses and ports of their first; how many found none.
 
+    Where the first was looked through, they have those of the packet within, and of its bytes those they carry, so that
+    all fragments of a tunnel's packet together are as long as the packet within.
+
     `rows`, ascending: those that are fragments or were looked through as `passed` says.
     """
     key = np.empty(5, np.uint64)
@@ -153,7 +160,7 @@ def adopt(
             at = start[i] + np.int64(headers.ip_start[i])
             _key_of(data, at, np.int64(headers.version[i]), np.int64(headers.ip_id[i]), key)
             if headers.fragment_offset[i] == 0:
-                _store(table, key, headers, i, now)
+                _store(table, key, headers, i, now, 0)
             else:
                 first = _find(table, _head(table, key), key)
                 if first < 0 or now - table.time_ns[first] > LIFETIME_NS or table.time_ns[first] - now > LIFETIME_NS:
@@ -163,16 +170,19 @@ def adopt(
                     rest = identity[4]
                     headers.src_high[i], headers.src_low[i] = identity[0], identity[1]
                     headers.dst_high[i], headers.dst_low[i] = identity[2], identity[3]
-                    headers.version[i] = rest >> np.uint64(48)
+                    headers.version[i] = rest >> np.uint64(48) & np.uint64(0xFF)
                     headers.protocol[i] = rest >> np.uint64(32) & np.uint64(0xFF)
                     headers.src_port[i] = rest >> np.uint64(16) & np.uint64(0xFFFF)
                     headers.dst_port[i] = rest & np.uint64(0xFFFF)
                     if rest >> np.uint64(40) & np.uint64(1):
                         headers.valid[i] |= HAS_PORTS
+                    if rest >> np.uint64(56):  # the first has the payload, and the rest of the bytes are here
+                        headers.ip_bytes[i] -= np.uint32(headers.transport_start[i] - headers.ip_start[i])
+                        headers.payload_bytes[i] = 0
         while look < passed.row.size and passed.row[look] == i:
             at = start[i] + np.int64(passed.ip_start[look])
             _key_of(data, at, np.int64(passed.version[look]), np.int64(passed.ip_id[look]), key)
-            _store(table, key, headers, i, now)
+            _store(table, key, headers, i, now, 1)
             look += 1
     return orphans
 

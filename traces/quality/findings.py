@@ -99,7 +99,7 @@ class CaptureCounts:
 
 def count(flows: Flows, quality: Quality, seen: int, *, dropped: bool, split: bool) -> CaptureCounts:
     """Counts at the end of an ingest of `seen` packets."""
-    data = flows.pool.results[: len(flows), tcp.R_DATA] > 0
+    data = flows.pool.results["has_data"][: len(flows)] > 0
     totals = tcp.marked(flows.pool)
     copies = quality.tally
     return CaptureCounts(
