@@ -19,7 +19,7 @@ from segcast.traces.headers.decode import decode_batch
 from segcast.traces.ingest.intake import choose
 from segcast.traces.ingest.run import ingest
 from segcast.traces.quality.describe import describe
-from segcast.traces.quality.duplicates import Recent, find_duplicates, nothing_seen
+from segcast.traces.quality.duplicates import WAYS, Recent, find_duplicates, nothing_seen
 from segcast.traces.trace import Trace
 from tests.support.decoding import batch_of
 from tests.support.strategies import Drawn, Seeded
@@ -79,16 +79,21 @@ def similar(c: Chooser, link: int, frame: bytes, wire: int) -> tuple[int, bytes,
 
 
 def made(c: Chooser, count: int) -> list[Timed]:
+    """Frames and what is similar to them; never so many alike that one is forgotten."""
     frames: list[Timed] = []
+    families: list[list[Timed]] = []
     now = 10**18
-    for _ in range(count):
+    while len(frames) < count:
         now += c.pick((0, 1, 400 * US, MS, MS + 1, 9 * MS, 10 * MS, -50 * US))
-        if frames and c.integer(0, 2):
-            _, link, frame, wire = frames[-1 - c.integer(0, min(len(frames) - 1, 5))]
+        family = families[-1 - c.integer(0, min(len(families) - 1, 3))] if families and c.integer(0, 3) else []
+        if family and len(family) <= WAYS:
+            _, link, frame, wire = c.pick(family)
             frames.append((now, *similar(c, link, frame, wire)))
         else:
             new = make_frame(c, c.pick((ETHERNET, RAW)))
             frames.append((now, new.link_type, new.captured, new.wire_bytes))
+            families.append(family := [])
+        family.append(frames[-1])
     return frames
 
 

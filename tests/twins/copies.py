@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.twins.decode import layers, transport_place
-from tests.twins.ip import Decoded
+from tests.twins.ip import AH, FRAGMENT, Decoded
 
 MS = 10**6
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
@@ -24,8 +24,18 @@ class Seen:
 
     @property
     def at(self) -> int | None:
-        """Where the transport header is."""
-        return transport_place(self.packet, self.columns)
+        """Where the transport header is, or what a later fragment carries."""
+        if not self.columns.fragment_offset:
+            return transport_place(self.packet, self.columns)
+        if self.columns.ip_version == 4:
+            return (self.packet[0] & 15) * 4
+        kind, at = self.packet[6], 40
+        while kind != FRAGMENT:
+            kind, at = (
+                self.packet[at],
+                at + ((self.packet[at + 1] + 2) * 4 if kind == AH else (self.packet[at + 1] + 1) * 8),
+            )
+        return at + 8
 
 
 def verdicts(frames: Sequence[tuple[int, int, bytes, int]], *, inner: bool = False, reach: int = 1 << 19) -> list[str]:
@@ -83,17 +93,16 @@ def steady(p: Seen, size: int, whole: bool) -> bytes:
     """
     b = bytearray(p.packet[:size])
     blank(b, 0, p.columns.ip_version or 0)
-    if p.columns.protocol in (4, 41) and p.at is not None and not p.columns.fragment_offset and size > p.at:
-        blank(b, p.at, 6 if b[p.at] >> 4 == 6 else 4)
+    within = {4: 4, 41: 6}.get(p.columns.protocol or 0)
+    if within and p.at is not None and not p.columns.fragment_offset and size > p.at and b[p.at] >> 4 == within:
+        blank(b, p.at, within)
     if p.columns.ip_version == 6:
         routing = routing_header(p.packet[:size])
         if routing is not None:
-            last_entry = b[routing + 4]
-            for places in (range(24, 40), range(routing + 3, routing + 8)):
-                for place in places:
+            end = routing + min((b[routing + 1] + 1) * 8, 24 + 16 * b[routing + 4])  # of the list
+            for place in (*range(24, 40), routing + 3, *range(routing + 5, routing + 8), *range(routing + 24, end)):
+                if place < len(b):
                     b[place] = 0
-            for place in range(routing + 24, min(routing + 24 + 16 * last_entry, len(b))):
-                b[place] = 0
     if whole and p.at is not None and p.columns.fragment_offset is None:
         place, length = SUMS.get(p.columns.protocol or 0, (0, 0))
         for k in range(p.at + place, min(p.at + place + length, len(b))):

@@ -71,7 +71,8 @@ def _routing(data: Bytes, ip: Word, stop: Word) -> tuple[int, int]:
     at = ip + 40
     while stop - at >= 5 and (kind == 0 or kind == 43 or kind == 60 or kind == 135 or kind == 139 or kind == 140):
         if kind == 43 and data[at + 2] == 4:
-            return at - ip, at - ip + 8 + 16 * (np.int64(data[at + 4]) + 1)
+            units, segments = np.int64(data[at + 1]) + 1, np.int64(data[at + 4]) + 1
+            return at - ip, at - ip + min(units * 8, 8 + 16 * segments)
         kind = np.int64(data[at])
         at += (np.int64(data[at + 1]) + 1) * 8
     return -1, -1
@@ -125,7 +126,13 @@ def _same(
                 and not sum_at <= k < sum_at + sum_bytes
                 and not (0 < inner <= k and _changes(k - inner, mine, other, data[ip + inner] >> 4 == 6))
                 and not (
-                    routing >= 0 and (24 <= k < 40 or routing + 3 <= k < routing + 8 or routing + 24 <= k < list_end)
+                    routing >= 0
+                    and (
+                        24 <= k < 40
+                        or k == routing + 3
+                        or routing + 5 <= k < routing + 8
+                        or routing + 24 <= k < list_end
+                    )
                 )
             ):
                 return False
@@ -274,7 +281,9 @@ def find_duplicates(
                 elif protocol == 132:
                     sum_at, sum_bytes = transport + 8, int64(4)
             srh = valid & HAS_SRH != 0
-            inner = transport if (protocol == 4 or protocol == 41) and headers.fragment_offset[i] == 0 else int64(0)
+            inner = np.int64(0)
+            if (protocol == 4 or protocol == 41) and headers.fragment_offset[i] == 0 and 0 < transport < size:
+                inner = transport if data[ip + transport] >> 4 == (4 if protocol == 4 else 6) else inner
             if j >= 0:
                 same = _same(data, ip, shorter, data, start[j] + place, sum_at, sum_bytes, inner, srh)
             else:
