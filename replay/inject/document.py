@@ -40,6 +40,19 @@ class Account:
     shifts: int | None = None
     shifted_ns: int | None = None
 
+    def with_other(self, other: Account) -> Account:
+        """The same of two processes that both send for a stream."""
+        return Account(
+            self.sent + other.sent,
+            self.failed + other.failed,
+            bool(self.real_time and other.real_time),
+            bool(self.memory_locked and other.memory_locked),
+            (self.late or 0) + (other.late or 0),
+            max(self.latest_ns or 0, other.latest_ns or 0),
+            (self.shifts or 0) + (other.shifts or 0),
+            max(self.shifted_ns or 0, other.shifted_ns or 0),
+        )
+
 
 @dataclass(frozen=True)
 class Watch:

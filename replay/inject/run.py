@@ -22,7 +22,7 @@ from segcast.replay.inject.document import Document
 from segcast.replay.inject.files import least_snaplen, write_records
 from segcast.replay.inject.machines import fetch, here
 from segcast.replay.inject.plan import Options, Replay
-from segcast.replay.inject.senders import accounts, files_to_send, start_senders
+from segcast.replay.inject.senders import accounts, jobs_of, start_senders
 from segcast.replay.inject.starting import Sender, begin, clocks_of
 from segcast.replay.inventory import Point
 from segcast.replay.measure.identity import LEAST_BYTES
@@ -139,7 +139,7 @@ def _send(
     progress: Progress,
 ) -> None:
     captures = captures_of(replay, out, far)
-    files = files_to_send(replay, out, cost, far)
+    jobs = jobs_of(replay, out, cost, far, options)
     senders: list[Sender] = []
     with Children() as children:
         try:
@@ -149,7 +149,7 @@ def _send(
             ready = children.until(lambda: all(listens(child) for child in children.captures), READY_S)
             if not ready:
                 raise InputError(f"a capture did not start within {READY_S:.0f} s, so nothing was sent")
-            senders = start_senders(replay, options, files, far, out)
+            senders = start_senders(jobs, far, options, out)
             children.senders += [sender.child for sender in senders]
             clocks = clocks_of(senders)
             document.clocks = {name: clocks[sender.child.name] for sender in senders for name in sender.streams}
