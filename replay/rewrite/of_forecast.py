@@ -97,6 +97,12 @@ def rewrite_forecast(
     _refuse_own_folders(out)
     origin_of(folder)
     scenario = read_scenario(folder / "scenario.toml")
+    if scenario.srv6.mode.inserts and scenario.traffic.link_scope == "include":
+        raise scenario.wrong(
+            ("traffic", "link_scope"),
+            f"mode {scenario.srv6.mode} would steer packets of link scope by their own addresses, which no router "
+            "forwards; exclude them",
+        )
     wanted = wanted or Wanted()
     choices = wanted.choices(scenario)
     cell = find_cell(folder, policy, timeout, seed, load)
