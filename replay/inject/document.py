@@ -99,6 +99,7 @@ class Document:
                     attachment=point.attachment,
                     interface=point.interface,
                     clock=point.stamped_by,
+                    clock_ahead_of_utc_ns=point.tai_offset,
                     capture=f"received/{name}.pcap",
                     **self._watched(Path("received", f"{name}.pcap")),
                 )
@@ -110,6 +111,7 @@ class Document:
                     link=point.link,
                     capture=f"transit/{name}.pcap",
                     clock=point.stamped_by,
+                    clock_ahead_of_utc_ns=point.tai_offset,
                     capture_real_time=self._watched(Path("transit", f"{name}.pcap"))["capture_real_time"],
                 )
                 for name, point in ((name, replay.inventory.transit[name]) for name in replay.transit)
@@ -126,6 +128,7 @@ class Document:
             host=stream.name,
             interface=stream.sender.interface,
             clock=stream.sender.stamped_by,
+            clock_ahead_of_utc_ns=stream.sender.tai_offset,
             planned=f"planned/{stream.name}.pcap",
             capture=f"sent/{stream.name}.pcap",
             sent=account.sent,

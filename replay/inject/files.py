@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.replay.rewrite.pcap import FILE_HEADER
+from segcast.replay.rewrite.pcap import FILE_HEADER, MICROSECONDS
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
 
@@ -52,7 +52,7 @@ class SendingLoad(NamedTuple):
 
 @kernel
 def count_records(data: NDArray[np.uint8]) -> int:
-    """How many whole records a nanosecond pcap holds; -1 if bytes are left over."""
+    """How many whole records a pcap holds; -1 if bytes are left over."""
     at = _HEADER_BYTES
     count = 0
     while at + _RECORD_BYTES <= len(data):
@@ -71,14 +71,18 @@ def _word(data: NDArray[np.uint8], at: int) -> int:
 
 @kernel
 def find_records(
-    data: NDArray[np.uint8], first: NDArray[np.int64], size: NDArray[np.int64], time_ns: NDArray[np.int64]
+    data: NDArray[np.uint8],
+    first: NDArray[np.int64],
+    size: NDArray[np.int64],
+    time_ns: NDArray[np.int64],
+    unit_ns: int,
 ) -> None:
-    """Fill in the records that `count_records` has counted."""
+    """Fill in the records that `count_records` has counted; `unit_ns`: what fractions of seconds are counted in."""
     at = _HEADER_BYTES
     for row in range(len(first)):
         first[row] = at
         size[row] = _RECORD_BYTES + _word(data, at + 8)
-        time_ns[row] = _word(data, at) * 1_000_000_000 + _word(data, at + 4)
+        time_ns[row] = _word(data, at) * 1_000_000_000 + _word(data, at + 4) * unit_ns
         at += size[row]
 
 
@@ -122,7 +126,7 @@ def compensated(time_ns: NDArray[np.int64], cost_ns: int) -> NDArray[np.int64]:
 
 
 def open_records(files: Sequence[Path]) -> Records:
-    """The records of nanosecond captures as `segcast rewrite` writes them. Raises InputError."""
+    """The records of captures as `segcast rewrite` writes them. Raises InputError."""
     data, parts = [], []
     for number, path in enumerate(files):
         try:
@@ -130,13 +134,13 @@ def open_records(files: Sequence[Path]) -> Records:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read: {error}; run segcast rewrite again") from None
         header = content[:_HEADER_BYTES].tobytes()
-        if header[:4] != FILE_HEADER[:4] or header[20:] != FILE_HEADER[20:]:
+        if header[:4] not in (FILE_HEADER[:4], MICROSECONDS) or header[20:] != FILE_HEADER[20:]:
             raise InputError(f"{path}: is no capture as segcast rewrite writes them; run it again")
         count = count_records(content)
         if count < 0:
             raise InputError(f"{path}: is cut off; run segcast rewrite again")
-        columns = [np.empty(count, np.int64) for _ in range(3)]
-        find_records(content, *columns)
+        first, size, time_ns = columns = tuple(np.empty(count, np.int64) for _ in range(3))
+        find_records(content, first, size, time_ns, 1000 if header[:4] == MICROSECONDS else 1)
         data.append(content)
         parts.append((np.full(count, number, np.int64), *columns))
     file, first, size, time_ns = (

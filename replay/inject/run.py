@@ -189,8 +189,8 @@ def _send(
     for stream in replay.streams:
         name = f"{stream.name}.pcap"
         found = kept(out / "planned" / name, out / "sent" / name, options.snaplen)
-        began = found.first_ns
-        if began is not None:
-            ahead_ns = document.clocks[stream.name].ahead_ns
-            found = found._replace(first_ns=began - (instant - replay.start_ns) - ahead_ns)
+        if found.first_ns is not None:
+            asked_ns = instant - replay.start_ns + document.clocks[stream.name].ahead_ns + stream.sender.tai_offset
+            late_ns = None if stream.sender.unsynchronised else found.first_ns - asked_ns
+            found = found._replace(first_ns=late_ns)
         document.kept[stream.name] = found

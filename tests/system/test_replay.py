@@ -219,6 +219,15 @@ def test_what_forbids_sending_is_said(run: Run, bed: Bed, tmp_path: Path) -> Non
     up(scenario_of("leaf-spine", tmp_path), NAME)
 
 
+def test_stamps_that_an_interface_does_not_have_are_said(run: Run, bed: Bed, tmp_path: Path) -> None:
+    rewritten(tmp_path / "r", {"leaf0": packets(3)})
+    ran = replayed(run, tmp_path, only(bed, stamps="adapter_unsynced"))
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "the capture sent/leaf0 ended" in ran.err
+    shutil.rmtree(tmp_path / "run")
+    assert replayed(run, tmp_path, only(bed, stamps="host")).code == 0
+
+
 def test_a_testbed_in_use_is_refused(run: Run, bed: Bed, tmp_path: Path) -> None:
     rewritten(tmp_path / "r", {"leaf0": packets(2)})
     with held(NAME):
