@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from segcast.replay.inject.document import Watch
 from segcast.replay.inject.machines import bound, favoured, was_favoured
 from segcast.replay.inject.plan import Options, Replay
 from segcast.replay.inventory import Point
+from segcast.traces.errors import InputError
 
 READY_S: Final = 15.0
 
@@ -76,6 +77,17 @@ def start_capture(capture: Capture, replay: Replay, options: Options, out: Path,
         out / "log" / f"{capture.kind}-{capture.name}.txt",
         remote=capture.point.ssh is not None,
     )
+
+
+def refuse_other_stamps(captures: Sequence[Capture]) -> None:
+    """Raise InputError if a capture has other time stamps than it was asked for: tcpdump only warns, and goes on."""
+    for capture in captures:
+        if capture.child is not None and "set timestamp type" in capture.child.printed():
+            interface = capture.point.interface
+            raise InputError(
+                f"{capture.kind}/{capture.name}: interface {interface} has no time stamps {capture.point.stamps} "
+                f"(tcpdump -J -i {interface} lists what it has), so nothing was sent"
+            )
 
 
 def listens(child: Child) -> bool:

@@ -125,8 +125,9 @@ def compensated(time_ns: NDArray[np.int64], cost_ns: int) -> NDArray[np.int64]:
     return asked
 
 
-def open_records(files: Sequence[Path]) -> Records:
-    """The records of captures as `segcast rewrite` writes them. Raises InputError."""
+def open_records(files: Sequence[Path], *, microseconds: bool = False) -> Records:
+    """The records of captures as `segcast rewrite` writes them, in `microseconds` or nanoseconds. Raises InputError."""
+    magic, unit_ns = (MICROSECONDS, 1000) if microseconds else (FILE_HEADER[:4], 1)
     data, parts = [], []
     for number, path in enumerate(files):
         try:
@@ -134,13 +135,13 @@ def open_records(files: Sequence[Path]) -> Records:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read: {error}; run segcast rewrite again") from None
         header = content[:_HEADER_BYTES].tobytes()
-        if header[:4] not in (FILE_HEADER[:4], MICROSECONDS) or header[20:] != FILE_HEADER[20:]:
+        if header[:4] != magic or header[20:] != FILE_HEADER[20:]:
             raise InputError(f"{path}: is no capture as segcast rewrite writes them; run it again")
         count = count_records(content)
         if count < 0:
             raise InputError(f"{path}: is cut off; run segcast rewrite again")
         first, size, time_ns = columns = tuple(np.empty(count, np.int64) for _ in range(3))
-        find_records(content, first, size, time_ns, 1000 if header[:4] == MICROSECONDS else 1)
+        find_records(content, first, size, time_ns, unit_ns)
         data.append(content)
         parts.append((np.full(count, number, np.int64), *columns))
     file, first, size, time_ns = (

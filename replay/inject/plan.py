@@ -213,7 +213,7 @@ def plan_replay(
     streams: list[Stream] = []
     facts: dict[str, Facts] = {}
     for name, paths in files.items():
-        records = open_records(sorted(paths))
+        records = open_records(sorted(paths), microseconds=document.pcap == "us")
         for number, path in enumerate(sorted(paths)):
             _check_whole(path, paths[path], records, number)
         sending[name] = records

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segcast.replay.inject.calibrating import costs
-from segcast.replay.inject.captures import READY_S, captures_of, listens, start_capture, watched
+from segcast.replay.inject.captures import READY_S, captures_of, listens, refuse_other_stamps, start_capture, watched
 from segcast.replay.inject.children import Children, Speaker
 from segcast.replay.inject.connections import keeping
 from segcast.replay.inject.departed import kept
@@ -149,6 +149,7 @@ def _send(
             ready = children.until(lambda: all(listens(child) for child in children.captures), READY_S)
             if not ready:
                 raise InputError(f"a capture did not start within {READY_S:.0f} s, so nothing was sent")
+            refuse_other_stamps(captures)
             senders = start_senders(jobs, far, options, out)
             children.senders += [sender.child for sender in senders]
             clocks = clocks_of(senders)

@@ -17,6 +17,7 @@ from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inject.files import open_records
 from segcast.replay.inject.plan import plan_replay
 from segcast.replay.inventory import Inventory, Sender
+from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.conftest import Run
 
@@ -69,7 +70,15 @@ def test_replay_takes_them_too(folders: tuple[Path, Path]) -> None:
     (fine_stream,), (coarse_stream,) = fine.streams, coarse.streams
     assert sorted(fine_stream.records.time_ns // 1000 * 1000) == coarse_stream.records.time_ns.tolist()
     files = sorted(folders[1].glob("*.pcap"))
-    assert (open_records(files).time_ns % 1000 == 0).all()
+    assert (open_records(files, microseconds=True).time_ns % 1000 == 0).all()
+
+
+def test_a_rewrite_that_says_other_times_than_it_has_is_refused(folders: tuple[Path, Path]) -> None:
+    for folder, said in zip(folders, ("us", "ns"), strict=True):
+        document = json.loads((folder / "rewrite.json").read_text())
+        (folder / "rewrite.json").write_text(json.dumps(document | {"pcap": said}))
+        with pytest.raises(InputError, match=r"\.pcap: is no capture as segcast rewrite writes them"):
+            plan_replay(folder, ALL)
 
 
 def test_the_script_sends_each_capture_at_its_time(

@@ -223,7 +223,8 @@ def test_stamps_that_an_interface_does_not_have_are_said(run: Run, bed: Bed, tmp
     rewritten(tmp_path / "r", {"leaf0": packets(3)})
     ran = replayed(run, tmp_path, only(bed, stamps="adapter_unsynced"))
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "the capture sent/leaf0 ended" in ran.err
+    assert "sent/leaf0: interface e0 has no time stamps adapter_unsynced (tcpdump -J -i e0 lists" in ran.err
+    assert payloads(tmp_path / "run" / "sent" / "leaf0.pcap") == []
     shutil.rmtree(tmp_path / "run")
     assert replayed(run, tmp_path, only(bed, stamps="host")).code == 0
 
