@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from segcast.analyzer.network.sid_table import SidTable
 from segcast.traces.disk.documents import Count, Shape, Whole
 from segcast.traces.document import Finding
 
@@ -69,6 +70,14 @@ class StatedGroup(Shape):
     b: str = Field(alias="to", description="attachment where they leave")
 
 
+class StatedSides(Shape):
+    """How hosts were put at the two sides of parallel paths, where no prefix says it."""
+
+    left: list[str] = Field([], description="prefixes that hold the addresses at the left, and none at the right")
+    groups: Count = Field(0, description="groups of hosts without traffic with each other: each could be the other way")
+    flows_together: Count = Field(0, description="flows between hosts of one side, which are left out")
+
+
 class LinkEntry(Shape):
     """A link of the network as built."""
 
@@ -130,3 +139,5 @@ class ForecastDocument(Shape):
     trace: ForecastTrace = Field(ForecastTrace.model_validate({}), description="the trace")
     excluded: dict[str, Count] = Field({}, description="packets that are not sent, by reason")
     network: NetworkEntry = Field(NetworkEntry.model_validate({}), description="the network")
+    sids: SidTable = Field(SidTable.model_validate({}), description="its SIDs, and the segment lists of its paths")
+    sides: StatedSides | None = Field(None, description="the sides chosen for hosts; null where the scenario says them")

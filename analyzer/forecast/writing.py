@@ -19,8 +19,10 @@ from segcast.analyzer.forecast.document import (
     PathEntry,
     StatedComparison,
     StatedGroup,
+    StatedSides,
     StatedVariant,
 )
+from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
 from segcast.traces.document import Finding
@@ -30,6 +32,7 @@ from segcast.traces.units import say_number
 from segcast.traces.version import VERSION
 
 SCHEMA_VERSION: Final = 2
+_MOST_PREFIXES: Final = 4
 
 
 def forecast_document(
@@ -65,6 +68,7 @@ def forecast_document(
                 *(Finding.model_validate(finding) for finding in for_timeouts(trace.info, scenario.fixed_timeouts_ns)),
                 *_event_findings(scenario, extent),
                 *_size_findings(traffic, scenario),
+                *_side_findings(traffic.sides),
             ],
             sources=[
                 ForecastSource(path=str(source.path), bytes=source.bytes, xxh128=source.xxh128)
@@ -73,6 +77,11 @@ def forecast_document(
         ),
         excluded=traffic.excluded,
         network=_network_entry(traffic, scenario.kind, extent.first_ns),
+        sids=scenario.sid_table(scenario.between(traffic.groups)),
+        sides=traffic.sides
+        and StatedSides(
+            left=list(traffic.sides.left), groups=traffic.sides.groups, flows_together=traffic.sides.together
+        ),
     )
 
 
@@ -109,6 +118,43 @@ def _size_findings(traffic: Traffic, scenario: ValidScenario) -> list[Finding]:
             effect=f"links must carry an MTU of {steered} bytes; network.mtu has that checked",
         )
     ]
+
+
+def _side_findings(sides: Sides | None) -> list[Finding]:
+    """That the traffic does not settle which side hosts are at, if so, and the prefixes that would."""
+    if sides is None:
+        return []
+    shown = [f'"{prefix}"' for prefix in sides.left[:_MOST_PREFIXES]]
+    more = len(sides.left) - len(shown)
+    chosen = (
+        f"network.left.prefixes = [{', '.join(shown)}{f', and {more} more of forecast.json' if more else ''}], with "
+        'network.right.prefixes = ["0.0.0.0/0", "::/0"], is what was chosen: change it to who is where'
+    )
+    found = []
+    if sides.together:
+        share = sides.together_bytes / max(sides.bytes, 1)
+        found.append(
+            Finding(
+                code="hosts_together",
+                severity="warning",
+                count=sides.together,
+                detail=f"flows, {100 * share:.3g} % of the bytes, are between hosts of one side: hosts that talk in "
+                "rings of odd length cannot all be across",
+                effect=f"they are left out, as they do not cross the paths; {chosen}",
+            )
+        )
+    if sides.groups > 1:
+        found.append(
+            Finding(
+                code="sides_chosen",
+                severity="warning" if sides.undecided else "info",
+                count=sides.groups,
+                detail="groups of hosts have no traffic with each other, so it does not say which hosts share a side; "
+                "subnets and who opens conversations decided",
+                effect=f"traffic may share a direction that in truth does not; {chosen}",
+            )
+        )
+    return found
 
 
 def _network_entry(traffic: Traffic, kind: str, first_ns: int) -> NetworkEntry:

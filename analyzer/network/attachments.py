@@ -11,30 +11,39 @@ import polars as pl
 from numpy.typing import NDArray
 
 from segcast.analyzer.network.fabric import Fabric
+from segcast.analyzer.network.sides import Sides, choose_sides
 from segcast.traces.protocols import ACK, SYN
 
 NOWHERE: Final = -1
 
 
 class Ends(NamedTuple):
-    """By flow, int64[flows]: the attachments of its source and its destination; NOWHERE if it has none."""
+    """By flow, int64[flows]: the attachments of its source and its destination; NOWHERE if it has none.
+
+    `sides` is how these were chosen, where the traffic itself had to say.
+    """
 
     source: NDArray[np.int64]
     target: NDArray[np.int64]
+    sides: Sides | None = None
 
 
 def ends_of(packets: pl.DataFrame, flows: pl.DataFrame, fabric: Fabric, names: dict[str, str], spread: bool) -> Ends:
     """The ends of every flow. `packets` are in send order and could be sent; `names` gives the host of an address.
 
-    By the longest prefix; without prefixes for it, by the conversation or, if `spread`, in turn.
+    By the longest prefix; without prefixes for it, by the conversations or, if `spread`, in turn.
     """
+    sides = None
     if fabric.by_conversation:
-        forward = _initiates(packets, flows)
-        return Ends(np.where(forward, 0, 1).astype(np.int64), np.where(forward, 1, 0).astype(np.int64))
-    places = _by_prefix(flows, [attachment.prefixes for attachment in fabric.attachments])
-    if spread:
-        _deal(packets, flows, places, names, len(fabric.attachments))
-    return Ends(*(np.array([places[address] for address in flows[side]], np.int64) for side in ("src", "dst")))
+        used = packets["flow_id"].unique().sort().cast(pl.Int64).to_numpy()
+        sides = choose_sides(flows, used, _initiates(packets, flows), names)
+        places = sides.places
+    else:
+        places = _by_prefix(flows, [attachment.prefixes for attachment in fabric.attachments])
+        if spread:
+            _deal(packets, flows, places, names, len(fabric.attachments))
+    source, target = (np.array([places[address] for address in flows[end]], np.int64) for end in ("src", "dst"))
+    return Ends(source, target, sides)
 
 
 def _initiates(packets: pl.DataFrame, flows: pl.DataFrame) -> NDArray[np.bool_]:

@@ -28,23 +28,27 @@ class SideSpec(Model):
     """One end of the paths."""
 
     prefixes: tuple[Prefix, ...] = Field(
-        default=(), description="addresses behind it; none on either side: by conversation"
+        default=(), description="addresses behind it; none on either side: by who talks with whom"
     )
-    decapsulate_ipv4: Sid = Field(description="SID that unpacks IPv4 there")
-    decapsulate_ipv6: Sid = Field(description="SID that unpacks IPv6 there")
-    decapsulate_l2: Sid | None = Field(default=None, description="SID that unpacks Ethernet there; none: allocated")
+    decapsulate_ipv4: Sid = Field(default="fd00:0:10::d4", description="SID that unpacks IPv4 there")
+    decapsulate_ipv6: Sid = Field(default="fd00:0:10::d6", description="SID that unpacks IPv6 there")
+    decapsulate_l2: Sid | None = Field(default="fd00:0:10::d2", description="SID that unpacks Ethernet there")
 
 
-def _side(locator: str) -> SideSpec:
-    return SideSpec(decapsulate_ipv4=f"{locator}d4", decapsulate_ipv6=f"{locator}d6", decapsulate_l2=f"{locator}d2")
+class RightSpec(SideSpec):
+    """The other end, with SIDs of another node."""
+
+    decapsulate_ipv4: Sid = Field(default="fd00:0:20::d4", description="SID that unpacks IPv4 there")
+    decapsulate_ipv6: Sid = Field(default="fd00:0:20::d6", description="SID that unpacks IPv6 there")
+    decapsulate_l2: Sid | None = Field(default="fd00:0:20::d2", description="SID that unpacks Ethernet there")
 
 
 class ParallelSpec(NetworkBase):
     """Parallel paths between two attachments."""
 
     kind: Literal["parallel"] = Field(default="parallel", description="parallel paths; the default")
-    left: SideSpec = _side("fd00:0:10::")
-    right: SideSpec = _side("fd00:0:20::")
+    left: SideSpec = SideSpec()
+    right: RightSpec = RightSpec()
     paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=MOST_PATHS, description="in slot order")]
 
 

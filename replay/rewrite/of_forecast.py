@@ -97,6 +97,12 @@ def rewrite_forecast(
     _refuse_own_folders(out)
     origin_of(folder)
     scenario = read_scenario(folder / "scenario.toml")
+    if scenario.srv6.mode.inserts and scenario.traffic.link_scope == "include":
+        raise scenario.wrong(
+            ("traffic", "link_scope"),
+            f"mode {scenario.srv6.mode} would steer packets of link scope by their own addresses, which no router "
+            "forwards; exclude them",
+        )
     wanted = wanted or Wanted()
     choices = wanted.choices(scenario)
     cell = find_cell(folder, policy, timeout, seed, load)
@@ -119,6 +125,7 @@ def rewrite_forecast(
         cell=cell["cell"],
         forecast=folder,
         layer=trace.layer,
+        sids=scenario.sid_table(network),
         resumed=trace.resumed_files,
         choices=replace(choices, last_node=arrival(around.mode, scenario.srv6.flavors)),
         outputs=by_host(hosts, *macs) if wanted.interfaces is None else by_interface(wanted.interfaces, hosts, *macs),

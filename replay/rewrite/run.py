@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from segcast.analyzer.network.sid_table import SidTable
 from segcast.analyzer.traffic.prepare import scaled_ns
 from segcast.replay.rewrite.admit import Longest, Mtu, PacketExtent, admit, extent
 from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
 from segcast.replay.rewrite.pcap import PcapFolder
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
-from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, read_rewrite
+from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, nothing_written, read_rewrite
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import RECORD_BYTES, InnerPackets, encapsulate, insert
 from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
@@ -118,6 +119,7 @@ def rewrite_schedule(
     resumed: Collection[int] = (),
     choices: RewriteChoices | None = None,
     outputs: Outputs | None = None,
+    sids: SidTable | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
@@ -126,8 +128,9 @@ def rewrite_schedule(
     `schedule`: columns `file`, `frame_number`, `flow_id`, `path_id`, `send_ns` of a forecast's packets; each
     row is a packet to send. `cell` and `forecast`: whose it is, for the summary. `flows` and `layer`: those of the
     trace. `sources`: its captures, by `file`; `resumed`: those that it went on with after damage. `outputs`: a file
-    per host by default. `progress` is called with the number of packets dealt with so far. Memory: the schedule's
-    columns, a batch of frames, `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
+    per host by default. `sids`: those of the network, for the summary. `progress` is called with the number of packets
+    dealt with so far. Memory: the schedule's columns, a batch of frames, `chunk_bytes` of output. Every field written
+    is described in docs/rewrite.md.
 
     Raises InputError if the schedule does not belong to the captures, a path has no segments, packets are refused for
     their length, a time does not fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as
@@ -169,7 +172,9 @@ def rewrite_schedule(
             if progress is not None:
                 progress(done)
         writing.wait()
-        summary = _summary(out, cell, forecast, job, folder.names, tally)
+        if not tally.packets.any():
+            raise InputError(nothing_written(tally, len(rows.rank)))
+        summary = _summary(out, cell, forecast, job, folder.names, tally, sids)
         folder.finish(MANIFEST, json_text(summary).encode())
     return summary
 
@@ -253,6 +258,7 @@ def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[InnerPackets, NDAr
     frame, flow, start = batch.frame[chosen], rows.flow[chosen], batch.start[chosen]
     host = job.hosts.of_flow[flow]
     data, begin = batch.frames.data, batch.frames.start[frame]
+    tally.hop_limit_1 += int(np.count_nonzero(data[start + np.where(batch.size.version[chosen] == 6, 7, 8)] <= 1))
     link, link_bytes = job.outer_link.of(data, begin, start, batch.frames.linktype[frame], job.outputs.macs[host])
     unplaced = np.empty(len(chosen), np.int64)
     packets = InnerPackets(
@@ -341,7 +347,13 @@ def _mend(buffer: NDArray[np.uint8], inner: Inner, found: WalkedPackets, prefixe
 
 
 def _summary(
-    out: Path, cell: str, forecast: Path | None, job: _Job, names: Sequence[str], tally: Tally
+    out: Path,
+    cell: str,
+    forecast: Path | None,
+    job: _Job,
+    names: Sequence[str],
+    tally: Tally,
+    sids: SidTable | None,
 ) -> RewriteSummary:
     """The tally as the summary."""
     hosts: list[list[str]] = [[] for _ in job.outputs.names]
@@ -358,7 +370,9 @@ def _summary(
         files=tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
         skipped=dict(sorted(tally.skipped.items())),
         refusals=tally.refusals,
+        hop_limit_1=tally.hop_limit_1,
         mended=tally.changed(),
         forecast=None if forecast is None else str(forecast.absolute()),
+        sids=sids if job.encapsulation.mode.steers else None,
         speed=float(job.choices.speed),
     )

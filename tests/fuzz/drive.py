@@ -22,7 +22,7 @@ from segcast.traces.captures.buffers import ByteSource, Filled
 from segcast.traces.captures.reader import CaptureReader, FrameBatch, read_frames
 from segcast.traces.errors import Damage, DamagedCapture, InputError
 from segcast.traces.flows import assign as flows
-from segcast.traces.flows import tcp
+from segcast.traces.flows import connections
 from segcast.traces.flows.table import flow_table
 from segcast.traces.headers import fragments
 from segcast.traces.headers import segment_lists as segments
@@ -54,14 +54,14 @@ for _module, _name, _small in (
     (merge, "BATCH_FRAMES", 64),
     (merge, "WINDOW_ROWS", 32),
     (flows, "_FIRST_CAPACITY", 4),
-    (tcp, "_FIRST_SAMPLES", 160),
+    (connections, "_FIRST_SAMPLES", 160),
     (segments, "_FIRST_LISTS", 2),
 ):
     assert hasattr(_module, _name)
     setattr(_module, _name, _small)
 read_frames.__defaults__ = (1 << 16, packets.BATCH_FRAMES)  # a chunk has room for such a batch
-tcp.new_pool.__defaults__ = (2,)
-duplicates.nothing_seen.__defaults__ = (64,)
+connections.new_pool.__defaults__ = (2,)
+duplicates.nothing_seen.__defaults__ = (64, 1 << 12)
 fragments.Fragments.__init__.__defaults__ = (DATAGRAMS, None)  # type: ignore[misc]
 segments.SegmentLists.__init__.__defaults__ = (200, None)  # type: ignore[misc]
 
@@ -231,7 +231,7 @@ class Layer:
         flows_.table, flows_.pool, quality._recent, lists.table_now, parts.table = new
         for table in (flows_.table, lists.table_now, parts.table):
             table.control[1] = seed  # of its hashes
-        self.intake.rows = quality.duplicates = quality.cut_headers = parts.without_first = decoder._tally.deeper = 0
+        self.intake.rows = quality.cut_headers = parts.without_first = decoder._tally.deeper = 0
         decoder._tally.layers.fill(0)
         self.surveys = Surveys()
         if not summed:
@@ -259,7 +259,9 @@ class Layer:
         table, count = self.intake.flows.table, len(self.intake.flows)
         for name in ("keys", "stats", "reverse"):
             yield name, zlib.crc32(getattr(table, name)[:count])
-        yield "results", zlib.crc32(self.intake.flows.pool.results[:count, : tcp.R_BLOCK].tobytes())
+        results = self.intake.flows.pool.results[:count]
+        for name in ("retransmissions", "out_of_order", "handshake1_ns", "samples", "least_ns", "has_data"):
+            yield name, zlib.crc32(results[name].tobytes())
         if self._placed:
             yield "survey", hash(str(self.surveys.finish(0).findings()))
         yield "layers", hash(str(self.decoder.findings()))

@@ -66,9 +66,9 @@ def compare(segments: list[Segment], batch: int = 10**9) -> None:
     found = {flow: (low, mid) for flow, low, mid in zip(sampled, least, median, strict=True)}
     for name, flow in pairs:
         summary = summaries[name]
-        assert results[flow, tcp.R_RETRANSMISSIONS] == summary.retransmissions
-        assert results[flow, tcp.R_OUT_OF_ORDER] == summary.out_of_order
-        assert results[flow, tcp.R_HANDSHAKE1] == (0 if summary.handshake_ns is None else summary.handshake_ns + 1)
+        assert results["retransmissions"][flow] == summary.retransmissions
+        assert results["out_of_order"][flow] == summary.out_of_order
+        assert results["handshake1_ns"][flow] == (0 if summary.handshake_ns is None else summary.handshake_ns + 1)
         assert (flow in found) == bool(summary.samples)
         if summary.samples:
             places = sorted(kept(summary.samples))
@@ -139,7 +139,7 @@ def test_by_hand() -> None:
     ]
     flows, _, marks = run([step for step, _ in steps])
     assert [names(mark) for mark in marks] == [set(words.split()) for _, words in steps]
-    handshakes = flows.pool.results[:2, tcp.R_HANDSHAKE1] - 1
+    handshakes = flows.pool.results["handshake1_ns"][:2] - 1
     assert handshakes.tolist() == [300_000, 100_000]
     compare([step for step, _ in steps])
 

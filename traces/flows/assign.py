@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segcast.traces.flows import tcp
+from segcast.traces.flows import connections
+from segcast.traces.flows.connections import Connections
+from segcast.traces.flows.tcp import track_tcp
 from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, Headers
 from segcast.traces.jit import kernel
@@ -177,7 +179,7 @@ class Flows:
             np.full(capacity, -1, np.int64),
             np.array([0, secrets.randbits(64) if seed is None else seed], np.uint64),
         )
-        self.pool = tcp.new_pool(capacity)
+        self.pool = connections.new_pool(capacity)
         self._allocate(0)
 
     def _allocate(self, rows: int) -> None:
@@ -202,7 +204,7 @@ class Flows:
         """Take n decoded frames in capture order; writes `flow_id` uint32[n] (0 where the frame has no IP header).
 
         `mss` uint16[n] is what `tcp.announced_mss` read. `marks` uint8[n] gets the `tcp.MARKS` of each frame and
-        `limit_bytes` uint16[n] those of super-frames, see `tcp.track_tcp`, if given.
+        `limit_bytes` uint16[n] those of super-frames, see `track_tcp`, if given.
         """
         rows = len(time_ns)
         reached = assign_flows(self.table, headers, time_ns, wire, flow_id, 0)
@@ -217,9 +219,9 @@ class Flows:
         reached = -1
         while reached < rows:
             if reached >= 0:
-                self.pool = tcp.with_room(self.pool)
+                self.pool = connections.with_room(self.pool)
             arrays = (headers, mss, time_ns, flow_id, marks, limit_bytes)
-            reached = tcp.track_tcp(self.pool, self.table.reverse, *arrays, max(reached, 0))
+            reached = track_tcp(self.pool, self.table.reverse, *arrays, max(reached, 0))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that later packets depend on, by name; `restore` goes on from there."""
@@ -231,7 +233,7 @@ class Flows:
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from a `state`."""
         self.table = FlowTable._make(state[f"table_{name}"] for name in FlowTable._fields)
-        self.pool = tcp.Connections._make(state[f"pool_{name}"] for name in tcp.Connections._fields)
+        self.pool = Connections._make(state[f"pool_{name}"] for name in Connections._fields)
 
     def _grow(self) -> None:
         old = self.table
@@ -248,17 +250,17 @@ class Flows:
         for name in ("keys", "stats", "reverse"):
             getattr(wider, name)[:count] = getattr(old, name)
         self.table = wider
-        self.pool = tcp.with_flows(self.pool, 2 * count)
+        self.pool = connections.with_flows(self.pool, 2 * count)
 
     def round_trips(
         self,
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Flows with samples in order, and of each the least and the median (of two, floor of the mean) in ns.
 
-        The median is exact up to `tcp.SAMPLES` samples, else that of a fair choice of as many; the least always is.
+        The least is exact, the median up to `connections.SAMPLES` samples; of more it is that of a fair choice.
         """
         results = self.pool.results[: len(self)]
         median = np.zeros(len(self), np.int64)
-        tcp.medians(self.pool, median)
-        (sampled,) = np.nonzero(results[:, tcp.R_SAMPLES])
-        return sampled.astype(np.uint32), results[sampled, tcp.R_LEAST], median[sampled]
+        connections.medians(self.pool, median)
+        (sampled,) = np.nonzero(results["samples"])
+        return sampled.astype(np.uint32), results["least_ns"][sampled], median[sampled]

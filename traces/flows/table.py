@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from segcast.traces.addresses import address_texts
-from segcast.traces.flows import tcp
 from segcast.traces.flows.anonymize import AddressKey, Words
 from segcast.traces.flows.assign import Flows
 from segcast.traces.schema import FLOWS
@@ -30,7 +29,7 @@ def flow_table(flows: Flows, key: AddressKey | None = None) -> pa.Table:
     trips = np.zeros((2, count), np.int64)
     trips[0, ids], trips[1, ids] = least, median
     results = flows.pool.results[:count]
-    handshake = results[:, tcp.R_HANDSHAKE1]
+    handshake = results["handshake1_ns"]
 
     def nullable(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> pa.Array:
         return pa.array(values, mask=mask)
@@ -51,8 +50,8 @@ def flow_table(flows: Flows, key: AddressKey | None = None) -> pa.Table:
         "rtt_min_ns": nullable(trips[0], without),
         "rtt_median_ns": nullable(trips[1], without),
         "handshake_rtt_ns": nullable(handshake - 1, handshake == 0),
-        "retransmissions": results[:, tcp.R_RETRANSMISSIONS].astype(np.uint64),
-        "out_of_order": results[:, tcp.R_OUT_OF_ORDER].astype(np.uint64),
+        "retransmissions": results["retransmissions"].astype(np.uint64),
+        "out_of_order": results["out_of_order"].astype(np.uint64),
     }
     return pa.table([pa.array(columns[c.name], c.type) for c in FLOWS.columns], schema=FLOWS.arrow_schema())
 

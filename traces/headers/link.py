@@ -1,16 +1,23 @@
-"""Finds the IP header of a frame behind its link-layer headers: link types are rows, which one kernel reads.
-
-Link types are LINKTYPE_ values of https://www.tcpdump.org/linktypes.html.
-"""
+"""Finds the IP header of a frame behind its link-layer headers: one kernel reads the rows of `captures.linktypes`."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, be16, be32
+from segcast.traces.captures.linktypes import (
+    ETHER_TYPE,
+    FAMILY_AS_CAPTURED,
+    FIRST_NIBBLE,
+    GIVEN_TYPE,
+    HDLC,
+    LINK_TYPES,
+    PPP,
+    UNREAD,
+)
 from segcast.traces.jit import int64, kernel
 
 IP_FOUND: Final = 0
@@ -53,55 +60,6 @@ REASONS: Final = (
 LLC_FOLLOWS: Final = 64
 PPPOE_FOLLOWS: Final = 65
 
-UNREAD: Final = 0
-ETHER_TYPE: Final = 1  # at a place in the header
-GIVEN_TYPE: Final = 2  # the link type itself says what follows the header
-FIRST_NIBBLE: Final = 3  # an IP header, whose version says which
-FAMILY: Final = 4  # an address family of four bytes, big-endian
-FAMILY_AS_CAPTURED: Final = 5  # the same in the order of the capturing host
-PPP: Final = 6
-HDLC: Final = 7  # PPP, or Cisco's by its addresses (RFC 1547 section 4.3.1)
-
-
-class LinkType(NamedTuple):
-    """How frames of a link type begin.
-
-    `how` says what announces the payload; `header_bytes` come before that payload. `type_at` is where an EtherType
-    lies, `kind` the EtherType that is given, `lengths` whether values up to 1500 are 802.3 lengths (IEEE 802.3 section
-    3.2.6), `versions` the IP versions that may follow, as bits.
-    """
-
-    how: int
-    header_bytes: int = 0
-    type_at: int = 0
-    kind: int = 0
-    lengths: bool = False
-    versions: int = 0
-
-
-_EITHER: Final = 1 << 4 | 1 << 6
-
-LINK_TYPES: Final = {
-    0: LinkType(FAMILY_AS_CAPTURED, 4),
-    1: LinkType(ETHER_TYPE, 14, type_at=12, lengths=True),
-    9: LinkType(PPP),
-    12: LinkType(FIRST_NIBBLE, versions=_EITHER),
-    14: LinkType(FIRST_NIBBLE, versions=_EITHER),
-    50: LinkType(HDLC, 4, type_at=2),
-    51: LinkType(GIVEN_TYPE, kind=0x8864),
-    101: LinkType(FIRST_NIBBLE, versions=_EITHER),
-    104: LinkType(ETHER_TYPE, 4, type_at=2),
-    108: LinkType(FAMILY, 4),
-    113: LinkType(ETHER_TYPE, 16, type_at=14),
-    166: LinkType(PPP, 2),  # a direction, in place of the address
-    204: LinkType(PPP, 1),  # a direction, before the frame
-    219: LinkType(GIVEN_TYPE, kind=0x8847),
-    228: LinkType(FIRST_NIBBLE, versions=1 << 4),
-    229: LinkType(FIRST_NIBBLE, versions=1 << 6),
-    276: LinkType(ETHER_TYPE, 20, type_at=0),
-}
-"""Those that `locate` reads, by LINKTYPE_ value."""
-
 FAMILIES: Final = {2: 4, 10: 6, 23: 6, 24: 6, 28: 6, 30: 6}
 """IP versions of address families: AF_INET, and AF_INET6 as systems number it."""
 
@@ -112,8 +70,9 @@ _ROW: Final = np.dtype(
 
 def _rows() -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint8]]:
     """The link types as rows, the first of which is UNREAD, and the row of each LINKTYPE_ value, uint8[65536]."""
-    rows, row_of = np.zeros(len(LINK_TYPES) + 1, _ROW), np.zeros(1 << 16, np.uint8)
-    for number, (value, link) in enumerate(LINK_TYPES.items(), start=1):
+    read = {value: link for value, link in LINK_TYPES.items() if link.how != UNREAD}
+    rows, row_of = np.zeros(len(read) + 1, _ROW), np.zeros(1 << 16, np.uint8)
+    for number, (value, link) in enumerate(read.items(), start=1):
         rows[number] = tuple(getattr(link, name) for name in _ROW.names or ())
         row_of[value] = number
     return rows, row_of

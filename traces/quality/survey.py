@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segcast.traces.captures.linktypes import linktype_name
+from segcast.traces.captures.linktypes import is_read, linktype_name
 from segcast.traces.headers.decode import REASONS, Headers
-from segcast.traces.headers.link import IP_FOUND, LINK_TYPE, LINK_TYPES
+from segcast.traces.headers.link import IP_FOUND, LINK_TYPE
 from segcast.traces.ingest.merge import MergedBatch
 from segcast.traces.jit import kernel
 
@@ -91,7 +91,7 @@ class Survey:
             if n and code not in (IP_FOUND, LINK_TYPE)
         }
         for link in np.flatnonzero(self._linktypes):
-            if int(link) not in LINK_TYPES:
+            if not is_read(int(link)):
                 name = f"{REASONS[LINK_TYPE]}: {linktype_name(int(link))}"
                 skipped[name] = skipped.get(name, 0) + int(self._linktypes[link])
         return skipped
