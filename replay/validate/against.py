@@ -112,14 +112,13 @@ def _findings(
         found.append(f"the schedule was not sent: {unsent}; so end to end this says nothing of the planner")
     if seen.stalls:
         found.append(
-            f"{seen.stalls:,} packets that met no other took up to {seen.longest_ns / 1e6:.3g} ms longer than "
-            f"such packets do: the machine held them up; the {int(seen.held_up.sum()):,} packets underway "
-            "meanwhile are left out of delays"
+            f"the machine held up {seen.stalls:,} packets that met no other, by up to {seen.longest_ns / 1e6:.3g} ms; "
+            f"{int(seen.held_up.sum()):,} underway meanwhile are left out of delays"
         )
     if exchangeable.any():
         found.append(
-            f"{int(exchangeable.sum()):,} packets had an equal one underway on another path at the same time, "
-            "so nobody can tell which arrived when: left out of delays"
+            f"{int(exchangeable.sum()):,} packets had an equal one underway on another path: which arrived when is "
+            "unknown, so they are left out of delays"
         )
     return found
 

@@ -66,9 +66,9 @@ def ranking_words(order: dict[str, Any] | None, values: Mapping[str, P99]) -> st
     """Whether the ranking of policies survives, and what of it is not seen, in sentences."""
     if order is None:
         return "One policy was measured, so there is no ranking to check."
-    words = [] if order["sent"] else ["The schedules were not sent as planned, so the planner's ranking was not tried."]
+    words = [] if order["sent"] else ["The schedules were not sent, so the planner's ranking was not tried."]
     ours = ("forecast", "swapped") if order["sent"] else ("as_sent", "swapped_as_sent")
-    what = "The planner's ranking by p99 delay" if order["sent"] else "The ranking by p99 delay of packets as sent"
+    what = "The planner's ranking by p99 delay" if order["sent"] else "As sent the ranking by p99 delay"
     measured = ", ".join(order["measured"])
     if order[ours[1]]:
         pairs = "; ".join(f"{worse} is measured better than {better}" for better, worse in order[ours[1]])

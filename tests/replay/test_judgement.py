@@ -238,8 +238,8 @@ def test_rankings_survive_ties_but_no_reversal() -> None:
     )
     assert not bad
     said, bad = words({name: (planned, real, real) for name, (planned, _, real) in level.items()}, sent=False)
-    assert said.startswith("The schedules were not sent as planned, so the planner's ranking was not tried.")
-    assert "of packets as sent survives: a, b, best first." in said
+    assert said.startswith("The schedules were not sent, so the planner's ranking was not tried.")
+    assert "As sent the ranking by p99 delay survives: a, b, best first." in said
     assert "has vanished" in said
     assert not bad
     assert words({"a": (1, 1, 1)})[0].startswith("One policy was measured")

@@ -111,10 +111,15 @@ def test_a_true_model_holds_and_its_base_delay_is_found(lab: Lab, run: Run) -> N
     ]
     assert all(abs(row["error"]) < 8_000 for row in tails)
     assert set(document["ranking"]["measured"]) == set(POLICIES)
-    assert document["ranking_words"] == (
-        "The schedules were not sent as planned, so the planner's ranking was not tried. "
-        "The ranking by p99 delay of packets as sent survives: inflight, random, best first."
+    assert document["ranking_words"].startswith(
+        "The schedules were not sent, so the planner's ranking was not tried. As sent the ranking by p99 delay survives"
     )
+    packets = pl.read_parquet(out / "packets.parquet")
+    assert len(packets) == sum(policy["packets"]["sent"] for policy in document["policies"])
+    good = packets.filter(pl.col("residual_ns").is_not_null())
+    assert (good["residual_ns"] == good["delay_ns"] - good["as_sent_ns"]).all()
+    assert good["residual_ns"].abs().median() < 5_000  # type: ignore[operator]
+    assert (good.filter("lone")["wait_ns"] == 0).mean() > 0.9  # type: ignore[operator]
     for policy in document["departures"]:
         assert policy["sent"] == policy["planned"]
         assert policy["gap_error_p50_ns"] in (1_500, None)
@@ -298,13 +303,13 @@ def fate(receive: list[int], path: list[int] | None = None) -> Fate:
 
 
 def test_comparisons_by_hand() -> None:
-    measured, predicted = fate([100, 130, 120, -1]), fate([100, 110, -1, 140])
+    measured, predicted = fate([100, 155, 120, -1]), fate([100, 110, -1, 170])
     compared = Comparison("as-sent", predicted, measured, np.ones(4, np.bool_))
     bare = Tolerances(absolute_ns=5, p99=0.2, loss=0.1, least_packets=2)
     rows = {(row["path_id"], row["metric"]): row for row in compared.rows(bare)}
     assert rows[0, "loss_ratio"]["holds"] is True
     assert (rows[0, "delay_p50_ns"]["predicted"], rows[0, "delay_p50_ns"]["measured"]) == (100, 100)
-    assert (rows[0, "delay_p99_ns"]["error"], rows[0, "delay_p99_ns"]["verdict"]) == (10, "holds")
+    assert (rows[0, "delay_p99_ns"]["error"], rows[0, "delay_p99_ns"]["verdict"]) == (5, "holds")
     assert rows[None, "loss_ratio"]["holds"] is None
     assert rows[None, "reordered_ratio"]["measured"] == pytest.approx(1 / 3)
     few = compared.rows(Tolerances())
