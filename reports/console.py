@@ -72,6 +72,11 @@ def print_rewrite(summary: dict[str, Any], console: Console) -> None:
         there = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)
         if there:
             console.print(f"{title}: {there}", markup=False)
+    if summary["hop_limit_1"]:
+        console.print(
+            f"{counted(summary['hop_limit_1'], 'packet')} with a hop limit of 1: the router behind SRv6 will drop them",
+            markup=False,
+        )
 
 
 def print_plan(plan: dict[str, Any]) -> None:
@@ -113,6 +118,14 @@ def print_run(run: dict[str, Any], out: object) -> None:
     for finding in run["findings"]:
         click.echo(f"finding: {finding}")
     click.echo(f"run: {out}")
+
+
+def print_cleared(machines: dict[str, dict[str, list[str]]]) -> None:
+    """What killed replays had left on machines."""
+    for machine, found in machines.items():
+        click.echo(f"{machine}: {len(found['removed'])} folders removed, {len(found['in_use'])} in use")
+    if not machines:
+        click.echo("the inventory has no machine behind ssh, so there is nothing to remove")
 
 
 def _kept(timing: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from segcast.replay.inject.departed import Kept
 from segcast.replay.inject.plan import Replay, Stream
+from segcast.replay.inject.starting import Clock
 from segcast.replay.measure.run_folder import (
     RUN_FILE,
     SCHEMA_VERSION,
@@ -39,6 +40,19 @@ class Account:
     shifts: int | None = None
     shifted_ns: int | None = None
 
+    def with_other(self, other: Account) -> Account:
+        """The same of two processes that both send for a stream."""
+        return Account(
+            self.sent + other.sent,
+            self.failed + other.failed,
+            bool(self.real_time and other.real_time),
+            bool(self.memory_locked and other.memory_locked),
+            (self.late or 0) + (other.late or 0),
+            max(self.latest_ns or 0, other.latest_ns or 0),
+            (self.shifts or 0) + (other.shifts or 0),
+            max(self.shifted_ns or 0, other.shifted_ns or 0),
+        )
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -61,6 +75,7 @@ class Document:
         self.accounts: dict[str, Account] = {}
         self.kept: dict[str, Kept] = {}
         self.watches: dict[Path, Watch] = {}
+        self.clocks: dict[str, Clock] = {}
 
     def content(self) -> Run:
         """What run.json says now."""
@@ -84,6 +99,7 @@ class Document:
                     attachment=point.attachment,
                     interface=point.interface,
                     clock=point.stamped_by,
+                    clock_ahead_of_utc_ns=point.tai_offset,
                     capture=f"received/{name}.pcap",
                     **self._watched(Path("received", f"{name}.pcap")),
                 )
@@ -95,6 +111,7 @@ class Document:
                     link=point.link,
                     capture=f"transit/{name}.pcap",
                     clock=point.stamped_by,
+                    clock_ahead_of_utc_ns=point.tai_offset,
                     capture_real_time=self._watched(Path("transit", f"{name}.pcap"))["capture_real_time"],
                 )
                 for name, point in ((name, replay.inventory.transit[name]) for name in replay.transit)
@@ -106,10 +123,12 @@ class Document:
         """What is known of a sender so far."""
         account = self.accounts.get(stream.name, Account(0, 0))
         kept = self.kept.get(stream.name, Kept())
+        clock = self.clocks.get(stream.name)
         return SentCapture(
             host=stream.name,
             interface=stream.sender.interface,
             clock=stream.sender.stamped_by,
+            clock_ahead_of_utc_ns=stream.sender.tai_offset,
             planned=f"planned/{stream.name}.pcap",
             capture=f"sent/{stream.name}.pcap",
             sent=account.sent,
@@ -122,6 +141,9 @@ class Document:
                 latest_ns=account.latest_ns,
                 shifts=account.shifts,
                 shifted_ns=account.shifted_ns,
+                clock_ahead_ns=clock.ahead_ns if clock else None,
+                clock_within_ns=clock.within_ns if clock else None,
+                clock_known_by=clock.known_by if clock else None,
                 began_late_ns=kept.first_ns,
                 stretch=kept.stretch,
                 shift_p50_ns=kept.shift_p50_ns,
@@ -146,6 +168,12 @@ class Document:
             if kept.first_ns is not None and abs(kept.first_ns) > _TOLD_NS:
                 way = "late" if kept.first_ns > 0 else "early"
                 found.append(f"{at} began {abs(kept.first_ns) / 1e6:.1f} ms {way}: senders did not start together")
+            clock = self.clocks.get(stream.name)
+            if clock is not None and clock.within_ns > _TOLD_NS:
+                found.append(
+                    f"{at}: its clock is known to {clock.within_ns / 1e6:.1f} ms only, so it may have begun that much "
+                    "earlier or later than others; let chrony or PTP synchronise the machines"
+                )
             if account.shifts:
                 found.append(
                     f"{at} fell behind: it moved the rest of its schedule {account.shifts} times, by "

@@ -24,6 +24,7 @@ TCPREPLAY, ABSOLUTE = "tcpreplay", "absolute"
 # Packets a second that a sender has been seen to keep time at, and at best to send; see docs/replay.md.
 KEEPS_PPS: Final = {TCPREPLAY: 150_000, ABSOLUTE: 100_000}
 MOST_PPS: Final = {TCPREPLAY: 600_000, ABSOLUTE: 220_000}
+FOR_CAPTURES: Final = 1  # processors of a machine that no sender is given, but where it has only one
 DRAIN_NS: Final = 2_000_000_000  # a capture that is stopped earlier loses what it has not yet been given
 FIRST_WITH_CATCH_UP: Final = (4, 5, 3)
 
@@ -75,6 +76,7 @@ class Replay:
     duration_ns: int
     limit_ns: int
     sender: str = TCPREPLAY
+    hop_limit_1: int = 0
 
     @property
     def packets(self) -> int:
@@ -119,23 +121,38 @@ class Replay:
     def notes(self) -> list[str]:
         """What does not forbid sending, but should be known before."""
         found = [
+            f"{self.hop_limit_1:,} packets have a hop limit of 1: the router behind SRv6 drops them, and answers"
+        ] * (self.hop_limit_1 > 0)
+        found += [
             f"tcpreplay {stream.facts.tcpreplay} at {stream.name} adds the cost of sending to every gap, so that "
             "it falls behind: --calibrate measures that, --compensation states it, --sender absolute keeps time"
             for stream in self.streams
             if self.sender == TCPREPLAY and stream.facts.tcpreplay and not keeps_time(stream.facts.tcpreplay)
         ]
+        several = processes(self.streams, self.sender)
         for who, times in together(self.streams, self.sender):
+            most = KEEPS_PPS[self.sender] * several[who]
             for width, pps in zip(("1 ms", "10 ms", "100 ms"), busiest_pps(times), strict=True):
-                if pps > KEEPS_PPS[self.sender]:
+                if pps > most:
                     found.append(
                         f"{self.sender} at {who} is asked for {pps / 1e6:.2f} M packets/s in the busiest {width}; it "
-                        f"keeps time up to {KEEPS_PPS[self.sender] / 1e6:.2f} M, beyond that packets leave late"
+                        f"keeps time up to {most / 1e6:.2f} M, beyond that packets leave late"
                     )
         return found
 
 
+def processes(streams: Sequence[Stream], sender: str) -> dict[str, int]:
+    """How many processes send, by machine: as many as keep time with its fullest 10 ms, but no processor is shared."""
+    found = {}
+    for machine, times in together(streams, sender):
+        cpus = next((s.facts.cpus for s in streams if s.sender.machine == machine), 1)
+        wanted = -(-busiest_pps(times)[1] // KEEPS_PPS[sender]) if sender == ABSOLUTE else 1
+        found[machine] = max(1, min(wanted, cpus - FOR_CAPTURES))
+    return found
+
+
 def together(streams: Sequence[Stream], sender: str) -> list[tuple[str, NDArray[np.int64]]]:
-    """Who sends, and the ordered times of all it sends: `absolute` is one for a machine, tcpreplay one a stream."""
+    """Who sends, and the ordered times of all it sends: `absolute` serves a machine, each tcpreplay a stream."""
     if sender == TCPREPLAY:
         return [(stream.name, stream.records.time_ns) for stream in streams]
     machines: dict[str, list[NDArray[np.int64]]] = {}
@@ -147,13 +164,15 @@ def together(streams: Sequence[Stream], sender: str) -> list[tuple[str, NDArray[
 def _overburdened(streams: Sequence[Stream], sender: str) -> list[str]:
     """Why a sender cannot send as much as the whole schedule asks for."""
     found = []
+    several = processes(streams, sender)
     for who, times in together(streams, sender):
+        most = MOST_PPS[sender] * several[who]
         span_ns = int(times[-1] - times[0])
         pps = (len(times) - 1) * 1_000_000_000 // span_ns if span_ns else 0
-        if span_ns >= _SUSTAINED_NS and pps > MOST_PPS[sender]:
+        if span_ns >= _SUSTAINED_NS and pps > most:
             found.append(
                 f"{sender} at {who}: {pps / 1e6:.2f} M packets/s are to be sent throughout, but it sends up to "
-                f"{MOST_PPS[sender] / 1e6:.2f} M, so that it would take {pps / MOST_PPS[sender]:.1f} times as long; "
+                f"{most / 1e6:.2f} M, so that it would take {pps / most:.1f} times as long; "
                 "forecast with a lower load"
             )
     return found
@@ -190,21 +209,25 @@ def plan_replay(
         files.setdefault(owner, {})[folder / Path(entry.path).name] = entry
     if not files:
         raise InputError(f"{folder / MANIFEST}: names no captures, so there is nothing to send; {_AGAIN}")
-    streams, facts = [], {}
+    sending: dict[str, Records] = {}
+    streams: list[Stream] = []
+    facts: dict[str, Facts] = {}
     for name, paths in files.items():
-        records = open_records(sorted(paths))
+        records = open_records(sorted(paths), microseconds=document.pcap == "us")
         for number, path in enumerate(sorted(paths)):
             _check_whole(path, paths[path], records, number)
-        facts[name] = probe(inventory.senders[name], inventory.capture)
-        streams.append(Stream(name, inventory.senders[name], records, load_of(records), facts[name]))
+        sending[name] = records
     seen = tuple(inventory.transit) if transit else ()
     others: dict[str, Point] = {**inventory.receivers, **{f"transit {name}": inventory.transit[name] for name in seen}}
-    asked = {_where(stream.sender): stream.facts for stream in streams}
+    points = {_where(point): point for point in (*(inventory.senders[name] for name in sending), *others.values())}
+    asked = dict(zip(points, probe(list(points.values()), inventory.capture), strict=True))
+    for name, records in sending.items():
+        sender_point = inventory.senders[name]
+        facts[name] = asked[_where(sender_point)]
+        streams.append(Stream(name, sender_point, records, load_of(records), facts[name]))
     refusals = [why for stream in streams for why in _refusals(stream, sender, inventory.capture, allow_default_route)]
     for name, point in others.items():
-        found = asked.get(_where(point)) or probe(point, inventory.capture)
-        asked[_where(point)] = found
-        facts[f"receiver {name}"] = found
+        found = facts[f"receiver {name}"] = asked[_where(point)]
         refusals += _capture_refusals(f"receiver {name}", point, found, inventory.capture)
     refusals += _overburdened(streams, sender)
     start = min(stream.load.first_ns for stream in streams)
@@ -222,6 +245,7 @@ def plan_replay(
         duration_ns=duration,
         limit_ns=limit_ns if limit_ns is not None else duration * _LIMIT_FACTOR + _LIMIT_EXTRA_NS,
         sender=sender,
+        hop_limit_1=document.hop_limit_1,
     )
 
 
@@ -268,10 +292,8 @@ def _refusals(stream: Stream, sender: str, tool: str, allow_default_route: bool)
         )
     if facts.loopback:
         found.append(f"{at} is a loopback, which leads to no network; name the one that leads there")
-    if facts.default_route and not allow_default_route:
-        found.append(
-            f"{at} has the default route: a replay could cut this machine off; add --i-mean-it if that is meant"
-        )
+    if facts.exposed is not None and not allow_default_route:
+        found.append(f"{at} {facts.exposed}: a replay could cut this machine off; add --i-mean-it if that is meant")
     longest = stream.load.longest_bytes - ETHERNET_HEADER_BYTES
     if facts.mtu is not None and longest > facts.mtu + _VLAN_TAG_BYTES * _tagged(stream.records):
         found.append(f"{at} has an MTU of {facts.mtu}, but packets of up to {longest} bytes are to be sent; raise it")

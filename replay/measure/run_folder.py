@@ -33,6 +33,13 @@ class Timing(Shape):
     latest_ns: Count | None = Field(None, description="how late the latest of them was")
     shifts: Count | None = Field(None, description="how often it moved the rest of its schedule, having fallen behind")
     shifted_ns: Count | None = Field(None, description="by how much altogether")
+    clock_ahead_ns: Whole | None = Field(
+        None, description="how far its clock was ahead of that of the commanding machine"
+    )
+    clock_within_ns: Count | None = Field(None, description="to how much that is known: half of the least round trip")
+    clock_known_by: str | None = Field(
+        None, description="`exchange` of times, `synchronised` clocks, or the `same` clock"
+    )
     began_late_ns: Whole | None = Field(None, description="first departure captured, less the instant asked for")
     stretch: float | None = Field(None, description="time from first to last departure captured, over that planned")
     shift_p50_ns: Count | None = Field(None, description="p50 of how far departures are from where the first puts them")
@@ -45,6 +52,7 @@ class SentCapture(Shape):
     host: str = Field(description="the sender, as the inventory names it")
     interface: str = Field("", description="its interface")
     clock: str = Field(description="the clock that stamped its packets")
+    clock_ahead_of_utc_ns: Whole = Field(0, description="how far that clock is ahead of UTC, which `measure` takes off")
     planned: str = Field(description="capture of what was to be sent, in the run's folder")
     capture: str = Field(description="capture of what left")
     sent: Count = Field(0, description="packets that the sending program says it sent")
@@ -61,6 +69,7 @@ class ReceivedCapture(Shape):
     attachment: str = Field("", description="attachment of the scenario that it stands for")
     interface: str = Field("", description="its interface")
     clock: str = Field(description="the clock that stamped its packets")
+    clock_ahead_of_utc_ns: Whole = Field(0, description="how far that clock is ahead of UTC, which `measure` takes off")
     capture: str = Field(description="capture of what arrived")
     dropped_by_capture: Count = Field(0, description="packets that the capturing program says it missed")
     capture_real_time: bool | None = Field(None, description="whether that program ran in real time; null: unknown")
@@ -73,6 +82,7 @@ class TransitCapture(Shape):
     link: str = Field(description="link of the scenario")
     capture: str = Field(description="capture of what was sent into it")
     clock: str = Field(description="the clock that stamped its packets")
+    clock_ahead_of_utc_ns: Whole = Field(0, description="how far that clock is ahead of UTC, which `measure` takes off")
     capture_real_time: bool | None = Field(None, description="whether that program ran in real time; null: unknown")
 
 

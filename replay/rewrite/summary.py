@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from segcast.replay.rewrite.schedule import Rows
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import InnerPackets
 from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
+
+Resolution = Literal["ns", "us"]
 
 MANIFEST: Final = "rewrite.json"
 END_NS: Final = (1 << 32) * 1_000_000_000  # a pcap counts seconds in 32 bits
@@ -73,6 +75,9 @@ class RewriteSummary(Shape):
     files: list[HostCapture] = Field([], description="the captures")
     skipped: dict[str, Count] = Field({}, description="packets that were not written, by reason")
     refusals: list[Refusal] = Field([], description="the first 20 of those")
+    hop_limit_1: Count = Field(
+        0, description="packets whose own hop limit is 1 or 0: the router behind SRv6 drops them"
+    )
     mended: dict[str, Count] = Field(
         {},
         description="packets by what was done to them, each under every heading that fits: `padded` (bytes that were "
@@ -86,6 +91,7 @@ class RewriteSummary(Shape):
     sids: SidTable | None = Field(
         None, description="the SIDs of the network, and the segment lists of its paths; null where none are written"
     )
+    pcap: Resolution = Field("ns", description="resolution of the files' times: `ns` or `us`")
     speed: float = Field(1.0, description="how much faster packets are sent than scheduled; absent where they are not")
 
     def as_dict(self) -> dict[str, Any]:
@@ -101,6 +107,14 @@ def read_rewrite(folder: Path, missing: str, mend: str) -> RewriteSummary:
     return read_shape(folder / MANIFEST, RewriteSummary, missing, mend)
 
 
+def nothing_written(tally: Tally, packets: int) -> str:
+    """What to say if none of the packets of a schedule could be written."""
+    if not packets:
+        return "the schedule has no packets, so there is nothing to replay"
+    why = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(tally.skipped.items()))
+    return f"none of the {packets:,} packets can be written, so there is nothing to replay: {why}"
+
+
 class Tally:
     """Counts of what was written, int64 for each file, and of what was not."""
 
@@ -114,6 +128,7 @@ class Tally:
         self.skipped: Counter[str] = Counter()
         self.mended: Counter[str] = Counter()
         self.refusals: list[Refusal] = []
+        self.hop_limit_1 = 0
 
     def refuse(
         self, source: Path | str, rows: Rows, ip_bytes: NDArray[np.int64], refused: NDArray[np.bool_], why: str
@@ -141,9 +156,16 @@ class Tally:
             self.mended[name] += int(np.count_nonzero(outcome & bits == bits))
 
     def files(
-        self, out: Path, titles: Sequence[str], hosts: Sequence[Sequence[str]], names: Sequence[str], interfaces: bool
+        self,
+        out: Path,
+        titles: Sequence[str],
+        hosts: Sequence[Sequence[str]],
+        names: Sequence[str],
+        interfaces: bool,
+        pcap: Resolution = "ns",
     ) -> list[HostCapture]:
-        """The files that hold packets, by their titles, hosts and file names."""
+        """The files that hold packets, by their titles, hosts and file names; times as `pcap` can say them."""
+        step = 1000 if pcap == "us" else 1
         return [
             HostCapture(
                 host=title,
@@ -152,8 +174,8 @@ class Tally:
                 path=str(out / names[row]),
                 packets=int(self.packets[row]),
                 bytes=int(self.bytes[row]),
-                first_ns=int(self.first_ns[row]),
-                last_ns=int(self.last_ns[row]),
+                first_ns=int(self.first_ns[row]) // step * step,
+                last_ns=int(self.last_ns[row]) // step * step,
             )
             for row, title in enumerate(titles)
             if self.packets[row]

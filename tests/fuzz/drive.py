@@ -55,13 +55,14 @@ for _module, _name, _small in (
     (merge, "WINDOW_ROWS", 32),
     (flows, "_FIRST_CAPACITY", 4),
     (connections, "_FIRST_SAMPLES", 160),
+    (connections, "_FIRST_HOLES", 2),
     (segments, "_FIRST_LISTS", 2),
 ):
     assert hasattr(_module, _name)
     setattr(_module, _name, _small)
 read_frames.__defaults__ = (1 << 16, packets.BATCH_FRAMES)  # a chunk has room for such a batch
 connections.new_pool.__defaults__ = (2,)
-duplicates.nothing_seen.__defaults__ = (64,)
+duplicates.nothing_seen.__defaults__ = (64, 1 << 12)
 fragments.Fragments.__init__.__defaults__ = (DATAGRAMS, None)  # type: ignore[misc]
 segments.SegmentLists.__init__.__defaults__ = (200, None)  # type: ignore[misc]
 
@@ -231,7 +232,7 @@ class Layer:
         flows_.table, flows_.pool, quality._recent, lists.table_now, parts.table = new
         for table in (flows_.table, lists.table_now, parts.table):
             table.control[1] = seed  # of its hashes
-        self.intake.rows = quality.duplicates = quality.cut_headers = parts.without_first = decoder._tally.deeper = 0
+        self.intake.rows = quality.cut_headers = parts.without_first = decoder._tally.deeper = 0
         decoder._tally.layers.fill(0)
         self.surveys = Surveys()
         if not summed:

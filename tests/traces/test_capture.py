@@ -243,10 +243,18 @@ def test_every_clock_exactly(tmp_path: Path, order: str) -> None:
     ours = [record.time_ns for record in rows_of(path)[0]]
     assert len(ours) == len(wanted)
     for comp, ref in zip(ours, wanted, strict=True):
-        if abs(ref) < 9_223_372_035 * 10**9:
-            assert comp == ref
-        else:
-            assert comp == math.copysign(LATEST_NS, ref) or comp == (LATEST_NS if ref > 0 else -LATEST_NS)
+        assert comp == max(-LATEST_NS, min(ref, LATEST_NS))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_times_are_exact_up_to_the_ends_of_64_bits(tmp_path: Path, order: str) -> None:
+    ends = [2**63 - 100, 2**63 - 99, 2**63 - 1, 2**63 - 854_775_808, 9_223_372_036 * 10**9 + 1]
+    early = [2**64 - tick for tick in (1, 10**9, 2**63 - 1, 2**63 - 145_224_193)]  # below 0: before 1970
+    blocks = [writing.section_block(order), writing.interface_block(order, 1, tsresol=9)]
+    blocks += [writing.enhanced_block(order, 0, Captured(tick, 1, b"")) for tick in ends + early]
+    (tmp_path / "c").write_bytes(b"".join(blocks))
+    ours = [record.time_ns for record in rows_of(tmp_path / "c")[0]]
+    assert ours == ends + [tick - 2**64 for tick in early]
 
 
 def test_unknown_blocks_of_any_length_are_skipped(tmp_path: Path) -> None:
@@ -298,10 +306,10 @@ def test_a_capture_without_packets_is_valid(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (b"", "empty; record it again or check the copy"),
-        (b"hello, world, this is text", "not a capture; a pcap, pcapng or snoop file is needed"),
+        (b"hello, world, this is text", "not a capture; a pcap, pcapng, snoop or ERF file is needed"),
         (
             b"snoop\0\0\0" + bytes(100),
-            "a snoop capture of another version than 2, or cut off; convert it with: editcap",
+            "a snoop capture of another version than 2, or cut off, which is not read; convert it with: editcap",
         ),
         (b"\xfd7zXZ\0" + bytes(100), "nothing can be read: the xz stream is corrupt"),
         (b"\xd4\xc3\xb2\xa1\x02\0", "a capture cut off within its header"),

@@ -17,6 +17,7 @@ PCAP_MAGICS = {
     b"\x4d\x3c\xb2\xa1": ("<", 1),
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
+MODIFIED_MAGICS = {b"\x34\xcd\xb2\xa1": ("<", 1000), b"\xa1\xb2\xcd\x34": (">", 1000)}
 SNOOP_MAGIC = b"snoop\0\0\0"
 # RFC 1761, and types that Sun added; what is not here has no link type
 SNOOP_ETHERNETS, SNOOP_OTHERS = (0, 4, 22, 24, 25), {2: 6, 8: 10, 12: 8, 16: 224, 17: 123, 18: 123, 23: 6, 26: 242}
@@ -66,7 +67,7 @@ class Interface:
 
 def file_begins(data: bytes, at: int) -> bool:
     """Whether another file's header begins at `at`: `cat a b`."""
-    if data[at : at + 4] in (*PCAP_MAGICS, b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34"):
+    if data[at : at + 4] in (*PCAP_MAGICS, *MODIFIED_MAGICS):
         return data[at + 4 : at + 8] in (b"\2\0\4\0", b"\0\2\0\4")
     if data[at : at + 4] == b"\x0a\x0d\x0d\x0a":
         return data[at + 8 : at + 12] in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d")
@@ -93,7 +94,7 @@ def read_one(data: bytes) -> Iterator[Record]:
     """The records of a pcap, pcapng or snoop file."""
     if data[:8] == SNOOP_MAGIC:
         return read_snoop(data)
-    if data[:4] in PCAP_MAGICS:
+    if data[:4] in PCAP_MAGICS or data[:4] in MODIFIED_MAGICS:
         return read_pcap(data)
     if data[:4] == b"\x0a\x0d\x0d\x0a":
         return read_pcapng(data)
@@ -110,27 +111,47 @@ def read_all(data: bytes) -> tuple[list[Record], int | None]:
     return records, None
 
 
+def pcap_header_bytes(data: bytes, order: str, unit_ns: int) -> int:
+    """Bytes of a record header: the first of its magic's that four records fit, or two and more up to the end.
+
+    That of the format itself is left only if one of these records cannot be.
+    """
+    sizes = {1: (16,), 1000: (24, 28) if data[:4] in MODIFIED_MAGICS else (16, 24, 20)}[unit_ns]
+    for size in sizes:
+        at, seen, possible = 24, [], True
+        while len(seen) < 4 and possible and at + size <= len(data):
+            seconds, fraction, captured, wire = struct.unpack_from(order + "IIII", data, at)
+            possible = fraction * unit_ns < 10**9 and 0 < captured <= wire and captured <= 262144
+            possible = possible and (not seen or abs(seconds - seen[-1]) <= 7 * 24 * 3600)
+            seen.append(seconds)
+            at += size + captured
+        if possible and (len(seen) == 4 or (len(seen) > 1 and at == len(data)) or size == sizes[0]):
+            return size
+    return sizes[0]
+
+
 def read_pcap(data: bytes) -> Iterator[Record]:
     """The records of a pcap file; the upper half of the link type field (FCS length) is ignored."""
-    order, unit_ns = PCAP_MAGICS[data[:4]]
+    order, unit_ns = (PCAP_MAGICS | MODIFIED_MAGICS)[data[:4]]
     if len(data) < 24:
         raise DamagedError(0, "file header cut short")
+    size = pcap_header_bytes(data, order, unit_ns)
     (link_type,) = struct.unpack_from(order + "I", data, 20)
     at = 24
     frame_number = 1
     while at < len(data):
-        if at + 16 > len(data):
+        if at + size > len(data):
             raise DamagedError(at, "record header cut short")
         if file_begins(data, at):
             raise JoinedError(at)
         seconds, fraction, captured, wire = struct.unpack_from(order + "IIII", data, at)
-        frame = data[at + 16 : at + 16 + captured]
+        frame = data[at + size : at + size + captured]
         if len(frame) < captured:
             raise DamagedError(at, "record cut short")
         time_ns = seconds * 10**9 + fraction * unit_ns
         yield Record(frame_number, at, time_ns, captured, wire, link_type & 0xFFFF, frame)
         frame_number += 1
-        at += 16 + captured
+        at += size + captured
 
 
 def read_snoop(data: bytes) -> Iterator[Record]:
@@ -151,6 +172,30 @@ def read_snoop(data: bytes) -> Iterator[Record]:
         frame = data[at + 24 : at + 24 + captured]
         yield Record(frame_number, at, seconds * 10**9 + microseconds * 1000, captured, wire, link_type, frame)
         frame_number += 1
+        at += length
+
+
+def read_erf(data: bytes) -> Iterator[Record]:
+    """The records of an ERF file of Ethernet, HDLC, IPv4 or IPv6; those of type 48 only fill room."""
+    link_types = {1: 50, 2: 1, 10: 50, 11: 1, 16: 1, 20: 1, 22: 228, 23: 229}
+    at = 0
+    frame_number = 1
+    while at < len(data):
+        kind = data[at + 8] & 0x7F if at + 16 <= len(data) else 0
+        length, wire = int.from_bytes(data[at + 10 : at + 12], "big"), int.from_bytes(data[at + 14 : at + 16], "big")
+        if at + 16 > len(data) or length < 16 or at + length > len(data):
+            raise DamagedError(at, "record cut short")
+        begin = at + 16
+        more = data[at + 8] >= 0x80
+        while more:
+            more = data[begin] >= 0x80
+            begin += 8
+        begin += 2 if link_types.get(kind) == 1 else 0
+        if kind != 48:
+            frame = data[begin : min(at + length, begin + wire)]
+            time_ns = round(Fraction(int.from_bytes(data[at : at + 8], "little"), 2**32) * 10**9)
+            yield Record(frame_number, at, time_ns, len(frame), wire, link_types[kind], frame)
+            frame_number += 1
         at += length
 
 

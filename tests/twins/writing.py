@@ -215,6 +215,19 @@ def snoop(frames: Sequence[Captured], datalink: int, *, drops: Sequence[int] = (
     return bytes(out)
 
 
+def erf(frames: Sequence[Captured], *, kind: int = 2, extensions: int = 0, lost: Sequence[int] = ()) -> bytes:
+    """An Endace ERF file; ticks are 2**-32 s. Records are filled to multiples of 8 bytes with 0xee."""
+    out = bytearray()
+    for number, captured in enumerate(frames):
+        more = b"".join(bytes([3 | (0x80 if n + 1 < extensions else 0)]) + bytes(7) for n in range(extensions))
+        body = more + (bytes(2) if kind in (2, 11, 16, 20) else b"") + captured.frame
+        body += b"\xee" * (-(16 + len(body)) % 8)
+        counted = lost[number] if number < len(lost) else 0
+        out += struct.pack("<Q", captured.ticks) + bytes([kind | (0x80 if extensions else 0), 4])
+        out += struct.pack(">HHH", 16 + len(body), counted, captured.wire_bytes) + body
+    return bytes(out)
+
+
 def block(kind: int, body: bytes, order: str) -> bytes:
     """A pcapng block."""
     body += bytes(-len(body) % 4)

@@ -28,9 +28,9 @@ NOTHING: Final = 2  # up to the end
 _CHAIN: Final = 3
 _WALK: Final = 16  # records that plain reading must find behind an odd one
 _WALK_BYTES: Final = 8 << 20  # or so many bytes
-_MOST_EMPTY: Final = 1024  # or so many records without bytes, as zeros are taken for
 _MANY_JUMPS: Final = 3  # of the clock, after which times say nothing
 _WEEK_S: Final = 7 * 24 * 3600
+_WEEK_NS: Final = _WEEK_S * 1_000_000_000
 _MOST_WIRE: Final = 4 * MAX_CAPTURED
 
 
@@ -81,8 +81,8 @@ def _walk(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any]
 
     Of an undamaged capture they always do, wherever one begins.
     """
-    begin, whole, empty = at, 0, 0
-    while whole < _WALK and empty < _MOST_EMPTY and at - begin < _WALK_BYTES:
+    begin, whole = at, 0
+    while whole < _WALK and at - begin < _WALK_BYTES:
         if end - at < layout[0].header_bytes:
             if not at_end:
                 return MORE
@@ -103,10 +103,7 @@ def _walk(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any]
                 return MORE
             return FOUND if whole > 1 and _length(data, at, layout, np.int64(0), np.int64(0)) != 0 else NOTHING
         at += length
-        if captured > 0:
-            whole += 1
-        else:
-            empty += 1
+        whole += 1
     return FOUND
 
 
@@ -129,6 +126,22 @@ def next_record(
 
 
 @kernel
+def _quiet_rows(row: int, count: int, out: FrameColumns, layout: npt.NDArray[Any]) -> int:
+    """The first row from `row` on that is not plausible by its columns alone, none being odd; else `count`."""
+    limit, last_ns = layout[0].limit_bytes, layout[0].last_s * 1_000_000_000
+    first = row
+    while row < count:
+        wire, time_ns = np.int64(out.wire[row]), out.time_ns[row]
+        if wire == 0 or wire > _MOST_WIRE or np.int64(out.captured[row]) > limit or abs(time_ns - last_ns) > _WEEK_NS:
+            break
+        last_ns = time_ns
+        row += 1
+    if row > first:
+        layout[0].last_s = last_ns // 1_000_000_000
+    return row
+
+
+@kernel
 def good_rows(
     data: Bytes, base: int, end: int, at_end: bool, count: int, out: FrameColumns, layout: npt.NDArray[Any]
 ) -> tuple[int, int]:
@@ -140,7 +153,12 @@ def good_rows(
     """
     at: Word
     after: Word
-    for row in range(count):
+    row = 0
+    while row < count:
+        if layout[0].odd == 0 and layout[0].last_known != 0:
+            row = _quiet_rows(row, count, out, layout)
+            if row == count:
+                break
         at = np.int64(out.file_offset[row]) - base
         seconds, fraction_ns, captured, wire, length = record(data, at, layout)
         if _length(data, at, layout, layout[0].last_known, layout[0].last_s) == 0:
@@ -153,6 +171,7 @@ def good_rows(
             if status == NOTHING:
                 status = _chain(data, after, end, at_end, layout, layout[0].last_known, layout[0].last_s)
                 if status == FOUND:
+                    row += 1
                     continue
             if status == NOTHING:
                 status = _walk(data, at, end, at_end, layout)
@@ -166,6 +185,7 @@ def good_rows(
         layout[0].last_known = 1
         layout[0].last_s = seconds
         layout[0].limit_bytes = max(layout[0].limit_bytes, captured)
+        row += 1
     return count, FOUND
 
 

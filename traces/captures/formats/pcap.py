@@ -40,8 +40,8 @@ _RECORD_HEADERS: Final[dict[int, dict[int, str]]] = {
 }
 """Bytes of a record header by magic: those of the format, then of dialects that say the same of themselves."""
 
-_LOOKED_AT: Final = 3  # records that tell dialects apart
-_MOST_LOOKED_AT: Final = 1 << 18  # bytes
+_LOOKED_AT: Final = 4  # records that tell dialects apart
+_WEEK_S: Final = 7 * 24 * 3600
 
 
 def recognise(need: Need) -> Flat | None:
@@ -86,18 +86,21 @@ def _choose_dialect(need: Need, layout: npt.NDArray[Any], dialects: Mapping[int,
 
 def _try(need: Need, layout: npt.NDArray[Any]) -> tuple[bool, bool]:
     """Whether a header among the first records is impossible, and whether several follow each other soundly."""
-    at = FILE_HEADER
+    at, last_s = FILE_HEADER, None
     header_bytes = int(layout[0]["header_bytes"])
     for number in range(_LOOKED_AT):
-        head = need(min(at + header_bytes, _MOST_LOOKED_AT))
+        head = need(at + header_bytes)
         if len(head) == at and number > 1:
             return False, True
         if len(head) < at + header_bytes:
             return False, False
         data = np.frombuffer(head, np.uint8)
-        _, fraction_ns, captured, wire, length = (int(value) for value in pcap_record(data, at, layout))
+        seconds, fraction_ns, captured, wire, length = (int(value) for value in pcap_record(data, at, layout))
         if fraction_ns >= 1_000_000_000 or not 0 < captured <= min(wire, MAX_CAPTURED):
             return True, False
+        if last_s is not None and abs(seconds - last_s) > _WEEK_S:
+            return True, False
+        last_s = seconds
         at += length
     return False, True
 

@@ -68,8 +68,15 @@ def nanoseconds(high: int, low: int, mode: Word, factor: Word, offset_s: Word) -
         else:
             rest = np.uint64(0)
     most = 9_223_372_036
-    if seconds > np.uint64(1 << 62) or offset_s > (1 << 61) or np.int64(seconds) + offset_s >= most:
+    if seconds > np.uint64(1 << 62) or offset_s > (1 << 61):
         return np.int64(9_223_372_036_854_775_807)
-    if np.int64(seconds) + offset_s < -most:
+    whole, part = np.int64(seconds) + offset_s, np.int64(rest)
+    if part >= 1_000_000_000:
+        whole, part = whole + 1, part - 1_000_000_000
+    if whole > most or (whole == most and part > 854_775_807):
+        return np.int64(9_223_372_036_854_775_807)
+    if whole < -most - 1 or (whole == -most - 1 and part < 145_224_193):
         return np.int64(-9_223_372_036_854_775_807)
-    return (np.int64(seconds) + offset_s) * 1_000_000_000 + np.int64(rest)
+    if whole < 0:  # in steps that stay within 64 bits
+        return (whole + 1) * 1_000_000_000 + (part - 1_000_000_000)
+    return whole * 1_000_000_000 + part
