@@ -38,8 +38,8 @@ from tests.fuzz.drive import (
 from tests.fuzz.packers import PACKERS
 from tests.fuzz.records import PCAP_MAGICS, SNOOP, join, split, spread
 from tests.support.decoding import LATEST_NS, decoded, expected, records
+from tests.twins.captures import MODIFIED_MAGICS, Record, read_all
 from tests.twins.captures import PCAP_MAGICS as TWIN_MAGICS
-from tests.twins.captures import Record, read_all
 from tests.twins.decode import layers
 from tests.twins.fragments import Firsts
 from tests.twins.merging import merge as slowly_merged
@@ -79,6 +79,7 @@ class Driver:
             self._rule_sizes(path, size, plan, outcome)
         if plan.surrounded and not outcome.refused:
             self._rule_surroundings(path, plan)
+            self._rule_kept(path, plan)
         if plan.ingested:
             self._rule_ingest(path, plan, outcome)
         if plan.twins:
@@ -139,6 +140,19 @@ class Driver:
                     stop = damage.resumed_at if damage.resumed_at is not None else 1 << 62
                     within = (batch.file_offset >= damage.offset) & (batch.file_offset < stop)
                     hold(not within.any(), "no frame lies in damage", damage, batch.file_offset[within])
+
+    def _rule_kept(self, path: Path, plan: Plan) -> None:
+        """An undamaged capture reads alike with `keep_going`, unless there is a record of zeros alone."""
+        found = []
+        for keep_going in (False, True):
+            with self._reading.open(path, plan._replace(keep_going=keep_going)) as reader:
+                try:
+                    found.append([record for batch in reader for record in records(batch)])
+                except DamagedCapture:
+                    return
+        if any(r.captured_bytes == r.wire_bytes == 0 and abs(r.time_ns or 0) < 10**9 for r in found[0]):
+            return
+        hold(found[0] == found[1], "an undamaged capture is kept whole", len(found[0]), len(found[1]))
 
     def _rule_ingest(self, path: Path, plan: Plan, outcome: Outcome) -> None:
         """A trace of it can be made and read back, and holds as many rows; damage is told."""
@@ -222,7 +236,12 @@ class Driver:
 
     def _rule_twins(self, data: bytes) -> None:
         """Frames, damage and columns are those of the slow twins, where these know the format."""
-        if data[:4] not in TWIN_MAGICS and data[:4] != b"\x0a\x0d\x0d\x0a" and data[:8] != SNOOP:
+        if (
+            data[:4] not in TWIN_MAGICS
+            and data[:4] not in MODIFIED_MAGICS
+            and data[:4] != b"\x0a\x0d\x0d\x0a"
+            and data[:8] != SNOOP
+        ):
             return
         if data[:4] in PCAP_MAGICS and data[4:8] not in (b"\x02\0\x04\0", b"\0\x02\0\x04"):
             return

@@ -41,6 +41,9 @@ def seeds(generated: int = 150, folder: Path | None = FOLDER) -> Iterator[bytes]
         c = Seeded(datalink)
         frames = [make_frame(c, link_type if link_type in LINK_TYPES else 1, sound=True) for _ in range(8)]
         yield writing.snoop([Captured(10**15 + i, f.wire_bytes, f.captured) for i, f in enumerate(frames)], datalink)
+    yield conversation() + snoop(conversation())
+    yield snoop(conversation())[:900] + conversation()
+    yield from erfs()
     for pack in PACKERS.values():
         yield pack(cut(conversation(), 900))
         yield pack(conversation())
@@ -104,6 +107,15 @@ def conversation() -> bytes:
     say(0, 3316, 500, 0x19, 5000)
     say(1, 500, 9000, 0x14)
     return writing.pcap(frames, 101)
+
+
+def erfs() -> Iterator[bytes]:
+    """ERF captures of several types, with extension headers and losses."""
+    for kind, link_type in ((2, 1), (1, 50), (16, 1), (22, 228)):
+        c = Seeded(kind)
+        frames = [make_frame(c, link_type, sound=True) for _ in range(8)]
+        packed = [Captured((10**9 << 32) + (i << 20), len(f.captured) + 4, f.captured) for i, f in enumerate(frames)]
+        yield writing.erf(packed, kind=kind, extensions=kind % 3, lost=[0, 3])
 
 
 def snoop(pcap: bytes) -> bytes:
