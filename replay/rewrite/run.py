@@ -17,9 +17,9 @@ from segcast.analyzer.traffic.prepare import scaled_ns
 from segcast.replay.rewrite.admit import Longest, Mtu, PacketExtent, admit, extent
 from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
-from segcast.replay.rewrite.pcap import PcapFolder
+from segcast.replay.rewrite.pcap import PcapFolder, file_names
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
-from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, nothing_written, read_rewrite
+from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, nothing_written
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import RECORD_BYTES, InnerPackets, encapsulate, insert
 from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
@@ -30,6 +30,7 @@ from segcast.replay.srv6.templates import Encapsulation, Templates, flow_labels,
 from segcast.replay.srv6.walk import Inner, WalkedPackets
 from segcast.traces.captures.reader import FrameBatch
 from segcast.traces.disk.documents import json_text
+from segcast.traces.disk.folders import new_folder
 from segcast.traces.errors import InputError
 from segcast.traces.headers.decode import OUTER, decode_batch
 
@@ -133,8 +134,8 @@ def rewrite_schedule(
     is described in docs/rewrite.md.
 
     Raises InputError if the schedule does not belong to the captures, a path has no segments, packets are refused for
-    their length, a time does not fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as
-    it was.
+    their length, a time does not fit a pcap, none can be written, or `out` is no earlier rewrite. `out` is then
+    as it was.
     """
     choices = choices or RewriteChoices()
     if outputs is None:
@@ -163,7 +164,12 @@ def rewrite_schedule(
     tally = Tally(len(outputs.names))
     late = unordered(rows, outputs.of_host[hosts.of_flow[rows.flow]], len(outputs.names))
     done = 0
-    with PcapFolder(out, outputs.names, late, _earlier(out)) as folder, Background() as writing:
+    names = file_names(outputs.names)
+    with (
+        new_folder(out, marker=MANIFEST, inputs=sources) as place,
+        PcapFolder(place, names, late) as folder,
+        Background() as writing,
+    ):
         for batch in _batches(job, rows, sources, layer, resumed):
             packets, rank = _packets(job, batch, tally)
             for piece, piece_rank in _pieces(packets, rank, job):
@@ -210,16 +216,6 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
         )
     if int(host.max()) >= len(encapsulation.source):
         raise InputError(f"host {hosts.names[int(host.max())]} has no outer source address: give one for each host")
-
-
-def _earlier(out: Path) -> list[str]:
-    """Names of the captures that an earlier rewrite wrote to `out`."""
-    try:
-        earlier = read_rewrite(out, "", "")
-    except InputError:
-        return []
-    listed = [Path(entry.path).name for entry in earlier.files]
-    return [name for name in listed if name.endswith(".pcap")]
 
 
 def _batches(
