@@ -12,7 +12,7 @@ from typing import Final
 from segcast.analyzer.forecast.network import network_of
 from segcast.analyzer.forecast.reading import find_cell, origin_of, read_schedule, trace_of
 from segcast.analyzer.network.fabric import Assembled
-from segcast.analyzer.network.sids import Flavor, on_the_wire
+from segcast.analyzer.network.sids import Flavor
 from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.srv6 import HmacSpec
@@ -21,7 +21,7 @@ from segcast.analyzer.traffic.prepare import steering_hosts
 from segcast.replay.rewrite.admit import Mtu, Oversize
 from segcast.replay.rewrite.interfaces import by_host, by_interface
 from segcast.replay.rewrite.run import Hosts, RewriteChoices, rewrite_schedule
-from segcast.replay.rewrite.summary import RewriteSummary
+from segcast.replay.rewrite.summary import Resolution, RewriteSummary
 from segcast.replay.srv6.ethernet import Vlan, parse_macs
 from segcast.replay.srv6.remap import parse_prefixes
 from segcast.replay.srv6.signing import read_key
@@ -40,7 +40,7 @@ class Wanted:
     `mtu`: the largest IP packet, SRv6 included, instead of `network.mtu`; `oversize`: what happens to larger ones.
     `map` and `map_mac`: `OLD=NEW` prefixes and MAC addresses. `vlan`: keep, strip, an ID, or OUTER.INNER. `speed`: how
     much faster packets are sent. `interfaces`: a file that groups hosts by the interface they inject at. `steer_all`:
-    write the segment lists of their paths for policies that do not steer, too.
+    write the segment lists of their paths for policies that do not steer, too. `pcap`: resolution of the files' times.
     """
 
     mtu: int | None = None
@@ -49,6 +49,7 @@ class Wanted:
     map_mac: tuple[str, ...] = ()
     vlan: str = "strip"
     speed: str = "1"
+    pcap: Resolution = "ns"
     interfaces: Path | None = None
     steer_all: bool = False
 
@@ -63,6 +64,7 @@ class Wanted:
             macs=parse_macs(self.map_mac),
             vlan=Vlan.parse(self.vlan),
             speed=_speed(self.speed),
+            pcap=self.pcap,
         )
 
 
@@ -159,6 +161,7 @@ def encapsulation(scenario: ValidScenario, assembled: Assembled, hosts: int, *, 
     path that SRv6 could name.
     """
     spec = scenario.srv6
+    layout = spec.layout()
     prefix = ipaddress.IPv6Network(spec.source_prefix)
     if hosts >= prefix.num_addresses:
         raise InputError(f"srv6.source_prefix {prefix} has no room for {hosts} hosts; give a shorter one")
@@ -173,7 +176,7 @@ def encapsulation(scenario: ValidScenario, assembled: Assembled, hosts: int, *, 
         if spec.mode.inserts:
             return tuple(_packed(path.segments) for path in assembled.network.paths)
         return tuple(
-            _packed(on_the_wire((*path.segments, assembled.decapsulate[path.group][family]), spec.mode, spec.block))
+            _packed(layout.on_the_wire((*path.segments, assembled.decapsulate[path.group][family])))
             for path in assembled.network.paths
         )
 

@@ -19,7 +19,16 @@ from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
 from segcast.replay.rewrite.pcap import PcapFolder, file_names
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
-from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, nothing_written
+from segcast.replay.rewrite.summary import (
+    END_NS,
+    MANIFEST,
+    Resolution,
+    RewriteSummary,
+    Tally,
+    nothing_written,
+    read_rewrite,
+)
+from segcast.replay.rewrite.trex import SCRIPT, trex_script
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import RECORD_BYTES, InnerPackets, encapsulate, insert
 from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
@@ -51,7 +60,7 @@ class RewriteChoices:
     """What of the packets differs from the forecast's, and the words that the summary has for where they end.
 
     `prefixes`: addresses that others stand for; `macs`: captured MAC addresses and what stands for them; `speed`: how
-    much faster packets are sent; `last_node`: see `RewriteSummary`.
+    much faster packets are sent; `pcap`: the resolution of files; `last_node`: see `RewriteSummary`.
     """
 
     mtu: Mtu | None = None
@@ -59,6 +68,7 @@ class RewriteChoices:
     macs: tuple[tuple[bytes, bytes], ...] = ()
     vlan: Vlan = field(default_factory=Vlan)
     speed: Fraction = Fraction(1)
+    pcap: Resolution = "ns"
     last_node: str = ""
 
 
@@ -165,9 +175,10 @@ def rewrite_schedule(
     late = unordered(rows, outputs.of_host[hosts.of_flow[rows.flow]], len(outputs.names))
     done = 0
     names = file_names(outputs.names)
+    _refuse_others(out)
     with (
         new_folder(out, marker=MANIFEST, inputs=sources) as place,
-        PcapFolder(place, names, late) as folder,
+        PcapFolder(place, names, late, microseconds=choices.pcap == "us") as folder,
         Background() as writing,
     ):
         for batch in _batches(job, rows, sources, layer, resumed):
@@ -181,7 +192,8 @@ def rewrite_schedule(
         if not tally.packets.any():
             raise InputError(nothing_written(tally, len(rows.rank)))
         summary = _summary(out, cell, forecast, job, folder.names, tally, sids)
-        folder.finish(MANIFEST, json_text(summary).encode())
+        beside = {SCRIPT: trex_script(out, summary.files)} if choices.pcap == "us" else {}
+        folder.finish(MANIFEST, json_text(summary).encode(), beside)
     return summary
 
 
@@ -216,6 +228,18 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
         )
     if int(host.max()) >= len(encapsulation.source):
         raise InputError(f"host {hosts.names[int(host.max())]} has no outer source address: give one for each host")
+
+
+def _refuse_others(out: Path) -> None:
+    """Raise InputError if `out` is an earlier rewrite with files that it did not write: they would be lost."""
+    if not (out / MANIFEST).is_file():
+        return
+    earlier = read_rewrite(out, "", "remove it, or give another --out")
+    known = {MANIFEST, *(Path(entry.path).name for entry in earlier.files)}
+    if earlier.pcap == "us":
+        known.add(SCRIPT)
+    for name in sorted(path.name for path in out.iterdir() if path.name not in known):
+        raise InputError(f"{out}: holds {name}, which is not from an earlier rewrite: give an empty folder")
 
 
 def _batches(
@@ -363,7 +387,7 @@ def _summary(
         packets=int(tally.packets.sum()),
         bytes=int(tally.bytes.sum()),
         largest_bytes=tally.largest_bytes,
-        files=tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
+        files=tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces, job.choices.pcap),
         skipped=dict(sorted(tally.skipped.items())),
         refusals=tally.refusals,
         hop_limit_1=tally.hop_limit_1,
@@ -371,4 +395,5 @@ def _summary(
         forecast=None if forecast is None else str(forecast.absolute()),
         sids=sids if job.encapsulation.mode.steers else None,
         speed=float(job.choices.speed),
+        pcap=job.choices.pcap,
     )

@@ -340,7 +340,9 @@ def test_the_folder_must_be_one(tmp_path: Path) -> None:
 def test_what_others_put_beside_captures_is_not_lost(tmp_path: Path) -> None:
     rewrite(tmp_path, some(4), encapsulation("encaps", [2]), [0])
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"out: is a rewrite that also holds notes\.txt, which would be lost"):
+    with pytest.raises(
+        InputError, match=r"out: holds notes\.txt, which is not from an earlier rewrite: give an empty folder"
+    ):
         rewrite(tmp_path, some(5), encapsulation("encaps", [2]), [0])
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from segcast.analyzer.network.sids import on_the_wire
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.rewrite.pcap import file_name
 from segcast.replay.srv6.templates import outer_headers
 from tests.twins.srv6 import folded_sum
+
+_RECEIVE_BUFFER_BY_FORCE = 33  # SO_RCVBUFFORCE, which Python does not name
 
 NAME = f"sgtb{os.getpid()}"  # several processes may run tests at once
 
@@ -39,6 +40,13 @@ leaves = 3
 spines = 2
 links = { rate = "100Mbps", delay = "2us", buffer = "64KiB" }
 """,
+    "leaf-spine-2x4": """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 4
+links = { rate = "100Mbps", buffer = "64KiB" }
+""",
     "leaf-spine-parallel-reduced": """
 [network]
 kind = "leaf-spine"
@@ -58,6 +66,54 @@ parallel = 2
 links = { rate = "100Mbps", buffer = "64KiB" }
 [srv6]
 mode = "usid"
+""",
+    "leaf-spine-functions": """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 2
+parallel = 2
+links = { rate = "100Mbps", buffer = "64KiB" }
+[srv6]
+mode = "reduced"
+block = "fcbb:bb00::/40"
+node_bits = 24
+function_bits = 16
+[srv6.locators]
+spine0 = "fcbb:bb00:5::/48"
+[srv6.sids.leaf0]
+end = "fcbb:bb00:0:1000:e000::"
+links = { "leaf0-spine0.1" = "fcbb:bb00:0:1000:f00d::" }
+[srv6.sids.spine1]
+outside = true
+end = "fcbb:cc00::51d"
+links = { "leaf1-spine1.0" = "fcbb:cc00::51e" }
+""",
+    "leaf-spine-f4816": """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 2
+parallel = 2
+links = { rate = "100Mbps", buffer = "64KiB" }
+[srv6]
+mode = "usid"
+block = "fcbb:bb00:7::/48"
+[srv6.locators]
+leaf0 = "fcbb:bb00:7:11::/64"
+[srv6.sids.leaf0]
+links = { "leaf0-spine0.0" = "fcbb:bb00:7:11:e00a::" }
+""",
+    "leaf-spine-f3232": """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 2
+parallel = 2
+links = { rate = "100Mbps", buffer = "64KiB" }
+[srv6]
+mode = "usid"
+node_bits = 32
 """,
     "fat-tree": """
 [network]
@@ -135,7 +191,7 @@ def udp(source: str, target: str, payload: bytes, port: int = 9000) -> bytes:
 
 def frame(scenario: ValidScenario, inner: bytes, segments: tuple[str, ...], source: str = "fd00:0:100::1") -> bytes:
     """The packet with this segment list (SIDs in the order of travel) around it, as Ethernet."""
-    wire = on_the_wire(segments, scenario.srv6.mode, scenario.srv6.block)
+    wire = scenario.srv6.layout().on_the_wire(segments)
     inside = 4 if inner[0] >> 4 == 4 else 41
     reduced = scenario.srv6.mode != "encaps"
     outer = bytearray(outer_headers([ip_address(sid).packed for sid in wire], inside, 64, reduced=reduced))
@@ -151,6 +207,15 @@ def send(frames: list[bytes], interface: str) -> None:
         wire.bind((interface, 0))
         for each in frames:
             wire.send(each)
+
+
+def listening(address: str) -> socket.socket:
+    """A socket of datagrams at that address of the namespace that the calling thread is in."""
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_BY_FORCE, 1 << 22)  # holds all, however late we read
+    made.bind((address, 9000))
+    made.settimeout(2)
+    return made
 
 
 def rewritten(folder: Path, files: dict[str, list[tuple[int, bytes]]]) -> Path:

@@ -86,9 +86,9 @@ MEASUREMENT: Final = FolderKind("measurement", "measurement.json", ("packets.par
 VALIDATION: Final = FolderKind(
     "validation",
     "validation.json",
-    ("departures.parquet", "comparisons.parquet", "curves.parquet", "validation.html"),
+    ("departures.parquet", "comparisons.parquet", "curves.parquet", "packets.parquet", "validation.html"),
 )
-REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "*.py"))
+REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py"))
 KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION)}
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 
