@@ -136,8 +136,8 @@ def test_gaps_after_silence() -> None:
             (seg(10, False, 1, 11), ""),
             (seg(600 * SECOND, True, 111, 1, payload=10), "after_gap"),
             (seg(600 * SECOND + 10, False, 1, 121), "ack_of_unseen"),
-            (seg(3 * HOUR, True, 111, 1, payload=10), "retransmission"),
-            (seg(8 * HOUR, True, 111, 1, payload=10), ""),
+            (seg(2 * HOUR, True, 111, 1, payload=10), "retransmission"),
+            (seg(5 * HOUR, True, 111, 1, payload=10), ""),
         ]
     )
 
