@@ -86,9 +86,7 @@ def test_by_hand() -> None:
     compare([step for step, _ in steps])
 
 
-@pytest.mark.parametrize(
-    ("open_", "count", "alive", "slots"), [(False, 3000, 240, 1024), (True, 8_000, 7_440, 8192)]
-)
+@pytest.mark.parametrize(("open_", "count", "alive", "slots"), [(False, 3000, 240, 1024), (True, 8_000, 7_440, 8192)])
 def test_old_connections_retire_and_slots_serve_again(open_: bool, count: int, alive: int, slots: int) -> None:
     """One connection a second: of those that were reset, 240 are alive; of those that stay open, all of 2 h 4 min."""
     segments = []
