@@ -44,6 +44,7 @@ def seeds(generated: int = 150, folder: Path | None = FOLDER) -> Iterator[bytes]
     yield conversation() + snoop(conversation())
     yield snoop(conversation())[:900] + conversation()
     yield from erfs()
+    yield from odd()
     for pack in PACKERS.values():
         yield pack(cut(conversation(), 900))
         yield pack(conversation())
@@ -107,6 +108,16 @@ def conversation() -> bytes:
     say(0, 3316, 500, 0x19, 5000)
     say(1, 500, 9000, 0x14)
     return writing.pcap(frames, 101)
+
+
+def odd() -> Iterator[bytes]:
+    """Captures whose records cannot be true, undamaged and damaged: what reads them is compiled with the rest."""
+    for made, fraction_at, wire_at in ((conversation(), 28, 36), (snoop(conversation()), 36, 16)):
+        data = bytearray(made)
+        data[fraction_at : fraction_at + 4] = b"\x7f" * 4
+        data[wire_at : wire_at + 4] = bytes(4)
+        yield bytes(data)
+        yield bytes(data[:1000]) + b"\xff" * 40 + bytes(data[1000:])
 
 
 def erfs() -> Iterator[bytes]:
