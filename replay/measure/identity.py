@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from segcast.traces.byteorder import Bytes, Word, be16, be64
 from segcast.traces.hashing import finalise
-from segcast.traces.headers.link import IP_FOUND, after_type
+from segcast.traces.headers.announced import after_type
+from segcast.traces.headers.reasons import IP_FOUND
 from segcast.traces.jit import int64, kernel
 
 IDENTITY_BYTES: Final = 256
