@@ -89,6 +89,12 @@ class Inventory(Model):
                 owners[claim] = name
         return senders
 
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The machines that ssh reaches."""
+        points = (*self.senders.values(), *self.receivers.values(), *self.transit.values())
+        return tuple(dict.fromkeys(point.ssh for point in points if point.ssh is not None))
+
     def sender_of(self, host: str) -> str | None:
         """The sender that injects a rewritten file: by its own name, by an attachment's, else by the longest prefix."""
         for name, sender in self.senders.items():

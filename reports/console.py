@@ -115,6 +115,14 @@ def print_run(run: dict[str, Any], out: object) -> None:
     click.echo(f"run: {out}")
 
 
+def print_cleared(machines: dict[str, dict[str, list[str]]]) -> None:
+    """What killed replays had left on machines."""
+    for machine, found in machines.items():
+        click.echo(f"{machine}: {len(found['removed'])} folders removed, {len(found['in_use'])} in use")
+    if not machines:
+        click.echo("the inventory has no machine behind ssh, so there is nothing to remove")
+
+
 def _kept(timing: dict[str, Any]) -> str:
     """How a sender kept its schedule, as far as it is known."""
     said = ""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from segcast.analyzer.network.sid_table import SidTable
 from segcast.traces.disk.documents import Count, Shape, Whole
 from segcast.traces.document import Finding
 
@@ -138,4 +139,5 @@ class ForecastDocument(Shape):
     trace: ForecastTrace = Field(ForecastTrace.model_validate({}), description="the trace")
     excluded: dict[str, Count] = Field({}, description="packets that are not sent, by reason")
     network: NetworkEntry = Field(NetworkEntry.model_validate({}), description="the network")
+    sids: SidTable = Field(SidTable.model_validate({}), description="its SIDs, and the segment lists of its paths")
     sides: StatedSides | None = Field(None, description="the sides chosen for hosts; null where the scenario says them")

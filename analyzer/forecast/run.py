@@ -68,9 +68,10 @@ def forecast(
                 results.append(result.without_flows())
         _write(folder, PROFILE, runner.profile(cores, tick))
         _write_results(folder, results)
-        (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
         summary = [result.summary for result in results]
         document = forecast_document(trace, scenario, runner.traffic, runner.extent, summary)
+        text = scenario.to_toml_with(document.sids, "forecast.json")
+        (folder / "scenario.toml").write_text(text, encoding="utf-8")
         (folder / "forecast.json").write_text(json_text(document), encoding="utf-8")
         if finish is not None:
             finish(folder)

@@ -77,6 +77,7 @@ def forecast_document(
         ),
         excluded=traffic.excluded,
         network=_network_entry(traffic, scenario.kind, extent.first_ns),
+        sids=scenario.sid_table(scenario.between(traffic.groups)),
         sides=traffic.sides
         and StatedSides(
             left=list(traffic.sides.left), groups=traffic.sides.groups, flows_together=traffic.sides.together

@@ -93,6 +93,10 @@ class Fabric:
         named = [node for edge in self.edges for node in edge.ends]
         return tuple(dict.fromkeys([*named, *(attachment.node for attachment in self.attachments)]))
 
+    def names_its_sids(self) -> bool:
+        """Whether the scenario gives the SIDs of each path, so that none are allocated to nodes and links."""
+        return len(self.attachments) > 1 and self.routes(0, 1).segments is not None
+
 
 def full_duplex(edges: Sequence[tuple[str, tuple[str, str], LinkShape]]) -> tuple[tuple[Edge, ...], tuple[Link, ...]]:
     """Edges of (name, ends, shape), and their links: all forward ones, then all others in the same order."""
@@ -170,7 +174,7 @@ def assemble(
     """
     edges, links = _with_hosts(fabric, hosts)
     links = _overridden(edges, links, fabric.overrides)
-    steering = _Segments(fabric, assembly)
+    steering = Segments(fabric, assembly)
     paths: list[Path] = []
     tiers: list[tuple[int, ...]] = []
     for group, (a, b) in enumerate(pairs):
@@ -225,16 +229,17 @@ def _overridden(edges: Sequence[Edge], links: Sequence[Link], overrides: Sequenc
     return tuple(changed)
 
 
-class _Segments:
-    """The SIDs of paths, and what they cost."""
+class Segments:
+    """The SIDs of a fabric's paths and attachments, and what they cost."""
 
     def __init__(self, fabric: Fabric, assembly: Assembly) -> None:
         self._fabric = fabric
         self._assembly = assembly
-        self._sids = Sids(fabric.nodes(), assembly.mode, assembly.block, assembly.locators)
+        self.mode = assembly.mode
+        self.sids = Sids(fabric.nodes(), assembly.mode, assembly.block, assembly.locators)
         self._sources = ipaddress.IPv6Network(assembly.source_prefix)
-        self._plain = {self._sids.end(node) for node in fabric.nodes()}
-        self._ways = adjacencies(fabric.edges)
+        self._plain = {self.sids.end(node) for node in fabric.nodes()}
+        self.ways = adjacencies(fabric.edges)
 
     def of(self, links: Sequence[int]) -> tuple[str, ...]:
         """The transit nodes in order; a node before a link that must be named gives its End.X instead of its End."""
@@ -242,24 +247,24 @@ class _Segments:
             raise WrongKey(("network",), f"a path of {len(links)} links; at most {_MAX_HOPS} are supported")
         found: list[str] = []
         for hop, link in enumerate(links):
-            node, place = self._ways[link]
-            if (locator := self._sids.locator(node)).overlaps(self._sources):
+            node, place = self.ways[link]
+            if (locator := self.sids.locator(node)).overlaps(self._sources):
                 raise WrongKey(("srv6", "source_prefix"), f"{self._sources} lies in {locator} of {node}; give another")
             if link in self._fabric.explicit:
-                found.append(self._sids.adjacency(node, place))
+                found.append(self.sids.adjacency(node, place))
             elif hop:
-                found.append(self._sids.end(node))
+                found.append(self.sids.end(node))
         return tuple(found)
 
     def decapsulate(self, attachment: int) -> tuple[str, str]:
         """The SIDs that unpack IPv4 and IPv6 at an attachment. Raises InputError if they could not."""
         place = self._fabric.attachments[attachment]
         if self._assembly.mode.layer_2:
-            found = (place.decapsulate_l2 or self._sids.decapsulate(place.node, 2),) * 2
+            found = (place.decapsulate_l2 or self.sids.decapsulate(place.node, 2),) * 2
         elif place.decapsulate:
             found = place.decapsulate[0], place.decapsulate[1]
         else:
-            found = self._sids.decapsulate(place.node, 4), self._sids.decapsulate(place.node, 6)
+            found = self.sids.decapsulate(place.node, 4), self.sids.decapsulate(place.node, 6)
         if not self._assembly.mode.inserts:
             for sid in found:
                 self._check_end(place, sid)

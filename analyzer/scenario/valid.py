@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import PrivateAttr
 
 from segcast.analyzer.network.fabric import Assembled, Fabric, Pair, assemble, pairs_named, with_events
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.network.sid_table import SidTable, sid_table
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.toml_keys import Origin, Place, WrongKey
 from segcast.analyzer.topologies.registry import build_fabric
 from segcast.traces.errors import InputError
+
+_MOST_LISTS: Final = 1024
 
 
 class ValidScenario(Scenario):
@@ -62,6 +65,33 @@ class ValidScenario(Scenario):
     def between(self, groups: Sequence[tuple[str, str]]) -> Assembled:
         """The network for these pairs of attachments, given by name. Raises InputError."""
         return self.assembled(pairs_named(self.fabric(), groups))
+
+    def sid_table(self, assembled: Assembled) -> SidTable:
+        """All SIDs of the network, and the segment lists of the paths that are assembled. Raises InputError."""
+        fabric = self.fabric()
+        with self._located():
+            return sid_table(fabric, self.srv6.assembly(), assembled)
+
+    def whole_sid_table(self) -> SidTable:
+        """All SIDs of the network, and the segment lists of all pairs of attachments, or of the first of many."""
+        fabric = self.fabric()
+        ends = range(len(fabric.attachments))
+        pairs, shown, lists = [(a, b) for a in ends for b in ends if a != b], 0, 0
+        for a, b in pairs:
+            lists += len(fabric.routes(a, b).paths)
+            if lists > _MOST_LISTS:
+                break
+            shown += 1
+        with self._located():
+            assembly = self.srv6.assembly()
+            return sid_table(fabric, assembly, assemble(fabric, assembly, pairs[:shown]), len(pairs) - shown)
+
+    def to_toml_with(self, sids: SidTable, elsewhere: str) -> str:
+        """The scenario as text that `read_scenario` reads back, and its SIDs as comments at the end of it.
+
+        `elsewhere`: where those are that are too many for a comment.
+        """
+        return f"{self.to_toml()}\n{sids.as_comment(elsewhere)}"
 
     def changed(self, assembled: Assembled, first_ns: int) -> Network:
         """The network with what happens to it, if its first packet is sent at `first_ns`. Raises InputError."""

@@ -187,4 +187,5 @@ def _write(
             Hosts(names, np.array([pairs[path.group][0] for path in built.network.paths], np.int64)),
             out,
             cell="probes",
+            sids=scenario.sid_table(built),
         )

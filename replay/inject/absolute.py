@@ -1,17 +1,23 @@
 """A sender that keeps time: frames of captures at absolute instants, over raw sockets, from one process.
 
-    python3 absolute.py INSTANT_NS NETNS INTERFACE FILE [NETNS INTERFACE FILE ...]
+    python3 absolute.py INSTANT NETNS INTERFACE FILE [NETNS INTERFACE FILE ...]
+    python3 absolute.py INSTANT -- COMMAND...
 
-The first record of all files is sent at INSTANT_NS of the system's clock, the others as long after it as they are
-stamped; NETNS is "-" for the namespace that this runs in. It needs nothing but the standard library, so that it can be
-copied to another machine. A gap is slept through but for its end, which is waited for without sleeping. Where it may,
-it runs in real time (SCHED_FIFO) and keeps its memory from being paged out; it then pauses briefly every millisecond
-that it has not slept in, since the kernel stops for 50 ms who takes more than 95 % of a second.
+The first record of all files is sent at INSTANT, nanoseconds of the system's clock, the others as long after it as they
+are stamped; NETNS is "-" for the namespace that this runs in. Or COMMAND is started at INSTANT, which may be "now". If
+it is "wait", it is told on standard input: "clock" is answered with the time, "go INSTANT SECONDS" with how far off
+that is ("going"), or by how much it is missed ("late"): then nothing is sent. After so many seconds, or when standard
+input ends, sending ends.
+
+It needs nothing but the standard library, so that it can be copied to another machine. A gap is slept through but for
+its end, which is waited for without sleeping. Where it may, it runs in real time (SCHED_FIFO) and keeps its memory from
+being paged out; it then pauses briefly every millisecond that it has not slept in, since the kernel stops for 50 ms who
+takes more than 95 % of a second.
 
 What is overdue is never sent all at once: no gap is shorter than half of the planned one, so that a sender which has
 fallen behind catches up at twice the pace; more than 10 ms are not made up for: the rest of the schedule moves by them.
-On the way out, also by SIGTERM, it prints one JSON document: what was sent, and how late. Linux only: packet(7),
-setns(2), sched(7).
+On the way out, also by SIGTERM, it prints one JSON document: what was sent, and how late (on standard error if it was
+told the instant). Linux only: packet(7), setns(2), sched(7), adjtimex(2).
 """
 
 from __future__ import annotations
@@ -25,7 +31,9 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,9 +48,16 @@ _AWAKE_NS = 300_000  # how long before its instant a packet is waited for withou
 _AWAKE_REAL_TIME_NS = 80_000
 _STINT_NS = 1_000_000
 _PAUSE_S = 80e-6  # with what waking takes, a tenth of the time
+_LATE_STATUS = 3
+_CUT_OFF_STATUS = 4
+_NOW_NS = 100_000_000
+_LEAST_LEAD_NS = 2_000_000  # an instant that is nearer is as good as over
 _CLONE_NEWNET = 0x40000000
 _MCL_CURRENT = 1
+_PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
+_TIME_ERROR = 5
+_STATUS_UNSYNCHRONISED = 0x40
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -99,6 +114,98 @@ def favoured() -> Standing:
     return Standing(real_time, _LIBC.mlockall(_MCL_CURRENT) == 0)
 
 
+class _Timex(ctypes.Structure):
+    """The beginning of what adjtimex(2) tells, and room for the rest."""
+
+    _fields_ = [
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 256),
+    ]
+
+
+def most_wrong_ns() -> int | None:
+    """By how much the clock is off at most, as the kernel was told by what synchronises it; None if nothing does."""
+    state = _Timex()
+    if _LIBC.adjtimex(ctypes.byref(state)) in (-1, _TIME_ERROR) or state.status & _STATUS_UNSYNCHRONISED:
+        return None
+    return int(state.maxerror) * 1000
+
+
+def told() -> int:
+    """Say that all is ready, answer until the instant is told, and return it. From then on the end of input ends this.
+
+    Exits if the instant is over, or nobody asks any more.
+    """
+    _answer({"ready": True, "most_wrong_ns": most_wrong_ns()})
+    heard = b""
+    while True:
+        more = os.read(0, 4096)
+        if not more:
+            sys.exit(0)
+        heard += more
+        while b"\n" in heard:
+            line, _, heard = heard.partition(b"\n")
+            word, *rest = line.split()
+            if word == b"clock":
+                _answer({"clock": time.time_ns()})
+            elif word == b"go":
+                instant_ns, limit_s = int(rest[0]), float(rest[1])
+                left_ns = instant_ns - time.time_ns()
+                if left_ns < _LEAST_LEAD_NS:
+                    _answer({"late": -left_ns})
+                    sys.exit(_LATE_STATUS)
+                _answer({"going": left_ns})
+                threading.Thread(target=_end_with_input, daemon=True).start()
+                signal.signal(signal.SIGALRM, lambda *_: sys.exit(_CUT_OFF_STATUS))
+                signal.setitimer(signal.ITIMER_REAL, left_ns / 1e9 + limit_s)
+                return instant_ns
+
+
+def instant_of(text: str) -> int:
+    """The instant that the command line names."""
+    if text == "wait":
+        return told()
+    return time.time_ns() + _NOW_NS if text == "now" else int(text)
+
+
+def _answer(content: object) -> None:
+    os.write(1, json.dumps(content).encode() + b"\n")
+
+
+def _end_with_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def start(command: list[str], instant: str) -> int:
+    """Start a command at the instant, and wait for it; it ends with this process. What it prints is standard error."""
+    favoured()
+    start_ns = instant_of(instant)
+    left_ns = start_ns - time.time_ns()
+    time.sleep(max(0, left_ns - _AWAKE_NS) / 1e9)
+    while time.time_ns() < start_ns:
+        pass
+
+    def ordinary() -> None:
+        """What waits without sleeping would be stopped in real time."""
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, preexec_fn=ordinary)
+    try:
+        return child.wait()
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+
+
 def send(
     schedule: Iterable[Frame],
     start_ns: int,
@@ -147,24 +254,28 @@ def send(
 
 def main(arguments: list[str]) -> int:
     """Send what the arguments name."""
-    start_ns = int(arguments[0])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if arguments[1] == "--":
+        return start(arguments[2:], arguments[0])
+    waits = arguments[0] == "wait"
     triples = [arguments[at : at + 3] for at in range(1, len(arguments), 3)]
     sent, failed = [0] * len(triples), [0] * len(triples)
     kept, standing = Punctuality(), Standing(False, False)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         data = []
         for _, _, path in triples:
             with Path(path).open("rb") as opened_file:
                 data.append(mmap.mmap(opened_file.fileno(), 0, prot=mmap.PROT_READ))
         sends = [opened(space, interface) for space, interface, _ in triples]
+        views = [memoryview(content) for content in data]
         schedule = [frames(content, number) for number, content in enumerate(data)]
         standing = favoured()
+        start_ns = instant_of(arguments[0])
         gc.disable()
         send(
             schedule[0] if len(schedule) == 1 else heapq.merge(*schedule),
             start_ns,
-            [memoryview(content) for content in data],
+            views,
             sends,
             real_time=standing.real_time,
             sent=sent,
@@ -173,7 +284,11 @@ def main(arguments: list[str]) -> int:
         )
     finally:
         rows = [{"file": path, "sent": sent[n], "failed": failed[n]} for n, (_, _, path) in enumerate(triples)]
-        print(json.dumps({"files": rows, **standing._asdict(), **vars(kept)}), flush=True)
+        print(
+            json.dumps({"files": rows, **standing._asdict(), **vars(kept)}),
+            file=sys.stderr if waits else sys.stdout,
+            flush=True,
+        )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,16 +12,16 @@ import numpy as np
 from segcast.replay.inject.captures import READY_S, Capture, listens, start_capture
 from segcast.replay.inject.children import Children
 from segcast.replay.inject.files import Records, load_of, open_records
-from segcast.replay.inject.machines import fetch
+from segcast.replay.inject.machines import fetch, push
 from segcast.replay.inject.plan import ABSOLUTE, DRAIN_NS, Options, Replay, Stream, keeps_time
-from segcast.replay.inject.senders import file_to_send, start_sender, tcpreplay_command
+from segcast.replay.inject.senders import file_to_send, start_at_once, tcpreplay_command
 from segcast.traces.errors import InputError
 
 _CALIBRATION_PACKETS: Final = 5000
 _CALIBRATION_NS: Final = 1_000_000_000
 
 
-def costs(replay: Replay, out: Path, options: Options, far: str) -> dict[str, int]:
+def costs(replay: Replay, out: Path, options: Options, far: Mapping[str, str]) -> dict[str, int]:
     """What sending a packet adds to every gap, by stream."""
     if options.sender == ABSOLUTE:
         return {}
@@ -32,7 +33,7 @@ def costs(replay: Replay, out: Path, options: Options, far: str) -> dict[str, in
     return {stream.name: _calibrated(stream, replay, out, options, far) for stream in late}
 
 
-def _calibrated(stream: Stream, replay: Replay, out: Path, options: Options, far: str) -> int:
+def _calibrated(stream: Stream, replay: Replay, out: Path, options: Options, far: Mapping[str, str]) -> int:
     """Send the first second while it is captured: by how much gaps are longer, at the median, which stalls do not move.
 
     Afterwards the network drains.
@@ -43,15 +44,19 @@ def _calibrated(stream: Stream, replay: Replay, out: Path, options: Options, far
         return 0
     begun = Records(stream.records.data, *(column[:count] for column in stream.records[1:]))
     trial = Stream(f"{stream.name}-trial", stream.sender, begun, load_of(begun), stream.facts)
-    file = file_to_send(trial, out, 0, far, always=True)
     ssh = stream.sender.ssh
+    written = file_to_send(trial, out, 0, always=True)
+    file = f"{far[ssh]}/{written.name}" if ssh else str(written)
+    if ssh:
+        push([(stream.sender, written, file)])
     seen = out / ".sending" / f"{trial.name}-seen.pcap"
-    capture = Capture("sent", trial.name, stream.sender, seen, f"{far}/{trial.name}-seen.pcap" if ssh else None)
+    there = f"{far[ssh]}/{trial.name}-seen.pcap" if ssh else None
+    capture = Capture("sent", trial.name, stream.sender, seen, there)
     with Children() as children:
         children.captures.append(start_capture(capture, replay, options, out, "tcpdump"))
         if not children.until(lambda: listens(children.captures[0]), READY_S):
             raise InputError(f"the capture {trial.name} did not start within {READY_S:.0f} s, so nothing was sent")
-        child = start_sender(trial, tcpreplay_command(stream.sender.interface, file, count), 0, out, trial.name)
+        child = start_at_once(trial, tcpreplay_command(stream.sender.interface, file, count), out, trial.name)
         children.senders.append(child)
         patience_s = 10 + 10 * int(times[count - 1] - times[0]) / 1e9
         if not children.until(lambda: child.code is not None, patience_s):
@@ -59,7 +64,7 @@ def _calibrated(stream: Stream, replay: Replay, out: Path, options: Options, far
         drained = time.monotonic() + DRAIN_NS / 1e9
         children.until(lambda: time.monotonic() >= drained, DRAIN_NS)
     if capture.far is not None:
-        fetch(capture.point, capture.far, seen)
+        fetch([(capture.point, capture.far, seen)])
     left = open_records([seen]).time_ns
     if len(left) != count:
         raise InputError(

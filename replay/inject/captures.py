@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from segcast.replay.inject.children import Child
 from segcast.replay.inject.document import Watch
-from segcast.replay.inject.machines import bound, favoured, push, was_favoured
+from segcast.replay.inject.machines import bound, favoured, was_favoured
 from segcast.replay.inject.plan import Options, Replay
 from segcast.replay.inventory import Point
 
@@ -31,13 +32,19 @@ class Capture:
     child: Child | None = None
 
 
-def captures_of(replay: Replay, out: Path, far: str) -> list[Capture]:
-    """All captures of a replay."""
+def captures_of(replay: Replay, out: Path, far: Mapping[str, str]) -> list[Capture]:
+    """All captures of a replay; `far`: the folder that each machine behind ssh has for it."""
     points: list[tuple[str, str, Point]] = [("sent", stream.name, stream.sender) for stream in replay.streams]
     points += [("received", name, point) for name, point in replay.inventory.receivers.items()]
     points += [("transit", name, replay.inventory.transit[name]) for name in replay.transit]
     return [
-        Capture(kind, name, point, out / kind / f"{name}.pcap", f"{far}/{kind}-{name}.pcap" if point.ssh else None)
+        Capture(
+            kind,
+            name,
+            point,
+            out / kind / f"{name}.pcap",
+            f"{far[point.ssh]}/{kind}-{name}.pcap" if point.ssh else None,
+        )
         for kind, name, point in points
     ]
 
@@ -55,8 +62,6 @@ def capture_command(tool: str, kind: str, interface: str, file: str, snaplen: in
 def start_capture(capture: Capture, replay: Replay, options: Options, out: Path, tool: str | None = None) -> Child:
     """Start the inventory's tool, or another, on the last processor. Raises InputError if the point is out of reach."""
     tool = tool or replay.inventory.capture
-    if capture.far is not None:
-        push(capture.point, Path("/dev/null"), f"{capture.far}.begun")
     file = capture.far or str(capture.file)
     command = capture_command(tool, capture.kind, capture.point.interface, file, options.snaplen)
     cpus = _cpus(replay, capture.point)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 
 from segcast.replay.inject.machines import environment
 from segcast.traces.errors import InputError
@@ -27,14 +28,17 @@ class Child:
         self.log = log
         self._remote = remote
         with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                env=environment(),
-                stdin=subprocess.PIPE if remote else subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = self._begun(command, output)
+
+    def _begun(self, command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            env=environment(),
+            stdin=subprocess.PIPE if self._remote else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     @property
     def code(self) -> int | None:
@@ -65,14 +69,59 @@ class Child:
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
             self._process.wait()
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
     def _signal(self, number: int) -> None:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
+
+
+class Speaker(Child):
+    """A process that is spoken to: a line in, a line out. What it prints on standard error goes to `log`."""
+
+    def _begun(self, command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+        self._heard = b""
+        return subprocess.Popen(
+            command,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,
+        )
+
+    def say(self, line: str) -> None:
+        """A line to its standard input. Raises InputError if it has ended."""
+        assert self._process.stdin is not None
+        try:
+            os.write(self._process.stdin.fileno(), f"{line}\n".encode())
+        except OSError:
+            raise self._gone() from None
+
+    def hear(self, patience_s: float) -> str:
+        """The next line of its standard output. Raises InputError if there is none within `patience_s`."""
+        assert self._process.stdout is not None
+        handle = self._process.stdout.fileno()
+        end = time.monotonic() + patience_s
+        while b"\n" not in self._heard:
+            left_s = end - time.monotonic()
+            if left_s <= 0 or not select.select([handle], [], [], left_s)[0]:
+                raise InputError(f"{self.name} did not answer within {patience_s:.0f} s, so nothing was sent")
+            more = os.read(handle, 4096)
+            if not more:
+                raise self._gone()
+            self._heard += more
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode("utf-8", errors="replace")
+
+    def _gone(self) -> InputError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILL_AFTER_S)
+        return InputError(f"{self.name} ended ({_why(self)}), so nothing was sent")
 
 
 class Children:

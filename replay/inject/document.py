@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from segcast.replay.inject.departed import Kept
 from segcast.replay.inject.plan import Replay, Stream
+from segcast.replay.inject.starting import Clock
 from segcast.replay.measure.run_folder import (
     RUN_FILE,
     SCHEMA_VERSION,
@@ -61,6 +62,7 @@ class Document:
         self.accounts: dict[str, Account] = {}
         self.kept: dict[str, Kept] = {}
         self.watches: dict[Path, Watch] = {}
+        self.clocks: dict[str, Clock] = {}
 
     def content(self) -> Run:
         """What run.json says now."""
@@ -106,6 +108,7 @@ class Document:
         """What is known of a sender so far."""
         account = self.accounts.get(stream.name, Account(0, 0))
         kept = self.kept.get(stream.name, Kept())
+        clock = self.clocks.get(stream.name)
         return SentCapture(
             host=stream.name,
             interface=stream.sender.interface,
@@ -122,6 +125,9 @@ class Document:
                 latest_ns=account.latest_ns,
                 shifts=account.shifts,
                 shifted_ns=account.shifted_ns,
+                clock_ahead_ns=clock.ahead_ns if clock else None,
+                clock_within_ns=clock.within_ns if clock else None,
+                clock_known_by=clock.known_by if clock else None,
                 began_late_ns=kept.first_ns,
                 stretch=kept.stretch,
                 shift_p50_ns=kept.shift_p50_ns,
@@ -146,6 +152,12 @@ class Document:
             if kept.first_ns is not None and abs(kept.first_ns) > _TOLD_NS:
                 way = "late" if kept.first_ns > 0 else "early"
                 found.append(f"{at} began {abs(kept.first_ns) / 1e6:.1f} ms {way}: senders did not start together")
+            clock = self.clocks.get(stream.name)
+            if clock is not None and clock.within_ns > _TOLD_NS:
+                found.append(
+                    f"{at}: its clock is known to {clock.within_ns / 1e6:.1f} ms only, so it may have begun that much "
+                    "earlier or later than others; let chrony or PTP synchronise the machines"
+                )
             if account.shifts:
                 found.append(
                     f"{at} fell behind: it moved the rest of its schedule {account.shifts} times, by "

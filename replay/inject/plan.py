@@ -190,21 +190,25 @@ def plan_replay(
         files.setdefault(owner, {})[folder / Path(entry.path).name] = entry
     if not files:
         raise InputError(f"{folder / MANIFEST}: names no captures, so there is nothing to send; {_AGAIN}")
-    streams, facts = [], {}
+    sending: dict[str, Records] = {}
+    streams: list[Stream] = []
+    facts: dict[str, Facts] = {}
     for name, paths in files.items():
         records = open_records(sorted(paths))
         for number, path in enumerate(sorted(paths)):
             _check_whole(path, paths[path], records, number)
-        facts[name] = probe(inventory.senders[name], inventory.capture)
-        streams.append(Stream(name, inventory.senders[name], records, load_of(records), facts[name]))
+        sending[name] = records
     seen = tuple(inventory.transit) if transit else ()
     others: dict[str, Point] = {**inventory.receivers, **{f"transit {name}": inventory.transit[name] for name in seen}}
-    asked = {_where(stream.sender): stream.facts for stream in streams}
+    points = {_where(point): point for point in (*(inventory.senders[name] for name in sending), *others.values())}
+    asked = dict(zip(points, probe(list(points.values()), inventory.capture), strict=True))
+    for name, records in sending.items():
+        sender_point = inventory.senders[name]
+        facts[name] = asked[_where(sender_point)]
+        streams.append(Stream(name, sender_point, records, load_of(records), facts[name]))
     refusals = [why for stream in streams for why in _refusals(stream, sender, inventory.capture, allow_default_route)]
     for name, point in others.items():
-        found = asked.get(_where(point)) or probe(point, inventory.capture)
-        asked[_where(point)] = found
-        facts[f"receiver {name}"] = found
+        found = facts[f"receiver {name}"] = asked[_where(point)]
         refusals += _capture_refusals(f"receiver {name}", point, found, inventory.capture)
     refusals += _overburdened(streams, sender)
     start = min(stream.load.first_ns for stream in streams)
@@ -268,10 +272,8 @@ def _refusals(stream: Stream, sender: str, tool: str, allow_default_route: bool)
         )
     if facts.loopback:
         found.append(f"{at} is a loopback, which leads to no network; name the one that leads there")
-    if facts.default_route and not allow_default_route:
-        found.append(
-            f"{at} has the default route: a replay could cut this machine off; add --i-mean-it if that is meant"
-        )
+    if facts.exposed is not None and not allow_default_route:
+        found.append(f"{at} {facts.exposed}: a replay could cut this machine off; add --i-mean-it if that is meant")
     longest = stream.load.longest_bytes - ETHERNET_HEADER_BYTES
     if facts.mtu is not None and longest > facts.mtu + _VLAN_TAG_BYTES * _tagged(stream.records):
         found.append(f"{at} has an MTU of {facts.mtu}, but packets of up to {longest} bytes are to be sent; raise it")

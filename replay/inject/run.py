@@ -15,17 +15,20 @@ from typing import Any, Final
 
 from segcast.replay.inject.calibrating import costs
 from segcast.replay.inject.captures import READY_S, captures_of, listens, start_capture, watched
-from segcast.replay.inject.children import Children
+from segcast.replay.inject.children import Children, Speaker
+from segcast.replay.inject.connections import keeping
 from segcast.replay.inject.departed import kept
 from segcast.replay.inject.document import Document
 from segcast.replay.inject.files import least_snaplen, write_records
-from segcast.replay.inject.machines import discard, fetch
+from segcast.replay.inject.machines import fetch, here
 from segcast.replay.inject.plan import Options, Replay
-from segcast.replay.inject.senders import accounts, file_to_send, start_senders
+from segcast.replay.inject.senders import accounts, files_to_send, start_senders
+from segcast.replay.inject.starting import Sender, begin, clocks_of
+from segcast.replay.inventory import Point
 from segcast.replay.measure.identity import LEAST_BYTES
 from segcast.traces.errors import InputError
 
-_START_AFTER_NS: Final = 700_000_000
+_FOLDER_S: Final = 30.0
 _LEAST_FREE_BYTES: Final = 4 << 20
 _SPARE_BYTES: Final = 64 << 20
 
@@ -51,11 +54,8 @@ def run_replay(
     document = Document(replay, out)
     document.write()
     with contextlib.ExitStack() as stack:
-        far = f"/tmp/segcast-{time.time_ns():x}"
-        for point in {capture.point.ssh: capture.point for capture in captures_of(replay, out, far)}.values():
-            if point.ssh is not None:
-                stack.callback(discard, point, far)
         try:
+            far = far_folders(replay, out, stack)
             cost = costs(replay, out, options, far)
             document.compensation_ns = max(cost.values(), default=0)
             _send(replay, out, options, cost, far, document, progress)
@@ -70,6 +70,20 @@ def run_replay(
             document.write()
             shutil.rmtree(out / ".sending", ignore_errors=True)
     return document.content().as_dict()
+
+
+def far_folders(replay: Replay, out: Path, stack: contextlib.ExitStack) -> dict[str, str]:
+    """A folder on each machine behind ssh, gone when `stack` is left, or when the connection ends."""
+    points: list[Point] = [stream.sender for stream in replay.streams]
+    points += [*replay.inventory.receivers.values(), *(replay.inventory.transit[name] for name in replay.transit)]
+    keepers = {}
+    for ssh, point in {point.ssh: point for point in points if point.ssh is not None}.items():
+        keeper = Speaker(f"the folder on {ssh}", here(point, keeping()), out / "log" / f"folder-{ssh}.txt", remote=True)
+        stack.callback(keeper.finish)
+        keepers[ssh] = keeper
+    for keeper in keepers.values():
+        stack.callback(keeper.ask_to_end)
+    return {ssh: keeper.hear(_FOLDER_S) for ssh, keeper in keepers.items()}
 
 
 def refuse_short(replay: Replay, snaplen: int) -> None:
@@ -120,12 +134,13 @@ def _send(
     out: Path,
     options: Options,
     cost: Mapping[str, int],
-    far: str,
+    far: Mapping[str, str],
     document: Document,
     progress: Progress,
 ) -> None:
     captures = captures_of(replay, out, far)
-    files = {stream.name: file_to_send(stream, out, cost.get(stream.name, 0), far) for stream in replay.streams}
+    files = files_to_send(replay, out, cost, far)
+    senders: list[Sender] = []
     with Children() as children:
         try:
             for capture in captures:
@@ -134,10 +149,12 @@ def _send(
             ready = children.until(lambda: all(listens(child) for child in children.captures), READY_S)
             if not ready:
                 raise InputError(f"a capture did not start within {READY_S:.0f} s, so nothing was sent")
-            instant = time.time_ns() + _START_AFTER_NS
-            document.started_ns = instant
+            senders = start_senders(replay, options, files, far, out)
+            children.senders += [sender.child for sender in senders]
+            clocks = clocks_of(senders)
+            document.clocks = {name: clocks[sender.child.name] for sender in senders for name in sender.streams}
+            instant = document.started_ns = begin(senders, clocks, replay.limit_ns)
             document.write()
-            children.senders += start_senders(replay, options, files, instant, out)
 
             def tick() -> None:
                 # tcpdump writes on without a word when nothing can be written any more.
@@ -145,11 +162,11 @@ def _send(
                     raise InputError(f"{out}: the disk is full, so the replay was stopped; make room")
                 progress(min(max(time.time_ns() - instant, 0), replay.duration_ns), replay.duration_ns)
 
-            limit_s = (_START_AFTER_NS + replay.limit_ns) / 1e9
+            limit_s = (instant - time.time_ns() + replay.limit_ns) / 1e9
             ended = children.until(lambda: all(c.code is not None for c in children.senders), limit_s, tick)
             if not ended:
                 raise InputError(f"sending took longer than {replay.limit_ns / 1e9:.1f} s (--limit), so it was stopped")
-            document.accounts = accounts(options, children.senders)
+            document.accounts = accounts(options, senders)
             drain = time.monotonic() + options.drain_ns / 1e9
             children.until(lambda: time.monotonic() >= drain, options.drain_ns / 1e9 + 1, tick)
             document.complete = True
@@ -158,14 +175,13 @@ def _send(
             if children.senders and not document.complete:
                 time.sleep(options.drain_ns / 1e9)
             with contextlib.suppress(InputError):
-                document.accounts = document.accounts or accounts(options, children.senders)
+                document.accounts = document.accounts or accounts(options, senders)
             children.end_captures()
             for capture in captures:
                 if capture.child is not None:
                     document.watches[capture.file.relative_to(out)] = watched(capture.child)
-                    if capture.far is not None:
-                        with contextlib.suppress(InputError):
-                            fetch(capture.point, capture.far, capture.file)
+            with contextlib.suppress(InputError):
+                fetch([(each.point, each.far, each.file) for each in captures if each.child and each.far])
     for capture in captures:
         if not capture.file.exists() or capture.file.stat().st_size == 0:
             document.complete = False
@@ -175,6 +191,6 @@ def _send(
         found = kept(out / "planned" / name, out / "sent" / name, options.snaplen)
         began = found.first_ns
         if began is not None:
-            ahead_ns = stream.facts.ahead_ns
+            ahead_ns = document.clocks[stream.name].ahead_ns
             found = found._replace(first_ns=began - (instant - replay.start_ns) - ahead_ns)
         document.kept[stream.name] = found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
+from collections import defaultdict
 from pathlib import Path
 
 from segcast.replay.inject import absolute
@@ -31,18 +33,19 @@ def worded(replay: Replay, out: Path, options: Options) -> list[str]:
     document = Document(replay, out)
     document.reason = "its commands were printed, to be run by hand"
     document.write()
-    far = f"/tmp/segcast-{replay.start_ns:x}"
+    far = f"/tmp/segcast-by-hand-{secrets.token_hex(6)}"
     lines = ["# 1. copy what is sent"]
+    captures = captures_of(replay, out, defaultdict(lambda: far))
+    machines = dict.fromkeys(capture.point.ssh for capture in captures if capture.point.ssh is not None)
+    lines += [shlex.join(["ssh", ssh, f"mkdir -m 700 {far}"]) for ssh in machines]
     for stream in replay.streams:
         if stream.sender.ssh:
-            lines += [
-                shlex.join(["ssh", stream.sender.ssh, f"mkdir -p {far}"]),
-                shlex.join(["scp", str(out / "planned" / f"{stream.name}.pcap"), f"{stream.sender.ssh}:{far}/"]),
-            ]
+            lines.append(
+                shlex.join(["scp", str(out / "planned" / f"{stream.name}.pcap"), f"{stream.sender.ssh}:{far}/"])
+            )
             if options.sender == ABSOLUTE:
                 lines.append(shlex.join(["scp", str(Path(absolute.__file__)), f"{stream.sender.ssh}:{far}/"]))
     lines.append("# 2. start the captures, each in a terminal of its own")
-    captures = captures_of(replay, out, far)
     for capture in captures:
         file = capture.far or str(capture.file)
         command = capture_command(
@@ -56,7 +59,7 @@ def worded(replay: Replay, out: Path, options: Options) -> list[str]:
         command = tcpreplay_command(stream.sender.interface, file, stream.load.packets)
         if options.sender == ABSOLUTE:
             script = f"{far}/absolute.py" if stream.sender.ssh else str(Path(absolute.__file__))
-            command = ["python3", script, "0", "-", stream.sender.interface, file]
+            command = ["python3", script, "now", "-", stream.sender.interface, file]
         wait = (stream.load.first_ns - replay.start_ns) / 1e9
         later = f"sleep {wait:.6f}; " if wait else ""
         lines.append(f"{later}{shlex.join(_by_hand(stream.sender, command))}  # {stream.name}")
@@ -66,6 +69,7 @@ def worded(replay: Replay, out: Path, options: Options) -> list[str]:
         for capture in captures
         if capture.far
     ]
+    lines += [shlex.join(["ssh", ssh, f"rm -r {far}"]) for ssh in machines]
     lines.append(f"# 5. in {out / 'run.json'}: set complete to true, and each sender's sent to what it said")
     return lines
 

@@ -70,7 +70,9 @@ def measure(
         built = network_of(forecast, scenario)
         table, paths = measured_table(matched.packets, joined, schedule, scenario, run, built)
         pq.write_table(table, folder / "packets.parquet", compression="zstd")
-        (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
+        (folder / "scenario.toml").write_text(
+            scenario.to_toml_with(scenario.sid_table(built), "forecast.json"), encoding="utf-8"
+        )
         document = MeasurementDocument(
             segcast=VERSION,
             schema_version=SCHEMA_VERSION,

@@ -33,6 +33,13 @@ class Timing(Shape):
     latest_ns: Count | None = Field(None, description="how late the latest of them was")
     shifts: Count | None = Field(None, description="how often it moved the rest of its schedule, having fallen behind")
     shifted_ns: Count | None = Field(None, description="by how much altogether")
+    clock_ahead_ns: Whole | None = Field(
+        None, description="how far its clock was ahead of that of the commanding machine"
+    )
+    clock_within_ns: Count | None = Field(None, description="to how much that is known: half of the least round trip")
+    clock_known_by: str | None = Field(
+        None, description="`exchange` of times, `synchronised` clocks, or the `same` clock"
+    )
     began_late_ns: Whole | None = Field(None, description="first departure captured, less the instant asked for")
     stretch: float | None = Field(None, description="time from first to last departure captured, over that planned")
     shift_p50_ns: Count | None = Field(None, description="p50 of how far departures are from where the first puts them")

@@ -119,6 +119,7 @@ def rewrite_forecast(
         cell=cell["cell"],
         forecast=folder,
         layer=trace.layer,
+        sids=scenario.sid_table(network),
         resumed=trace.resumed_files,
         choices=replace(choices, last_node=arrival(around.mode, scenario.srv6.flavors)),
         outputs=by_host(hosts, *macs) if wanted.interfaces is None else by_interface(wanted.interfaces, hosts, *macs),

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from segcast.analyzer.network.sid_table import SidTable
 from segcast.analyzer.traffic.prepare import scaled_ns
 from segcast.replay.rewrite.admit import Longest, Mtu, PacketExtent, admit, extent
 from segcast.replay.rewrite.background import Background
@@ -118,6 +119,7 @@ def rewrite_schedule(
     resumed: Collection[int] = (),
     choices: RewriteChoices | None = None,
     outputs: Outputs | None = None,
+    sids: SidTable | None = None,
     chunk_bytes: int = _CHUNK_BYTES,
     progress: Callable[[int], None] | None = None,
 ) -> RewriteSummary:
@@ -126,8 +128,9 @@ def rewrite_schedule(
     `schedule`: columns `file`, `frame_number`, `flow_id`, `path_id`, `send_ns` of a forecast's packets; each
     row is a packet to send. `cell` and `forecast`: whose it is, for the summary. `flows` and `layer`: those of the
     trace. `sources`: its captures, by `file`; `resumed`: those that it went on with after damage. `outputs`: a file
-    per host by default. `progress` is called with the number of packets dealt with so far. Memory: the schedule's
-    columns, a batch of frames, `chunk_bytes` of output. Every field written is described in docs/rewrite.md.
+    per host by default. `sids`: those of the network, for the summary. `progress` is called with the number of packets
+    dealt with so far. Memory: the schedule's columns, a batch of frames, `chunk_bytes` of output. Every field written
+    is described in docs/rewrite.md.
 
     Raises InputError if the schedule does not belong to the captures, a path has no segments, packets are refused for
     their length, a time does not fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as
@@ -169,7 +172,7 @@ def rewrite_schedule(
             if progress is not None:
                 progress(done)
         writing.wait()
-        summary = _summary(out, cell, forecast, job, folder.names, tally)
+        summary = _summary(out, cell, forecast, job, folder.names, tally, sids)
         folder.finish(MANIFEST, json_text(summary).encode())
     return summary
 
@@ -341,7 +344,13 @@ def _mend(buffer: NDArray[np.uint8], inner: Inner, found: WalkedPackets, prefixe
 
 
 def _summary(
-    out: Path, cell: str, forecast: Path | None, job: _Job, names: Sequence[str], tally: Tally
+    out: Path,
+    cell: str,
+    forecast: Path | None,
+    job: _Job,
+    names: Sequence[str],
+    tally: Tally,
+    sids: SidTable | None,
 ) -> RewriteSummary:
     """The tally as the summary."""
     hosts: list[list[str]] = [[] for _ in job.outputs.names]
@@ -360,5 +369,6 @@ def _summary(
         refusals=tally.refusals,
         mended=tally.changed(),
         forecast=None if forecast is None else str(forecast.absolute()),
+        sids=sids if job.encapsulation.mode.steers else None,
         speed=float(job.choices.speed),
     )

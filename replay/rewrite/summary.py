@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, Strict
 
+from segcast.analyzer.network.sid_table import SidTable
 from segcast.analyzer.network.srv6_modes import Mode
 from segcast.replay.rewrite.schedule import Rows
 from segcast.replay.srv6 import walk as outcomes
@@ -82,6 +83,9 @@ class RewriteSummary(Shape):
         "`checksum_unsure` (padded and its checksum left, so that a receiver may find it wrong)",
     )
     forecast: str | None = Field(None, description="the forecast's folder, absolute; null if it is of none")
+    sids: SidTable | None = Field(
+        None, description="the SIDs of the network, and the segment lists of its paths; null where none are written"
+    )
     speed: float = Field(1.0, description="how much faster packets are sent than scheduled; absent where they are not")
 
     def as_dict(self) -> dict[str, Any]:

@@ -21,13 +21,14 @@ from segcast.replay.testbed.build import build, require
 from segcast.replay.testbed.plan import DEFAULT_BURST_BYTES, DEFAULT_MAX_RATE_BPS, Bed, plan_bed
 from segcast.replay.testbed.spaces import evict, remove, spaces
 from segcast.replay.testbed.survey import TestbedSurvey, survey
+from segcast.traces.disk.documents import json_text
 from segcast.traces.errors import InputError
 
 DEFAULT_NAME: Final = "sgtb"
 CLOCK: Final = "testbed"
 
 _STATE: Final = Path("/run/segcast")
-_SCENARIO, _INVENTORY, _BED = "scenario.toml", "inventory.toml", "bed.json"
+_SCENARIO, _INVENTORY, _BED, _SIDS = "scenario.toml", "inventory.toml", "bed.json", "sids.json"
 
 
 def up(
@@ -119,6 +120,7 @@ def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
         "links": links,
         "mtu_bytes": bed["mtu"],
         "notes": bed["notes"],
+        "sids": _json(folder / _SIDS),
         "scenario": str(folder / _SCENARIO),
         "inventory": str(folder / _INVENTORY),
     }
@@ -194,7 +196,9 @@ def inventory_of(bed: Bed) -> Inventory:
 
 
 def _describe(folder: Path, scenario: ValidScenario, bed: Bed) -> None:
-    (folder / _SCENARIO).write_text(scenario.to_toml(), encoding="utf-8")
+    sids = scenario.whole_sid_table()
+    (folder / _SIDS).write_text(json_text(sids), encoding="utf-8")
+    (folder / _SCENARIO).write_text(scenario.to_toml_with(sids, str(folder / _SIDS)), encoding="utf-8")
     (folder / _INVENTORY).write_text(inventory_of(bed).to_toml(), encoding="utf-8")
 
 
@@ -203,8 +207,13 @@ def _digest(bed: Bed) -> str:
 
 
 def _saved(name: str) -> dict[str, Any] | None:
+    return _json(_STATE / name / _BED)
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    """The object in a file of a testbed's own; None if there is none."""
     try:
-        found = json.loads((_STATE / name / _BED).read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
     except (OSError, ValueError):
         return None

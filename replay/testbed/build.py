@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from segcast.replay.inject.machines import ROUTE_PROTOCOL
 from segcast.replay.testbed.netlink import Requests
 from segcast.replay.testbed.plan import Bed, Space
 from segcast.replay.testbed.spaces import FOLDER, create, no_offloads, settle, within
@@ -97,7 +98,12 @@ def _furnish(space: Space, mtu: int) -> None:
             if route.sid is None:
                 ways = [{"gateway": gateway, "oif": places[name]} for name, gateway in route.ways]
                 with _refusals(f"{space.namespace}: route to {route.prefix}"):
-                    there.route("add", dst=route.prefix, **(ways[0] if len(ways) == 1 else {"multipath": ways}))
+                    there.route(
+                        "add",
+                        dst=route.prefix,
+                        proto=ROUTE_PROTOCOL,
+                        **(ways[0] if len(ways) == 1 else {"multipath": ways}),
+                    )
     with Requests() as requests:
         for route in space.routes:
             if route.sid is not None:

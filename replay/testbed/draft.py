@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from segcast.analyzer.network.fabric import Attachment, Fabric, adjacencies
 from segcast.analyzer.network.model import Link
+from segcast.analyzer.network.sid_table import chain_node
 from segcast.analyzer.network.sids import BLOCK_BITS, NODE_BITS, Sids, usids
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
@@ -88,7 +89,7 @@ def _chains(scenario: ValidScenario, fabric: Fabric, links: Sequence[Link], segm
                     f"network.paths[{slot}]: {segment} is on path {seen[segment]} too; a SID is one node's"
                 )
             prefix, bits = _sid_prefix(segment, scenario)
-            sids.setdefault(transit[min(number, len(transit) - 1)], {})[prefix] = (Sid("End", None, bits), -1)
+            sids.setdefault(chain_node(slot, number, len(way)), {})[prefix] = (Sid("End", None, bits), -1)
         nodes += transit
         chain = [left, *transit, right]
         chains.append([])

@@ -64,6 +64,7 @@ def write_schedule(
         out,
         cell=cell["cell"],
         layer=trace.layer,
+        sids=scenario.sid_table(built),
         resumed=trace.resumed_files,
     )
 

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from segcast.analyzer.forecast.compare import TENFOLD
+from segcast.analyzer.network.sid_table import SIDS_BEGIN
 from segcast.reports import text
 from segcast.reports.forecast import figures
 from segcast.reports.forecast.data import Comparison, Estimate, Forecast, Variant
@@ -18,6 +19,7 @@ from segcast.reports.style import Figure
 
 _TILES: Final = ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")
 _MOST_ROWS: Final = 16
+_MOST_SIDS: Final = 2000
 _LONGEST_SCENARIO: Final = 20_000
 
 
@@ -250,6 +252,31 @@ class ForecastContent:
         paths, links = (len(self.network.get(name) or []) for name in ("paths", "links"))
         return max(0, paths - _MOST_ROWS), max(0, links - _MOST_ROWS)
 
+    @cached_property
+    def sids(self) -> list[tuple[str, str, str, str]]:
+        """Rows of the table of SIDs, as (node, behaviour, SID, what for); the first of many."""
+        rows = []
+        for row in self.forecast.section("sids").get("sids") or []:
+            attached = f"hosts at {row['attachment']}" if row.get("attachment") else ""
+            why = f"over {row['link']} to {row['neighbor']}" if row.get("link") else attached
+            rows.append((row["node"], row["behavior"], row["sid"], why))
+        return rows[:_MOST_SIDS]
+
+    @cached_property
+    def segment_lists(self) -> list[tuple[int, str, str, str]]:
+        """Rows of the table of segment lists, as (path, between, IPv4, IPv6); the first of many."""
+        return [
+            (row["path_id"], f"{row['from']} → {row['to']}", " ".join(row["ipv4"]), " ".join(row["ipv6"]))
+            for row in (self.forecast.section("sids").get("lists") or [])[:_MOST_SIDS]
+        ]
+
+    @property
+    def hidden_sids(self) -> tuple[int, int]:
+        """How many SIDs and segment lists the tables leave out."""
+        found = self.forecast.section("sids")
+        sids, lists = (max(0, len(found.get(name) or []) - _MOST_SIDS) for name in ("sids", "lists"))
+        return sids, lists
+
     @property
     def changes_of_links(self) -> list[str]:
         """What happens to links, in words; the first of many."""
@@ -266,6 +293,7 @@ class ForecastContent:
         """The scenario file, if it lies in the folder and is not overlong."""
         path = self.forecast.folder / "scenario.toml"
         content = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        content = content.partition(f"\n{SIDS_BEGIN}")[0]  # they have tables of their own
         return content if len(content) <= _LONGEST_SCENARIO else ""
 
 

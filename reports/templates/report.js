@@ -76,6 +76,16 @@
   });
   if (groupChoice) { groupChoice.addEventListener("change", update); }
 
+  // A field above tables leaves the rows that hold what is typed into it.
+  document.querySelectorAll(".narrow").forEach(function (field) {
+    field.addEventListener("input", function () {
+      var wanted = field.value.trim().toLowerCase();
+      field.closest("details").querySelectorAll("tbody tr").forEach(function (row) {
+        row.hidden = row.textContent.toLowerCase().indexOf(wanted) < 0;
+      });
+    });
+  });
+
   // Plots are drawn to the width of the screen; paper has its own.
   function resize(paper) {
     plots.forEach(function (div) {

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from segcast.reports.console import print_plan, print_run
+from segcast.reports.console import print_cleared, print_plan, print_run
 from segcast.screen import json_option, print_json, progress
 
 
@@ -45,7 +45,7 @@ def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: b
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--inventory", required=True, type=click.Path(path_type=Path), help="Interfaces and machines, a TOML file."
 )
@@ -58,7 +58,14 @@ def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: b
 @click.option(
     "--calibrate", is_flag=True, help="Send the first second beforehand, to know what tcpreplay adds to gaps."
 )
-@click.option("--i-mean-it", is_flag=True, help="Send even at an interface that has the default route.")
+@click.option(
+    "--i-mean-it",
+    is_flag=True,
+    help="Send even at an interface that has the default route, or carries this ssh session.",
+)
+@click.option(
+    "--clean", is_flag=True, help="Remove what killed replays left on the inventory's machines, and send nothing."
+)
 @click.option(
     "--forecast",
     type=click.Path(path_type=Path),
@@ -67,7 +74,7 @@ def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: b
 @sending_options
 @json_option
 def replay(
-    folder: Path,
+    folder: Path | None,
     inventory: Path,
     out: Path | None,
     send: bool,
@@ -75,6 +82,7 @@ def replay(
     print_commands: bool,
     calibrate: bool,
     i_mean_it: bool,
+    clean: bool,
     forecast: Path | None,
     sender: str,
     limit: str | None,
@@ -86,8 +94,10 @@ def replay(
     """Send what segcast rewrite wrote to DIR at the interfaces of an inventory, and capture departures and arrivals.
 
     Nothing is sent without --send. Interfaces must exist, be up, carry the longest packet and the busiest 100 ms, and
-    not have the default route.
+    neither have the default route nor carry this ssh session.
     """
+    from segcast.replay.inject.connections import connected
+    from segcast.replay.inject.machines import clear
     from segcast.replay.inject.plan import plan_replay
     from segcast.replay.inject.run import run_replay
     from segcast.replay.inject.wording import worded
@@ -97,9 +107,17 @@ def replay(
     from segcast.traces.units import duration_ns
 
     options = options_of(sender, compensation, snaplen, calibrate)
+    lab = read_inventory(inventory)
+    if clean == (folder is not None):
+        raise InputError("give DIR, what segcast rewrite wrote, or --clean, which takes none")
+    click.get_current_context().with_resource(connected(lab.machines))
+    if folder is None:
+        cleared = clear(lab.machines)
+        print_json(cleared) if as_json else print_cleared(cleared)
+        return
     plan = plan_replay(
         folder,
-        read_inventory(inventory),
+        lab,
         forecast=None if forecast is None else str(forecast.absolute()),
         sender=sender,
         transit=transit,

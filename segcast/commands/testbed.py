@@ -40,6 +40,18 @@ def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> Non
 
 
 @testbed.command()
+@click.argument("source", metavar="F", type=click.Path(path_type=Path))
+@json_option
+def plan(source: Path, as_json: bool) -> None:
+    """Print every SID of F, a forecast or a scenario file, and the segment list of every path. Builds nothing."""
+    from segcast.reports.sids import print_sids
+
+    scenario = _scenario(source)
+    table = scenario.whole_sid_table()
+    print_json({"sids": table.as_dict()}) if as_json else print_sids(table)
+
+
+@testbed.command()
 @_name
 @json_option
 def status(name: str, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inject.document import Document
+from segcast.replay.inject.machines import exposed
 from segcast.replay.inject.plan import Replay, plan_replay
 from segcast.replay.inject.run import refuse_short
 from segcast.replay.inventory import Inventory, Sender
@@ -104,6 +105,56 @@ def test_more_packets_than_a_sender_sends_are_noted_or_refused(tmp_path: Path) -
     (refused,) = (why for why in planned(2_000, 60_000).refusals if "M packets/s" in why)
     assert "0.50 M packets/s are to be sent throughout, but it sends up to 0.22 M" in refused
     assert not any("M packets/s" in why for why in planned(2_000, 60_000, "tcpreplay").refusals)
+
+
+@pytest.mark.parametrize(
+    ("routes", "above", "session", "words"),
+    [
+        ([], [], [], None),
+        (["default via 192.0.2.1 dev eth0 proto dhcp"], [], [], "has the default route"),
+        (["default via fe80::1 dev eth0 table 100 metric 5"], [], [], "has the default route of table 100"),
+        (["unicast default via 192.0.2.1 dev eth0 table vpn"], [], [], "has the default route of table vpn"),
+        (
+            ["default proto static metric 9 \\\tnexthop dev wan weight 1 \\\tnexthop dev eth0 weight 1"],
+            [],
+            [],
+            "has the default route",
+        ),
+        (["0.0.0.0/1 via 10.8.0.1 dev eth0"], [], [], "has the route 0.0.0.0/1, as good as a default route"),
+        (["2000::/3 dev eth0 metric 1024"], [], [], "has the route 2000::/3, as good as a default route"),
+        (["224.0.0.0/4 dev eth0 scope link"], [], [], None),
+        (["default via 192.0.2.1 dev eth00", "default dev eth0.5"], [], [], None),
+        (["default via 192.0.2.1 dev wan proto 115", "0.0.0.0/1 dev eth0 proto 115 scope link"], [], [], None),
+        (
+            ["default dev br0"],
+            ["/sys/class/net/eth0/upper_br0"],
+            [],
+            "shares a link with br0, which has the default route",
+        ),
+        (["default dev br0"], ["/sys/class/net/eth1/upper_br0"], [], None),
+        (
+            ["default dev bond0.7"],
+            [
+                f"/sys/class/net/{low}/upper_{high}"
+                for low, high in (("eth0", "bond0"), ("eth1", "bond0"), ("bond0", "bond0.7"))
+            ],
+            [],
+            "shares a link with bond0.7, which has the default route",
+        ),
+        (
+            ["default dev wire"],
+            ["/sys/class/net/wire/upper_eth0"],
+            [],
+            "shares a link with wire, which has the default route",
+        ),
+        ([], [], ["eth0"], "carries this ssh session"),
+        ([], ["/sys/class/net/eth0/upper_br0"], ["br0"], "shares a link with br0, which carries this ssh session"),
+    ],
+)
+def test_what_could_cut_a_machine_off(
+    routes: list[str], above: list[str], session: list[str], words: str | None
+) -> None:
+    assert exposed("eth0", routes, above, session) == words
 
 
 def test_only_tcpreplay_is_said_to_fall_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -376,7 +376,13 @@ def test_ecmp_is_steered_along_its_forecast(run: Run, forecast_folder: Path, tmp
     frames = [parse_frame(record.frame, "encaps") for record in read_pcap(Path(file["path"]))]
     firsts = {frame.outer.segments[0] for frame in frames if frame.outer}
     assert firsts == {IPv6Address(f"fd00:0:{number:x}::1") for number in range(0x1000, 0x1004)}
+    forecast = json.loads((forecast_folder / "forecast.json").read_text())
+    assert summary["sids"] == forecast["sids"]
+    listed = {tuple(map(IPv6Address, entry["ipv4"])) for entry in summary["sids"]["lists"]}
+    assert {frame.outer.segments for frame in frames if frame.outer and frame.inner[0] >> 4 == 4} == listed
+    assert "SIDs of this network" in (forecast_folder / "scenario.toml").read_text()
     plain = json.loads(run("rewrite", forecast_folder, "--policy", "ecmp", "--out", tmp_path / "p", "--json").out)
+    assert plain["sids"] is None
     assert (plain["mode"], plain["last_node"]) == ("none", "nothing")
     spans = [max(f["last_ns"] for f in s["files"]) - min(f["first_ns"] for f in s["files"]) for s in (plain, summary)]
     assert abs(spans[0] / 2.5 - spans[1]) <= 1

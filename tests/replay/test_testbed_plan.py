@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +41,26 @@ def test_every_path_leads_over_its_links(kind: str, tmp_path: Path) -> None:
             arrived, links = travel(bed, at[attachments[a].node], wire)
             assert arrived == at[attachments[b].node]
             assert links == [assembled.network.links[link].name for link in path.links]
+
+
+@pytest.mark.parametrize("kind", SCENARIOS)
+def test_nodes_have_the_sids_of_the_table(kind: str, tmp_path: Path) -> None:
+    """A route of the testbed for each row, at its node, that does what the row says."""
+    scenario = scenario_of(kind, tmp_path)
+    bed = plan_bed(scenario, "sgtb")
+    alike = {"End.DT4": "End.DX4", "End.DT6": "End.DX6", "uDT4": "End.DX4", "uDT6": "End.DX6"}
+    alike |= {"uN": "End", "uA": "End.X"}
+    listed = {
+        (row.node, alike.get(row.behavior, row.behavior), IPv6Address(row.sid))
+        for row in scenario.whole_sid_table().sids
+    }
+    built = {
+        (space.place, route.sid.action, IPv6Address(route.prefix.split("/")[0]))
+        for space in bed.spaces
+        for route in space.routes
+        if route.sid is not None
+    }
+    assert built == listed
 
 
 def shapers(bed: Bed) -> dict[str, Shaper]:

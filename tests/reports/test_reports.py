@@ -313,3 +313,28 @@ def test_sparse_document_still_makes_a_page(tmp_path: Path) -> None:
     page = page_of(folder)
     assert "the quickest of those compared" in page.text
     assert ForecastContent(Forecast(folder)).paths == []
+
+
+def table_of(sids: int, lists: int) -> Row:
+    row = {"node": "<leaf>", "behavior": "End.X", "link": "a-b", "neighbor": "b", "attachment": None}
+    path = {"from": "left", "to": "right", "segments": [], "ipv4": ["fd00::4"], "ipv6": ["fd00::1", "fd00::6"]}
+    return {
+        "sids": [{**row, "sid": f"fd00::{number:x}"} for number in range(sids)],
+        "lists": [{**path, "path_id": number} for number in range(lists)],
+    }
+
+
+def test_sids_are_a_folded_table(tmp_path: Path) -> None:
+    page = page_of(make_forecast(tmp_path / "f", cells(), seeds=1, sids=table_of(3, 2)))
+    assert "<leaf> End.X fd00::2 over a-b to b" in page.text
+    assert "1 left → right fd00::4 fd00::1 fd00::6" in page.text
+    assert ("details", {"class": "sids"}) in page.tags
+    assert any(tag == "input" and found.get("type") == "search" for tag, found in page.tags)
+    assert "more SIDs" not in page.text
+    assert "SIDs and segment lists" not in page_of(make_forecast(tmp_path / "g", cells(), seeds=1)).text
+
+
+def test_sids_by_the_thousand_do_not_flood_the_page(tmp_path: Path) -> None:
+    page = page_of(make_forecast(tmp_path / "f", cells(), seeds=1, sids=table_of(9000, 2001)))
+    assert page.text.count("over a-b to b") == 2000
+    assert re.search(r"7.000 more SIDs and 1 more segment lists are in forecast\.json", page.text)

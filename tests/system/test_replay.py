@@ -160,6 +160,30 @@ def test_what_forbids_sending_is_said(run: Run, bed: Bed, tmp_path: Path) -> Non
     assert replayed(run, tmp_path, only(bed), "--i-mean-it").code == 0
     shutil.rmtree(tmp_path / "run")
     ip("route", "del", "default", "dev", "e0")
+    for route, words in (
+        (("0.0.0.0/1", "dev", "e0", "table", "7"), "has the route 0.0.0.0/1 of table 7, as good as a default route"),
+        (("8000::/1", "dev", "e0", "table", "7"), "has the route 8000::/1 of table 7, as good as a default route"),
+        (("2000::/3", "dev", "e0"), "has the route 2000::/3, as good as a default route"),
+        (("default", "dev", "e0", "table", "100"), "has the default route of table 100"),
+        (("default", "nexthop", "dev", "e0", "nexthop", "dev", "lo"), "has the default route"),
+    ):
+        ip("route", "add", *route)
+        refused(only(bed), words, "--i-mean-it")
+        ip("route", "del", *route)
+    ip("route", "add", "224.0.0.0/4", "dev", "e0")
+    ip("route", "add", "10.0.0.0/8", "dev", "e0")
+    where = inventory_file(tmp_path, only(bed))
+    assert run("replay", tmp_path / "r", "--inventory", where).code == 0
+    ip("route", "del", "224.0.0.0/4", "dev", "e0")
+    ip("route", "del", "10.0.0.0/8", "dev", "e0")
+    for above in (("type", "bridge"), ("link", "e0", "type", "macvlan")):
+        ip("link", "add", "name", "upper0", *above)
+        if above[-1] == "bridge":
+            ip("link", "set", "e0", "master", "upper0")
+        ip("link", "set", "upper0", "up")
+        ip("route", "add", "default", "dev", "upper0")
+        refused(only(bed), "shares a link with upper0, which has the default route", "--i-mean-it")
+        ip("link", "del", "upper0")
     ip("link", "set", "e0", "mtu", "1400")
     rewritten(tmp_path / "long", {"leaf0": packets(3, size=1500)})
     (tmp_path / "r").rename(tmp_path / "short")

@@ -117,6 +117,7 @@ def test_links_have_their_rate_and_their_buffer(tmp_path: Path) -> None:
 def test_up_is_idempotent_and_replaces_another_network(tmp_path: Path) -> None:
     first = up(scenario_of("leaf-spine", tmp_path), NAME)
     assert first["state"] == "up"
+    assert first["sids"] == status(NAME)["sids"] == scenario_of("leaf-spine", tmp_path).whole_sid_table().as_dict()
     inode = (Path("/run/netns") / f"{NAME}-leaf0").stat().st_ino
     assert up(scenario_of("leaf-spine", tmp_path), NAME)["namespaces"] == first["namespaces"]
     assert (Path("/run/netns") / f"{NAME}-leaf0").stat().st_ino == inode
@@ -220,8 +221,14 @@ def test_refusals_are_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_command_line(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text(SCENARIOS["parallel"])
+    planned = json.loads(run("testbed", "plan", file, "--json").out)
+    ran = run("testbed", "plan", file)
+    assert (ran.code, ran.err) == (0, "")
+    assert "path1.0  End      fd00:0:1001::1" in ran.out
+    assert "path 0, left to right: fd00:0:1000::1 fd00:0:20::d4 | fd00:0:1000::1 fd00:0:20::d6" in ran.out
     ran = run("testbed", "up", file, "--name", NAME)
     assert (ran.code, ran.err) == (0, "")
+    assert json.loads(run("testbed", "status", "--name", NAME, "--json").out)["sids"] == planned["sids"]
     assert "upper: 100 Mbit/s, 65,536 bytes" in ran.out
     assert "note: the propagation delay" in ran.out
     ran = run("testbed", "down", "--name", NAME)
