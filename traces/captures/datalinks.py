@@ -19,4 +19,3 @@ SNOOP_LINKTYPES: Final = {
     25: 1,  # 100BaseT
     26: 242,  # IP over Infiniband
 }
-SNOOP_OTHER: Final = 0xFF00  # plus the data link (255 stands for all above): no link type has these numbers

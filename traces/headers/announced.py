@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from segcast.traces import reasons as r
 from segcast.traces.byteorder import Bytes, Word, be16
-from segcast.traces.headers import reasons as r
 from segcast.traces.headers.mpls import ANYWHERE, after_labels
 from segcast.traces.jit import int64, kernel
+from segcast.traces.linktypes import COOKED, LENGTHS, NO_LENGTHS
 
 
 class EtherType(NamedTuple):
@@ -54,11 +55,6 @@ ETHER_TYPES: Final = {
     0x88E5: EtherType(r.MACSEC_FOLLOWS),
 }
 """Those that are known, beside IPv4 and IPv6."""
-
-# What numbers up to 1500 are, where an EtherType may stand.
-NO_LENGTHS: Final = 0
-LENGTHS: Final = 1  # of 802.3 (IEEE 802.3 section 3.2.6)
-COOKED: Final = 2  # Linux's, of which 4 stands for 802.2
 
 
 def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

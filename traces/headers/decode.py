@@ -22,9 +22,9 @@ from segcast.traces.headers.ip import (
     HAS_TCP,
     Headers,
 )
-from segcast.traces.headers.reasons import IP_FOUND, NUMBERED, OTHER_MPLS, REASONS
 from segcast.traces.headers.segment_lists import SegmentLists, SegmentTable
 from segcast.traces.headers.tunnels import TUNNELS
+from segcast.traces.reasons import IP_FOUND, NUMBERED, OTHER_MPLS, REASONS
 
 __all__ = [
     "HAS_FRAGMENT",

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, be16, be32, be64
-from segcast.traces.headers.reasons import IP_FOUND, MALFORMED, TRUNCATED
 from segcast.traces.jit import kernel
+from segcast.traces.reasons import IP_FOUND, MALFORMED, TRUNCATED
 
 HAS_IP: Final = 1  # addresses, protocol, ip_bytes, tos
 HAS_PORTS: Final = 2

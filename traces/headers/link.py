@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from segcast.traces import linktypes as how
+from segcast.traces import reasons as r
 from segcast.traces.byteorder import Bytes, Word, be16, be32, le32, u16
-from segcast.traces.headers import linktypes as how
-from segcast.traces.headers import reasons as r
 from segcast.traces.headers import wireless
-from segcast.traces.headers.announced import LENGTHS, NO_LENGTHS, stated_end, walk
-from segcast.traces.headers.linktypes import LINK_TYPES
+from segcast.traces.headers.announced import stated_end, walk
 from segcast.traces.jit import int64, kernel
+from segcast.traces.linktypes import LENGTHS, LINK_TYPES, NO_LENGTHS
 
 FAMILIES: Final = {2: 4, 10: 6, 23: 6, 24: 6, 26: 6, 28: 6, 30: 6}
 """IP versions of address families: AF_INET, and AF_INET6 as systems number it."""

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from segcast.traces.byteorder import Bytes, Word, be16, be32
-from segcast.traces.headers.reasons import IP_FOUND, OTHER_MPLS, TRUNCATED
 from segcast.traces.jit import int64, kernel
+from segcast.traces.reasons import IP_FOUND, OTHER_MPLS, TRUNCATED
 
 ANYWHERE: Final = 1 << 62
 """Where a frame stops that may stop anywhere."""

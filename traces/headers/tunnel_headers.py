@@ -13,7 +13,8 @@ import numpy as np
 from segcast.traces.byteorder import Bytes, Word, be16
 from segcast.traces.headers.announced import after, after_type, next_protocol
 from segcast.traces.headers.mpls import wire_place
-from segcast.traces.headers.reasons import (
+from segcast.traces.jit import int64, kernel
+from segcast.traces.reasons import (
     ENCRYPTED,
     FRAME_FOLLOWS,
     IP_FOUND,
@@ -23,7 +24,6 @@ from segcast.traces.headers.reasons import (
     PPP_FOLLOWS,
     TRUNCATED,
 )
-from segcast.traces.jit import int64, kernel
 
 NOT_A_TUNNEL: Final = 255
 """The code of a datagram that only has a tunnel's port."""

@@ -15,7 +15,8 @@ from segcast.traces.headers import tunnel_headers as read
 from segcast.traces.headers.announced import after
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_SRH, Headers
 from segcast.traces.headers.mpls import ANYWHERE
-from segcast.traces.headers.reasons import (
+from segcast.traces.jit import int64, kernel
+from segcast.traces.reasons import (
     ENCRYPTED,
     IP_FOUND,
     LABELS_FOLLOW,
@@ -23,7 +24,6 @@ from segcast.traces.headers.reasons import (
     OTHER_PAYLOAD,
     TRUNCATED,
 )
-from segcast.traces.jit import int64, kernel
 
 # Which kernel reads a tunnel's header.
 IPV4: Final = 0  # there is none: the packet follows

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from segcast.traces import reasons as r
 from segcast.traces.byteorder import Bytes, Word, be16, be32, le32, u16
-from segcast.traces.headers import reasons as r
-from segcast.traces.headers.announced import LENGTHS, stated_end, walk
+from segcast.traces.headers.announced import stated_end, walk
 from segcast.traces.headers.mpls import ANYWHERE
 from segcast.traces.jit import int64, kernel
+from segcast.traces.linktypes import LENGTHS
 
 FCS: Final = 1  # the frame ends with its checksum
 BAD: Final = 2  # the checksum is wrong

@@ -21,8 +21,8 @@ import pyarrow as pa
 from segcast.traces.captures.reader import read_frames
 from segcast.traces.captures.remote import is_url
 from segcast.traces.errors import CheckFailed, InputError
-from segcast.traces.headers.linktypes import linktype_name
 from segcast.traces.ingest.inputs import is_pipe
+from segcast.traces.linktypes import linktype_name
 from segcast.traces.trace import Trace
 
 MOST_SHOWN: Final = 20
@@ -277,8 +277,8 @@ def _decoded(linktype: int, frame: bytes, known: bool) -> Fields:
         if len(layers) > 2 or tags or "ip_bytes" not in fields:
             raise NotComparedError("an IP header for dpkt alone, behind headers that it reads too freely")
         return {"ip header": True}
-    if "ip_bytes" in fields and _stated_bytes(layers) < fields["ip_bytes"]:
-        fields.pop("payload_bytes", None)  # what lies behind is padding, which dpkt takes for payload
+    if _stated_bytes(layers) < fields.get("ip_bytes", 0):
+        raise NotComparedError("a packet longer than a header before it says, whose padding dpkt reads as well")
     return fields
 
 

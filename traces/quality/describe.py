@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from segcast.traces.headers.linktypes import linktype_name
+from segcast.traces.linktypes import linktype_name
 from segcast.traces.protocols import TCP
 from segcast.traces.trace import Trace
 

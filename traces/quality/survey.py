@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.headers.decode import Headers, Numbered
-from segcast.traces.headers.linktypes import is_read, linktype_name
-from segcast.traces.headers.reasons import IP_FOUND, LINK_TYPE, NUMBERED, REASONS
 from segcast.traces.ingest.merge import MergedBatch
 from segcast.traces.jit import kernel
+from segcast.traces.linktypes import is_read, linktype_name
+from segcast.traces.reasons import IP_FOUND, LINK_TYPE, NUMBERED, REASONS
 
 _STARTED, _PREVIOUS, _FIRST, _LAST, _BACKWARDS, _FURTHEST, _TRUNCATED = 0, 1, 2, 3, 4, 5, 6
 _WIRE, _CAPTURED, _LONGEST, _UNIT, _TIMELESS = 7, 8, 9, 10, 11

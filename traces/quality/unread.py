@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from segcast.traces.headers.linktypes import linktype_name
-from segcast.traces.headers.reasons import ORDINARY, REASONS
+from segcast.traces.linktypes import linktype_name
 from segcast.traces.quality.findings import Finding
+from segcast.traces.reasons import ORDINARY, REASONS
 
 _NAMED: Final = 4
 _FEW: Final = 0.01

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from segcast.traces.captures.datalinks import SNOOP_OTHER
-from segcast.traces.headers import reasons as r
-from segcast.traces.headers.announced import COOKED, LENGTHS
+from segcast.traces import reasons as r
 
 # How frames begin.
 UNREAD: Final = 0
@@ -32,6 +30,13 @@ WIFI: Final = 16  # and what is above: 802.11
 RADIOTAP: Final = 17
 PRISM: Final = 18  # or AVS
 
+# What numbers up to 1500 are, where an EtherType may stand.
+NO_LENGTHS: Final = 0
+LENGTHS: Final = 1  # of 802.3 (IEEE 802.3 section 3.2.6)
+COOKED: Final = 2  # Linux's, of which 4 stands for 802.2
+
+SNOOP_OTHER: Final = 0xFF00  # plus a data link of snoop (255 stands for all above): no link type has these numbers
+
 _V4: Final = 1 << 4
 _V6: Final = 1 << 6
 
@@ -40,7 +45,7 @@ class LinkType(NamedTuple):
     """How frames of a link type begin.
 
     `how` says what announces the payload; `header_bytes` come before that payload. `type_at` is where an EtherType
-    lies, `numbers` what values up to 1500 are there (`announced.LENGTHS`, `COOKED`), `leads_to` what follows for sure
+    lies, `numbers` what values up to 1500 are there (LENGTHS, COOKED), `leads_to` what follows for sure
     (of `reasons`), `kind` which EtherType that is, `versions` the IP versions that may follow, as bits.
     """
 
