@@ -72,6 +72,11 @@ def print_rewrite(summary: dict[str, Any], console: Console) -> None:
         there = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count)
         if there:
             console.print(f"{title}: {there}", markup=False)
+    if summary["hop_limit_1"]:
+        console.print(
+            f"{counted(summary['hop_limit_1'], 'packet')} with a hop limit of 1: the router behind SRv6 will drop them",
+            markup=False,
+        )
 
 
 def print_plan(plan: dict[str, Any]) -> None:

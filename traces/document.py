@@ -86,6 +86,12 @@ class TraceDocument(Shape):
     schema_version: Count = Field(description="version of the trace's tables and of this document")
     layer: Literal["outer", "inner"] = Field(description="the IP header that counts where tunnels nest them")
     packets: Count = Field(description="rows of the packets table")
+    wire_bytes: Count | None = Field(
+        None, description="lengths on the wire of the packets table, added up; null in traces of before"
+    )
+    captured_bytes: Count | None = Field(
+        None, description="captured bytes of the packets table, added up; null in traces of before"
+    )
     flows: Annotated[int, Field(ge=0, lt=MOST_FLOWS)] = Field(description="rows of the flows table")
     segment_lists: Count = Field(description="rows of the segment lists table")
     duplicates_dropped: bool = Field(description="whether repeated packets were dropped (`--drop-duplicates`)")

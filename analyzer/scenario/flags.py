@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,21 @@ def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
             fields[name] = [part.strip() for part in fields[name].split(",")]
     if "load" in fields:
         fields["load"] = [_number("load", part) for part in fields["load"]]
+    prefixes = {name: _prefixes(name, fields.pop(name)) for name in ("only", "without") if name in fields}
+    if prefixes:
+        fields["traffic"] = prefixes
     if "seeds" in fields:
         fields["seeds"] = list(range(1, fields["seeds"] + 1))
     if "paths" not in fields:
         raise InputError("give the network: --paths 4x10Gbps, or --scenario FILE")
     return short_scenario(**fields)
+
+
+def _prefixes(flag: str, text: str) -> list[str]:
+    try:
+        return [str(ipaddress.ip_network(part.strip())) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--{flag}: {error}; give prefixes such as 10.0.0.0/8") from None
 
 
 def _number(flag: str, text: str) -> float:

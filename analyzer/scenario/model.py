@@ -14,6 +14,7 @@ from segcast.analyzer.scenario.choices import PolicyChoice, PolicyField, Timeout
 from segcast.analyzer.scenario.events import EventSpec
 from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
+from segcast.analyzer.scenario.traffic import TrafficSpec
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, topologies
 from segcast.analyzer.values import Duration, Model, Seed
 
@@ -78,6 +79,7 @@ class Scenario(Model):
     )
     packets: Literal["none", "first", "all"] = Field(default="first", description="seeds whose packets are kept")
     network: NetworkSpec = Field(description="links and paths")
+    traffic: TrafficSpec = Field(default=TrafficSpec(), description="which packets of the trace enter it")
     attachments: tuple[AttachmentSpec, ...] = Field(default=(), description="who is behind which node")
     unassigned: Literal["spread", "exclude"] = Field(
         default="spread",

@@ -20,6 +20,7 @@ from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.traffic.selection import Selection, select
 from segcast.traces.errors import InputError
 from segcast.traces.hashing import flow_keys
 from segcast.traces.units import write_size
@@ -42,8 +43,9 @@ class Traffic:
 
     `packets` are in send order; `file` uint16[n] and `frame_number` uint64[n] say where each was captured, `row`
     int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `placed` bool[flows]:
-    whether both ends of a flow have an attachment. `excluded` counts packets left out, by reason. `groups` names the
-    attachments between which the paths of each group lead; `sides` says how hosts were put at two, if no prefix did.
+    whether both ends of a flow have an attachment. `selection` says which flows are not to enter; `excluded` counts
+    packets left out, by reason. `groups` names the attachments between which the paths of each group lead; `sides` says
+    how hosts were put at two, if no prefix did.
     """
 
     packets: Packets
@@ -56,6 +58,7 @@ class Traffic:
     excluded: dict[str, int]
     network: Network
     groups: tuple[tuple[str, str], ...]
+    selection: Selection
     sides: Sides | None = None
 
     @property
@@ -85,6 +88,11 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
     with_ip = rows.filter(pl.col("flow_id").is_not_null() & pl.col("ip_bytes").is_not_null())
     if not with_ip["time_ns"].is_sorted():
         with_ip = with_ip.sort("time_ns", maintain_order=True)
+    words = flow_words(table)
+    selection = select(words, table["ip_version"].fill_null(0).to_numpy(), scenario.traffic)
+    of_packet = with_ip["flow_id"].to_numpy()
+    kept = [int(flows_are[of_packet].sum()) for flows_are in selection]
+    with_ip, no_ip = with_ip.filter(pl.Series(selection.taken[of_packet])), len(rows) - len(with_ip)
     fitting = with_ip.filter(pl.col("ip_bytes") <= MAX_IP_BYTES)
     fabric = scenario.fabric()
     names = host_names(table, scenario.steering.hosts)
@@ -95,7 +103,9 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
     chosen = fitting.filter(pl.Series(crosses[of_packet]))
     unassigned = len(fitting) - int(placed[of_packet].sum())
     excluded = {
-        "no_ip": len(rows) - len(with_ip),
+        "no_ip": no_ip,
+        "link_scope": kept[0],
+        "deselected": kept[1],
         "too_large": len(with_ip) - len(fitting),
         "unassigned": unassigned,
         "same_attachment": len(fitting) - len(chosen) - unassigned,
@@ -103,6 +113,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
     if len(chosen) == 0:
         raise InputError(
             f"no packet of the trace enters the network; of its {rows_are} {excluded['no_ip']} are without IP, "
+            f"{excluded['link_scope']} of link scope, {excluded['deselected']} not of the traffic that was chosen, "
             f"{excluded['too_large']} too large, {unassigned} of addresses without attachment, and "
             f"{excluded['same_attachment']} do not cross between the attachments"
         )
@@ -116,7 +127,6 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
     # Kernels are compiled anew for arrays that may not be written, so those of polars would cost seconds per policy.
     send_ns, flow, ip_bytes = (chosen[name].to_numpy(writable=True) for name in ("time_ns", "flow_id", "ip_bytes"))
     network = scenario.changed(assembled, int(send_ns[0]))
-    words = flow_words(table)
     hosts, host = steering_hosts(flows, scenario.steering.hosts)
     plan = FlowPlan(flow_keys(words), host, group, words, np.maximum(ends.source, 0))
     if links is not None:
@@ -133,6 +143,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
         excluded,
         network,
         assembled.groups,
+        selection,
         ends.sides,
     )
     if (mtu := scenario.network.mtu) is not None:

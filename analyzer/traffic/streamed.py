@@ -86,18 +86,17 @@ class StreamedTraffic:
 def survey(trace: Trace, scenario: ValidScenario) -> StreamedTraffic:
     """Where every flow goes and what it sends. Raises InputError if nothing is left to send."""
     count = trace.flow_count
-    opened, with_header = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-    flow_bytes, flow_packets = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    opened = np.zeros(count, np.bool_)
+    flow_bytes, flow_packets, seen_packets = (np.zeros(count, np.int64) for _ in range(3))
     largest = np.full(count, -1)
     first_row, packets_seen = np.zeros(count, np.int64), 0
     first_ns, last_ns = np.full(count, np.iinfo(np.int64).max), np.full(count, np.iinfo(np.int64).min)
-    high_ns, back_ns, no_ip, with_ip = np.iinfo(np.int64).min, 0, 0, 0
+    high_ns, back_ns, no_ip = np.iinfo(np.int64).min, 0, 0
     for batch in trace.packet_batches(TRAFFIC_COLUMNS, BATCH_ROWS):
         known = _with_ip(batch)
         rows = _fitting(batch)
         no_ip += batch.num_rows - len(known)
-        with_ip += len(known)
-        with_header[known["flow_id"].unique().to_numpy()] = True
+        seen_packets += np.bincount(known["flow_id"].to_numpy(), minlength=count)
         opened[known.filter((pl.col("tcp_flags").fill_null(0) & (SYN | ACK)) == SYN)["flow_id"].unique().to_numpy()] = (
             True
         )
@@ -117,7 +116,7 @@ def survey(trace: Trace, scenario: ValidScenario) -> StreamedTraffic:
             back_ns = max(back_ns, int((highest - time_ns).max()))
             high_ns = int(highest[-1])
     # One packet stands for each flow: it has what decides where flows go, also among packets sent at one time.
-    seen = np.flatnonzero(with_header)
+    seen = np.flatnonzero(seen_packets)
     seen = seen[np.argsort(first_row[seen], kind="stable")]
     stand_ins = {
         "time_ns": first_ns[seen],
@@ -132,11 +131,15 @@ def survey(trace: Trace, scenario: ValidScenario) -> StreamedTraffic:
     outline = prepare(table, trace.flow_table(), scenario, rows_are="flows")
     crosses = np.zeros(count, np.bool_)
     crosses[outline.packets.flow] = True
+    selection = outline.selection
+    taken = selection.taken
     excluded = {
         "no_ip": no_ip,
-        "too_large": with_ip - int(flow_packets.sum()),
-        "unassigned": int(flow_packets[~outline.placed].sum()),
-        "same_attachment": int(flow_packets[outline.placed & ~crosses].sum()),
+        "link_scope": int(seen_packets[selection.link_scope].sum()),
+        "deselected": int(seen_packets[selection.deselected].sum()),
+        "too_large": int((seen_packets - flow_packets)[taken].sum()),
+        "unassigned": int(flow_packets[taken & ~outline.placed].sum()),
+        "same_attachment": int(flow_packets[taken & outline.placed & ~crosses].sum()),
     }
     flow_bytes[~crosses] = 0
     return StreamedTraffic(

@@ -75,6 +75,7 @@ class Replay:
     duration_ns: int
     limit_ns: int
     sender: str = TCPREPLAY
+    hop_limit_1: int = 0
 
     @property
     def packets(self) -> int:
@@ -119,6 +120,9 @@ class Replay:
     def notes(self) -> list[str]:
         """What does not forbid sending, but should be known before."""
         found = [
+            f"{self.hop_limit_1:,} packets have a hop limit of 1: the router behind SRv6 drops them, and answers"
+        ] * (self.hop_limit_1 > 0)
+        found += [
             f"tcpreplay {stream.facts.tcpreplay} at {stream.name} adds the cost of sending to every gap, so that "
             "it falls behind: --calibrate measures that, --compensation states it, --sender absolute keeps time"
             for stream in self.streams
@@ -226,6 +230,7 @@ def plan_replay(
         duration_ns=duration,
         limit_ns=limit_ns if limit_ns is not None else duration * _LIMIT_FACTOR + _LIMIT_EXTRA_NS,
         sender=sender,
+        hop_limit_1=document.hop_limit_1,
     )
 
 

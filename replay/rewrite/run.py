@@ -19,7 +19,7 @@ from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
 from segcast.replay.rewrite.pcap import PcapFolder
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
-from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, read_rewrite
+from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, nothing_written, read_rewrite
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import RECORD_BYTES, InnerPackets, encapsulate, insert
 from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
@@ -172,6 +172,8 @@ def rewrite_schedule(
             if progress is not None:
                 progress(done)
         writing.wait()
+        if not tally.packets.any():
+            raise InputError(nothing_written(tally, len(rows.rank)))
         summary = _summary(out, cell, forecast, job, folder.names, tally, sids)
         folder.finish(MANIFEST, json_text(summary).encode())
     return summary
@@ -256,6 +258,7 @@ def _packets(job: _Job, batch: _Batch, tally: Tally) -> tuple[InnerPackets, NDAr
     frame, flow, start = batch.frame[chosen], rows.flow[chosen], batch.start[chosen]
     host = job.hosts.of_flow[flow]
     data, begin = batch.frames.data, batch.frames.start[frame]
+    tally.hop_limit_1 += int(np.count_nonzero(data[start + np.where(batch.size.version[chosen] == 6, 7, 8)] <= 1))
     link, link_bytes = job.outer_link.of(data, begin, start, batch.frames.linktype[frame], job.outputs.macs[host])
     unplaced = np.empty(len(chosen), np.int64)
     packets = InnerPackets(
@@ -367,6 +370,7 @@ def _summary(
         files=tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
         skipped=dict(sorted(tally.skipped.items())),
         refusals=tally.refusals,
+        hop_limit_1=tally.hop_limit_1,
         mended=tally.changed(),
         forecast=None if forecast is None else str(forecast.absolute()),
         sids=sids if job.encapsulation.mode.steers else None,

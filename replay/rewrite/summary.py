@@ -73,6 +73,9 @@ class RewriteSummary(Shape):
     files: list[HostCapture] = Field([], description="the captures")
     skipped: dict[str, Count] = Field({}, description="packets that were not written, by reason")
     refusals: list[Refusal] = Field([], description="the first 20 of those")
+    hop_limit_1: Count = Field(
+        0, description="packets whose own hop limit is 1 or 0: the router behind SRv6 drops them"
+    )
     mended: dict[str, Count] = Field(
         {},
         description="packets by what was done to them, each under every heading that fits: `padded` (bytes that were "
@@ -101,6 +104,14 @@ def read_rewrite(folder: Path, missing: str, mend: str) -> RewriteSummary:
     return read_shape(folder / MANIFEST, RewriteSummary, missing, mend)
 
 
+def nothing_written(tally: Tally, packets: int) -> str:
+    """What to say if none of the packets of a schedule could be written."""
+    if not packets:
+        return "the schedule has no packets, so there is nothing to replay"
+    why = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(tally.skipped.items()))
+    return f"none of the {packets:,} packets can be written, so there is nothing to replay: {why}"
+
+
 class Tally:
     """Counts of what was written, int64 for each file, and of what was not."""
 
@@ -114,6 +125,7 @@ class Tally:
         self.skipped: Counter[str] = Counter()
         self.mended: Counter[str] = Counter()
         self.refusals: list[Refusal] = []
+        self.hop_limit_1 = 0
 
     def refuse(
         self, source: Path | str, rows: Rows, ip_bytes: NDArray[np.int64], refused: NDArray[np.bool_], why: str

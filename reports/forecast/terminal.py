@@ -113,15 +113,25 @@ def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, st
     return lines, len(kept) < there
 
 
+_WHY: Final = {
+    "no_ip": "without IP",
+    "link_scope": "of link scope, such as multicast",
+    "deselected": "not of the traffic chosen",
+    "unassigned": "of hosts without an attachment",
+    "same_attachment": "between hosts of one side",
+}
+
+
 def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
     seeds = forecast.most_seeds
     if seeds > 1:
         yield f"Means over {seeds} seeds, 95 % intervals in parentheses. Delays are one-way, of received packets."
     else:
         yield "One seed, so no intervals. Delays are one-way, of received packets."
-    excluded = sum(n for n in forecast.section("excluded").values() if isinstance(n, int))
+    excluded = {key: n for key, n in forecast.section("excluded").items() if isinstance(n, int) and n > 0}
     if excluded:
-        verb = "is" if excluded == 1 else "are"
-        yield f"{text.counted(excluded, 'packet')} of the trace {verb} left out; the report says why."
+        verb = "is" if sum(excluded.values()) == 1 else "are"
+        reasons = ", ".join(f"{n:,} {_WHY.get(key, key.replace('_', ' '))}" for key, n in excluded.items())
+        yield f"{text.counted(sum(excluded.values()), 'packet')} of the trace {verb} left out: {reasons}."
     if left_out:
         yield "Some columns do not fit here; the report has them all."

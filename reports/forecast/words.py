@@ -136,6 +136,9 @@ def caveats(forecast: Forecast) -> list[str]:
     excluded = forecast.section("excluded")
     reasons = {
         "no_ip": "have no readable IP header",
+        "link_scope": "are of link scope (multicast, broadcast, link-local, loopback, or without an address), which no "
+        "router forwards; traffic.link_scope includes them",
+        "deselected": "are not of the traffic that was chosen (traffic.only, traffic.without)",
         "too_large": "are larger than 16 MiB, which no network carries",
         "unassigned": "have an address that no attachment's prefix holds",
         "same_attachment": "have both ends on one side of the network, so they do not cross it",

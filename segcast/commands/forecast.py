@@ -26,6 +26,8 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2 [1].")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
 @click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
+@click.option("--only", help="Only flows from or to these prefixes, such as 10.0.0.0/8,fd00::/8 [all].")
+@click.option("--without", help="No flows from or to these prefixes [none].")
 @click.option("--sensitivity", is_flag=True, help="Also run what counts bytes in flight with errors of that count.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @layer_option

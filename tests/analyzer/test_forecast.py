@@ -24,6 +24,8 @@ from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.support.forecasts import SMALL, row
 
+REASONS = ("link_scope", "deselected", "too_large", "unassigned", "same_attachment")
+
 
 @pytest.fixture(scope="module")
 def folder(cluster: Trace, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -256,5 +258,5 @@ def test_scenarios_say_what_is_wrong_and_where(tmp_path: Path) -> None:
 def test_the_document_is_plain_json(folder: Path) -> None:
     document = json.loads((folder / "forecast.json").read_text())
     assert document == read_document(folder).as_dict()
-    assert document["excluded"] == {"no_ip": 40, "too_large": 0, "unassigned": 0, "same_attachment": 0}
+    assert document["excluded"] == dict.fromkeys(REASONS, 0) | {"no_ip": 40, "link_scope": 20}
     assert {path["srv6_bytes"] for path in document["network"]["paths"]} == {80}

@@ -61,7 +61,7 @@ for _module, _name, _small in (
     setattr(_module, _name, _small)
 read_frames.__defaults__ = (1 << 16, packets.BATCH_FRAMES)  # a chunk has room for such a batch
 connections.new_pool.__defaults__ = (2,)
-duplicates.nothing_seen.__defaults__ = (64,)
+duplicates.nothing_seen.__defaults__ = (64, 1 << 12)
 fragments.Fragments.__init__.__defaults__ = (DATAGRAMS, None)  # type: ignore[misc]
 segments.SegmentLists.__init__.__defaults__ = (200, None)  # type: ignore[misc]
 
@@ -231,7 +231,7 @@ class Layer:
         flows_.table, flows_.pool, quality._recent, lists.table_now, parts.table = new
         for table in (flows_.table, lists.table_now, parts.table):
             table.control[1] = seed  # of its hashes
-        self.intake.rows = quality.duplicates = quality.cut_headers = parts.without_first = 0
+        self.intake.rows = quality.cut_headers = parts.without_first = 0
         tally = decoder._tally
         tally.deeper = tally.beyond_frame = tally.aggregated = 0
         tally.layers.fill(0)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from segcast.analyzer.network.srv6_modes import WRITTEN_MODES, Mode
 from segcast.replay.srv6.templates import Key
+from segcast.traces.errors import InputError
 from tests.support.rewriting import (
     EPOCH_NS,
     PROTOCOLS,
@@ -51,8 +52,13 @@ def test_any_packet_in_any_mode(data: st.DataObject) -> None:
     ]
     cases.sort(key=lambda case: case.send_ns)
     hosts = [0, 1, 1, 0]
+    chunk_bytes = data.draw(st.sampled_from((1, 1500, 8 << 20)))
     with TemporaryDirectory() as name:
-        done = rewrite(Path(name), cases, around, hosts, data.draw(st.sampled_from((1, 1500, 8 << 20))))
+        if around.mode.inserts and all(case.version == 4 and around.segments6[case.path] for case in cases):
+            with pytest.raises(InputError, match=r"none of the .* nothing to replay: ipv4 without insertion"):
+                rewrite(Path(name), cases, around, hosts, chunk_bytes)
+            return
+        done = rewrite(Path(name), cases, around, hosts, chunk_bytes)
         verify(Path(name), cases, around, hosts, done)
 
 

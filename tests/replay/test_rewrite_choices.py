@@ -371,7 +371,7 @@ def test_ecmp_is_steered_along_its_forecast(run: Run, forecast_folder: Path, tmp
     ran = run("rewrite", forecast_folder, *flags, "--out", tmp_path / "o", "--json")
     assert ran.code == 0, ran.err
     summary = json.loads(ran.out)
-    assert (summary["mode"], summary["packets"]) == ("encaps", 38_996)
+    assert (summary["mode"], summary["packets"]) == ("encaps", 38_976)
     (file,) = summary["files"]
     frames = [parse_frame(record.frame, "encaps") for record in read_pcap(Path(file["path"]))]
     firsts = {frame.outer.segments[0] for frame in frames if frame.outer}
@@ -411,3 +411,30 @@ def test_flags_that_are_refused_leave_nothing(
     for word in words:
         assert word in ran.err
     assert not (tmp_path / "o").exists()
+
+
+# --- what cannot be replayed -----------------------------------------------------------------------------------------
+
+
+def test_packets_that_the_next_router_drops_are_counted(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    cases = timed([make(rng, version, UDP, 100) for version in (4, 6, 4, 6, 6)])
+    for number, limit in ((0, 1), (3, 1), (4, 0)):
+        case = cases[number]
+        packet = bytearray(case.packet)
+        packet[8 if case.version == 4 else 7] = limit
+        cases[number] = replace(case, packet=bytes(packet))
+    for number in (1, 2):
+        assert cases[number].packet[8 if cases[number].version == 4 else 7] > 1
+    done, _ = written(tmp_path, cases, "encaps")
+    assert done.hop_limit_1 == 3
+
+
+def test_a_rewrite_of_nothing_fails(tmp_path: Path) -> None:
+    cases = timed([make(random.Random(6), 4, 253, 1204) for _ in range(3)])
+    with pytest.raises(InputError) as refused:
+        written(tmp_path, cases, "encaps", mtu=Mtu(1280, "drop"))
+    assert str(refused.value) == (
+        "none of the 3 packets can be written, so there is nothing to replay: longer than mtu 3"
+    )
+    assert not list(tmp_path.glob("out/*"))

@@ -249,17 +249,11 @@ def test_a_damaged_capture_serves_as_far_as_it_goes(tmp_path: Path) -> None:
         rewrite_schedule(schedule_table(cases), *arguments)
 
 
-def test_an_empty_schedule_writes_the_manifest_alone(tmp_path: Path) -> None:
-    done = rewrite_schedule(
-        schedule_table([]),
-        flow_table([]),
-        [],
-        encapsulation("encaps", [1]),
-        Hosts((), np.zeros(0, np.int64)),
-        tmp_path / "out",
-    )
-    assert (done.packets, done.files) == (0, [])
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rewrite.json"]
+def test_an_empty_schedule_is_no_rewrite(tmp_path: Path) -> None:
+    nobody = Hosts((), np.zeros(0, np.int64))
+    with pytest.raises(InputError, match=r"^the schedule has no packets, so there is nothing to replay$"):
+        rewrite_schedule(schedule_table([]), flow_table([]), [], encapsulation("encaps", [1]), nobody, tmp_path / "out")
+    assert not list(tmp_path.glob("out/*"))
 
 
 def _refused(folder: Path, message: str, table: pa.Table, *, hosts: Hosts | None = None, version: int = 4) -> None:

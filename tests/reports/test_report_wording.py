@@ -159,7 +159,7 @@ def test_flow_completion_is_said_to_be_of_received_packets(tmp_path: Path) -> No
 def test_the_terminal_groups_by_commas(tmp_path: Path) -> None:
     for number, words in ((18_959, "18,959 packets of the trace are"), (1, "1 packet of the trace is")):
         folder = make_forecast(tmp_path / str(number), [("ecmp", None)], seeds=1, excluded={"no_ip": number})
-        assert f"{words} left out; the report says why." in printed(folder)
+        assert f"{words} left out: {number:,} without IP." in printed(folder)
 
 
 @pytest.mark.parametrize(

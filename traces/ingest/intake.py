@@ -82,6 +82,8 @@ class Intake:
         self.flows = Flows()
         self.quality = Quality()
         self.rows = 0
+        self.wire_bytes = 0
+        self.captured_bytes = 0
         self._choices = choices
         self._mss = np.empty(0, np.uint16)
         self._limit_bytes = np.empty(0, np.uint16)
@@ -113,8 +115,13 @@ class Intake:
                 columns = {name: column.copy() for name, column in columns.items()}
                 runs = offload.split_frames(headers, columns, size, self._choices.line_rate_bps)
                 rows.withdraw()
-                chunk = self._put_pieces(runs, headers, columns, chunk, writer)
+                return self._put_pieces(runs, headers, columns, chunk, writer)
+        self._count_bytes(columns)
         return chunk
+
+    def _count_bytes(self, columns: dict[str, npt.NDArray[Any]]) -> None:
+        self.wire_bytes += int(columns["wire_bytes"].sum(dtype=np.int64))
+        self.captured_bytes += int(columns["captured_bytes"].sum(dtype=np.int64))
 
     def _put_pieces(
         self,
@@ -135,6 +142,7 @@ class Intake:
                     made = getattr(pieces, name, None)
                     column[here] = columns[name][pieces.row[part]] if made is None else made[part]
                 chunk.headers.valid[here] = headers.valid[pieces.row[part]]
+                self._count_bytes({name: column[here] for name, column in chunk.columns.items()})
                 chunk.rows, at = here.stop, upto
                 if chunk.full:
                     writer.put(chunk)
@@ -156,22 +164,23 @@ class Intake:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that later rows depend on, by name; `restore` goes on from there."""
         return {
-            "rows": np.array([self.rows]),
+            "counts": np.array([self.rows, self.wire_bytes, self.captured_bytes]),
             **{f"flows_{name}": array for name, array in self.flows.state().items()},
             **{f"quality_{name}": array for name, array in self.quality.state().items()},
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from a `state`."""
-        self.rows = int(state["rows"][0])
+        self.rows, self.wire_bytes, self.captured_bytes = (int(count) for count in state["counts"])
         for part, whole in (("flows_", self.flows), ("quality_", self.quality)):
             whole.restore({name.removeprefix(part): a for name, a in state.items() if name.startswith(part)})
 
     def findings(self, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The findings at the end, worst first."""
         chosen = self._choices
+        seen = sum(source["packets"] for source in sources)
         counts = quality.count(
-            self.flows, self.quality, self.rows, dropped=chosen.drop_duplicates, split=chosen.split_mss is not None
+            self.flows, self.quality, seen, dropped=chosen.drop_duplicates, split=chosen.split_mss is not None
         )
         about_key = chosen.key.findings() if chosen.key else []
         return quality.ordered([*quality.find(sources, counts), *about_key])

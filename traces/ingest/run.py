@@ -175,6 +175,8 @@ class _Making:
                 "schema_version": SCHEMA_VERSION,
                 "layer": decoder.layer,
                 "packets": intake.rows,
+                "wire_bytes": intake.wire_bytes,
+                "captured_bytes": intake.captured_bytes,
                 "flows": len(intake.flows),
                 "segment_lists": len(decoder.segment_lists),
                 **self._choices.about(),

@@ -44,13 +44,12 @@ def describe(trace: Trace) -> dict[str, Any]:
     packets = trace.packet_count
     first = min(_known(s["first_ns"] for s in sources), default=None)
     last = max(_known(s["last_ns"] for s in sources), default=None)
-    truncated = sum(s["truncated_packets"] for s in sources)
+    truncated, seen = sum(s["truncated_packets"] for s in sources), sum(s["packets"] for s in sources)
     one_sided = int(flows["reverse_flow_id"].null_count())
     return {
         "packets": packets,
         "flows": trace.flow_count,
-        "wire_bytes": sum(s["wire_bytes"] for s in sources),
-        "captured_bytes": sum(s["captured_bytes"] for s in sources),
+        **{name: _of_rows(trace, name) for name in ("wire_bytes", "captured_bytes")},
         "first_ns": first,
         "last_ns": last,
         "duration_ns": None if first is None or last is None else last - first,
@@ -66,7 +65,7 @@ def describe(trace: Trace) -> dict[str, Any]:
         "packets_without_ip": sum(trace.info["skipped"].values()),
         "skipped": _ordered(trace.info["skipped"]),
         "truncated_packets": truncated,
-        "truncated_share": truncated / packets if packets else None,
+        "truncated_share": truncated / seen if seen else None,
         "one_sided_flows": one_sided,
         "one_sided_tcp_flows": int(flows.filter(pl.col("protocol") == TCP)["reverse_flow_id"].null_count()),
         "one_sided_share": one_sided / len(flows) if len(flows) else None,
@@ -104,6 +103,12 @@ def describe(trace: Trace) -> dict[str, Any]:
             for s in sources
         ],
     }
+
+
+def _of_rows(trace: Trace, name: str) -> int:
+    """Bytes of the packets table; a trace of before knows only those of its captures."""
+    known = trace.info[name]
+    return sum(source[name] for source in trace.info["sources"]) if known is None else int(known)
 
 
 def _ordered(counts: dict[str, int]) -> dict[str, int]:

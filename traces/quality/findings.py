@@ -15,7 +15,7 @@ from segcast.traces.flows.assign import Flows
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import kernel
 from segcast.traces.protocols import TCP
-from segcast.traces.quality.duplicates import Recent, find_duplicates, nothing_seen
+from segcast.traces.quality.duplicates import TALLY, WITHIN_NS, WITHOUT_ID_NS, Recent, find_duplicates, nothing_seen
 from segcast.traces.units import say_duration, say_span
 
 SEVERITIES: Final = ("error", "warning", "info")
@@ -48,7 +48,6 @@ class Quality:
 
     def __init__(self) -> None:
         """Start before the first packet."""
-        self.duplicates = 0
         self.cut_headers = 0
         self._recent = nothing_seen()
         self._duplicate = np.empty(0, np.bool_)
@@ -60,28 +59,36 @@ class Quality:
             self._duplicate = np.empty(rows, np.bool_)
         duplicate = self._duplicate[:rows]
         self.cut_headers += count_cut(headers, batch.captured, batch.wire)
-        self.duplicates += find_duplicates(
-            batch.data, batch.start, batch.captured, headers, batch.time_ns, self._recent, duplicate
-        )
+        find_duplicates(batch.data, batch.start, batch.captured, headers, batch.time_ns, self._recent, duplicate)
         return duplicate
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """The copies so far, as `duplicates.TALLY` counts them."""
+        return {name: int(self._recent.tally[0][name]) for name in TALLY.names or ()}
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that later packets depend on, by name; `restore` goes on from there."""
-        return {"counts": np.array([self.duplicates, self.cut_headers]), **self._recent._asdict()}
+        return {"cut_headers": np.array([self.cut_headers]), **self._recent._asdict()}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from a `state`."""
-        self.duplicates, self.cut_headers = (int(count) for count in state["counts"])
+        self.cut_headers = int(state["cut_headers"][0])
         self._recent = Recent._make(state[name] for name in Recent._fields)
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureCounts:
-    """What findings are made from, besides the survey of each source."""
+    """What findings are made from, besides the survey of each source.
 
-    packets: int
-    duplicates: int
-    duplicates_dropped: bool
+    `seen` is how many packets were captured, `taken` how many were left when copies had been dropped; shares are of the
+    packets among which something was looked for.
+    """
+
+    seen: int
+    taken: int
+    copies: dict[str, int]
+    copies_dropped: bool
     cut_headers: int
     ack_of_unseen: int
     super_frames: int
@@ -90,13 +97,15 @@ class CaptureCounts:
     one_sided_data_flows: int
 
 
-def count(flows: Flows, quality: Quality, packets: int, *, dropped: bool, split: bool) -> CaptureCounts:
-    """Counts at the end of an ingest."""
+def count(flows: Flows, quality: Quality, seen: int, *, dropped: bool, split: bool) -> CaptureCounts:
+    """Counts at the end of an ingest of `seen` packets."""
     data = flows.pool.results["has_data"][: len(flows)] > 0
     totals = tcp.marked(flows.pool)
+    copies = quality.tally
     return CaptureCounts(
-        packets,
-        quality.duplicates,
+        seen,
+        seen - copies["copies"] if dropped else seen,
+        copies,
         dropped,
         quality.cut_headers,
         totals["ack_of_unseen"],
@@ -114,18 +123,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
         *clock(sources, SHORTEST_TIMEOUT_NS),
         *_drops(sources),
     ]
-    if c.duplicates:
-        share, gone = _share(c.duplicates, c.packets), c.duplicates_dropped
-        found.append(
-            _finding(
-                "duplicate_packets",
-                "info" if gone or share < _FEW else "warning",
-                c.duplicates,
-                f"{share:.1%} of the packets repeat an IP packet seen up to 10 ms before"
-                + (", and were dropped" if gone else "; --drop-duplicates removes them"),
-                "none: they were dropped" if gone else "load and in-flight bytes count these packets twice",
-            )
-        )
+    found += _copies(c)
     if c.one_sided_data_flows:
         share = _share(c.one_sided_data_flows, c.data_flows)
         found.append(
@@ -141,14 +139,14 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
         found.append(
             _finding(
                 "unseen_data_acknowledged",
-                "info" if _share(c.ack_of_unseen, c.packets) < _FEW / 10 else "warning",
+                "info" if _share(c.ack_of_unseen, c.taken) < _FEW / 10 else "warning",
                 c.ack_of_unseen,
                 "acknowledgements of TCP data that is not in the capture",
                 "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",
             )
         )
     if c.cut_headers:
-        share = _share(c.cut_headers, c.packets)
+        share = _share(c.cut_headers, c.seen)
         found.append(
             _finding(
                 "short_snaplen",
@@ -159,7 +157,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
             )
         )
     if c.super_frames:
-        share, gone = _share(c.super_frames, c.packets), c.super_frames_split
+        share, gone = _share(c.super_frames, c.taken), c.super_frames_split
         found.append(
             _finding(
                 "super_frames",
@@ -171,6 +169,46 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
             )
         )
     return ordered(found)
+
+
+def _copies(c: CaptureCounts) -> list[Finding]:
+    """Packets that repeat another, and those of which too little was captured to say so."""
+    found = []
+    gone = c.copies_dropped
+    if copies := c.copies["copies"]:
+        share, extent = _share(copies, c.seen), ""
+        if cut := c.copies["cut"]:
+            what = (
+                f"of {cut:,} only the captured part was compared (down to {c.copies['cut_bytes']} bytes of the frame)"
+            )
+            if bare := c.copies["headers_only"]:
+                what = f"of {bare:,} only the headers were compared ({c.copies['cut_bytes']} bytes of the frame)"
+                what += f", of {cut - bare:,} more only a part" if cut > bare else ""
+            extent = f"; {what}"
+        found.append(
+            _finding(
+                "duplicate_packets",
+                "info" if gone or share < _FEW else "warning",
+                copies,
+                f"{share:.1%} of the packets repeat an IP packet seen up to {say_duration(WITHIN_NS)} before{extent}"
+                + (", and were dropped" if gone else "; --drop-duplicates removes them"),
+                "none: they were dropped" if gone else "load and in-flight bytes count these packets twice",
+            )
+        )
+    if undecided := c.copies["undecided"]:
+        share = _share(undecided, c.seen)
+        found.append(
+            _finding(
+                "possible_duplicates",
+                "info" if share < _FEW else "warning",
+                undecided,
+                f"{share:.1%} of the packets look like one up to {say_duration(WITHOUT_ID_NS)} before, as far as they "
+                f"were captured (down to {c.copies['undecided_bytes']} bytes of the frame), but nothing there stands "
+                "for the rest; whether they are copies cannot be told, and none of them was dropped",
+                "if they are copies, load and in-flight bytes count them twice; capture more of each packet",
+            )
+        )
+    return found
 
 
 def clock(sources: Sequence[dict[str, Any]], timeout_ns: int) -> list[Finding]:
