@@ -180,6 +180,7 @@ def measured_table(
         "frame_bytes": packets.frame_bytes[rows],
         "sender": packets.sender[rows],
         "receiver": pa.array(packets.receiver[rows].clip(0), mask=packets.receiver[rows] == NONE),
+        "exchangeable": packets.exchangeable[rows],
     }
     schema = MEASURED.arrow_schema()
     return pa.table([pa.chunked_array(_arrow(columns[f.name])).cast(f.type) for f in schema], schema=schema), counts

@@ -120,6 +120,7 @@ def test_both_directions_of_a_leaf_spine_are_told_apart(tmp_path: Path, mode: st
         np.zeros(count, np.uint32),
         np.zeros((1, 5), np.uint64),
         np.zeros((0, count), np.bool_),
+        np.zeros(count, np.bool_),
     )
     schema = PACKET_FATES.arrow_schema()
     columns = {field.name: pa.array(np.zeros(count, np.int64)).cast(field.type) for field in schema}
@@ -155,6 +156,22 @@ def test_short_captures_and_other_clocks_change_little(written: Written, tmp_pat
     delays = table_of(tmp_path / "m").filter(~pl.col("dropped"))
     assert abs(document["packets"]["dropped"] - sum(t is None for _, t in net.fates.values())) < 20
     assert int((delays["receive_ns"] - delays["send_ns"]).min()) >= 0  # type: ignore[arg-type]
+
+
+def test_stamps_ahead_of_utc_are_set_back(written: Written, tmp_path: Path) -> None:
+    """A network card that PTP keeps shows TAI, 37 s ahead: delays are those of receivers that show UTC."""
+    made = written.scenario, written.summary, written.forecast, written.path_of
+    plain = measure(run_folder(tmp_path / "utc", *made, Net()), tmp_path / "m-utc")
+    net = Net(shows=lambda time_ns: time_ns + 37_000_000_000)
+    run = run_folder(tmp_path / "tai", *made, net)
+    document = json.loads((run / "run.json").read_text())
+    for receiver in document["receivers"]:
+        receiver["clock_ahead_of_utc_ns"] = 37_000_000_000
+    (run / "run.json").write_text(json.dumps(document))
+    found = measure(run, tmp_path / "m-tai")
+    assert found["delay_ns"] == plain["delay_ns"]
+    assert found["findings"] == plain["findings"]
+    assert table_of(tmp_path / "m-tai").equals(table_of(tmp_path / "m-utc"))
 
 
 def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) -> None:

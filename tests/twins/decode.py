@@ -76,10 +76,11 @@ def decode(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = False
 
 @dataclass(frozen=True)
 class Layer:
-    """An IP packet within a frame: its captured bytes, and its columns."""
+    """An IP packet within a frame: its captured bytes, its columns, and its bytes with padding that it claims."""
 
     packet: bytes
     columns: Decoded
+    claimed: bytes
 
 
 def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True) -> list[Layer]:
@@ -87,7 +88,7 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
     try:
         link = find_ip(link_type, frame, wire_bytes)
         stop = wire_bytes if link.stop is None else link.stop
-        frame = frame if link.stop is None else frame[:stop]
+        claimed, frame = frame, frame if link.stop is None else frame[:stop]
         if inner:
             link = links.unlabelled(link, frame, max(stop, len(frame)))
         columns = decode_ip(link.version, frame[link.at :], stop - link.at)
@@ -98,19 +99,19 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
         columns = dataclasses.replace(columns, payload_bytes=max(0, columns.payload_bytes - beyond))
     at = link.at
     found: list[Layer] = []
-    packet, wire = frame[at:], stop - at
+    claimed, packet, wire = claimed[at:], frame[at:], stop - at
     there = 2**32  # how much of a packet the fragment around it has
     while columns != NOT_IP:
         assert columns.ip_bytes is not None
         columns = dataclasses.replace(columns, ip_bytes=min(columns.ip_bytes, there))
         assert columns.ip_bytes is not None
-        packet = packet[: columns.ip_bytes]
-        found.append(Layer(packet, columns))
+        claimed, packet = claimed[: columns.ip_bytes], packet[: columns.ip_bytes]
+        found.append(Layer(packet, columns, claimed))
         if len(found) > 64 or not inner:
             break
         try:
             version, at = tunnelled(packet, columns)
-            packet, wire = packet[at:], columns.ip_bytes - at
+            claimed, packet, wire = claimed[at:], packet[at:], columns.ip_bytes - at
             there -= at
             if columns.fragment_offset is not None:
                 there = min(there, wire)
