@@ -1,4 +1,4 @@
-"""Why a frame has no readable IP header, by number and name; and what else a header can lead to."""
+"""Why a frame has no readable IP header or is not looked at, by number and name; and what else a header can lead to."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ WIFI_EMPTY: Final = 19
 WIFI_PROTECTED: Final = 20
 WIFI_FRAGMENT: Final = 21
 WIFI_DAMAGED: Final = 22
+FILTERED: Final = 23  # set by an ingest, not by decoding
 
 REASONS: Final = (
     "ip",
@@ -52,6 +53,7 @@ REASONS: Final = (
     "802.11 protected",
     "802.11 fragment",
     "802.11 with a bad fcs",
+    "left out by the filter",
 )
 """Names of the codes above."""
 
@@ -68,8 +70,9 @@ ORDINARY: Final = (
     WIFI_MANAGEMENT,
     WIFI_CONTROL,
     WIFI_EMPTY,
+    FILTERED,
 )
-"""Reasons of frames that carry no packets of hosts, which every network has."""
+"""Reasons of frames that carry no packets of hosts, which every network has, or that were not asked for."""
 
 # What follows a header, where that is no IP header: what `announced.walk` goes on with.
 TYPE_FOLLOWS: Final = 64

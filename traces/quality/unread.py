@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from segcast.traces.linktypes import linktype_name
 from segcast.traces.quality.findings import Finding
-from segcast.traces.reasons import ORDINARY, REASONS
+from segcast.traces.reasons import FILTERED, ORDINARY, REASONS
 
 _NAMED: Final = 4
 _FEW: Final = 0.01
@@ -23,7 +23,7 @@ def find(sources: Sequence[Mapping[str, Any]], decoded: Mapping[str, Any]) -> li
             skipped[name] = skipped.get(name, 0) + count
     found = []
     unread = {name: count for name, count in skipped.items() if name not in _ORDINARY_NAMES}
-    if frames and sum(skipped.values()) == frames:
+    if frames and sum(skipped.values()) == frames and REASONS[FILTERED] not in skipped:
         kinds = sorted({linktype_name(int(link)) for source in sources for link in source["linktypes"]})
         found.append(
             _finding(
