@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, be16, le32
+from segcast.traces.captures.datalinks import ERF_LINKTYPES
 from segcast.traces.captures.formats.flat import ERF, Flat, Need
 from segcast.traces.captures.framing import BAD_RECORD_LENGTH, FULL, MORE, FrameColumns, new_layout
-from segcast.traces.captures.linktypes import ERF_LINKTYPES, ERF_OTHER
 from segcast.traces.jit import int64, kernel
+from segcast.traces.linktypes import ERF_OTHER
 
 _RECORD_HEADER: Final = 16
 _HEAD_BYTES: Final = 1 << 18  # looked at to recognise it, longer than three records

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, be32
+from segcast.traces.captures.datalinks import SNOOP_LINKTYPES
 from segcast.traces.captures.formats.flat import SNOOP, Flat, Need
 from segcast.traces.captures.framing import (
     BAD_RECORD_LENGTH,
@@ -22,8 +23,8 @@ from segcast.traces.captures.framing import (
     file_begins,
     new_layout,
 )
-from segcast.traces.captures.linktypes import SNOOP_LINKTYPES, SNOOP_OTHER
 from segcast.traces.jit import kernel
+from segcast.traces.linktypes import SNOOP_OTHER
 
 FILE_HEADER: Final = 16
 _RECORD_HEADER: Final = 24
