@@ -292,6 +292,9 @@ def locate(
         after = int64(link["header_bytes"])
         if link["how"] == how.ETHER_TYPE and end - begin >= after:
             kind = be16(data, begin + int64(link["type_at"]))
+            while (kind == 0x8100 or kind == 0x88A8) and end - begin >= after + 4:
+                kind = be16(data, begin + after + 2)
+                after += 4
             if kind == 0x0800 or kind == 0x86DD:
                 out.place[i] = after
                 out.version[i] = 4 if kind == 0x0800 else 6
