@@ -20,6 +20,7 @@ from tests.support.captures import FOLDER
 from tests.support.decoding import batch_of
 from tests.support.strategies import Seeded
 from tests.twins import writing
+from tests.twins.conversations import of_connections
 from tests.twins.tcp import ACK, FIN, RST, SYN, Segment, annotate, kept
 
 S = 10**9
@@ -57,6 +58,8 @@ def names(mark: int) -> set[str]:
 
 def compare(segments: list[Segment], batch: int = 10**9) -> None:
     flows, ids, marks = run(segments, batch)
+    segments = of_connections(segments)
+    assert ids == [segment.flow for segment in segments]
     notes, summaries = annotate(segments)
     assert [names(mark) for mark in marks] == notes
     pairs = {(segment.flow, flow) for segment, flow in zip(segments, ids, strict=True)}
