@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -111,13 +111,16 @@ def explained(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int
 
 def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     """The keys that a table at a place of a model may have."""
-    models = [model]
+    models, keyed = [model], False
     for part in place:
         if tagged := [found for found in models if _kind(found) == part]:
             models = tagged  # the kind of a network, by which pydantic tells models apart
+        elif keyed:
+            keyed = False  # a name of the user's own, under which one of the models stands
         elif isinstance(part, str):
             fields = [found.model_fields[part] for found in models if part in found.model_fields]
             models = [found for field in fields for found in _models(field.annotation)]
+            keyed = any(get_origin(field.annotation) is dict for field in fields)
     return [key for found in models for key in found.model_fields]
 
 

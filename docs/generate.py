@@ -241,6 +241,7 @@ def scenario_page() -> str:
     names |= {
         "SteeringSpec": "steering",
         "Srv6Spec": "srv6",
+        "NodeSidsSpec": "srv6.sids.NODE",
         "HmacSpec": "srv6.hmac",
         "LinkShape": "links, core_links, host_links, link",
     }

@@ -53,7 +53,7 @@ def forecast(
     Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
-    scenario.fabric()  # refused before the trace is read, if it cannot be built
+    scenario.check_sids()  # refused before the trace is read, if the network cannot be built
     inputs = [trace.folder, *(source.path for source in trace.sources)]
     with new_folder(Path(out), marker="forecast.json", inputs=inputs) as folder:
         cores = threads or usable_cores()

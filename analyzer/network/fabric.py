@@ -9,12 +9,12 @@ import fnmatch
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from segcast.analyzer.network.model import MAX_PATHS, Change, Link, Network, Path
 from segcast.analyzer.network.shapes import LinkShape, Override
-from segcast.analyzer.network.sids import Flavor, Sids, on_the_wire, srv6_bytes
+from segcast.analyzer.network.sids import Flavor, Layout, Sids, srv6_bytes
 from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.toml_keys import Place, WrongKey
 from segcast.traces.errors import InputError
@@ -125,6 +125,15 @@ def adjacencies(edges: Sequence[Edge]) -> dict[int, tuple[str, int]]:
     return found
 
 
+def link_names(edges: Sequence[Edge]) -> dict[str, list[str]]:
+    """The names of the links of each node, in the order of their numbers among that node's."""
+    found: dict[str, list[str]] = {}
+    for edge in edges:
+        for node in edge.ends:
+            found.setdefault(node, []).append(edge.name)
+    return found
+
+
 def matching(names: Sequence[str], pattern: str, key: Place) -> list[int]:
     """The places of the names that fit the pattern of a key. Raises WrongKey if there are none."""
     found = [place for place, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]
@@ -136,20 +145,23 @@ def matching(names: Sequence[str], pattern: str, key: Place) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """How packets are to be steered over a fabric: `locators` by node; `max_sids` on the wire, None for no bound.
+    """How packets are to be steered over a fabric: the layout of SIDs; `max_sids` on the wire, None for no bound.
 
     `source_prefix` holds the hosts' own addresses, so no locator may. `tag` and `signed` (an HMAC) cost bytes.
     `flavors` are those of every node's End and End.X (RFC 8986 section 4.16).
     """
 
-    mode: Mode
-    block: str
+    layout: Layout
     source_prefix: str
-    locators: dict[str, str] = field(default_factory=dict)
     max_sids: int | None = None
     tag: int = 0
     signed: bool = False
     flavors: tuple[Flavor, ...] = ()
+
+    @property
+    def mode(self) -> Mode:
+        """How packets are given their segment lists."""
+        return self.layout.mode
 
 
 class Assembled(NamedTuple):
@@ -236,10 +248,23 @@ class Segments:
         self._fabric = fabric
         self._assembly = assembly
         self.mode = assembly.mode
-        self.sids = Sids(fabric.nodes(), assembly.mode, assembly.block, assembly.locators)
+        links = {} if fabric.names_its_sids() else link_names(fabric.edges)
+        self.sids = Sids(fabric.nodes(), links, assembly.layout)
         self._sources = ipaddress.IPv6Network(assembly.source_prefix)
         self._plain = {self.sids.end(node) for node in fabric.nodes()}
         self.ways = adjacencies(fabric.edges)
+        if assembly.layout.given:
+            self._check_given()
+
+    def _check_given(self) -> None:
+        """Raise WrongKey if a SID that is given belongs to something else, too, or is an address of hosts."""
+        if self._fabric.names_its_sids():
+            raise WrongKey(("srv6", "sids"), "parallel paths name their SIDs themselves: give network.paths[].segments")
+        for sid, owner in self.sids.owners.items():
+            if owner.place and ipaddress.IPv6Address(sid) in self._sources:
+                raise WrongKey(owner.place, f"{sid} lies in srv6.source_prefix {self._sources}, among hosts")
+        for number in range(len(self._fabric.attachments)):
+            self.decapsulate(number)
 
     def of(self, links: Sequence[int]) -> tuple[str, ...]:
         """The transit nodes in order; a node before a link that must be named gives its End.X instead of its End."""
@@ -267,8 +292,18 @@ class Segments:
             found = self.sids.decapsulate(place.node, 4), self.sids.decapsulate(place.node, 6)
         if not self._assembly.mode.inserts:
             for sid in found:
+                self._check_owner(place, sid)
                 self._check_end(place, sid)
         return found
+
+    def _check_owner(self, at: Attachment, sid: str) -> None:
+        """Raise WrongKey if a SID that unpacks is that of a link, or of another node."""
+        given = self._assembly.layout.given or at.decapsulate or at.decapsulate_l2
+        if self._fabric.names_its_sids() or not given:
+            return
+        owner = self.sids.owners.get(sid)
+        if owner is not None and not (owner.is_end and owner.node == at.node):
+            raise WrongKey(owner.place or at.place, f"{sid} would be {owner.words}, and unpack at {at.name}")
 
     def _check_end(self, at: Attachment, sid: str) -> None:
         """A list that ends at an End SID needs flavour USD there, which unpacks IP only (RFC 8986 section 4.16.3)."""
@@ -288,9 +323,7 @@ class Segments:
     def bytes(self, segments: tuple[str, ...], attachment: int) -> int:
         """What steering along these segments costs. Raises InputError if there are too many of them."""
         assembly = self._assembly
-        count = max(
-            len(on_the_wire((*segments, last), assembly.mode, assembly.block)) for last in self.decapsulate(attachment)
-        )
+        count = max(len(assembly.layout.on_the_wire((*segments, last))) for last in self.decapsulate(attachment))
         if assembly.max_sids is not None and count > assembly.max_sids:
             what = "uSID carriers" if assembly.mode.compressed else "SIDs"
             raise WrongKey(

@@ -12,7 +12,6 @@ from typing import Final
 from pydantic import Field
 
 from segcast.analyzer.network.fabric import Assembled, Assembly, Attachment, Fabric, Segments
-from segcast.analyzer.network.sids import on_the_wire
 from segcast.traces.disk.documents import Count, Shape
 
 SIDS_BEGIN: Final = "# SIDs of this network."
@@ -121,14 +120,14 @@ def sid_table(fabric: Fabric, assembly: Assembly, assembled: Assembled, pairs_le
         if a == b:
             continue
         ends = ((), ()) if assembly.mode.inserts else tuple((sid,) for sid in assembled.decapsulate[path.group])
-        four, six = (list(on_the_wire((*path.segments, *end), assembly.mode, assembly.block)) for end in ends)
+        four, six = (list(assembly.layout.on_the_wire((*path.segments, *end))) for end in ends)
         lists.append(
             SegmentListEntry.model_validate(
                 {"path_id": number, "from": a, "to": b, "segments": list(path.segments), "ipv4": four, "ipv6": six}
             )
         )
     return SidTable(
-        block=assembly.block,
+        block=assembly.layout.block,
         mode=assembly.mode.value,
         locators=[
             LocatorEntry(node=node, prefix=str(segments.sids.locator(node)))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from segcast.analyzer.network.fabric import Assembly
-from segcast.analyzer.network.sids import Flavor
+from segcast.analyzer.network.sids import Flavor, Layout, NodeSids
 from segcast.analyzer.network.srv6_modes import Mode, mode_names
-from segcast.analyzer.values import Ipv6Prefix, Mac, Model
+from segcast.analyzer.values import Ipv6Prefix, Mac, Model, Sid
 
 if TYPE_CHECKING:
     ModeName = Mode
@@ -31,6 +31,20 @@ class HmacSpec(Model):
     )
 
 
+class NodeSidsSpec(Model):
+    """SIDs of a node, where they are not to be allocated."""
+
+    end: Sid | None = Field(default=None, description="its End SID; none: allocated")
+    links: dict[str, Sid] = Field(
+        default_factory=dict, description="its End.X SIDs, by the name of the link that they send over"
+    )
+    outside: bool = Field(default=False, description="allow SIDs that are not in the node's locator")
+
+    def sids(self) -> NodeSids:
+        """The same for a network."""
+        return NodeSids(self.end, self.links, self.outside)
+
+
 class Srv6Spec(Model):
     """How steered packets are encapsulated; the outer source of a host is its number in `source_prefix`."""
 
@@ -39,8 +53,15 @@ class Srv6Spec(Model):
         description="a new IPv6 header with the full list, with the first SID left out, or with uSIDs; an SRH inserted "
         "into IPv6 packets; or whole Ethernet frames inside",
     )
-    block: Ipv6Prefix = Field(default="fd00::/32", description="32 bits that locators of nodes are allocated from")
-    locators: dict[str, Ipv6Prefix] = Field(default_factory=dict, description="the 48-bit locator of a node, if given")
+    block: Ipv6Prefix = Field(default="fd00::/32", description="what locators of nodes are allocated from")
+    node_bits: Annotated[int, Field(ge=1, le=96)] = Field(
+        default=16, description="bits of a node's number, behind the block; with uSIDs, of every identifier"
+    )
+    function_bits: Annotated[int, Field(ge=16, le=112)] | None = Field(
+        default=None, description="bits of the function, behind the locator; none: it stands in the last bits"
+    )
+    locators: dict[str, Ipv6Prefix] = Field(default_factory=dict, description="the locator of a node, if given")
+    sids: dict[str, NodeSidsSpec] = Field(default_factory=dict, description="the SIDs of a node, if given")
     max_sids: int | None = Field(default=None, ge=1, le=127, description="most SIDs (carriers) that hosts can write")
     source_prefix: Ipv6Prefix = Field(default="fd00:0:100::/64", description="the hosts' own addresses")
     hop_limit: Annotated[int, Field(ge=1, le=255)] = Field(default=64, description="of the outer header")
@@ -53,13 +74,16 @@ class Srv6Spec(Model):
     source_mac: Mac = Field(default="02:00:00:00:00:01", description="of rewritten frames")
     destination_mac: Mac = Field(default="02:00:00:00:00:02", description="of rewritten frames")
 
+    def layout(self) -> Layout:
+        """How SIDs are made, and which are given."""
+        given = {node: spec.sids() for node, spec in self.sids.items()}
+        return Layout(self.mode, self.block, self.node_bits, self.function_bits, self.locators, given)
+
     def assembly(self) -> Assembly:
         """What a network is assembled with."""
         return Assembly(
-            self.mode,
-            self.block,
+            self.layout(),
             self.source_prefix,
-            self.locators,
             self.max_sids,
             self.tag,
             self.hmac is not None,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import PrivateAttr
 
-from segcast.analyzer.network.fabric import Assembled, Fabric, Pair, assemble, pairs_named, with_events
+from segcast.analyzer.network.fabric import Assembled, Fabric, Pair, Segments, assemble, pairs_named, with_events
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sid_table import SidTable, sid_table
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
@@ -55,6 +55,12 @@ class ValidScenario(Scenario):
     def _fabric(self) -> Fabric:
         with self._located():
             return build_fabric(self.network, self.attachments)
+
+    def check_sids(self) -> None:
+        """Raise InputError if the SIDs of nodes, links and attachments cannot be as the scenario says."""
+        fabric = self.fabric()
+        with self._located():
+            Segments(fabric, self.srv6.assembly())
 
     def assembled(self, pairs: Sequence[Pair], hosts: Sequence[tuple[str, int]] = ()) -> Assembled:
         """The network for these pairs of attachments, before anything happens to it. Raises InputError."""

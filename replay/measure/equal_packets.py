@@ -143,3 +143,68 @@ def _pair(
                     place += 1
                 found[row] = sent.rows[first + place]
                 place += 1
+
+
+def exchangeable(
+    classes: NDArray[np.int64],
+    way: NDArray[np.uint64],
+    send_ns: NDArray[np.int64],
+    receive_ns: NDArray[np.int64],
+    count: int,
+) -> NDArray[np.bool_]:
+    """Which packets had an equal one underway on another way at the same time, bool[n].
+
+    `classes` of equal packets, from 0 to `count`; `way`: what tells ways apart; times NONE where there is none. A
+    packet that was not received is taken to be underway for as long as any packet was.
+    """
+    found = np.zeros(len(classes), np.bool_)
+    received = (send_ns != NONE) & (receive_ns != NONE)
+    longest_ns = int((receive_ns - send_ns)[received].max(initial=0))
+    end_ns = np.where(received, receive_ns, send_ns + longest_ns)
+    rows = np.flatnonzero((send_ns != NONE) & (np.bincount(classes, minlength=count) > 1)[classes])
+    rows = rows[np.lexsort((send_ns[rows], classes[rows]))]
+    alike = np.zeros(len(rows), np.bool_)
+    _exchangeable(classes[rows], way[rows], send_ns[rows], end_ns[rows], alike)
+    found[rows] = alike
+    return found
+
+
+@kernel
+def _exchangeable(
+    classes: NDArray[np.int64],
+    way: NDArray[np.uint64],
+    begin_ns: NDArray[np.int64],
+    end_ns: NDArray[np.int64],
+    found: NDArray[np.bool_],
+) -> None:
+    """Marks packets, in order of their class and then of `begin_ns`, that another of the class and another way meets.
+
+    Once forward, for what began before: of the class so far the latest end, and the latest of another way than that
+    one's. Once backward, for what began after: the first of another way.
+    """
+    latest, other = 0, -1
+    for i in range(len(classes)):
+        if classes[i] != classes[latest]:
+            latest, other = i, -1
+            continue
+        if i == latest:
+            continue
+        met = latest if way[latest] != way[i] else other
+        if met >= 0 and end_ns[met] >= begin_ns[i]:
+            found[i] = True
+        if way[i] == way[latest]:
+            if end_ns[i] > end_ns[latest]:
+                latest = i
+        elif end_ns[i] > end_ns[latest]:
+            latest, other = i, latest
+        elif other < 0 or end_ns[i] > end_ns[other]:
+            other = i
+    after = -1
+    for i in range(len(classes) - 2, -1, -1):
+        if classes[i] != classes[i + 1]:
+            after = -1
+            continue
+        if way[i] != way[i + 1]:
+            after = i + 1
+        if after >= 0 and begin_ns[after] <= end_ns[i]:
+            found[i] = True

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.replay.measure.clocks import ClockFit, fit_clock
-from segcast.replay.measure.equal_packets import NONE, align, classify, pair
+from segcast.replay.measure.equal_packets import NONE, align, classify, exchangeable, pair
 from segcast.replay.measure.identity import STEERED, Marks
 from segcast.replay.measure.read import Reading, Seen, common_limit, read_capture
 from segcast.replay.measure.run_folder import ReceivedCapture, Run, SentCapture, TransitCapture
@@ -26,7 +26,9 @@ class Planned(NamedTuple):
 
     `flow` uint32 counts on from sender to sender, `words` uint64[flows, 5] are their five-tuples; `segments` uint64 is
     the list seen leaving, else the list planned; `frame_bytes` as sent, else as planned; `marked` bool; `links`: by
-    place among the run's transit captures, bool[captures, n], where each was seen.
+    place among the run's transit captures, bool[captures, n], where each was seen; `exchangeable` bool: whether an
+    equal packet with another segment list was underway at the same time, so that the two may have been taken for each
+    other.
     """
 
     planned_ns: NDArray[np.int64]
@@ -40,6 +42,7 @@ class Planned(NamedTuple):
     flow: NDArray[np.uint32]
     words: NDArray[np.uint64]
     links: NDArray[np.bool_]
+    exchangeable: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ def match_run(
         np.concatenate(flows),
         np.concatenate([seen.words for seen in captures.planned]),
         seen_on_links(parts["transit"], planned, count),
+        exchangeable(planned, segments, send_ns, receive_ns, count),
     )
     counts = {
         "planned": total,

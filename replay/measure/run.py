@@ -19,7 +19,6 @@ from segcast.analyzer.forecast.reading import read_schedule, trace_of
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.network.fabric import Assembled
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.network.sids import on_the_wire
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import QUANTILES
@@ -187,6 +186,7 @@ def measured_table(
         "frame_bytes": packets.frame_bytes[rows],
         "sender": packets.sender[rows],
         "receiver": pa.array(packets.receiver[rows].clip(0), mask=packets.receiver[rows] == NONE),
+        "exchangeable": packets.exchangeable[rows],
     }
     schema = MEASURED.arrow_schema()
     return pa.table([pa.chunked_array(_arrow(columns[f.name])).cast(f.type) for f in schema], schema=schema), counts
@@ -247,11 +247,11 @@ def path_keys(scenario: ValidScenario, built: Assembled, *, insert: bool) -> dic
     NONE where several of a group have the same. Inserted lists name no end, and are alike in both directions.
     """
     found: dict[tuple[int, int], int] = {}
-    spec = scenario.srv6
+    layout = scenario.srv6.layout()
     for number, path in enumerate(built.network.paths):
         for last in built.decapsulate[path.group]:
             sids = path.segments if insert else (*path.segments, last)
-            wire = on_the_wire(sids, spec.mode, spec.block)
+            wire = layout.on_the_wire(sids)
             key = path.group, list_key(tuple(IPv6Address(sid).packed for sid in wire))
             found[key] = number if found.get(key, number) == number else NONE
     return found

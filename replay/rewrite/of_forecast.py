@@ -12,7 +12,7 @@ from typing import Final
 from segcast.analyzer.forecast.network import network_of
 from segcast.analyzer.forecast.reading import find_cell, origin_of, read_schedule, trace_of
 from segcast.analyzer.network.fabric import Assembled
-from segcast.analyzer.network.sids import Flavor, on_the_wire
+from segcast.analyzer.network.sids import Flavor
 from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.srv6 import HmacSpec
@@ -159,6 +159,7 @@ def encapsulation(scenario: ValidScenario, assembled: Assembled, hosts: int, *, 
     path that SRv6 could name.
     """
     spec = scenario.srv6
+    layout = spec.layout()
     prefix = ipaddress.IPv6Network(spec.source_prefix)
     if hosts >= prefix.num_addresses:
         raise InputError(f"srv6.source_prefix {prefix} has no room for {hosts} hosts; give a shorter one")
@@ -173,7 +174,7 @@ def encapsulation(scenario: ValidScenario, assembled: Assembled, hosts: int, *, 
         if spec.mode.inserts:
             return tuple(_packed(path.segments) for path in assembled.network.paths)
         return tuple(
-            _packed(on_the_wire((*path.segments, assembled.decapsulate[path.group][family]), spec.mode, spec.block))
+            _packed(layout.on_the_wire((*path.segments, assembled.decapsulate[path.group][family])))
             for path in assembled.network.paths
         )
 

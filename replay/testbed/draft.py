@@ -5,16 +5,15 @@ Sources: RFC 8986 sections 4.1 (End), 4.2 (End.X), 4.4 (End.DX6) and 4.5 (End.DX
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from segcast.analyzer.network.fabric import Attachment, Fabric, adjacencies
+from segcast.analyzer.network.fabric import Attachment, Fabric, adjacencies, link_names
 from segcast.analyzer.network.model import Link
 from segcast.analyzer.network.sid_table import chain_node
-from segcast.analyzer.network.sids import BLOCK_BITS, NODE_BITS, Sids, usids
+from segcast.analyzer.network.sids import Layout, Sids
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
 
@@ -23,12 +22,13 @@ from segcast.traces.errors import InputError
 class Sid:
     """What a node does with packets to a SID of its own: `action` as the kernel calls it, `next_hop` where it has one.
 
-    `identifier_bits`: of a uSID, how many follow the block (RFC 9800 NEXT-C-SID); 0 for a plain SID.
+    `identifier_bits`: of a uSID, how many follow the block of `block_bits` (RFC 9800 NEXT-C-SID); 0 for a plain SID.
     """
 
     action: str
     next_hop: str | None = None
     identifier_bits: int = 0
+    block_bits: int = 0
 
 
 class Hop(NamedTuple):
@@ -50,12 +50,9 @@ class Draft(NamedTuple):
     reach: dict[str, list[str]]  # prefixes by which others reach a node's SIDs
 
 
-def _sid_prefix(sid: str, scenario: ValidScenario) -> tuple[str, int]:
-    """The prefix that matches a SID, and the bits of its identifiers if it is a uSID."""
-    if not scenario.srv6.mode.compressed:
-        return f"{sid}/128", 0
-    bits = NODE_BITS * len(usids(sid, scenario.srv6.block))
-    return str(ipaddress.IPv6Network((sid, BLOCK_BITS + bits), strict=False)), bits
+def _on_the_way(action: str, identifier_bits: int, layout: Layout) -> Sid:
+    """An End or End.X, whose next hop is set when interfaces have addresses."""
+    return Sid(action, None, identifier_bits, layout.block_bits if identifier_bits else 0)
 
 
 def draft_of(scenario: ValidScenario, fabric: Fabric, links: Sequence[Link]) -> Draft:
@@ -71,6 +68,7 @@ def _chains(scenario: ValidScenario, fabric: Fabric, links: Sequence[Link], segm
 
     It has a node for each SID or inner hop, whichever are more. Hops without a link of the scenario are not shaped.
     """
+    layout = scenario.srv6.layout()
     left, right = (attachment.node for attachment in fabric.attachments)
     hops: list[Hop] = []
     sids: dict[str, dict[str, tuple[Sid, int]]] = {left: {}, right: {}}
@@ -88,8 +86,8 @@ def _chains(scenario: ValidScenario, fabric: Fabric, links: Sequence[Link], segm
                 raise InputError(
                     f"network.paths[{slot}]: {segment} is on path {seen[segment]} too; a SID is one node's"
                 )
-            prefix, bits = _sid_prefix(segment, scenario)
-            sids.setdefault(chain_node(slot, number, len(way)), {})[prefix] = (Sid("End", None, bits), -1)
+            prefix, bits = layout.matched(segment)
+            sids.setdefault(chain_node(slot, number, len(way)), {})[prefix] = (_on_the_way("End", bits, layout), -1)
         nodes += transit
         chain = [left, *transit, right]
         chains.append([])
@@ -125,16 +123,20 @@ def _as_it_is(scenario: ValidScenario, fabric: Fabric, links: Sequence[Link]) ->
         Hop(edge.ends, (links[edge.forward], links[edge.back]), (edge.forward, edge.back), edge.cost)
         for edge in fabric.edges
     ]
-    allocated = Sids(fabric.nodes(), scenario.srv6.mode, scenario.srv6.block, scenario.srv6.locators)
+    layout = scenario.srv6.layout()
+    allocated = Sids(fabric.nodes(), link_names(fabric.edges), layout)
     sids: dict[str, dict[str, tuple[Sid, int]]] = {node: {} for node in fabric.nodes()}
-    reach = {node: [str(allocated.locator(node))] for node in fabric.nodes()}
+    reach = {
+        node: [str(allocated.locator(node)), *(layout.matched(sid)[0] for sid in allocated.outside(node))]
+        for node in fabric.nodes()
+    }
     for node, own in sids.items():
-        prefix, bits = _sid_prefix(allocated.end(node), scenario)
-        own[prefix] = (Sid("End", None, bits), -1)
+        prefix, bits = layout.matched(allocated.end(node))
+        own[prefix] = (_on_the_way("End", bits, layout), -1)
     hop_of = {number: place for place, hop in enumerate(hops) for number in hop.numbers}
     for link, (node, number) in adjacencies(fabric.edges).items():
-        prefix, bits = _sid_prefix(allocated.adjacency(node, number), scenario)
-        sids[node][prefix] = (Sid("End.X", None, bits), hop_of[link])
+        prefix, bits = layout.matched(allocated.adjacency(node, number))
+        sids[node][prefix] = (_on_the_way("End.X", bits, layout), hop_of[link])
     for node, prefixes in _decapsulation(scenario, fabric.attachments, allocated, sids).items():
         reach[node] += prefixes
     graph = nx.Graph()
@@ -174,6 +176,7 @@ def _decapsulation(
     The kernel refuses End.DT4 and End.DT46 where no VRF is built in, so all hand over to the host (End.DX4, End.DX6).
     The next hop is set when hosts have addresses: here it is the attachment's number.
     """
+    layout = scenario.srv6.layout()
     found: dict[str, list[str]] = {}
     for number, place in enumerate(attachments):
         given = place.decapsulate
@@ -181,12 +184,12 @@ def _decapsulation(
             assert allocated is not None
             given = allocated.decapsulate(place.node, 4), allocated.decapsulate(place.node, 6)
         for sid, action in zip(given[:2], ("End.DX4", "End.DX6"), strict=True):
-            prefix, bits = _sid_prefix(sid, scenario)
+            prefix, _ = layout.matched(sid)
             if prefix in sids[place.node]:
                 raise InputError(
                     f"attachments: {sid} at {place.name} would unpack for two hosts or for IPv4 and IPv6 alike, which "
                     "namespaces cannot (End.DT46 needs a VRF): give decapsulate_ipv4 and decapsulate_ipv6 of its own"
                 )
-            sids[place.node][prefix] = (Sid(action, str(number), bits), -1)
+            sids[place.node][prefix] = (Sid(action, str(number)), -1)
             found.setdefault(place.node, []).append(prefix)
     return found

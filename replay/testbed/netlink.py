@@ -31,7 +31,6 @@ _ACTIONS: Final = {"End": 1, "End.X": 2, "End.DX6": 5, "End.DX4": 6}
 _ACTION, _NH4, _NH6, _FLAVORS = 1, 4, 5, 11
 _OPERATIONS, _BLOCK_BITS, _IDENTIFIER_BITS = 1, 2, 3
 _NEXT_CSID: Final = 1 << 4
-_USID_BLOCK_BITS: Final = 32
 
 _ROOT, _HANDLE = _U32, 0x10000
 _TCA_KIND, _TCA_OPTIONS = 1, 2
@@ -99,7 +98,7 @@ def local_sid(sid: Sid) -> bytes:
         found += attribute(_NH4 if address.version == 4 else _NH6, address.packed)
     if sid.identifier_bits:
         flavors = attribute(_OPERATIONS, struct.pack("=I", _NEXT_CSID))
-        flavors += attribute(_BLOCK_BITS, bytes((_USID_BLOCK_BITS,)))
+        flavors += attribute(_BLOCK_BITS, bytes((sid.block_bits,)))
         flavors += attribute(_IDENTIFIER_BITS, bytes((sid.identifier_bits,)))
         found += attribute(_FLAVORS | _NESTED, flavors)
     return found

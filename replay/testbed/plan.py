@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from segcast.analyzer.network.fabric import Attachment
@@ -251,7 +251,7 @@ def _routes(
             yield Route(prefix, ((space.interfaces[0].name, ""),), sid)
         elif sid.action == "End.X":
             mine = ends[hop][node]
-            yield Route(prefix, ((mine.name, ""),), Sid(sid.action, mine.peer_ipv6, sid.identifier_bits))
+            yield Route(prefix, ((mine.name, ""),), replace(sid, next_hop=mine.peer_ipv6))
         else:
             assert sid.next_hop is not None
             number = int(sid.next_hop)

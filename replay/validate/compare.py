@@ -1,153 +1,172 @@
-"""Predicted against measured: loss, delay and reordering of each path, and the policies' ranking."""
+"""Predicted against measured: loss, delay and reordering of each path, each held, failed, or saying nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.metrics.families.reordering import add_rows, empty_reordering, last_rows
 from segcast.analyzer.metrics.quantiles import nearest_ranks
-from segcast.analyzer.packets import DROPPED, LOST, RECEIVED, Packets, empty_fates
+from segcast.replay.validate.fates import Fate
 from segcast.replay.validate.tolerances import Tolerances
 
 CURVE: Final = (*(k / 50 for k in range(50)), 0.99, 0.995, 0.999, 0.9995, 1.0)
 
-MOST_BASE_NS: Final = 1_000_000_000
+HOLDS: Final = "holds"
+FAILS: Final = "fails"
+SAYS_NOTHING: Final = "says nothing"
 
-_IDLE_PACKETS: Final = 20
+NOTHING_QUEUED: Final = "nothing queued"
+FLAT: Final = "what is predicted hardly varies"
+LITTLE_LOST: Final = "no loss to speak of"
+LITTLE_REORDERED: Final = "no reordering to speak of"
+NOT_SENT: Final = "the schedule was not sent"
+FEW_PACKETS: Final = "few packets"
+CLIFF: Final = "half of the packets queue: see area"
 
-
-class Fate(NamedTuple):
-    """Packets, int64[n]: `flow`, `path`, `send_ns`, `receive_ns` (LOST if they were)."""
-
-    flow: NDArray[np.int64]
-    path: NDArray[np.int64]
-    send_ns: NDArray[np.int64]
-    receive_ns: NDArray[np.int64]
-
-    def on(self, rows: NDArray[np.bool_]) -> Fate:
-        """Some of them."""
-        return Fate(*(column[rows] for column in self))
-
-    def delays(self) -> NDArray[np.int64]:
-        """Of those received."""
-        good = self.receive_ns != LOST
-        delays: NDArray[np.int64] = (self.receive_ns - self.send_ns)[good]
-        return delays
-
-    @property
-    def loss_ratio(self) -> float:
-        """Lost packets over all."""
-        return float((self.receive_ns == LOST).mean()) if len(self.flow) else 0.0
-
-    @property
-    def reordered_ratio(self) -> float:
-        """Reordered packets over those received (RFC 4737)."""
-        order = np.argsort(self.send_ns, kind="stable")
-        _, flow = np.unique(self.flow[order], return_inverse=True)
-        sizes = np.zeros(len(order), np.uint32)
-        packets = Packets(self.send_ns[order], flow.reshape(-1).astype(np.uint32), sizes)
-        received = self.receive_ns[order]
-        state = np.where(received == LOST, DROPPED, RECEIVED).astype(np.uint8)
-        fates = empty_fates(len(order))._replace(receive_ns=received, state=state)
-        late = last_rows(add_rows(empty_reordering(int(flow.max(initial=-1)) + 1), packets, fates)).late
-        return float(late.sum() / max(1, int((received != LOST).sum())))
+_LEAST_WAITING: Final = 20
+_LEAST_WAITING_SHARE: Final = 0.01
+_CLIFF: Final = (0.45, 0.55)
+_AREA_POINTS: Final = 10_000
 
 
-class Base(NamedTuple):
-    """A path's constant delay besides what the model computes: `delay_ns`, from so many packets, `idle` or queued."""
+class Waits(NamedTuple):
+    """By packet: how long it waited, predicted and measured, int64[n], and which packets could have, bool[n]."""
 
-    delay_ns: int
-    packets: int
-    idle: bool
+    predicted_ns: NDArray[np.int64]
+    measured_ns: NDArray[np.int64]
+    could: NDArray[np.bool_]
 
 
-def base_delays(paths: int, measured: Fate, predicted: Fate, queue_ns: NDArray[np.int64]) -> list[Base | None]:
-    """Of each path the median of measured - predicted delay over packets that met no queue.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One comparison of packets, predicted and measured: the same packets in both, in one order.
 
-    Both hold the same packets. With fewer than 20 of those it is the 5th percentile over all; None without any.
+    `timed`: which of them delays are compared of. `waits`: for packets as sent. `not_sent`: whether the schedule that
+    was predicted is not the one that was sent, so that nothing can be concluded.
     """
-    both = (measured.receive_ns != LOST) & (predicted.receive_ns != LOST)
-    error = measured.receive_ns - predicted.receive_ns
-    found: list[Base | None] = []
-    for path in range(paths):
-        mine = both & (measured.path == path)
-        idle = mine & (queue_ns == 0)
-        use, quantile = (idle, 0.5) if idle.sum() >= _IDLE_PACKETS else (mine, 0.05)
-        (value,) = nearest_ranks(error[use], (quantile,))
-        found.append(None if value is None else Base(value, int(use.sum()), bool(quantile == 0.5)))
-    return found
+
+    name: str
+    predicted: Fate
+    measured: Fate
+    timed: NDArray[np.bool_]
+    waits: Waits | None = None
+    not_sent: bool = False
+
+    def rows(self, tolerances: Tolerances) -> list[dict[str, Any]]:
+        """Rows of COMPARISONS without policy and cell: of all packets together, then of each path."""
+        everything = np.ones(len(self.measured.flow), np.bool_)
+        rows = list(self._of(None, everything, everything, tolerances))
+        ratios = self.predicted.reordered_ratio, self.measured.reordered_ratio
+        rows.append(self._row(None, "reordered_ratio", len(everything), *ratios, tolerances))
+        for path in np.unique(np.concatenate((self.predicted.path, self.measured.path))).tolist():
+            parts = self.predicted.path == path, self.measured.path == path
+            rows += self._of(path, *parts, tolerances)
+            if self.waits is not None:
+                rows.append(self._residual(path, parts[1], tolerances))
+        return rows
+
+    def _of(
+        self, path: int | None, ours: NDArray[np.bool_], theirs: NDArray[np.bool_], tolerances: Tolerances
+    ) -> Iterator[dict[str, Any]]:
+        predicted, measured = self.predicted.on(ours), self.measured.on(theirs)
+        count = min(len(measured.flow), len(predicted.flow))
+        yield self._row(path, "loss_ratio", count, predicted.loss_ratio, measured.loss_ratio, tolerances)
+        p, m = self.predicted.on(ours & self.timed).delays(), self.measured.on(theirs & self.timed).delays()
+        count = min(len(p), len(m))
+        least, low, p50, high, p99 = nearest_ranks(p, (0.0, _CLIFF[0], 0.5, _CLIFF[1], 0.99))
+        m50, m99 = nearest_ranks(m, (0.5, 0.99))
+        median = self._row(path, "delay_p50_ns", count, p50, m50, tolerances, least)
+        area = self._area(path, p, m, tolerances)
+        on_cliff = median["allowed"] is not None and high - low > 2 * median["allowed"]
+        if on_cliff and median["verdict"] is not None:
+            median |= {"holds": None, "verdict": None, "why": CLIFF}
+        else:
+            area |= {"allowed": None, "holds": None, "verdict": None, "why": None}
+        yield median
+        yield area
+        yield self._row(path, "delay_p99_ns", count, p99, m99, tolerances, least)
+
+    def _area(
+        self, path: int | None, predicted: NDArray[np.int64], measured: NDArray[np.int64], tolerances: Tolerances
+    ) -> dict[str, Any]:
+        """The area between both distributions of delay, which is the mean error of packets in order of their delay."""
+        count = min(len(predicted), len(measured))
+        if not count:
+            return self._row(path, "delay_area_ns", 0, None, None, tolerances)
+        at = (np.arange(min(count, _AREA_POINTS)) + 0.5) / min(count, _AREA_POINTS)
+        ours, theirs = (np.quantile(delays, at, method="inverted_cdf") for delays in (predicted, measured))
+        row = self._row(path, "delay_area_ns", count, float(ours.mean()), float(theirs.mean()), tolerances)
+        return _judged(row | {"error": float(np.abs(theirs - ours).mean())}, None)
+
+    def _residual(self, path: int, mine: NDArray[np.bool_], tolerances: Tolerances) -> dict[str, Any]:
+        """The median of measured less predicted delay, of packets that waited as predicted or as measured."""
+        assert self.waits is not None
+        arrived = mine & self.measured.both(self.predicted)
+        wait = (self.waits.predicted_ns + self.waits.measured_ns) / 2
+        rows = np.flatnonzero(arrived & self.waits.could & (wait > tolerances.absolute_ns))
+        error = (self.measured.receive_ns - self.predicted.receive_ns)[rows]
+        row: dict[str, Any] = {"comparison": self.name, "path_id": path, "metric": "residual_p50_ns"}
+        row |= {"packets": len(rows), "predicted": None, "measured": None, "error": None, "allowed": None}
+        row |= {"holds": None, "verdict": None, "why": FEW_PACKETS}
+        if mine.sum() < tolerances.least_packets:
+            return row
+        if len(rows) < max(_LEAST_WAITING, _LEAST_WAITING_SHARE * arrived.sum()):
+            return row | {"verdict": SAYS_NOTHING, "why": NOTHING_QUEUED}
+        median = float(np.median(error))
+        allowed = max(float(tolerances.absolute_ns), tolerances.residual * float(np.median(wait[rows])))
+        return _judged(row | {"predicted": 0.0, "measured": median, "error": median, "allowed": allowed}, None)
+
+    def _row(
+        self,
+        path: int | None,
+        metric: str,
+        packets: int,
+        predicted: float | None,
+        measured: float | None,
+        tolerances: Tolerances,
+        least: float | None = None,
+    ) -> dict[str, Any]:
+        """A row; `least`: the least delay predicted, so that it is known whether the prediction varies."""
+        row: dict[str, Any] = {"comparison": self.name, "path_id": path, "metric": metric, "packets": packets}
+        row |= {"predicted": predicted, "measured": measured, "error": None, "allowed": None}
+        row |= {"holds": None, "verdict": None, "why": None}
+        if predicted is None or measured is None:
+            return row
+        allowed = tolerances.allowed(metric, measured)
+        row |= {"error": measured - predicted, "allowed": allowed}
+        # Tolerances are by path; of all together only the order of packets has one.
+        if allowed is None or (path is None and metric != "reordered_ratio"):
+            return row
+        if packets < tolerances.least_packets:
+            return row | {"why": FEW_PACKETS}
+        if self.not_sent:
+            return row | {"verdict": SAYS_NOTHING, "why": NOT_SENT}
+        return _judged(row, _flat(metric, predicted, allowed, least))
 
 
-def unlikely(path: int, base: Base, delay_ns: int, tolerances: Tolerances) -> str | None:
-    """What speaks against a path's base delay, if something does; `delay_ns`: that of its links, in the prediction."""
-    if abs(base.delay_ns) > MOST_BASE_NS:
-        return (
-            f"the base delay of path {path} is {base.delay_ns / 1e9:.3f} s, which no network adds: captures of another "
-            "run, or clocks that differ"
-        )
-    if (least_ns := base.delay_ns + delay_ns) < -tolerances.absolute_ns:
-        return (
-            f"packets took {-least_ns / 1e3:.1f} us less over path {path} than its idle links take: links slower "
-            "than the real ones, or clocks that differ"
-        )
-    return None
+def _flat(metric: str, predicted: float, allowed: float, least: float | None) -> str | None:
+    """Why a prediction within tolerance says nothing: it does not vary by more than that. None if it does."""
+    if metric in _RARE:
+        return _RARE[metric] if predicted <= allowed else None
+    return FLAT if least is not None and predicted - least <= allowed else None
 
 
-def shifted(fate: Fate, bases: Sequence[Base | None]) -> Fate:
-    """With its paths' base delays added."""
-    extra = np.array([0 if base is None else base.delay_ns for base in bases] or [0], np.int64)
-    return fate._replace(receive_ns=np.where(fate.receive_ns == LOST, LOST, fate.receive_ns + extra[fate.path]))
+_RARE: Final = {"loss_ratio": LITTLE_LOST, "reordered_ratio": LITTLE_REORDERED}
 
 
-def compare(comparison: str, predicted: Fate, measured: Fate, tolerances: Tolerances) -> list[dict[str, Any]]:
-    """Rows of COMPARISONS without policy and cell: of all packets together, then of each path."""
-    rows = list(_rows(comparison, None, predicted, measured, tolerances))
-    ratios = predicted.reordered_ratio, measured.reordered_ratio
-    rows.append(_row(comparison, None, "reordered_ratio", len(measured.flow), *ratios, tolerances))
-    for path in np.unique(np.concatenate((predicted.path, measured.path))).tolist():
-        parts = predicted.on(predicted.path == path), measured.on(measured.path == path)
-        rows += _rows(comparison, path, *parts, tolerances)
-    return rows
-
-
-def _rows(
-    comparison: str, path: int | None, predicted: Fate, measured: Fate, tolerances: Tolerances
-) -> Iterator[dict[str, Any]]:
-    count = min(len(measured.flow), len(predicted.flow))
-    yield _row(comparison, path, "loss_ratio", count, predicted.loss_ratio, measured.loss_ratio, tolerances)
-    ours, theirs = predicted.delays(), measured.delays()
-    count = min(len(ours), len(theirs))
-    quantiles = (0.5, 0.99)
-    for name, p, m in zip(
-        ("p50", "p99"), nearest_ranks(ours, quantiles), nearest_ranks(theirs, quantiles), strict=True
-    ):
-        yield _row(comparison, path, f"delay_{name}_ns", count, p, m, tolerances)
-
-
-def _row(
-    comparison: str,
-    path: int | None,
-    metric: str,
-    packets: int,
-    predicted: float | None,
-    measured: float | None,
-    tolerances: Tolerances,
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"comparison": comparison, "path_id": path, "metric": metric, "packets": packets}
-    row |= {"predicted": predicted, "measured": measured, "error": None, "allowed": None, "holds": None}
-    if predicted is None or measured is None:
+def _judged(row: dict[str, Any], flat: str | None) -> dict[str, Any]:
+    """The row with its verdict; `flat`: why it says nothing even if it is within the tolerance."""
+    if row["allowed"] is None or row["verdict"] == SAYS_NOTHING:
         return row
-    row["error"] = measured - predicted
-    row["allowed"] = tolerances.allowed(metric, measured)
-    # Tolerances are by path; of all together only the order of packets has one.
-    judged = path is not None or metric == "reordered_ratio"
-    if row["allowed"] is not None and judged and packets >= tolerances.least_packets:
-        row["holds"] = abs(row["error"]) <= row["allowed"]
-    return row
+    if abs(row["error"]) > row["allowed"]:
+        return row | {"holds": False, "verdict": FAILS, "why": None}
+    if flat is not None:
+        return row | {"holds": None, "verdict": SAYS_NOTHING, "why": flat}
+    return row | {"holds": True, "verdict": HOLDS, "why": None}
 
 
 def curves(source: str, fate: Fate) -> list[dict[str, Any]]:
@@ -159,21 +178,3 @@ def curves(source: str, fate: Fate) -> list[dict[str, Any]]:
             for quantile, value in zip(CURVE, nearest_ranks(delays, CURVE), strict=True):
                 rows.append({"source": source, "path_id": path, "quantile": quantile, "delay_ns": value})
     return rows
-
-
-def ranking(values: dict[str, tuple[float, float]], tolerances: Tolerances) -> dict[str, Any] | None:
-    """Whether an order of policies by p99 delay survives: `values` are (forecast, measured) by policy.
-
-    It does if no two policies stand the other way round by more than the tolerance of p99. None for a single policy.
-    """
-    if len(values) < 2:
-        return None
-    forecast = sorted(values, key=lambda name: values[name][0])
-    measured = sorted(values, key=lambda name: values[name][1])
-    swapped = [
-        [better, worse]
-        for place, better in enumerate(forecast)
-        for worse in forecast[place + 1 :]
-        if values[better][1] - values[worse][1] > (tolerances.allowed("delay_p99_ns", values[worse][1]) or 0)
-    ]
-    return {"metric": "delay_p99_ns", "forecast": forecast, "measured": measured, "swapped": swapped}

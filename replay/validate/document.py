@@ -21,7 +21,9 @@ class Checks(Shape):
     """How many comparisons were judged."""
 
     judged: Count = Field(description="comparisons with a tolerance and enough packets")
+    held: Count = Field(description="those within it, whose prediction varies by more than it")
     failed: Count = Field(description="those that are off by more")
+    silent: Count = Field(description="those that say nothing: within it, but so would be any other prediction")
 
 
 class Ranking(Shape):
@@ -29,8 +31,14 @@ class Ranking(Shape):
 
     metric: str = Field(description="the metric that policies are ordered by")
     forecast: list[str] = Field(description="the policies, best first, as forecast")
+    as_sent: list[str] = Field(description="the same as forecast of packets as they were sent")
     measured: list[str] = Field(description="the same as measured")
     swapped: list[list[str]] = Field(description="pairs (better as forecast, better as measured), beyond the tolerance")
+    swapped_as_sent: list[list[str]] = Field(description="pairs of the order as sent likewise")
+    vanished: list[list[str]] = Field(
+        description="pairs (better, worse) that differ by more than the tolerance as forecast, and by less as measured"
+    )
+    sent: bool = Field(description="whether all schedules were sent as planned, so that the planner's order was tried")
 
 
 class BaseDelay(Shape):
@@ -49,6 +57,13 @@ class DelayP99(Shape):
     forecast: Number | None = Field(description="the forecast, with the measured base delays added")
 
 
+class LeftOut(Shape):
+    """Packets whose delay says nothing of the links; left out of delays, not of loss."""
+
+    held_up: Count = Field(description="those underway while the machine held up a packet that met no other")
+    exchangeable: Count = Field(description="those with an equal packet underway on another path at the same time")
+
+
 class ValidatedPolicy(Shape):
     """One measurement against the forecast."""
 
@@ -58,6 +73,8 @@ class ValidatedPolicy(Shape):
     packets: MeasuredPackets = Field(description="packets by what became of them")
     base_delay_ns: dict[str, BaseDelay] = Field(description="base delays by `path_id`")
     delay_p99_ns: DelayP99 = Field(description="p99 of the one-way delay")
+    not_sent: str | None = Field(description="why the schedule counts as not sent as planned; null if it was sent")
+    left_out: LeftOut = Field(description="packets left out of delays")
     findings: list[str] = Field(description="what to know before believing the numbers")
 
 
@@ -66,14 +83,18 @@ class ValidationDocument(Shape):
 
     segcast: str = Field(description="version of Segcast that wrote it")
     schema_version: Count = Field(description="version of this document")
-    holds: bool = Field(description="whether all that was judged is within the tolerances")
+    holds: bool = Field(
+        description="whether in each comparison judged a check holds and none fails, and the order of policies survives"
+    )
     judged: Literal["as-sent", "end-to-end", "both"] = Field(description="which comparisons were judged")
     checks: Checks = Field(description="how many comparisons were judged")
     answer: str = Field(description="the verdict as a sentence")
     ranking: Ranking | None = Field(description="whether the order of policies holds; null for a single policy")
     ranking_words: str = Field(description="the same as a sentence")
-    disagreements: list[Row] = Field(description="rows of `comparisons` that were judged, the furthest off first")
-    unjudged: list[Row] = Field(description="rows that were not, though they have a tolerance, the furthest off first")
+    disagreements: list[Row] = Field(description="rows of `comparisons` that hold or fail, the furthest off first")
+    unjudged: list[Row] = Field(
+        description="rows that do neither, though they have a tolerance, the furthest off first"
+    )
     findings: list[str] = Field(description="findings of all policies")
     forecast: str = Field(description="the forecast's folder, absolute")
     tolerances: Tolerances = Field(description="the largest errors allowed")

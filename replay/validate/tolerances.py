@@ -17,9 +17,15 @@ class Tolerances(Shape):
     """The largest errors allowed, for each path; those of a delay are its share or `absolute_ns`, whichever is more."""
 
     loss: Number = Field(default=0.01, description="error of the share of packets lost")
-    p50: Number = Field(default=0.05, description="error of the median delay, as a share of the measured one")
+    p50: Number = Field(
+        default=0.05,
+        description="error of the median delay, or the area between both distributions, as a share of the delay",
+    )
     p99: Number = Field(default=0.05, description="error of the p99 delay, as a share of the measured one")
-    absolute_ns: Number = Field(default=60_000, description="error of either delay that is always allowed")
+    residual: Number = Field(
+        default=0.025, description="median error of packets that waited, as a share of the median time they waited"
+    )
+    absolute_ns: Number = Field(default=60_000, description="error of a delay that is always allowed")
     reordering: Number | None = Field(
         default=None, description="error of the share of packets reordered; null where that is not judged"
     )
@@ -31,13 +37,14 @@ class Tolerances(Shape):
             return self.loss
         if metric == "reordered_ratio":
             return self.reordering
-        return max((self.p50 if metric == "delay_p50_ns" else self.p99) * measured, float(self.absolute_ns))
+        share = self.p99 if metric == "delay_p99_ns" else self.p50
+        return max(share * measured, float(self.absolute_ns))
 
 
 def read_tolerances(file: Path | None, **flags: Any) -> Tolerances:
     """Those of a TOML file, with the flags that are not None on top. Raises InputError naming what is wrong.
 
-    Keys are `loss`, `p50`, `p99`, `reordering` (shares), `absolute` (such as "60us"), `least_packets`.
+    Keys are `loss`, `p50`, `p99`, `residual`, `reordering` (shares), `absolute` (such as "60us"), `least_packets`.
     """
     given: dict[str, Any] = {}
     if file is not None:
@@ -52,8 +59,8 @@ def read_tolerances(file: Path | None, **flags: Any) -> Tolerances:
     for name, value in given.items():
         if name not in known:
             raise InputError(
-                f"{where}{name}: there is no such tolerance; there are loss, p50, p99, reordering, absolute and "
-                "least_packets"
+                f"{where}{name}: there is no such tolerance; there are loss, p50, p99, residual, reordering, absolute "
+                "and least_packets"
             )
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**62:
             raise InputError(f"{where}{name}: {value!r} is no tolerance; give a number of at least 0, such as 0.05")

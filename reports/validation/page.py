@@ -13,7 +13,7 @@ from segcast.reports import text
 from segcast.reports.forecast.page import environment, figures_json
 from segcast.reports.style import Figure
 from segcast.reports.validation import figures
-from segcast.reports.validation.words import METRICS, error_words, path_words, times_words
+from segcast.reports.validation.words import METRICS, error_words, path_words, times_words, verdict_words
 from segcast.traces.disk.folders import new_file
 
 _NAME: Final = "validation.html"
@@ -52,8 +52,8 @@ class ValidationContent:
         return [
             (
                 "Checks that hold",
-                f"{checks['judged'] - checks['failed']} of {checks['judged']}",
-                self.document["judged"],
+                f"{checks['held']} of {checks['judged']}",
+                f"{checks['failed']} fail, {checks['silent']} say nothing; {self.document['judged']}",
             ),
             ("Largest error of p99", *worst("delay_p99_ns")),
             ("Largest error of loss", *worst("loss_ratio")),
@@ -73,7 +73,6 @@ class ValidationContent:
     def words(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row of COMPARISONS as text."""
         unit = figures.worded(row["metric"])
-        verdict = {True: "holds", False: "fails", None: "not judged"}[row["holds"]]
         return {
             "policy": row["policy"],
             "path": path_words(row),
@@ -82,7 +81,7 @@ class ValidationContent:
             "measured": unit(row["measured"]),
             "error": error_words(row),
             "allowed": text.NO_VALUE if row["allowed"] is None else unit(row["allowed"]),
-            "verdict": verdict,
+            "verdict": verdict_words(row),
             "packets": text.count(row["packets"]),
         }
 
@@ -96,8 +95,11 @@ class ValidationContent:
     @property
     def verdict(self) -> str:
         """The answer in three words or four."""
-        if not self.document["checks"]["judged"]:
+        checks = self.document["checks"]
+        if not checks["judged"]:
             return "nothing could be judged"
+        if not self.document["holds"] and checks["silent"] and not checks["failed"] and not checks["held"]:
+            return "it says nothing"
         return "the forecast holds" if self.document["holds"] else "the forecast does not hold"
 
     @cached_property

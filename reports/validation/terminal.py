@@ -52,7 +52,10 @@ def print_validation(document: dict[str, Any], console: Console) -> None:
     console.print(document["answer"], style="bold" if document["holds"] else "bold red", markup=False)
     console.print(document["ranking_words"], markup=False)
     console.print()
-    for heading, name in (("judged, largest errors", "disagreements"), ("not judged, largest errors", "unjudged")):
+    for heading, name in (
+        ("judged, largest errors", "disagreements"),
+        ("not judged, or saying nothing, largest errors", "unjudged"),
+    ):
         if document[name]:
             console.print(f"{heading}:", markup=False)
             _print_errors(document[name], name == "disagreements", console)
@@ -75,7 +78,7 @@ def _print_errors(found: list[dict[str, Any]], judged: bool, console: Console) -
     for row in found:
         unit = text.duration if row["metric"].endswith("_ns") else text.percent
         values = [unit(row["predicted"]), unit(row["measured"]), error_words(row), times_words(row)]
-        verdict = "fails" if judged and row["holds"] is False else ""
+        verdict = "fails" if judged and row["holds"] is False else row["why"] or ""
         rows.append([row["policy"], path_words(row), METRICS[row["metric"]], row["comparison"], *values, verdict])
     print_table(console, rows, left=(0, 1, 2, 3, 8))
 

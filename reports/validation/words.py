@@ -9,7 +9,9 @@ from segcast.reports import text
 METRICS: Final = {
     "loss_ratio": "loss",
     "delay_p50_ns": "p50 delay",
+    "delay_area_ns": "area of delay",
     "delay_p99_ns": "p99 delay",
+    "residual_p50_ns": "p50 residual",
     "reordered_ratio": "reordered",
 }
 
@@ -17,6 +19,12 @@ METRICS: Final = {
 def path_words(row: dict[str, Any]) -> str:
     """The path of a row of COMPARISONS."""
     return "all paths" if row["path_id"] is None else f"path {row['path_id']}"
+
+
+def verdict_words(row: dict[str, Any]) -> str:
+    """What a row of COMPARISONS says, and why it says nothing."""
+    said = row["verdict"] or "not judged"
+    return f"{said}: {row['why']}" if row["why"] else said
 
 
 def times_words(row: dict[str, Any]) -> str:

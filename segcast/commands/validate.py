@@ -31,8 +31,9 @@ from segcast.traces.errors import CheckFailed
 )
 @click.option("--tolerances", type=click.Path(path_type=Path), help="TOML file of the tolerances below.")
 @click.option("--loss", type=float, help="Of loss, as a share of a path's packets [0.01].")
-@click.option("--p50", type=float, help="Of p50 delay, as a share of it [0.05].")
+@click.option("--p50", type=float, help="Of p50 delay (on a cliff: of the area), as a share of it [0.05].")
 @click.option("--p99", type=float, help="Of p99 delay, as a share of it [0.05].")
+@click.option("--residual", type=float, help="Of the median error of packets that waited, as a share of that [0.025].")
 @click.option("--absolute", help="Errors of delay up to this are within tolerance [60us].")
 @click.option("--reordering", type=float, help="Of reordering, as a share of packets [not judged].")
 @json_option
@@ -47,7 +48,7 @@ def validate(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Say whether a forecast F held, from measurements M of it, one per policy; exit 1 if it did not."""
+    """Say whether a forecast F held, from measurements M of it, one per policy; exit 1 if not, or nothing is said."""
     from segcast.replay.validate.run import validate as run_validate
     from segcast.replay.validate.tolerances import read_tolerances
     from segcast.reports.validation.page import write_validation

@@ -145,7 +145,11 @@ def test_one_mistake_counts_once() -> None:
             'name = "leaf9"',
             "15: attachments[0]: hosts cannot be attached at 'leaf9'; they can at leaf0",
         ),
-        ("hop_limit = 64", 'block = "fd00::/48"', "25: srv6.block: fd00::/48 has 48 bits: give 32"),
+        (
+            "hop_limit = 64",
+            'block = "fd00::/100"',
+            "25: srv6.block: fd00::/100 and srv6.node_bits 16 leave 12 bits for functions: 16 are needed",
+        ),
         ("hop_limit = 64", "max_sids = 1", "25: srv6.max_sids: a path to leaf1 needs 2 SIDs, but srv6.max_sids is 1"),
         ("hop_limit = 64", 'locators = { x = "fd00:0:1::/48" }', "25: srv6.locators.x: the network has no node 'x'"),
         ('rate = "10Gbps"', 'rate = "1bps"', " link leaf1-spine0: rate 1 bit/s is not in 1 kbit/s to 10 Tbit/s"),
@@ -181,8 +185,8 @@ def test_cells_that_cannot_run_name_the_line_of_the_key(tmp_path: Path, old: str
 
 
 def test_a_scenario_of_flags_names_the_key_alone() -> None:
-    scenario = short_scenario(paths="1Gbps", srv6={"block": "fd00::/48"})
-    with pytest.raises(InputError, match=r"^srv6\.block: fd00::/48 has 48 bits"):
+    scenario = short_scenario(paths="1Gbps", srv6={"block": "fd00::/100"})
+    with pytest.raises(InputError, match=r"^srv6\.block: fd00::/100 and srv6\.node_bits 16 leave 12 bits"):
         both_ways(scenario)
 
 

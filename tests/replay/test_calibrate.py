@@ -165,7 +165,9 @@ def test_trains_of_both_directions_are_told_apart(tmp_path: Path, mode: str) -> 
     none, zeros = np.zeros((0, len(lists)), np.bool_), np.zeros(len(lists), np.int64)
     listed = np.array([list_key(sids) for sids in lists], np.uint64)
     flow, words = zeros.astype(np.uint32), np.zeros((1, 5), np.uint64)
-    packets = Planned(times, times, times + 10, zeros, zeros, listed, zeros + 100, zeros > 0, flow, words, none)
+    packets = Planned(
+        times, times, times + 10, zeros, zeros, listed, zeros + 100, zeros > 0, flow, words, none, zeros > 0
+    )
     sent = [
         Train(path_id=path, kind="single", ip_bytes=86, packets=1, first_ns=at, last_ns=at)
         for path, at in enumerate(times.tolist())

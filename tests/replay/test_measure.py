@@ -120,6 +120,7 @@ def test_both_directions_of_a_leaf_spine_are_told_apart(tmp_path: Path, mode: st
         np.zeros(count, np.uint32),
         np.zeros((1, 5), np.uint64),
         np.zeros((0, count), np.bool_),
+        np.zeros(count, np.bool_),
     )
     schema = PACKET_FATES.arrow_schema()
     columns = {field.name: pa.array(np.zeros(count, np.int64)).cast(field.type) for field in schema}

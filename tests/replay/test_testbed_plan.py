@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 from segcast.analyzer.network.fabric import BACK
-from segcast.analyzer.network.sids import on_the_wire
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inventory import read_inventory
@@ -37,7 +36,7 @@ def test_every_path_leads_over_its_links(kind: str, tmp_path: Path) -> None:
     for path in assembled.network.paths:
         a, b = pairs[path.group]
         for last in assembled.decapsulate[path.group]:
-            wire = on_the_wire((*path.segments, last), scenario.srv6.mode, scenario.srv6.block)
+            wire = scenario.srv6.layout().on_the_wire((*path.segments, last))
             arrived, links = travel(bed, at[attachments[a].node], wire)
             assert arrived == at[attachments[b].node]
             assert links == [assembled.network.links[link].name for link in path.links]
@@ -186,7 +185,7 @@ def test_the_readme_takes_a_network_to_the_testbed_that_it_is_built_for() -> Non
 
 def test_sids_as_the_kernel_reads_them() -> None:
     assert local_sid(Sid("End")) == struct.pack("=HHI", 8, 1, 1)
-    end_x = local_sid(Sid("End.X", "fd00::1", 32))
+    end_x = local_sid(Sid("End.X", "fd00::1", 32, 32))
     nested = struct.pack("=HHI", 8, 1, 16) + struct.pack("=HHB3x", 5, 2, 32) + struct.pack("=HHB3x", 5, 3, 32)
     next_hop = struct.pack("=HH", 20, 5) + bytes.fromhex("fd00") + bytes(13) + b"\1"
     assert end_x == struct.pack("=HHI", 8, 1, 2) + next_hop + struct.pack("=HH", 28, 11 | 0x8000) + nested

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from segcast.analyzer.network.sids import on_the_wire
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.rewrite.pcap import file_name
@@ -58,6 +57,54 @@ parallel = 2
 links = { rate = "100Mbps", buffer = "64KiB" }
 [srv6]
 mode = "usid"
+""",
+    "leaf-spine-functions": """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 2
+parallel = 2
+links = { rate = "100Mbps", buffer = "64KiB" }
+[srv6]
+mode = "reduced"
+block = "fcbb:bb00::/40"
+node_bits = 24
+function_bits = 16
+[srv6.locators]
+spine0 = "fcbb:bb00:5::/48"
+[srv6.sids.leaf0]
+end = "fcbb:bb00:0:1000:e000::"
+links = { "leaf0-spine0.1" = "fcbb:bb00:0:1000:f00d::" }
+[srv6.sids.spine1]
+outside = true
+end = "fcbb:cc00::51d"
+links = { "leaf1-spine1.0" = "fcbb:cc00::51e" }
+""",
+    "leaf-spine-f4816": """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 2
+parallel = 2
+links = { rate = "100Mbps", buffer = "64KiB" }
+[srv6]
+mode = "usid"
+block = "fcbb:bb00:7::/48"
+[srv6.locators]
+leaf0 = "fcbb:bb00:7:11::/64"
+[srv6.sids.leaf0]
+links = { "leaf0-spine0.0" = "fcbb:bb00:7:11:e00a::" }
+""",
+    "leaf-spine-f3232": """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 2
+parallel = 2
+links = { rate = "100Mbps", buffer = "64KiB" }
+[srv6]
+mode = "usid"
+node_bits = 32
 """,
     "fat-tree": """
 [network]
@@ -135,7 +182,7 @@ def udp(source: str, target: str, payload: bytes, port: int = 9000) -> bytes:
 
 def frame(scenario: ValidScenario, inner: bytes, segments: tuple[str, ...], source: str = "fd00:0:100::1") -> bytes:
     """The packet with this segment list (SIDs in the order of travel) around it, as Ethernet."""
-    wire = on_the_wire(segments, scenario.srv6.mode, scenario.srv6.block)
+    wire = scenario.srv6.layout().on_the_wire(segments)
     inside = 4 if inner[0] >> 4 == 4 else 41
     reduced = scenario.srv6.mode != "encaps"
     outer = bytearray(outer_headers([ip_address(sid).packed for sid in wire], inside, 64, reduced=reduced))

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_network
 from typing import Any
 
-BLOCK_BITS = 32
-
 
 def travel(bed: Any, namespace: str, segments: Sequence[str]) -> tuple[str, list[str]]:
     """Where a packet with these addresses in its segment list ends, and the shaped links it passed.
@@ -35,7 +33,7 @@ def travel(bed: Any, namespace: str, segments: Sequence[str]) -> tuple[str, list
             if route.sid.action.startswith("End.D"):
                 assert not left
                 return namespace, passed
-            target = after(target, route.sid.identifier_bits)
+            target = after(target, route.sid.identifier_bits, route.sid.block_bits)
             if target is None:
                 target = left.pop(0)
             if route.sid.action == "End":
@@ -46,12 +44,15 @@ def travel(bed: Any, namespace: str, segments: Sequence[str]) -> tuple[str, list
     raise AssertionError("a loop")
 
 
-def after(target: IPv6Address, bits: int) -> Any:
-    """The address once a uSID of so many bits is shifted out (RFC 9800 section 4.1.1), None if none follows."""
+def after(target: IPv6Address, bits: int, block_bits: int) -> Any:
+    """The address once a uSID of so many bits behind the block is shifted out (RFC 9800 section 4.1.1).
+
+    None if none follows.
+    """
     if bits == 0:
         return None
-    rest = int(target) & (1 << 128 - BLOCK_BITS - bits) - 1
+    rest = int(target) & (1 << 128 - block_bits - bits) - 1
     if rest == 0:
         return None
-    block = int(target) >> 128 - BLOCK_BITS << 128 - BLOCK_BITS
+    block = int(target) >> 128 - block_bits << 128 - block_bits
     return IPv6Address(block | rest << bits)

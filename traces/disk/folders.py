@@ -83,7 +83,7 @@ MEASUREMENT: Final = FolderKind("measurement", "measurement.json", ("packets.par
 VALIDATION: Final = FolderKind(
     "validation",
     "validation.json",
-    ("departures.parquet", "comparisons.parquet", "curves.parquet", "validation.html"),
+    ("departures.parquet", "comparisons.parquet", "curves.parquet", "packets.parquet", "validation.html"),
 )
 KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION)}
 
