@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from segcast.analyzer.toml_keys import Place, key_lines, line_of, read_toml, written
-from segcast.analyzer.values import Mac, Model, Prefix, Rate, Size
+from segcast.analyzer.values import Duration, Mac, Model, Prefix, Rate, Size
 from segcast.traces.errors import InputError
 
 LOCAL: Final = "here"
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
 _InterfaceName = Annotated[str, Field(pattern=r"^[^\s/:]{1,15}$", description="the interface, as the machine calls it")]
+_Stamps = Literal["host", "host_lowprec", "host_hiprec", "host_hiprec_unsynced", "adapter", "adapter_unsynced"]
 _SshTarget = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:%-]*$")]
 
 
@@ -27,6 +28,17 @@ class Point(Model):
     ssh: _SshTarget | None = Field(default=None, description="USER@HOST that ssh reaches without a password")
     netns: _Name | None = Field(default=None, description="network namespace of this machine")
     clock: _Name | None = Field(default=None, description="whose clock stamps packets; by default the machine's own")
+    stamps: _Stamps | None = Field(default=None, description="kind of time stamps that captures ask for")
+    tai_offset: Duration = Field(default=0, description="how far those stamps are ahead of UTC, such as 37s")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stamps_for_clock(cls, given: Any) -> Any:
+        """A kind of time stamps in place of a clock's name is meant as what it says."""
+        if isinstance(given, dict) and given.get("clock") in get_args(_Stamps) and "stamps" not in given:
+            given = {**given, "stamps": given["clock"]}
+            del given["clock"]
+        return given
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -41,8 +53,14 @@ class Point(Model):
 
     @property
     def stamped_by(self) -> str:
-        """The name of the clock that stamps its packets."""
-        return self.clock or self.machine
+        """The name of the clock that stamps its packets: what is not kept with the machine's is the interface's own."""
+        own = f"{self.machine} {self.interface}" if self.unsynchronised else self.machine
+        return self.clock or own
+
+    @property
+    def unsynchronised(self) -> bool:
+        """Whether its stamps are of a clock that nobody keeps with the machine's."""
+        return self.stamps is not None and self.stamps.endswith("_unsynced")
 
 
 class Sender(Point):

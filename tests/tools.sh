@@ -7,6 +7,8 @@ need tshark tshark
 need tcpdump tcpdump
 need tcpreplay tcpreplay
 need ip iproute2
+need ethtool ethtool
+need vtysh frr
 need chromium chromium
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -33,6 +33,11 @@ def kernel(function: F) -> F:
     return compiled(function, ())
 
 
+def inlined(function: F) -> F:
+    """Compile a kernel that becomes part of those that call it: where a call for each packet would be felt."""
+    return compiled(function, (), inline="always")
+
+
 def kernel_of(parts: tuple[Callable[..., Any] | None, ...], function: F) -> F:
     """Compile a kernel into which functions go that its module does not import: those chosen by the type of a state."""
     return compiled(function, parts)

@@ -63,7 +63,7 @@ class SidTable(Shape):
         """The SIDs and locators as aligned text: node, behaviour, SID, and what it is for."""
         rows = [(entry.node, entry.behavior, entry.sid, _purpose(entry)) for entry in self.sids]
         rows += [(entry.node, "locator", entry.prefix, "") for entry in self.locators]
-        plain = [[_plain(part) for part in row] for row in rows]
+        plain = [[one_line(part) for part in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
         return ["  ".join(f"{part:{width}}" for part, width in zip(row, widths, strict=True)).rstrip() for row in plain]
 
@@ -90,7 +90,7 @@ def _purpose(entry: SidEntry) -> str:
 
 def _list_line(entry: SegmentListEntry) -> str:
     four, six = " ".join(entry.ipv4), " ".join(entry.ipv6)
-    return _plain(f"path {entry.path_id}, {entry.a} to {entry.b}: {four}" + (f" | {six}" if six != four else ""))
+    return one_line(f"path {entry.path_id}, {entry.a} to {entry.b}: {four}" + (f" | {six}" if six != four else ""))
 
 
 def _first(lines: list[str], elsewhere: str) -> list[str]:
@@ -100,7 +100,7 @@ def _first(lines: list[str], elsewhere: str) -> list[str]:
     )
 
 
-def _plain(text: str) -> str:
+def one_line(text: str) -> str:
     """The text on one line: a name may hold any character, and a comment ends with its line."""
     return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in text)
 

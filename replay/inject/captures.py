@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from segcast.replay.inject.document import Watch
 from segcast.replay.inject.machines import bound, favoured, was_favoured
 from segcast.replay.inject.plan import Options, Replay
 from segcast.replay.inventory import Point
+from segcast.traces.errors import InputError
 
 READY_S: Final = 15.0
 
@@ -49,21 +50,24 @@ def captures_of(replay: Replay, out: Path, far: Mapping[str, str]) -> list[Captu
     ]
 
 
-def capture_command(tool: str, kind: str, interface: str, file: str, snaplen: int) -> list[str]:
+def capture_command(tool: str, kind: str, point: Point, file: str, snaplen: int) -> list[str]:
     """How a point is captured: departures at senders and on the way, arrivals at receivers."""
     if tool == "dumpcap":
-        return ["dumpcap", "-q", "-i", interface, "-s", str(snaplen), "-B", str(_BUFFER_KIB // 1024), "-w", file]
+        stamps = ["--time-stamp-type", point.stamps] if point.stamps else []
+        size = ["-s", str(snaplen), "-B", str(_BUFFER_KIB // 1024)]
+        return ["dumpcap", "-q", "-i", point.interface, *stamps, *size, "-w", file]
     direction = "in" if kind == "received" else "out"
-    common = ["-n", "-s", str(snaplen), "-B", str(_BUFFER_KIB), "--time-stamp-precision=nano"]
+    stamps = ["-j", point.stamps] if point.stamps else []
+    common = [*stamps, "-n", "-s", str(snaplen), "-B", str(_BUFFER_KIB), "--time-stamp-precision=nano"]
     # As root until the end: giving that up would also forget to end with this process.
-    return ["tcpdump", "-Z", "root", "-i", interface, "-Q", direction, *common, "-w", file]
+    return ["tcpdump", "-Z", "root", "-i", point.interface, "-Q", direction, *common, "-w", file]
 
 
 def start_capture(capture: Capture, replay: Replay, options: Options, out: Path, tool: str | None = None) -> Child:
     """Start the inventory's tool, or another, on the last processor. Raises InputError if the point is out of reach."""
     tool = tool or replay.inventory.capture
     file = capture.far or str(capture.file)
-    command = capture_command(tool, capture.kind, capture.point.interface, file, options.snaplen)
+    command = capture_command(tool, capture.kind, capture.point, file, options.snaplen)
     cpus = _cpus(replay, capture.point)
     # The first processors are the senders': a capture that shares one delays what it captures.
     cpu = cpus - 1 if cpus > 1 else None
@@ -73,6 +77,17 @@ def start_capture(capture: Capture, replay: Replay, options: Options, out: Path,
         out / "log" / f"{capture.kind}-{capture.name}.txt",
         remote=capture.point.ssh is not None,
     )
+
+
+def refuse_other_stamps(captures: Sequence[Capture]) -> None:
+    """Raise InputError if a capture has other time stamps than it was asked for: tcpdump only warns, and goes on."""
+    for capture in captures:
+        if capture.child is not None and "set timestamp type" in capture.child.printed():
+            interface = capture.point.interface
+            raise InputError(
+                f"{capture.kind}/{capture.name}: interface {interface} has no time stamps {capture.point.stamps} "
+                f"(tcpdump -J -i {interface} lists what it has), so nothing was sent"
+            )
 
 
 def listens(child: Child) -> bool:

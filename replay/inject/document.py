@@ -40,6 +40,19 @@ class Account:
     shifts: int | None = None
     shifted_ns: int | None = None
 
+    def with_other(self, other: Account) -> Account:
+        """The same of two processes that both send for a stream."""
+        return Account(
+            self.sent + other.sent,
+            self.failed + other.failed,
+            bool(self.real_time and other.real_time),
+            bool(self.memory_locked and other.memory_locked),
+            (self.late or 0) + (other.late or 0),
+            max(self.latest_ns or 0, other.latest_ns or 0),
+            (self.shifts or 0) + (other.shifts or 0),
+            max(self.shifted_ns or 0, other.shifted_ns or 0),
+        )
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -86,6 +99,7 @@ class Document:
                     attachment=point.attachment,
                     interface=point.interface,
                     clock=point.stamped_by,
+                    clock_ahead_of_utc_ns=point.tai_offset,
                     capture=f"received/{name}.pcap",
                     **self._watched(Path("received", f"{name}.pcap")),
                 )
@@ -97,6 +111,7 @@ class Document:
                     link=point.link,
                     capture=f"transit/{name}.pcap",
                     clock=point.stamped_by,
+                    clock_ahead_of_utc_ns=point.tai_offset,
                     capture_real_time=self._watched(Path("transit", f"{name}.pcap"))["capture_real_time"],
                 )
                 for name, point in ((name, replay.inventory.transit[name]) for name in replay.transit)
@@ -113,6 +128,7 @@ class Document:
             host=stream.name,
             interface=stream.sender.interface,
             clock=stream.sender.stamped_by,
+            clock_ahead_of_utc_ns=stream.sender.tai_offset,
             planned=f"planned/{stream.name}.pcap",
             capture=f"sent/{stream.name}.pcap",
             sent=account.sent,

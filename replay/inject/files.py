@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.replay.rewrite.pcap import FILE_HEADER
+from segcast.replay.rewrite.pcap import FILE_HEADER, MICROSECONDS
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
 
@@ -52,7 +52,7 @@ class SendingLoad(NamedTuple):
 
 @kernel
 def count_records(data: NDArray[np.uint8]) -> int:
-    """How many whole records a nanosecond pcap holds; -1 if bytes are left over."""
+    """How many whole records a pcap holds; -1 if bytes are left over."""
     at = _HEADER_BYTES
     count = 0
     while at + _RECORD_BYTES <= len(data):
@@ -71,14 +71,18 @@ def _word(data: NDArray[np.uint8], at: int) -> int:
 
 @kernel
 def find_records(
-    data: NDArray[np.uint8], first: NDArray[np.int64], size: NDArray[np.int64], time_ns: NDArray[np.int64]
+    data: NDArray[np.uint8],
+    first: NDArray[np.int64],
+    size: NDArray[np.int64],
+    time_ns: NDArray[np.int64],
+    unit_ns: int,
 ) -> None:
-    """Fill in the records that `count_records` has counted."""
+    """Fill in the records that `count_records` has counted; `unit_ns`: what fractions of seconds are counted in."""
     at = _HEADER_BYTES
     for row in range(len(first)):
         first[row] = at
         size[row] = _RECORD_BYTES + _word(data, at + 8)
-        time_ns[row] = _word(data, at) * 1_000_000_000 + _word(data, at + 4)
+        time_ns[row] = _word(data, at) * 1_000_000_000 + _word(data, at + 4) * unit_ns
         at += size[row]
 
 
@@ -121,8 +125,9 @@ def compensated(time_ns: NDArray[np.int64], cost_ns: int) -> NDArray[np.int64]:
     return asked
 
 
-def open_records(files: Sequence[Path]) -> Records:
-    """The records of nanosecond captures as `segcast rewrite` writes them. Raises InputError."""
+def open_records(files: Sequence[Path], *, microseconds: bool = False) -> Records:
+    """The records of captures as `segcast rewrite` writes them, in `microseconds` or nanoseconds. Raises InputError."""
+    magic, unit_ns = (MICROSECONDS, 1000) if microseconds else (FILE_HEADER[:4], 1)
     data, parts = [], []
     for number, path in enumerate(files):
         try:
@@ -130,13 +135,13 @@ def open_records(files: Sequence[Path]) -> Records:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read: {error}; run segcast rewrite again") from None
         header = content[:_HEADER_BYTES].tobytes()
-        if header[:4] != FILE_HEADER[:4] or header[20:] != FILE_HEADER[20:]:
+        if header[:4] != magic or header[20:] != FILE_HEADER[20:]:
             raise InputError(f"{path}: is no capture as segcast rewrite writes them; run it again")
         count = count_records(content)
         if count < 0:
             raise InputError(f"{path}: is cut off; run segcast rewrite again")
-        columns = [np.empty(count, np.int64) for _ in range(3)]
-        find_records(content, *columns)
+        first, size, time_ns = columns = tuple(np.empty(count, np.int64) for _ in range(3))
+        find_records(content, first, size, time_ns, unit_ns)
         data.append(content)
         parts.append((np.full(count, number, np.int64), *columns))
     file, first, size, time_ns = (
@@ -174,6 +179,45 @@ def least_snaplen(data: NDArray[np.uint8], first: NDArray[np.int64], size: NDArr
             inner = inner + header if kind != _ETHERNET else _behind_link(data, inner + header, end)
         least = max(least, min(end, inner + wanted) - frame)
     return least
+
+
+@kernel
+def share_of_flows(
+    data: NDArray[np.uint8], first: NDArray[np.int64], size: NDArray[np.int64], shares: int, out: NDArray[np.int64]
+) -> None:
+    """Which of `shares` parts each record belongs to, so that packets of a flow are in one.
+
+    IPv6: by source and flow label, which `segcast rewrite` gives each flow; IPv4: by the addresses; else the first.
+    """
+    for row in range(len(first)):
+        end = first[row] + size[row]
+        packet = _behind_link(data, first[row] + _RECORD_BYTES, end)
+        found = np.uint64(0)
+        if packet + 40 <= end and data[packet - 2] == 0x86 and data[packet - 1] == 0xDD:
+            found = (
+                np.uint64(data[packet + 1] & 15) << 16 | np.uint64(data[packet + 2]) << 8 | np.uint64(data[packet + 3])
+            )
+            for at in range(packet + 8, packet + 24):
+                found = (found ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
+        elif packet + 20 <= end and data[packet - 2] == 0x08 and data[packet - 1] == 0x00:
+            for at in range(packet + 12, packet + 20):
+                found = (found ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
+        found ^= found >> np.uint64(33)
+        found *= np.uint64(0xFF51AFD7ED558CCD)
+        out[row] = np.int64((found >> np.uint64(33)) % np.uint64(shares))
+
+
+def shared_out(records: Records, shares: int) -> list[Records]:
+    """The records in so many parts, each in order of time and with whole flows; parts may be empty."""
+    if shares == 1:
+        return [records]
+    share = np.zeros(len(records.size), np.int64)
+    for number, data in enumerate(records.data):
+        mine = np.flatnonzero(records.file == number)
+        found = np.empty(len(mine), np.int64)
+        share_of_flows(data, records.first[mine], records.size[mine], shares, found)
+        share[mine] = found
+    return [Records(records.data, *(column[share == part] for column in records[1:])) for part in range(shares)]
 
 
 def load_of(records: Records) -> SendingLoad:

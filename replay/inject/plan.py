@@ -24,6 +24,7 @@ TCPREPLAY, ABSOLUTE = "tcpreplay", "absolute"
 # Packets a second that a sender has been seen to keep time at, and at best to send; see docs/replay.md.
 KEEPS_PPS: Final = {TCPREPLAY: 150_000, ABSOLUTE: 100_000}
 MOST_PPS: Final = {TCPREPLAY: 600_000, ABSOLUTE: 220_000}
+FOR_CAPTURES: Final = 1  # processors of a machine that no sender is given, but where it has only one
 DRAIN_NS: Final = 2_000_000_000  # a capture that is stopped earlier loses what it has not yet been given
 FIRST_WITH_CATCH_UP: Final = (4, 5, 3)
 
@@ -128,18 +129,30 @@ class Replay:
             for stream in self.streams
             if self.sender == TCPREPLAY and stream.facts.tcpreplay and not keeps_time(stream.facts.tcpreplay)
         ]
+        several = processes(self.streams, self.sender)
         for who, times in together(self.streams, self.sender):
+            most = KEEPS_PPS[self.sender] * several[who]
             for width, pps in zip(("1 ms", "10 ms", "100 ms"), busiest_pps(times), strict=True):
-                if pps > KEEPS_PPS[self.sender]:
+                if pps > most:
                     found.append(
                         f"{self.sender} at {who} is asked for {pps / 1e6:.2f} M packets/s in the busiest {width}; it "
-                        f"keeps time up to {KEEPS_PPS[self.sender] / 1e6:.2f} M, beyond that packets leave late"
+                        f"keeps time up to {most / 1e6:.2f} M, beyond that packets leave late"
                     )
         return found
 
 
+def processes(streams: Sequence[Stream], sender: str) -> dict[str, int]:
+    """How many processes send, by machine: as many as keep time with its fullest 10 ms, but no processor is shared."""
+    found = {}
+    for machine, times in together(streams, sender):
+        cpus = next((s.facts.cpus for s in streams if s.sender.machine == machine), 1)
+        wanted = -(-busiest_pps(times)[1] // KEEPS_PPS[sender]) if sender == ABSOLUTE else 1
+        found[machine] = max(1, min(wanted, cpus - FOR_CAPTURES))
+    return found
+
+
 def together(streams: Sequence[Stream], sender: str) -> list[tuple[str, NDArray[np.int64]]]:
-    """Who sends, and the ordered times of all it sends: `absolute` is one for a machine, tcpreplay one a stream."""
+    """Who sends, and the ordered times of all it sends: `absolute` serves a machine, each tcpreplay a stream."""
     if sender == TCPREPLAY:
         return [(stream.name, stream.records.time_ns) for stream in streams]
     machines: dict[str, list[NDArray[np.int64]]] = {}
@@ -151,13 +164,15 @@ def together(streams: Sequence[Stream], sender: str) -> list[tuple[str, NDArray[
 def _overburdened(streams: Sequence[Stream], sender: str) -> list[str]:
     """Why a sender cannot send as much as the whole schedule asks for."""
     found = []
+    several = processes(streams, sender)
     for who, times in together(streams, sender):
+        most = MOST_PPS[sender] * several[who]
         span_ns = int(times[-1] - times[0])
         pps = (len(times) - 1) * 1_000_000_000 // span_ns if span_ns else 0
-        if span_ns >= _SUSTAINED_NS and pps > MOST_PPS[sender]:
+        if span_ns >= _SUSTAINED_NS and pps > most:
             found.append(
                 f"{sender} at {who}: {pps / 1e6:.2f} M packets/s are to be sent throughout, but it sends up to "
-                f"{MOST_PPS[sender] / 1e6:.2f} M, so that it would take {pps / MOST_PPS[sender]:.1f} times as long; "
+                f"{most / 1e6:.2f} M, so that it would take {pps / most:.1f} times as long; "
                 "forecast with a lower load"
             )
     return found
@@ -198,7 +213,7 @@ def plan_replay(
     streams: list[Stream] = []
     facts: dict[str, Facts] = {}
     for name, paths in files.items():
-        records = open_records(sorted(paths))
+        records = open_records(sorted(paths), microseconds=document.pcap == "us")
         for number, path in enumerate(sorted(paths)):
             _check_whole(path, paths[path], records, number)
         sending[name] = records

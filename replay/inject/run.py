@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segcast.replay.inject.calibrating import costs
-from segcast.replay.inject.captures import READY_S, captures_of, listens, start_capture, watched
+from segcast.replay.inject.captures import READY_S, captures_of, listens, refuse_other_stamps, start_capture, watched
 from segcast.replay.inject.children import Children, Speaker
 from segcast.replay.inject.connections import keeping
 from segcast.replay.inject.departed import kept
@@ -22,7 +22,7 @@ from segcast.replay.inject.document import Document
 from segcast.replay.inject.files import least_snaplen, write_records
 from segcast.replay.inject.machines import fetch, here
 from segcast.replay.inject.plan import Options, Replay
-from segcast.replay.inject.senders import accounts, files_to_send, start_senders
+from segcast.replay.inject.senders import accounts, jobs_of, start_senders
 from segcast.replay.inject.starting import Sender, begin, clocks_of
 from segcast.replay.inventory import Point
 from segcast.replay.measure.identity import LEAST_BYTES
@@ -139,7 +139,7 @@ def _send(
     progress: Progress,
 ) -> None:
     captures = captures_of(replay, out, far)
-    files = files_to_send(replay, out, cost, far)
+    jobs = jobs_of(replay, out, cost, far, options)
     senders: list[Sender] = []
     with Children() as children:
         try:
@@ -149,7 +149,8 @@ def _send(
             ready = children.until(lambda: all(listens(child) for child in children.captures), READY_S)
             if not ready:
                 raise InputError(f"a capture did not start within {READY_S:.0f} s, so nothing was sent")
-            senders = start_senders(replay, options, files, far, out)
+            refuse_other_stamps(captures)
+            senders = start_senders(jobs, far, options, out)
             children.senders += [sender.child for sender in senders]
             clocks = clocks_of(senders)
             document.clocks = {name: clocks[sender.child.name] for sender in senders for name in sender.streams}
@@ -189,8 +190,8 @@ def _send(
     for stream in replay.streams:
         name = f"{stream.name}.pcap"
         found = kept(out / "planned" / name, out / "sent" / name, options.snaplen)
-        began = found.first_ns
-        if began is not None:
-            ahead_ns = document.clocks[stream.name].ahead_ns
-            found = found._replace(first_ns=began - (instant - replay.start_ns) - ahead_ns)
+        if found.first_ns is not None:
+            asked_ns = instant - replay.start_ns + document.clocks[stream.name].ahead_ns + stream.sender.tai_offset
+            late_ns = None if stream.sender.unsynchronised else found.first_ns - asked_ns
+            found = found._replace(first_ns=late_ns)
         document.kept[stream.name] = found

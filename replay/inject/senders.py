@@ -7,48 +7,90 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from segcast.replay.inject import absolute
 from segcast.replay.inject.children import Child, Speaker
 from segcast.replay.inject.document import Account
-from segcast.replay.inject.files import write_records
+from segcast.replay.inject.files import Records, shared_out, write_records
 from segcast.replay.inject.machines import bound, push, spoken_to
-from segcast.replay.inject.plan import ABSOLUTE, Options, Replay, Stream
+from segcast.replay.inject.plan import ABSOLUTE, Options, Replay, Stream, processes
 from segcast.replay.inject.starting import Sender
 from segcast.replay.inventory import Point
 from segcast.traces.errors import InputError
 
 
-def files_to_send(replay: Replay, out: Path, costs_ns: Mapping[str, int], far: Mapping[str, str]) -> dict[str, str]:
-    """The files that senders read, by stream, where their machines have them; so do they then have the own sender.
+class Job(NamedTuple):
+    """What one process sends: `cpu`, the processor it has; `files`, for each of `streams`, where its machine has them;
+    `after_ns`, how long after the instant it begins.
+    """
 
-    Raises InputError if one cannot be copied there.
+    name: str
+    cpu: int
+    streams: tuple[Stream, ...]
+    files: tuple[str, ...]
+    after_ns: int
+
+
+def jobs_of(
+    replay: Replay, out: Path, costs_ns: Mapping[str, int], far: Mapping[str, str], options: Options
+) -> list[Job]:
+    """One tcpreplay for each interface; or own senders for each machine, which share its flows out among them.
+
+    What they send is where they are, and so is the own sender. Raises InputError if it cannot be copied there.
     """
     copies: list[tuple[Point, Path, str]] = []
-    found = {}
-    for stream in replay.streams:
-        file = file_to_send(stream, out, costs_ns.get(stream.name, 0))
-        found[stream.name] = str(file)
-        if (ssh := stream.sender.ssh) is not None:
-            found[stream.name] = f"{far[ssh]}/{stream.name}.pcap"
-            copies.append((stream.sender, file, found[stream.name]))
+
+    def placed(stream: Stream, file: Path) -> str:
+        if (ssh := stream.sender.ssh) is None:
+            return str(file)
+        copies.append((stream.sender, file, f"{far[ssh]}/{file.name}"))
+        return copies[-1][2]
+
+    jobs = []
+    if options.sender == ABSOLUTE:
+        for machine, several in processes(replay.streams, ABSOLUTE).items():
+            streams = tuple(stream for stream in replay.streams if stream.sender.machine == machine)
+            parts = [shared_out(stream.records, several) for stream in streams]
+            for number in range(several):
+                mine = [part[number] for part in parts]
+                if not any(len(records.time_ns) for records in mine):
+                    continue
+                files = tuple(
+                    placed(stream, _part(stream, out, records, f"-part{number}" if several > 1 else ""))
+                    for stream, records in zip(streams, mine, strict=True)
+                )
+                begins = min(int(records.time_ns[0]) for records in mine if len(records.time_ns))
+                name = f"{machine} {number + 1} of {several}" if several > 1 else machine
+                jobs.append(Job(name, number, streams, files, begins - replay.start_ns))
+    else:
+        used: dict[str, int] = {}
+        for stream in replay.streams:
+            cpu = used[stream.sender.machine] = used.get(stream.sender.machine, -1) + 1
+            file = placed(stream, file_to_send(stream, out, costs_ns.get(stream.name, 0)))
+            jobs.append(Job(stream.name, cpu, (stream,), (file,), stream.load.first_ns - replay.start_ns))
     points = {stream.sender.ssh: stream.sender for stream in replay.streams if stream.sender.ssh is not None}
     push([*copies, *((point, Path(absolute.__file__), f"{far[ssh]}/absolute.py") for ssh, point in points.items())])
-    return found
+    return jobs
 
 
 def file_to_send(stream: Stream, out: Path, cost_ns: int, *, always: bool = False) -> Path:
-    """What a sender is to send: the file of what is planned, or a copy for it alone."""
+    """What tcpreplay is to send: the file of what is planned, or a copy for it alone."""
     if not cost_ns and not always:
         return out / "planned" / f"{stream.name}.pcap"
-    file = out / ".sending" / f"{stream.name}.pcap"
-    write_records(
-        stream.records,
-        file,
-        source_mac=stream.sender.source_mac,
-        next_hop_mac=stream.sender.next_hop_mac,
-        cost_ns=cost_ns,
-    )
+    return _written(stream, out / ".sending" / f"{stream.name}.pcap", stream.records, cost_ns)
+
+
+def _part(stream: Stream, out: Path, records: Records, suffix: str) -> Path:
+    """What one of several processes is to send of a stream."""
+    if not suffix:
+        return out / "planned" / f"{stream.name}.pcap"
+    return _written(stream, out / ".sending" / f"{stream.name}{suffix}.pcap", records, 0)
+
+
+def _written(stream: Stream, file: Path, records: Records, cost_ns: int) -> Path:
+    point = stream.sender
+    write_records(records, file, source_mac=point.source_mac, next_hop_mac=point.next_hop_mac, cost_ns=cost_ns)
     return file
 
 
@@ -57,55 +99,30 @@ def tcpreplay_command(interface: str, file: str, packets: int) -> list[str]:
     return ["tcpreplay", f"--intf1={interface}", "--timer=gtod", "--no-flow-stats", f"--limit={packets}", file]
 
 
-def start_senders(
-    replay: Replay, options: Options, files: Mapping[str, str], far: Mapping[str, str], out: Path
-) -> list[Sender]:
-    """One tcpreplay for each interface; or one own sender for each machine, which serves all its interfaces.
-
-    They get ready, and wait to be told when to begin.
-    """
+def start_senders(jobs: Sequence[Job], far: Mapping[str, str], options: Options, out: Path) -> list[Sender]:
+    """Start the processes: they get ready, and wait to be told when to begin."""
     begun = []
-    used: dict[str, int] = {}
-    for streams in _groups(replay.streams, options.sender):
-        stream, point = streams[0], streams[0].sender
-        script = str(Path(absolute.__file__))
-        if point.ssh is not None:
-            script = f"{far[point.ssh]}/absolute.py"
-        command = ["python3" if point.ssh else sys.executable, script, "wait"]
+    for job in jobs:
+        stream, point = job.streams[0], job.streams[0].sender
+        remote = point.ssh is not None
+        script = f"{far[point.ssh]}/absolute.py" if point.ssh is not None else str(Path(absolute.__file__))
+        command = ["python3" if remote else sys.executable, script, "wait"]
         if options.sender == ABSOLUTE:
-            name, cpu = point.machine, 0
             # It enters namespaces itself.
             point = point.model_copy(update={"netns": None})
-            for each in streams:
-                command += [each.sender.netns or "-", each.sender.interface, files[each.name]]
+            for each, file in zip(job.streams, job.files, strict=True):
+                command += [each.sender.netns or "-", each.sender.interface, file]
         else:
-            name, cpu = stream.name, used.get(point.machine, -1) + 1
-            used[point.machine] = cpu
-            command += ["--", *tcpreplay_command(point.interface, files[name], stream.load.packets)]
+            command += ["--", *tcpreplay_command(point.interface, job.files[0], stream.load.packets)]
         cpus = stream.facts.cpus
-        child = Speaker(
-            f"sender {name}",
-            spoken_to(point, command, cpu=cpu % cpus if cpus > 1 else None),
-            _log(out, name),
-            remote=point.ssh is not None,
-        )
-        after_ns = min(each.load.first_ns for each in streams) - replay.start_ns
-        begun.append(Sender(child, tuple(each.name for each in streams), point.ssh is not None, after_ns))
+        bound_command = spoken_to(point, command, cpu=job.cpu % cpus if cpus > 1 else None)
+        child = Speaker(f"sender {job.name}", bound_command, _log(out, job.name), remote=remote)
+        begun.append(Sender(child, tuple(each.name for each in job.streams), remote, job.after_ns))
     return begun
 
 
-def _groups(streams: Sequence[Stream], sender: str) -> list[list[Stream]]:
-    """The streams of each process that sends."""
-    if sender != ABSOLUTE:
-        return [[stream] for stream in streams]
-    together: dict[str, list[Stream]] = {}
-    for stream in streams:
-        together.setdefault(stream.sender.machine, []).append(stream)
-    return list(together.values())
-
-
 def _log(out: Path, name: str) -> Path:
-    return out / "log" / f"send-{name.replace('/', '_')}.txt"
+    return out / "log" / f"send-{name.replace('/', '_').replace(' ', '-')}.txt"
 
 
 def start_at_once(stream: Stream, command: list[str], out: Path, name: str) -> Child:
@@ -123,8 +140,9 @@ def accounts(options: Options, senders: Sequence[Sender]) -> dict[str, Account]:
         if options.sender == ABSOLUTE:
             try:
                 said = json.loads(text.strip().splitlines()[-1])
-                for row in said.pop("files"):
-                    found[Path(row["file"]).stem] = Account(row["sent"], row["failed"], **said)
+                for name, row in zip(sender.streams, said.pop("files"), strict=True):
+                    own = Account(row["sent"], row["failed"], **said)
+                    found[name] = found[name].with_other(own) if name in found else own
             except (ValueError, IndexError, KeyError, TypeError, AttributeError):
                 raise InputError(f"{child.name} did not say what it sent: {text.strip()[:200]}") from None
         else:

@@ -48,9 +48,7 @@ def worded(replay: Replay, out: Path, options: Options) -> list[str]:
     lines.append("# 2. start the captures, each in a terminal of its own")
     for capture in captures:
         file = capture.far or str(capture.file)
-        command = capture_command(
-            replay.inventory.capture, capture.kind, capture.point.interface, file, options.snaplen
-        )
+        command = capture_command(replay.inventory.capture, capture.kind, capture.point, file, options.snaplen)
         lines.append(f"{shlex.join(_by_hand(capture.point, command))}  # {_WHAT[capture.kind]}, {capture.name}")
     lines.append("# 3. send; all at once, but for those that start later")
     for stream in replay.streams:

@@ -171,20 +171,21 @@ def _read(
         held.clear()
         readings: list[Reading] = []
 
-        def one(name: str, with_flows: bool = False) -> Seen:
+        def one(name: str, ahead_ns: int = 0, *, with_flows: bool = False) -> Seen:
             readings.append(Reading())
             if not (folder / name).is_file():
                 raise InputError(f"{folder / name}: not found, though run.json names it; run segcast replay again")
             seen = read_capture(folder / name, marks, limit, layer=layer if with_flows else None, reading=readings[-1])
             if progress is not None:
                 progress(len(readings), total)
-            return seen
+            return seen._replace(time_ns=seen.time_ns - ahead_ns) if ahead_ns else seen
 
         captures = _Captures(
-            [one(host.planned, True) for host in run.senders],
-            [one(host.capture) for host in run.senders],
-            [one(host.capture) for host in run.receivers],
-            [one(place.capture) for place in run.transit],
+            [one(host.planned, with_flows=True) for host in run.senders],
+            *(
+                [one(place.capture, place.clock_ahead_of_utc_ns) for place in places]
+                for places in (run.senders, run.receivers, run.transit)
+            ),
         )
         held.append((captures, readings))
         return readings

@@ -52,6 +52,7 @@ class SentCapture(Shape):
     host: str = Field(description="the sender, as the inventory names it")
     interface: str = Field("", description="its interface")
     clock: str = Field(description="the clock that stamped its packets")
+    clock_ahead_of_utc_ns: Whole = Field(0, description="how far that clock is ahead of UTC, which `measure` takes off")
     planned: str = Field(description="capture of what was to be sent, in the run's folder")
     capture: str = Field(description="capture of what left")
     sent: Count = Field(0, description="packets that the sending program says it sent")
@@ -68,6 +69,7 @@ class ReceivedCapture(Shape):
     attachment: str = Field("", description="attachment of the scenario that it stands for")
     interface: str = Field("", description="its interface")
     clock: str = Field(description="the clock that stamped its packets")
+    clock_ahead_of_utc_ns: Whole = Field(0, description="how far that clock is ahead of UTC, which `measure` takes off")
     capture: str = Field(description="capture of what arrived")
     dropped_by_capture: Count = Field(0, description="packets that the capturing program says it missed")
     capture_real_time: bool | None = Field(None, description="whether that program ran in real time; null: unknown")
@@ -80,6 +82,7 @@ class TransitCapture(Shape):
     link: str = Field(description="link of the scenario")
     capture: str = Field(description="capture of what was sent into it")
     clock: str = Field(description="the clock that stamped its packets")
+    clock_ahead_of_utc_ns: Whole = Field(0, description="how far that clock is ahead of UTC, which `measure` takes off")
     capture_real_time: bool | None = Field(None, description="whether that program ran in real time; null: unknown")
 
 

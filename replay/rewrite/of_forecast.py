@@ -21,7 +21,7 @@ from segcast.analyzer.traffic.prepare import steering_hosts
 from segcast.replay.rewrite.admit import Mtu, Oversize
 from segcast.replay.rewrite.interfaces import by_host, by_interface
 from segcast.replay.rewrite.run import Hosts, RewriteChoices, rewrite_schedule
-from segcast.replay.rewrite.summary import RewriteSummary
+from segcast.replay.rewrite.summary import Resolution, RewriteSummary
 from segcast.replay.srv6.ethernet import Vlan, parse_macs
 from segcast.replay.srv6.remap import parse_prefixes
 from segcast.replay.srv6.signing import read_key
@@ -40,7 +40,7 @@ class Wanted:
     `mtu`: the largest IP packet, SRv6 included, instead of `network.mtu`; `oversize`: what happens to larger ones.
     `map` and `map_mac`: `OLD=NEW` prefixes and MAC addresses. `vlan`: keep, strip, an ID, or OUTER.INNER. `speed`: how
     much faster packets are sent. `interfaces`: a file that groups hosts by the interface they inject at. `steer_all`:
-    write the segment lists of their paths for policies that do not steer, too.
+    write the segment lists of their paths for policies that do not steer, too. `pcap`: resolution of the files' times.
     """
 
     mtu: int | None = None
@@ -49,6 +49,7 @@ class Wanted:
     map_mac: tuple[str, ...] = ()
     vlan: str = "strip"
     speed: str = "1"
+    pcap: Resolution = "ns"
     interfaces: Path | None = None
     steer_all: bool = False
 
@@ -63,6 +64,7 @@ class Wanted:
             macs=parse_macs(self.map_mac),
             vlan=Vlan.parse(self.vlan),
             speed=_speed(self.speed),
+            pcap=self.pcap,
         )
 
 

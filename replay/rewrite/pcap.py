@@ -1,4 +1,4 @@
-"""Nanosecond pcap files, one per host, written aside in chunks and renamed when all are whole.
+"""Nanosecond or microsecond pcap files, one per host, written aside in chunks and renamed when all are whole.
 
 Format: draft-ietf-opsawg-pcap section 4, little-endian, link type Ethernet. Records come as bytes, header
 included.
@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -24,7 +24,10 @@ from segcast.traces.jit import kernel
 
 SNAPLEN: Final = 262144
 FILE_HEADER: Final = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, SNAPLEN, 1)
+MICROSECONDS: Final = struct.pack("<I", 0xA1B2C3D4)  # begins files whose records have microseconds
 
+_FILE_HEADER_BYTES: Final = 24
+_RECORD_HEADER_BYTES: Final = 16
 _OPEN_FILES: Final = 128
 _WAITING_BYTES: Final = 64 << 20  # of records for more files than may be open
 _SORT_CHUNK_BYTES: Final = 16 << 20
@@ -55,7 +58,8 @@ class PcapFolder:
     Use as a context manager: what was written aside is removed whatever happens. At most 129 files are open at once;
     up to 64 MiB of records wait for the others. `unordered`, bool[hosts]: hosts whose records will not come in time
     order; theirs are sorted by `finish`. Raises InputError if two hosts would share a file, or the folder holds
-    captures that are not to be replaced (`replaceable`: names of those that are).
+    captures that are not to be replaced (`replaceable`: names of those that are). `microseconds`: what is appended has
+    nanoseconds, what is written then has these, cut off.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class PcapFolder:
         hosts: Sequence[str],
         unordered: NDArray[np.bool_],
         replaceable: Sequence[str] = (),
+        *,
+        microseconds: bool = False,
     ) -> None:
         """Check names and folder; nothing is created before the context is entered."""
         self.folder = folder
@@ -81,6 +87,7 @@ class PcapFolder:
                 f"{folder}: holds {foreign[0]}, which is not from an earlier rewrite: give an empty folder"
             )
         self._replaceable = tuple(replaceable)
+        self._microseconds = microseconds
         self._unordered = unordered
         self._order: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
         self._handles: dict[int, BinaryIO] = {}
@@ -138,8 +145,9 @@ class PcapFolder:
         self._waiting.clear()
         self._waiting_bytes = 0
 
-    def finish(self, manifest: str, content: bytes) -> None:
-        """Sort what needs it, then rename every capture to its final name, and last the file `manifest`."""
+    def finish(self, manifest: str, content: bytes, beside: Mapping[str, bytes] | None = None) -> None:
+        """Sort what needs it, then rename every capture and what stands `beside` to its final name, `manifest` last."""
+        beside = beside or {}
         self._flush()
         for handle in self._handles.values():
             handle.close()
@@ -148,13 +156,39 @@ class PcapFolder:
             rank = np.concatenate([piece[0] for piece in pieces])
             size = np.concatenate([piece[1] for piece in pieces])
             _sort_records(self._aside / self.names[host], rank, size)
-        (self._aside / manifest).write_bytes(content)
+        if self._microseconds:
+            for host in self._written:
+                cut_to_microseconds(np.memmap(self._aside / self.names[host], np.uint8, "r+"))
+        for name, text in {**beside, manifest: content}.items():
+            (self._aside / name).write_bytes(text)
         (self.folder / manifest).unlink(missing_ok=True)
         for name in self._replaceable:
             (self.folder / name).unlink(missing_ok=True)
         for host in sorted(self._written):
             (self._aside / self.names[host]).replace(self.folder / self.names[host])
+        for name in beside:
+            (self._aside / name).replace(self.folder / name)
         (self._aside / manifest).replace(self.folder / manifest)
+
+
+def cut_to_microseconds(data: NDArray[np.uint8]) -> None:
+    """Make a nanosecond capture one of microseconds, in place."""
+    data[:4] = np.frombuffer(MICROSECONDS, np.uint8)
+    _cut_records(data)
+
+
+@kernel
+def _cut_records(data: NDArray[np.uint8]) -> None:
+    at = _FILE_HEADER_BYTES
+    while at + _RECORD_HEADER_BYTES <= len(data):
+        rest, size = np.int64(0), np.int64(0)
+        for k in range(4):
+            rest |= np.int64(data[at + 4 + k]) << (8 * k)
+            size |= np.int64(data[at + 8 + k]) << (8 * k)
+        rest //= 1000
+        for k in range(4):
+            data[at + 4 + k] = rest >> (8 * k) & 0xFF
+        at += _RECORD_HEADER_BYTES + int(size)
 
 
 def _sort_records(path: Path, rank: NDArray[np.int64], size: NDArray[np.int64]) -> None:

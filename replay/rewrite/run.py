@@ -19,7 +19,16 @@ from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
 from segcast.replay.rewrite.pcap import PcapFolder
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
-from segcast.replay.rewrite.summary import END_NS, MANIFEST, RewriteSummary, Tally, nothing_written, read_rewrite
+from segcast.replay.rewrite.summary import (
+    END_NS,
+    MANIFEST,
+    Resolution,
+    RewriteSummary,
+    Tally,
+    nothing_written,
+    read_rewrite,
+)
+from segcast.replay.rewrite.trex import SCRIPT, trex_script
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import RECORD_BYTES, InnerPackets, encapsulate, insert
 from segcast.replay.srv6.ethernet import LinkHeaders, Vlan
@@ -50,7 +59,7 @@ class RewriteChoices:
     """What of the packets differs from the forecast's, and the words that the summary has for where they end.
 
     `prefixes`: addresses that others stand for; `macs`: captured MAC addresses and what stands for them; `speed`: how
-    much faster packets are sent; `last_node`: see `RewriteSummary`.
+    much faster packets are sent; `pcap`: the resolution of files; `last_node`: see `RewriteSummary`.
     """
 
     mtu: Mtu | None = None
@@ -58,6 +67,7 @@ class RewriteChoices:
     macs: tuple[tuple[bytes, bytes], ...] = ()
     vlan: Vlan = field(default_factory=Vlan)
     speed: Fraction = Fraction(1)
+    pcap: Resolution = "ns"
     last_node: str = ""
 
 
@@ -163,7 +173,9 @@ def rewrite_schedule(
     tally = Tally(len(outputs.names))
     late = unordered(rows, outputs.of_host[hosts.of_flow[rows.flow]], len(outputs.names))
     done = 0
-    with PcapFolder(out, outputs.names, late, _earlier(out)) as folder, Background() as writing:
+    micro = choices.pcap == "us"
+    _refuse_script(out, micro)
+    with PcapFolder(out, outputs.names, late, _earlier(out), microseconds=micro) as folder, Background() as writing:
         for batch in _batches(job, rows, sources, layer, resumed):
             packets, rank = _packets(job, batch, tally)
             for piece, piece_rank in _pieces(packets, rank, job):
@@ -175,7 +187,8 @@ def rewrite_schedule(
         if not tally.packets.any():
             raise InputError(nothing_written(tally, len(rows.rank)))
         summary = _summary(out, cell, forecast, job, folder.names, tally, sids)
-        folder.finish(MANIFEST, json_text(summary).encode())
+        beside = {SCRIPT: trex_script(out, summary.files)} if micro else {}
+        folder.finish(MANIFEST, json_text(summary).encode(), beside)
     return summary
 
 
@@ -219,7 +232,13 @@ def _earlier(out: Path) -> list[str]:
     except InputError:
         return []
     listed = [Path(entry.path).name for entry in earlier.files]
-    return [name for name in listed if name.endswith(".pcap")]
+    return [name for name in listed if name.endswith(".pcap")] + [SCRIPT] * (earlier.pcap == "us")
+
+
+def _refuse_script(out: Path, wanted: bool) -> None:
+    """Raise InputError if a script would be written over one that no earlier rewrite wrote."""
+    if wanted and (out / SCRIPT).exists() and SCRIPT not in _earlier(out):
+        raise InputError(f"{out / SCRIPT}: is not from an earlier rewrite: give an empty folder")
 
 
 def _batches(
@@ -367,7 +386,7 @@ def _summary(
         packets=int(tally.packets.sum()),
         bytes=int(tally.bytes.sum()),
         largest_bytes=tally.largest_bytes,
-        files=tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces),
+        files=tally.files(out, job.outputs.names, hosts, names, job.outputs.interfaces, job.choices.pcap),
         skipped=dict(sorted(tally.skipped.items())),
         refusals=tally.refusals,
         hop_limit_1=tally.hop_limit_1,
@@ -375,4 +394,5 @@ def _summary(
         forecast=None if forecast is None else str(forecast.absolute()),
         sids=sids if job.encapsulation.mode.steers else None,
         speed=float(job.choices.speed),
+        pcap=job.choices.pcap,
     )

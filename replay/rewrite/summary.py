@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from segcast.replay.rewrite.schedule import Rows
 from segcast.replay.srv6 import walk as outcomes
 from segcast.replay.srv6.encapsulate import InnerPackets
 from segcast.traces.disk.documents import Count, Shape, Whole, read_shape
+
+Resolution = Literal["ns", "us"]
 
 MANIFEST: Final = "rewrite.json"
 END_NS: Final = (1 << 32) * 1_000_000_000  # a pcap counts seconds in 32 bits
@@ -89,6 +91,7 @@ class RewriteSummary(Shape):
     sids: SidTable | None = Field(
         None, description="the SIDs of the network, and the segment lists of its paths; null where none are written"
     )
+    pcap: Resolution = Field("ns", description="resolution of the files' times: `ns` or `us`")
     speed: float = Field(1.0, description="how much faster packets are sent than scheduled; absent where they are not")
 
     def as_dict(self) -> dict[str, Any]:
@@ -153,9 +156,16 @@ class Tally:
             self.mended[name] += int(np.count_nonzero(outcome & bits == bits))
 
     def files(
-        self, out: Path, titles: Sequence[str], hosts: Sequence[Sequence[str]], names: Sequence[str], interfaces: bool
+        self,
+        out: Path,
+        titles: Sequence[str],
+        hosts: Sequence[Sequence[str]],
+        names: Sequence[str],
+        interfaces: bool,
+        pcap: Resolution = "ns",
     ) -> list[HostCapture]:
-        """The files that hold packets, by their titles, hosts and file names."""
+        """The files that hold packets, by their titles, hosts and file names; times as `pcap` can say them."""
+        step = 1000 if pcap == "us" else 1
         return [
             HostCapture(
                 host=title,
@@ -164,8 +174,8 @@ class Tally:
                 path=str(out / names[row]),
                 packets=int(self.packets[row]),
                 bytes=int(self.bytes[row]),
-                first_ns=int(self.first_ns[row]),
-                last_ns=int(self.last_ns[row]),
+                first_ns=int(self.first_ns[row]) // step * step,
+                last_ns=int(self.last_ns[row]) // step * step,
             )
             for row, title in enumerate(titles)
             if self.packets[row]

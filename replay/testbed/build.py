@@ -12,33 +12,13 @@ from typing import Any, Final
 
 from segcast.replay.inject.machines import ROUTE_PROTOCOL
 from segcast.replay.testbed.netlink import Requests
-from segcast.replay.testbed.plan import Bed, Space
+from segcast.replay.testbed.plan import Bed, Space, settings_of
 from segcast.replay.testbed.spaces import FOLDER, create, no_offloads, settle, within
 from segcast.traces.errors import InputError
 
 _NO_DAD: Final = 0x02
 _PERMANENT: Final = 0x80
 _NO_ADDRESSES: Final = 1  # IN6_ADDR_GEN_MODE_NONE
-
-_EVERYWHERE: Final = {
-    "ipv4/conf/all/rp_filter": "0",
-    "ipv4/conf/default/rp_filter": "0",
-    "ipv6/conf/all/accept_dad": "0",
-    "ipv6/conf/default/accept_dad": "0",
-    "ipv6/conf/default/router_solicitations": "0",
-    "ipv6/conf/default/accept_ra": "0",
-    # Memberships of multicast groups are told at once, and then no more.
-    "ipv6/conf/default/mldv2_unsolicited_report_interval": "1",
-    "ipv6/conf/all/seg6_enabled": "1",
-    "ipv6/conf/default/seg6_enabled": "1",
-}
-_NODES: Final = {
-    "ipv4/ip_forward": "1",
-    "ipv6/conf/all/forwarding": "1",
-    "ipv6/conf/default/forwarding": "1",
-    "ipv4/fib_multipath_hash_policy": "1",  # by five-tuple, as ECMP does
-    "ipv6/fib_multipath_hash_policy": "1",
-}
 
 
 def require() -> None:
@@ -69,7 +49,7 @@ def build(bed: Bed, progress: Callable[[int, int], None]) -> None:
     for space in bed.spaces:
         with _refusals(f"namespace {space.namespace}"):
             create(space.namespace)
-            within(space.namespace, partial(settle, _EVERYWHERE | ({} if space.host else _NODES)))
+            within(space.namespace, partial(settle, settings_of(space)))
         progress(done := done + 1, steps)
     handles = {space.namespace: os.open(FOLDER / space.namespace, os.O_RDONLY) for space in bed.spaces}
     try:
@@ -132,7 +112,8 @@ def _interfaces(there: Any, space: Space, mtu: int) -> dict[str, int]:
             for peer in (interface.peer_ipv4, interface.peer_ipv6):
                 there.neigh("replace", dst=peer, lladdr=interface.peer_mac, ifindex=index, state=_PERMANENT)
             for address in space.addresses:
-                there.addr("add", index=index, address=address, prefixlen=128 if ":" in address else 32, flags=_NO_DAD)
+                own = {"prefixlen": 128, "flags": _NO_DAD} if ":" in address else {"prefixlen": 32}
+                there.addr("add", index=index, address=address, **own)
     return places
 
 

@@ -28,6 +28,25 @@ _WIRES4: Final = ipaddress.IPv4Network("198.18.0.0/15")  # for tests of devices 
 _HOSTS4: Final = ipaddress.IPv4Network("198.19.0.0/16")
 _HOSTS6: Final = ipaddress.IPv6Network("fd5e:9ca5:ffff:ffff::/64")
 _MAX_WIRES: Final = 1 << 14
+_EVERYWHERE: Final = {
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv6/conf/all/accept_dad": "0",
+    "ipv6/conf/default/accept_dad": "0",
+    "ipv6/conf/default/router_solicitations": "0",
+    "ipv6/conf/default/accept_ra": "0",
+    # Memberships of multicast groups are told at once, and then no more.
+    "ipv6/conf/default/mldv2_unsolicited_report_interval": "1",
+    "ipv6/conf/all/seg6_enabled": "1",
+    "ipv6/conf/default/seg6_enabled": "1",
+}
+_NODES: Final = {
+    "ipv4/ip_forward": "1",
+    "ipv6/conf/all/forwarding": "1",
+    "ipv6/conf/default/forwarding": "1",
+    "ipv4/fib_multipath_hash_policy": "1",  # by five-tuple, as ECMP does
+    "ipv6/fib_multipath_hash_policy": "1",
+}
 _NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}")
 
 
@@ -80,6 +99,11 @@ class Space:
     routes: list[Route] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
     addresses: tuple[str, ...] = ()
+
+
+def settings_of(space: Space) -> dict[str, str]:
+    """What is written below /proc/sys/net of a namespace, before it has interfaces."""
+    return _EVERYWHERE if space.host else _EVERYWHERE | _NODES
 
 
 class Wire(NamedTuple):

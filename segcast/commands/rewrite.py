@@ -34,6 +34,12 @@ _FLAGS: Final = (
     click.option("--map", multiple=True, metavar="OLD=NEW", help="Prefix of inner addresses and what stands for it."),
     click.option("--map-mac", multiple=True, metavar="OLD=NEW", help="Captured MAC address and what stands for it."),
     click.option("--vlan", default="strip", help="VLAN tags: keep, strip, an ID, or OUTER.INNER [strip]."),
+    click.option(
+        "--pcap",
+        type=click.Choice(["ns", "us"]),
+        default="ns",
+        help="Resolution of the captures' times; us, which TRex and old tools take, adds a script for TRex [ns].",
+    ),
     click.option("--speed", default="1", help="Send so many times faster [1]."),
 )
 

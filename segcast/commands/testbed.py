@@ -41,14 +41,36 @@ def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> Non
 
 @testbed.command()
 @click.argument("source", metavar="F", type=click.Path(path_type=Path))
+@click.option("--format", "form", metavar="FORMAT", help="Print configuration instead: ip, frr, sonic or vpp.")
+@click.option("--node", metavar="NODE", help="Of that node alone, as it is typed there; needs --format.")
+@click.option("--burst", default="10kB", show_default=True, help="Of token buckets, where the scenario has none.")
+@_name
 @json_option
-def plan(source: Path, as_json: bool) -> None:
-    """Print every SID of F, a forecast or a scenario file, and the segment list of every path. Builds nothing."""
+def plan(source: Path, form: str | None, node: str | None, burst: str, name: str, as_json: bool) -> None:
+    """Print every SID of F, a forecast or a scenario file, and the segment list of every path. Builds nothing.
+
+    With --format, print the configuration of every node: addresses, routes, SIDs. Of ip, that is what `up` builds.
+    """
+    from segcast.replay.testbed.formats.registry import as_document, configuration, planned
     from segcast.reports.sids import print_sids
+    from segcast.traces.errors import InputError
+    from segcast.traces.units import size_bytes
 
     scenario = _scenario(source)
-    table = scenario.whole_sid_table()
-    print_json({"sids": table.as_dict()}) if as_json else print_sids(table)
+    if form is None:
+        if node is not None:
+            raise InputError("--node: is of a configuration; give --format, too")
+        table = scenario.whole_sid_table()
+        print_json({"sids": table.as_dict()}) if as_json else print_sids(table)
+        return
+    made = planned(scenario, name, burst_bytes=size_bytes(burst))
+    if as_json:
+        print_json({**as_document(made, form, node), "notes": made.bed.notes, "sids": made.sids.as_dict()})
+        return
+    text = configuration(made, form, node)
+    click.echo("\n".join(text.lines))
+    for line in text.left_out:
+        click.echo(line, err=True)
 
 
 @testbed.command()

@@ -55,6 +55,7 @@ for _module, _name, _small in (
     (merge, "WINDOW_ROWS", 32),
     (flows, "_FIRST_CAPACITY", 4),
     (connections, "_FIRST_SAMPLES", 160),
+    (connections, "_FIRST_HOLES", 2),
     (segments, "_FIRST_LISTS", 2),
 ):
     assert hasattr(_module, _name)

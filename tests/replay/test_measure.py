@@ -158,6 +158,22 @@ def test_short_captures_and_other_clocks_change_little(written: Written, tmp_pat
     assert int((delays["receive_ns"] - delays["send_ns"]).min()) >= 0  # type: ignore[arg-type]
 
 
+def test_stamps_ahead_of_utc_are_set_back(written: Written, tmp_path: Path) -> None:
+    """A network card that PTP keeps shows TAI, 37 s ahead: delays are those of receivers that show UTC."""
+    made = written.scenario, written.summary, written.forecast, written.path_of
+    plain = measure(run_folder(tmp_path / "utc", *made, Net()), tmp_path / "m-utc")
+    net = Net(shows=lambda time_ns: time_ns + 37_000_000_000)
+    run = run_folder(tmp_path / "tai", *made, net)
+    document = json.loads((run / "run.json").read_text())
+    for receiver in document["receivers"]:
+        receiver["clock_ahead_of_utc_ns"] = 37_000_000_000
+    (run / "run.json").write_text(json.dumps(document))
+    found = measure(run, tmp_path / "m-tai")
+    assert found["delay_ns"] == plain["delay_ns"]
+    assert found["findings"] == plain["findings"]
+    assert table_of(tmp_path / "m-tai").equals(table_of(tmp_path / "m-utc"))
+
+
 def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) -> None:
     folder = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
     good = (folder / "run.json").read_text()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inject import files
-from segcast.replay.inject.files import compensated, least_snaplen, load_of, open_records, write_records
+from segcast.replay.inject.files import compensated, least_snaplen, load_of, open_records, shared_out, write_records
 from segcast.replay.rewrite.of_forecast import Wanted, rewrite_forecast
 from segcast.replay.rewrite.pcap import FILE_HEADER
 from segcast.traces.errors import InputError
@@ -91,6 +91,35 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None, words: s
         file.write_bytes(content)
     with pytest.raises(InputError, match=words):
         open_records([file])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"\x86\xdd", b"\x08\x00", b"\x81\x00\x00\x05\x86\xdd", b"\x88\xcc"]),
+            st.binary(min_size=8, max_size=60),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 5),
+)
+def test_flows_are_shared_out_whole(
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[tuple[bytes, bytes]], shares: int
+) -> None:
+    rows = [(n * 1000, bytes(12) + kind + rest) for n, (kind, rest) in enumerate(kinds)]
+    folder = rewritten(tmp_path_factory.mktemp("s") / "r", {"10.0.0.1": rows[::2], "10.0.0.2": rows[1::2]})
+    parts = shared_out(open_records(sorted(folder.glob("*.pcap"))), shares)
+    assert len(parts) == shares
+    found = []
+    for number, part in enumerate(parts):
+        write_records(part, folder / "part")
+        of_part = injecting.read((folder / "part").read_bytes())
+        assert of_part == sorted(of_part, key=lambda row: row[0])
+        assert all(injecting.share_of_flow(frame, shares) == number or shares == 1 for _, frame in of_part)
+        found += of_part
+    assert sorted(found) == sorted(rows)
 
 
 def test_nothing_to_send_is_refused(tmp_path: Path) -> None:

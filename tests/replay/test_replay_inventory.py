@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from segcast.replay.inject.captures import capture_command
 from segcast.replay.inventory import read_inventory
 from segcast.traces.errors import InputError
 
@@ -49,6 +50,51 @@ def test_an_inventory_reads_and_writes_back(tmp_path: Path) -> None:
     clocks = [point.stamped_by for point in (*inventory.senders.values(), inventory.transit["spine"])]
     assert clocks == ["root@rack1", "here", "lab"]
     assert read_inventory(written(tmp_path, inventory.to_toml())) == inventory
+
+
+def test_clocks_of_captures(tmp_path: Path) -> None:
+    """A kind of stamps is one, wherever it stands; a card's own clock is nobody else's."""
+    text = """
+[senders.a]
+interface = "eth1"
+ssh = "root@a"
+[receivers.a]
+interface = "eth2"
+ssh = "root@a"
+attachment = "x"
+clock = "adapter_unsynced"
+[receivers.b]
+interface = "eth2"
+ssh = "root@b"
+attachment = "y"
+stamps = "adapter_unsynced"
+clock = "ptp"
+tai_offset = "37s"
+[receivers.c]
+interface = "eth2"
+attachment = "z"
+stamps = "host_hiprec"
+"""
+    inventory = read_inventory(written(tmp_path, text))
+    points = {"a": inventory.senders["a"], **{name: inventory.receivers[name] for name in "bc"}}
+    own = inventory.receivers["a"]
+    assert (own.stamps, own.clock, own.stamped_by) == ("adapter_unsynced", None, "root@a eth2")
+    assert own.unsynchronised
+    assert [point.stamped_by for point in points.values()] == ["root@a", "ptp", "here"]
+    assert [point.tai_offset for point in points.values()] == [0, 37 * 10**9, 0]
+    assert read_inventory(written(tmp_path, inventory.to_toml())) == inventory
+    asked = [capture_command("tcpdump", "received", inventory.receivers[name], "f", 0) for name in "abc"]
+    assert [command[command.index("-j") + 1] for command in asked] == [
+        "adapter_unsynced",
+        "adapter_unsynced",
+        "host_hiprec",
+    ]
+    assert "-j" not in capture_command("tcpdump", "sent", points["a"], "f", 0)
+    of_dumpcap = capture_command("dumpcap", "received", own, "f", 0)
+    assert of_dumpcap[of_dumpcap.index("--time-stamp-type") + 1] == "adapter_unsynced"
+    for bad, words in (('stamps = "atomic"', "stamps: Input should be"), ('tai_offset = "soon"', "tai_offset: ")):
+        with pytest.raises(InputError, match=words):
+            read_inventory(written(tmp_path, f'[senders.a]\ninterface = "eth1"\n{bad}\n'))
 
 
 @pytest.mark.parametrize(

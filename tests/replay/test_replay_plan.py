@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inject.document import Document
 from segcast.replay.inject.machines import exposed
-from segcast.replay.inject.plan import Replay, plan_replay
+from segcast.replay.inject.plan import Replay, plan_replay, processes
 from segcast.replay.inject.run import refuse_short
 from segcast.replay.inventory import Inventory, Sender
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
@@ -155,6 +156,18 @@ def test_what_could_cut_a_machine_off(
     routes: list[str], above: list[str], session: list[str], words: str | None
 ) -> None:
     assert exposed("eth0", routes, above, session) == words
+
+
+def test_several_processes_send_what_one_cannot(tmp_path: Path) -> None:
+    """As many as the fullest 10 ms need, one processor left for captures; tcpreplay is not more than one."""
+    times = [(10**18 + n * 4_000, bytes(64)) for n in range(5_000)]
+    plan = plan_replay(rewritten(tmp_path / "r", {"10.0.0.1": times}), ALL, sender="absolute")
+    for cpus, wanted in ((1, 1), (2, 1), (3, 2), (4, 3), (64, 3)):
+        streams = [replace(stream, facts=stream.facts._replace(cpus=cpus)) for stream in plan.streams]
+        assert processes(streams, "absolute") == {"here": wanted}
+        assert processes(streams, "tcpreplay") == {"a": 1}
+        notes = replace(plan, streams=tuple(streams)).notes()
+        assert len(notes) == {1: 2, 2: 2, 3: 0}[wanted], notes
 
 
 def test_only_tcpreplay_is_said_to_fall_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

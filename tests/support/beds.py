@@ -18,6 +18,8 @@ from segcast.replay.rewrite.pcap import file_name
 from segcast.replay.srv6.templates import outer_headers
 from tests.twins.srv6 import folded_sum
 
+_RECEIVE_BUFFER_BY_FORCE = 33  # SO_RCVBUFFORCE, which Python does not name
+
 NAME = f"sgtb{os.getpid()}"  # several processes may run tests at once
 
 SCENARIOS = {
@@ -37,6 +39,13 @@ kind = "leaf-spine"
 leaves = 3
 spines = 2
 links = { rate = "100Mbps", delay = "2us", buffer = "64KiB" }
+""",
+    "leaf-spine-2x4": """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 4
+links = { rate = "100Mbps", buffer = "64KiB" }
 """,
     "leaf-spine-parallel-reduced": """
 [network]
@@ -198,6 +207,15 @@ def send(frames: list[bytes], interface: str) -> None:
         wire.bind((interface, 0))
         for each in frames:
             wire.send(each)
+
+
+def listening(address: str) -> socket.socket:
+    """A socket of datagrams at that address of the namespace that the calling thread is in."""
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_BY_FORCE, 1 << 22)  # holds all, however late we read
+    made.bind((address, 9000))
+    made.settimeout(2)
+    return made
 
 
 def rewritten(folder: Path, files: dict[str, list[tuple[int, bytes]]]) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from segcast.analyzer.network.srv6_modes import Mode
+from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.replay.inventory import Inventory
 from segcast.replay.testbed.bed import inventory_of
 from segcast.replay.testbed.plan import Bed
@@ -37,9 +37,7 @@ def packets(count: int, gap_ns: int = 200 * US, size: int = 100) -> list[tuple[i
 
 
 def _frame(inner: bytes, way: tuple[str, ...]) -> bytes:
-    srv6 = SimpleNamespace(
-        mode=Mode.ENCAPS, block="fd00::/32", source_mac="02:00:00:00:00:01", destination_mac="02:00:00:00:00:02"
-    )
+    srv6 = Srv6Spec(source_mac="02:00:00:00:00:01", destination_mac="02:00:00:00:00:02")
     scenario: Any = SimpleNamespace(srv6=srv6)
     return frame(scenario, inner, way)
 

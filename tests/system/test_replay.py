@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from segcast.replay.inject import plan
 from segcast.replay.inject.captures import missed
 from segcast.replay.inject.plan import keeps_time, plan_replay
 from segcast.replay.inject.senders import tcpreplay_counts
@@ -77,6 +78,27 @@ def test_the_own_sender_does_not_drift(run: Run, bed: Bed, tmp_path: Path) -> No
         assert abs(min(late_ns[-quarter:]) - min(late_ns[:quarter])) < 5 * MS  # 2 us a packet would be 15 ms
 
     once_in(3, send)
+
+
+def test_two_processes_share_an_interface(run: Run, bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows stay in order, whoever sends them; both directions of time are those of the plan."""
+    monkeypatch.setattr(plan, "FOR_CAPTURES", 0)
+    monkeypatch.setitem(plan.KEEPS_PPS, "absolute", 3_000)
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("two processes that share a processor are none")
+    flows = [(time_ns, data[:15] + bytes([0, 0, n % 7]) + data[18:]) for n, (time_ns, data) in enumerate(packets(700))]
+    rewritten(tmp_path / "r", {"leaf0": flows})
+    ran = replayed(run, tmp_path, only(bed), "--sender", "absolute", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    (row,) = json.loads(ran.out)["senders"]
+    assert (row["sent"], row["failed"]) == (700, 0)
+    logs = sorted(file.name for file in (tmp_path / "run" / "log").glob("send-*"))
+    assert logs == ["send-here-1-of-2.txt", "send-here-2-of-2.txt"]
+    arrived = payloads(tmp_path / "run" / "received" / "leaf1.pcap")
+    assert sorted(arrived) == list(range(700))
+    for flow in range(7):
+        mine = [number for number in arrived if number % 7 == flow and number % 2]
+        assert mine == sorted(mine)
 
 
 def test_senders_start_as_the_schedule_says(run: Run, bed: Bed, tmp_path: Path) -> None:
@@ -195,6 +217,16 @@ def test_what_forbids_sending_is_said(run: Run, bed: Bed, tmp_path: Path) -> Non
     ip("link", "set", "e0", "up")
     down(NAME)  # which has lost routes with the interface
     up(scenario_of("leaf-spine", tmp_path), NAME)
+
+
+def test_stamps_that_an_interface_does_not_have_are_said(run: Run, bed: Bed, tmp_path: Path) -> None:
+    rewritten(tmp_path / "r", {"leaf0": packets(3)})
+    ran = replayed(run, tmp_path, only(bed, stamps="adapter_unsynced"))
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "sent/leaf0: interface e0 has no time stamps adapter_unsynced (tcpdump -J -i e0 lists" in ran.err
+    assert payloads(tmp_path / "run" / "sent" / "leaf0.pcap") == []
+    shutil.rmtree(tmp_path / "run")
+    assert replayed(run, tmp_path, only(bed, stamps="host")).code == 0
 
 
 def test_a_testbed_in_use_is_refused(run: Run, bed: Bed, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from segcast.replay.testbed.plan import plan_bed
 from segcast.replay.testbed.spaces import inhabitants, spaces, within
 from segcast.traces.errors import InputError
 from tests.conftest import Run
-from tests.support.beds import NAME, SCENARIOS, frame, needs_testbed, scenario_of, send, udp
+from tests.support.beds import NAME, SCENARIOS, frame, listening, needs_testbed, scenario_of, send, udp
 
 pytestmark = needs_testbed
 
@@ -34,17 +33,6 @@ def _gone() -> Iterator[None]:
     down(NAME)
     assert spaces(f"{NAME}-") == []
     assert not (Path("/run/segcast") / NAME).exists()
-
-
-_RECEIVE_BUFFER_BY_FORCE = 33  # SO_RCVBUFFORCE, which Python does not name
-
-
-def listening(address: str) -> socket.socket:
-    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-    made.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_BY_FORCE, 1 << 22)  # holds all, however late we read
-    made.bind((address, 9000))
-    made.settimeout(2)
-    return made
 
 
 def quiet() -> None:

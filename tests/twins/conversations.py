@@ -30,7 +30,8 @@ class Half:
     flow: int
     last_ns: int
     syn: int | None = None
-    sent: bool = False
+    sent: bool = False  # something other than a SYN or SYN/ACK
+    answered: bool = False  # a SYN/ACK
     ended: bool = False
     reset: bool = False
 
@@ -42,7 +43,7 @@ class Conversation:
     halves: dict[Hashable, Half] = field(default_factory=dict)
 
     def silent(self, p: Sighting) -> bool:
-        limit = (7440 if p.is_tcp else 300) * SECOND
+        limit = (4 * 3600 if p.is_tcp else 300) * SECOND
         return all(p.time_ns - half.last_ns > limit for half in self.halves.values())
 
     @property
@@ -71,6 +72,7 @@ def assign(packets: Sequence[Sighting]) -> tuple[list[int], dict[int, int | None
             flags = p.flags or 0
             if flags & SYN and not flags & RST:
                 half.syn = p.seq
+                half.answered |= bool(flags & ACK)
             half.sent |= not flags & SYN
             half.ended |= bool(flags & FIN)
             half.reset |= bool(flags & RST)
@@ -94,7 +96,7 @@ def chosen(p: Sighting, talks: list[Conversation], mine: Conversation | None) ->
         if not latest.silent(p):
             if mine is None and not (other.sent and flags & (SYN | ACK | RST) == SYN):
                 return latest
-            if mine is not None and (not p.is_tcp or other.sent or flags & (SYN | RST)):
+            if mine is not None and (not p.is_tcp or other.sent or other.answered or flags & (SYN | RST)):
                 return latest
     return mine if mine and not begins(p, mine) else None
 
@@ -109,7 +111,7 @@ def begins(p: Sighting, mine: Conversation) -> bool:
     half = mine.halves[p.end]
     if mine.over:
         return True
-    return half.syn != p.seq and (half.sent or not flags & ACK)
+    return half.syn != p.seq and (not flags & ACK or any(h.sent for h in mine.halves.values()))
 
 
 def of_connections(segments: Sequence[Segment]) -> list[Segment]:

@@ -53,3 +53,20 @@ def kept(pairs: Sequence[tuple[int, int]]) -> tuple[int, float | None, int, int]
     stretch = (pairs[-1][1] - first_left) / span if span else None
     ranks = [max(0, -(-len(shifts) * percent // 100) - 1) for percent in (50, 99)]
     return first_left - first_planned, stretch, shifts[ranks[0]], shifts[ranks[1]]
+
+
+def share_of_flow(frame: bytes, shares: int) -> int:
+    """Which of the parts an untagged or tagged frame belongs to: by IPv6 source and flow label, or IPv4 addresses."""
+    at = 12
+    while frame[at : at + 2] in (b"\x81\x00", b"\x88\xa8"):
+        at += 4
+    kind, packet = frame[at : at + 2], frame[at + 2 :]
+    found, who = 0, b""
+    if kind == b"\x86\xdd" and len(packet) >= 40:
+        found, who = int.from_bytes(packet[:4], "big") & 0xFFFFF, packet[8:24]
+    elif kind == b"\x08\x00" and len(packet) >= 20:
+        who = packet[12:20]
+    for byte in who:
+        found = (found ^ byte) * 0x100000001B3 % 2**64
+    found ^= found >> 33
+    return (found * 0xFF51AFD7ED558CCD % 2**64 >> 33) % shares

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from segcast.traces.flows import connections
 from segcast.traces.flows.connections import Connections
-from segcast.traces.flows.tcp import track_tcp
+from segcast.traces.flows.tcp import IDLE_NS, track_tcp
 from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import int64, kernel
@@ -24,7 +24,7 @@ from segcast.traces.protocols import ACK, FIN, RST, SYN, TCP
 
 NO_FLOW: Final = 0xFFFFFFFF
 SILENCE_NS: Final = 300 * 10**9
-TCP_SILENCE_NS: Final = 7440 * 10**9  # 2 h 4 min
+TCP_SILENCE_NS: Final = IDLE_NS
 _FIRST_CAPACITY: Final = 1 << 12
 
 FLOW: Final = np.dtype(
@@ -35,7 +35,8 @@ FLOW: Final = np.dtype(
         ("bytes", np.int64),
         ("other", np.int64),  # the latest flow of the other direction, -1 if there is none
         ("syn1", np.int64),  # the sequence number of its SYN plus 1, 0 if none was seen
-        ("has_sent", np.bool_),  # something other than a SYN
+        ("has_sent", np.bool_),  # something other than a SYN or SYN/ACK
+        ("has_answered", np.bool_),  # a SYN/ACK
         ("has_ended", np.bool_),  # by a FIN
         ("has_reset", np.bool_),
     ]
@@ -116,11 +117,11 @@ def _answers(stats: npt.NDArray[np.void], flow: int, now: int, silence: int, fla
 def _joins(stats: npt.NDArray[np.void], flow: int, now: int, silence: int, is_tcp: bool, flags: int) -> bool:
     """Whether a packet of the other direction, which had an earlier flow, answers `flow`.
 
-    Until more than a SYN was sent, TCP answers with a SYN or a reset; anything else belongs to what was before.
+    A SYN alone is answered with a SYN or a reset in TCP; anything else belongs to what was before.
     """
     if now - stats[flow]["last_ns"] > silence:
         return False
-    return bool(not is_tcp or stats[flow]["has_sent"] or flags & (SYN | RST))
+    return bool(not is_tcp or stats[flow]["has_sent"] or stats[flow]["has_answered"] or flags & (SYN | RST))
 
 
 @kernel
@@ -128,7 +129,7 @@ def _begins(stats: npt.NDArray[np.void], flow: int, back: int, now: int, silence
     """Whether a packet of `flow` begins another connection; `syn1`, if it is a SYN, is its sequence number plus 1.
 
     After a reset or the FINs of all directions seen any SYN does, else one of another sequence number; a SYN/ACK only
-    if its direction has sent more than that. And so does any packet after a silence of both directions.
+    if either direction has sent more than that. And so does any packet after a silence of both directions.
     """
     mine = stats[flow]
     if now - mine["last_ns"] > silence and (back < 0 or now - stats[back]["last_ns"] > silence):
@@ -139,8 +140,8 @@ def _begins(stats: npt.NDArray[np.void], flow: int, back: int, now: int, silence
         return True
     if mine["has_ended"] and (back < 0 or stats[back]["has_ended"]):
         return True
-    if flags & ACK:
-        return bool(mine["has_sent"] and mine["syn1"] != syn1)
+    if flags & ACK and not mine["has_sent"] and (back < 0 or not stats[back]["has_sent"]):
+        return False
     return bool(mine["syn1"] != syn1)
 
 
@@ -223,6 +224,7 @@ def assign_flows(
         if is_tcp:
             if syn1 != 0:
                 mine["syn1"] = syn1
+                mine["has_answered"] = mine["has_answered"] or flags & ACK != 0
             if flags & SYN == 0:
                 mine["has_sent"] = True
             if flags & FIN:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from segcast.traces.flows.holes import HOLE, release
 from segcast.traces.hashing import finalise
 from segcast.traces.jit import int64, kernel
 
@@ -20,28 +21,37 @@ _LEAST_ROOM: Final = 4  # a flow's block of samples doubles from here to SAMPLES
 _SIZES: Final = 8  # so there are so many sizes at most
 _FIRST_SLOTS: Final = 1 << 10
 _FIRST_SAMPLES: Final = 1 << 12
+_FIRST_HOLES: Final = 1 << 8
 _MARKS: Final = 128
 _NEVER_NS: Final = -(1 << 63)
 
-# Packed, the widest first: a file of arrays gives exactly this type back, so kernels need no second compilation.
+# Packed, the widest first: a file of arrays gives exactly these types back, so kernels need no second compilation.
+# Sequence numbers of 64 bits have those of the packets in their lower half, and never wrap.
 DIRECTION: Final = np.dtype(
     [
-        ("next_ns", np.int64),  # when `next` rose
-        ("timed_ns", np.int64),  # when the segment whose acknowledgement is awaited was sent
+        ("next", np.int64),  # the sequence number after the highest byte so far
+        ("first", np.int64),  # the lowest sequence number known
+        ("first_ns", np.int64),  # when the first packet was seen
+        ("covered", np.int64),  # the highest acknowledgement by the peer, if `is_covered`
+        ("timed_end", np.int64),  # of the segment whose acknowledgement is awaited
+        ("timed_ns", np.int64),
         ("acked_ns", np.int64),
         ("handshake1_ns", np.int64),  # plus 1; 0 if not known
-        ("next", np.int64),  # the sequence number after the highest byte so far
-        ("timed_end", np.int64),
-        ("acked", np.int64),  # the latest acknowledgement that it sent
-        ("syn1", np.int64),  # the sequence number of its SYN plus 1, 0 if none was seen
-        ("unseen1", np.int64),  # the highest acknowledgement of its data that was not captured plus 1, or 0
-        ("window", np.int64),
-        ("repeats", np.int64),  # duplicates of the latest acknowledgement
-        ("mss", np.int64),  # that it announced, 0 if none
-        ("timed", np.int64),  # NOT_TIMED, TIMED or TIMED_SYN
+        ("acked", np.uint32),  # the latest acknowledgement that it sent, if `has_acked`
+        ("syn", np.uint32),  # the sequence number of its SYN, if `has_syn`
+        ("window", np.uint32),
+        ("repeats", np.uint32),  # duplicates of the latest acknowledgement
+        ("lowest_hole1", np.uint32),
+        ("highest_hole1", np.uint32),
+        ("holes", np.uint32),
+        ("mss", np.uint32),  # that it announced, 0 if none
+        ("timed", np.uint8),  # NOT_TIMED, TIMED or TIMED_SYN
         ("has_packets", np.bool_),
         ("has_data", np.bool_),
         ("has_acked", np.bool_),
+        ("has_syn", np.bool_),
+        ("is_covered", np.bool_),
+        ("forgetful", np.bool_),  # a hole was forgotten: nothing is known to be missing below `first`
         ("kept_alive", np.bool_),  # its latest segment was a keep-alive
     ]
 )
@@ -51,9 +61,10 @@ CONNECTION: Final = np.dtype(
     [
         ("retires_ns", np.int64),
         ("owner", np.int64),  # the lower flow id; -1 if the slot is free
-        ("closed_sides", np.int64),  # a bit for each side that has sent a FIN; both after a reset
+        ("closed", np.int64),  # sum of 1 and 2 for each side that has sent a FIN, and RESET
     ]
 )
+BOTH_SIDES, RESET = 3, 4
 
 RESULT: Final = np.dtype(
     [
@@ -73,6 +84,9 @@ TALLY: Final = np.dtype(
         ("free_slots", np.int64),
         ("clock_ns", np.int64),  # the latest time so far
         ("samples_used", np.int64),
+        ("holes_used", np.int64),
+        ("free_hole1", np.int64),  # the first row of `holes` that was given back, plus 1
+        ("holes_forgotten", np.int64),
     ]
 )
 
@@ -84,7 +98,7 @@ class Connections(NamedTuple):
     2 s and 2 s + 1 are the directions of slot s, that of the lower flow id first. `life` CONNECTION[p]. `free`
     int64[p]: a stack of free slots. `tally` TALLY[1]. `results` RESULT[f]. `samples` int64[s]: round trips by blocks.
     `free_blocks` int64[8]: the first free block of each size plus 1; its first word leads on. `totals` int64[128]:
-    packets by marks.
+    packets by marks. `holes` HOLE[h], see `holes`.
     """
 
     slot: npt.NDArray[np.int64]
@@ -96,6 +110,7 @@ class Connections(NamedTuple):
     samples: npt.NDArray[np.int64]
     free_blocks: npt.NDArray[np.int64]
     totals: npt.NDArray[np.int64]
+    holes: npt.NDArray[np.void]
 
 
 @kernel
@@ -169,6 +184,8 @@ def reclaim(pool: Connections) -> int:
     for slot in range(pool.life.size):
         life = pool.life[slot]
         if life.owner >= 0 and tally.clock_ns > life.retires_ns:
+            release(pool.holes, tally, pool.state[2 * slot])
+            release(pool.holes, tally, pool.state[2 * slot + 1])
             pool.slot[life.owner] = -1
             life.owner = -1
             pool.free[tally.free_slots] = slot
@@ -192,6 +209,7 @@ def new_pool(flows: int, slots: int = _FIRST_SLOTS) -> Connections:
         samples=np.zeros(_FIRST_SAMPLES, np.int64),
         free_blocks=np.zeros(_SIZES, np.int64),
         totals=np.zeros(_MARKS, np.int64),
+        holes=np.zeros(_FIRST_HOLES, HOLE),
     )
 
 
@@ -202,10 +220,12 @@ def with_flows(pool: Connections, flows: int) -> Connections:
 
 
 def with_room(pool: Connections) -> Connections:
-    """The same pool with room: a free slot (retired connections give theirs, or the pool doubles), and for samples."""
+    """The same pool with room: a free slot (the pool doubles if few have retired), samples, a hole."""
     tally = pool.tally[0]
     if tally["samples_used"] + SAMPLES > len(pool.samples):
         pool = pool._replace(samples=np.append(pool.samples, np.zeros_like(pool.samples)))
+    if tally["free_hole1"] == 0 and tally["holes_used"] == len(pool.holes):
+        pool = pool._replace(holes=_widened(pool.holes, 2 * len(pool.holes)))
     slots = len(pool.life)
     if tally["free_slots"] > 0 or reclaim(pool) * 4 >= slots:
         return pool

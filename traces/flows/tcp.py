@@ -1,28 +1,31 @@
 """Follows TCP connections packet by packet: round trips, retransmissions, reordering, and what the capture missed.
 
-State is kept per connection in the pool of `connections`. A connection without a packet for IDLE_NS of capture time, or
-CLOSED_NS after a reset or a FIN of either side, has retired: a packet that comes yet starts afresh.
+What a segment deserves follows from which bytes of its direction have been seen: next, and the holes below it. State is
+kept per connection in the pool of `connections`, and is bounded there. docs/captures.md has the rules.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, be16
 from segcast.traces.flows.connections import (
+    BOTH_SIDES,
     DIRECTION,
     NOT_TIMED,
+    RESET,
     SAMPLES,
     TIMED,
     TIMED_SYN,
     Connections,
     keep_round_trip,
 )
+from segcast.traces.flows.holes import Holes, acknowledged, fill, open_above, open_below, release
 from segcast.traces.headers.ip import HAS_TCP, Headers
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import inlined, int64, kernel
 from segcast.traces.protocols import ACK, FIN, RST, SYN
 
 RETRANSMISSION: Final = 1
@@ -42,18 +45,31 @@ MARKS: Final = {
     "super_frame": SUPER_FRAME,
 }
 
-IDLE_NS: Final = 120 * 10**9
-CLOSED_NS: Final = 10 * 10**9
+IDLE_NS: Final = 4 * 3600 * 10**9  # keep-alives come every two hours, or more often (RFC 9293 section 3.8.4)
+CLOSED_NS: Final = 240 * 10**9  # TIME-WAIT: twice the longest lifetime of a segment (RFC 9293 section 3.4.2)
 REORDER_NS: Final = 3_000_000
 FAST_NS: Final = 20_000_000
+FAR: Final = 1 << 30  # no window is wider (RFC 7323 section 2.3)
 DEFAULT_MTU: Final = 1500
 _LEAST_MSS: Final = 64
 _LATEST: Final = (1 << 63) - 1
-_BOTH_SIDES: Final = 3
 _FRESH: Final = np.zeros(1, DIRECTION)
 
 _M: Final = 0xFFFFFFFF
 _HALF: Final = 0x80000000
+
+
+class Segment(NamedTuple):
+    """A segment that is no reset. `length` counts SYN and FIN; `gap`: it begins so far above next, 0 if it is first."""
+
+    seq: int
+    gap: int
+    length: int
+    payload: int
+    flags: int
+    ack: int
+    window: int
+    now: int
 
 
 @kernel
@@ -71,17 +87,17 @@ def track_tcp(
     """Follow the rows from `begin` on, write their `marks`; the row reached, short of n if there is no room.
 
     `reverse` as in `FlowTable`, `mss` what the packet announces (0: nothing). Of super-frames `limit_bytes` gets the
-    announced maximum segment size that they exceed, 0 if none was seen. The rules are in docs/captures.md.
+    announced maximum segment size that they exceed, 0 if none was seen.
     """
     state, tally = pool.state, pool.tally[0]
     slots, lives, free, results, totals = pool.slot, pool.life, pool.free, pool.results, pool.totals
-    samples, free_blocks = pool.samples, pool.free_blocks
-    room = pool.samples.size - SAMPLES
+    samples, free_blocks, holes = pool.samples, pool.free_blocks, pool.holes
+    room = samples.size - SAMPLES
     for i in range(begin, time_ns.size):
         marks[i] = 0
         if headers.valid[i] & HAS_TCP == 0:
             continue
-        if tally.samples_used > room:
+        if tally.samples_used > room or (tally.free_hole1 == 0 and tally.holes_used == holes.size):
             return i
         now = int64(time_ns[i])
         clock = max(tally.clock_ns, now)
@@ -102,9 +118,9 @@ def track_tcp(
         life = lives[slot]
         mine, theirs = state[2 * slot + side], state[2 * slot + 1 - side]
         if clock > life.retires_ns:
-            state[2 * slot] = _FRESH[0]
-            state[2 * slot + 1] = _FRESH[0]
-            life.closed_sides = 0
+            _restart(holes, tally, state, 2 * slot)
+            _restart(holes, tally, state, 2 * slot + 1)
+            life.closed = 0
         flags = int64(headers.tcp_flags[i])
         seq = int64(headers.tcp_seq[i])
         ack = int64(headers.tcp_ack[i])
@@ -112,44 +128,48 @@ def track_tcp(
         length = payload
         if flags & SYN:
             length += 1
-            if flags & RST == 0 and mine.syn1 != seq + 1:  # a new connection
-                state[2 * slot + side] = _FRESH[0]
-                mine.syn1 = seq + 1
-                life.closed_sides = 0
+            if flags & RST == 0 and (not mine.has_syn or mine.syn != seq or life.closed & BOTH_SIDES == BOTH_SIDES):
+                _restart(holes, tally, state, 2 * slot + side)
+                if not _belongs(theirs, seq, ack, flags):
+                    _restart(holes, tally, state, 2 * slot + 1 - side)
+                mine.has_syn = True
+                mine.syn = seq
+                life.closed = 0
             if mss[i] >= _LEAST_MSS:
-                mine.mss = int64(mss[i])
+                mine.mss = mss[i]
         if flags & FIN:
             length += 1
-            life.closed_sides |= 1 << side
-        if flags & RST:
-            life.closed_sides = _BOTH_SIDES
-        stays = CLOSED_NS if life.closed_sides == _BOTH_SIDES else IDLE_NS
-        life.retires_ns = min(clock, _LATEST - IDLE_NS) + stays
+            life.closed |= 1 << side
         if flags & ACK and theirs.timed != NOT_TIMED and (ack - theirs.timed_end) & _M < _HALF:
-            elapsed = now - theirs.timed_ns
-            if elapsed >= 0:
+            elapsed_ns = now - theirs.timed_ns
+            if elapsed_ns >= 0:
                 if theirs.timed == TIMED_SYN:
-                    theirs.handshake1_ns = elapsed + 1
-                keep_round_trip(results[back], samples, free_blocks, tally, elapsed, theirs.timed == TIMED_SYN)
+                    theirs.handshake1_ns = elapsed_ns + 1
+                # Rows and single arrays cost nothing to hand over; the pool as a whole would double the time of all.
+                keep_round_trip(results[back], samples, free_blocks, tally, elapsed_ns, theirs.timed == TIMED_SYN)
             theirs.timed = NOT_TIMED
         if flags & RST:
+            life.closed |= RESET
+            life.retires_ns = min(clock, _LATEST - IDLE_NS) + CLOSED_NS
             continue
-        gap = int64(0)
+        gap = ((seq - mine.next) & _M ^ _HALF) - _HALF if mine.has_packets else int64(0)
+        s = Segment(seq, gap, length, payload, flags, ack, int64(headers.tcp_window[i]), now)
         mark = int64(0)
-        if mine.has_packets:
-            gap = (seq - mine.next) & _M
-            mark = _place(mine, theirs, seq, length, payload, flags, now)
-        _advance(mine, seq, length, gap, flags, now)
+        if gap != 0 or not mine.has_packets:
+            mark = _place(holes, tally, mine, theirs, s)
+        _advance(mine, s)
         if flags & ACK:
-            window = int64(headers.tcp_window[i])
-            plain = length == 0 and gap == 0
-            mark |= _acknowledge(mine, theirs, ack, window, plain, now)
+            mark |= _acknowledge(holes, tally, mine, theirs, s)
         mine.kept_alive = mark & KEEP_ALIVE != 0
+        stays_ns = int64(IDLE_NS)
+        if life.closed >= BOTH_SIDES or (not theirs.has_packets and mine.has_syn and mine.next - mine.first == 1):
+            stays_ns = CLOSED_NS
+        life.retires_ns = min(clock, _LATEST - IDLE_NS) + stays_ns
         if payload > 0:
             if not mine.has_data:
                 mine.has_data = True
                 results[flow].has_data = 1
-            most = theirs.mss if theirs.mss > 0 else mine.mss
+            most = int64(theirs.mss if theirs.mss > 0 else mine.mss)
             if (most > 0 and payload > most) or (most == 0 and headers.ip_bytes[i] > DEFAULT_MTU):
                 mark |= SUPER_FRAME
                 limit_bytes[i] = most
@@ -163,68 +183,119 @@ def track_tcp(
 
 
 @kernel
-def _place(mine: Any, theirs: Any, seq: int, length: int, payload: int, flags: int, now: int) -> int:
-    """The mark that a segment deserves by its place among the bytes seen."""
-    gap = (seq - mine.next) & _M
-    end = (seq + length) & _M
-    if gap == _M and payload <= 1 and flags & (SYN | FIN) == 0:
-        return KEEP_ALIVE
-    if gap < _HALF:
-        return AFTER_GAP if gap > 0 else 0
-    if length == 0:
-        return 0
-    acked = theirs.has_acked
-    if payload > 0 and acked and (theirs.acked - end) & _M < _HALF:
-        return RETRANSMISSION
-    if gap == _M and payload > 1:
+def _restart(holes: Holes, tally: Any, state: npt.NDArray[np.void], row: int) -> None:
+    """Forget all of a direction."""
+    release(holes, tally, state[row])
+    state[row] = _FRESH[0]
+
+
+@kernel
+def _belongs(theirs: Any, seq: int, ack: int, flags: int) -> bool:
+    """Whether what the peer has sent is of the connection that a new SYN opens or accepts."""
+    if flags & ACK:  # it accepts a SYN, and perhaps the data in it
+        data = (ack - theirs.syn - 1) & _M
+        most = 0 if theirs.has_acked else theirs.next - theirs.first - 1
+        return bool(theirs.has_syn and data <= most)
+    if theirs.has_acked:  # an answer that was captured before the SYN
+        return bool((theirs.acked - seq - 1) & _M == 0)
+    return bool(theirs.has_syn and theirs.next - theirs.first == 1)  # both sides open at once
+
+
+@kernel
+def _place(holes: Holes, tally: Any, mine: Any, theirs: Any, s: Segment) -> int:
+    """The mark of a segment that does not begin at next, by its place among the bytes seen, which it joins."""
+    begin = mine.next + s.gap
+    if not mine.has_packets or abs(s.gap) >= FAR:
+        release(holes, tally, mine)
+        mark = AFTER_GAP if mine.has_packets else 0
+        mine.next, mine.first, mine.first_ns = s.seq, s.seq, s.now
+        mine.forgetful, mine.timed = False, NOT_TIMED
+        behind = ((theirs.acked - s.seq) & _M ^ _HALF) - _HALF
+        mine.is_covered = theirs.has_acked and abs(behind) < FAR
+        mine.covered = s.seq + behind
+        return mark
+    if s.gap > 0:
+        open_above(holes, tally, mine, max(mine.next, mine.covered) if mine.is_covered else mine.next, begin, s.now)
+        return AFTER_GAP
+    upto = min(begin + s.length, mine.next)
+    missing, since_ns = int64(0), int64(0)
+    if s.length > 0 and mine.holes > 0:
+        missing, since_ns = fill(holes, tally, mine, begin, upto)
+    if s.gap == -1 and missing == 0 and s.flags & (SYN | FIN) == 0:
+        if s.payload <= 1:
+            return KEEP_ALIVE
+        if not mine.forgetful:
+            mine.first = min(int64(mine.first), begin)
         return 0  # the byte of a probe or keep-alive, and new ones
-    if acked and theirs.repeats >= 2 and theirs.acked == seq and 0 <= now - theirs.acked_ns < FAST_NS:
+    if s.length == 0:
+        return 0
+    if begin < mine.first and not mine.forgetful:
+        known = max(begin, mine.covered) if mine.is_covered else begin
+        before = max(min(upto, mine.first) - known, 0)
+        if before > 0:
+            missing += before
+            since_ns = mine.first_ns
+        lowest = mine.first
+        mine.first = begin
+        open_below(holes, tally, mine, max(upto, known), lowest)
+    if missing < upto - begin:
+        return RETRANSMISSION
+    fast = theirs.has_acked and theirs.repeats >= 2 and theirs.acked == s.seq
+    if fast and 0 <= s.now - theirs.acked_ns < FAST_NS:
         return RETRANSMISSION
     limit = int64(REORDER_NS)
     if mine.handshake1_ns > 0 and theirs.handshake1_ns > 0:
         both = mine.handshake1_ns + theirs.handshake1_ns - 2
         limit = both if both > 0 else limit
-    return OUT_OF_ORDER if end != mine.next and 0 <= now - mine.next_ns < limit else RETRANSMISSION
+    return OUT_OF_ORDER if 0 <= s.now - since_ns < limit else RETRANSMISSION
 
 
-@kernel
-def _advance(mine: Any, seq: int, length: int, gap: int, flags: int, now: int) -> None:
-    """The direction has sent a segment that begins `gap` above its next (a 32-bit number): move next, time it."""
-    end = (seq + length) & _M
-    first = not mine.has_packets
-    if length > 0:
-        if gap < _HALF:
-            if mine.timed == NOT_TIMED:
-                mine.timed = TIMED_SYN if first and flags & SYN else TIMED
-                mine.timed_end = end
-                mine.timed_ns = now
-        elif mine.timed != NOT_TIMED and (mine.timed_end - seq - 1) & _M < _HALF:
-            mine.timed = NOT_TIMED
-    if first or length > (_M + 1 - gap if gap >= _HALF else -gap):  # it ends above next
-        mine.has_packets = True
-        mine.next = end
-        mine.next_ns = now
-
-
-@kernel
-def _acknowledge(mine: Any, theirs: Any, ack: int, window: int, plain: bool, now: int) -> int:
-    """The direction acknowledges; the marks that this deserves. `plain`: it carries nothing and begins at next."""
+@inlined
+def _acknowledge(holes: Holes, tally: Any, mine: Any, theirs: Any, s: Segment) -> int:
+    """The direction acknowledges; the marks that this deserves."""
     mark = int64(0)
-    if not mine.has_acked or ack != mine.acked:
+    again = mine.has_acked and mine.acked == s.ack
+    if not again:
         mine.repeats = 0
-    elif plain and window == mine.window != 0 and not theirs.kept_alive:
-        mark |= DUPLICATE_ACK
+    elif s.length == 0 and s.gap == 0 and s.window == mine.window != 0 and not theirs.kept_alive:
+        mark = DUPLICATE_ACK
         mine.repeats += 1
-    if theirs.has_packets and (ack - theirs.next - 1) & _M < _HALF - 1:
-        seen = theirs.unseen1
-        if seen == 0 or (ack - seen) & _M < _HALF - 1:
-            mark |= ACK_OF_UNSEEN
-            theirs.unseen1 = ack + 1
+    if theirs.has_packets:
+        known = theirs.covered if theirs.is_covered else theirs.next
+        ahead = ((s.ack - known) & _M ^ _HALF) - _HALF
+        upto = known + ahead
+        if abs(ahead) >= FAR:  # of other bytes than these
+            if ahead > 0 and not again:
+                mark |= ACK_OF_UNSEEN
+        elif ahead > 0 or not theirs.is_covered:
+            theirs.covered, theirs.is_covered = upto, True
+            if upto > theirs.next or (theirs.holes > 0 and holes[theirs.lowest_hole1 - 1].begin < upto):
+                acknowledged(holes, tally, theirs, upto)
+                mark |= ACK_OF_UNSEEN
     mine.has_acked = True
-    mine.acked = ack
-    mine.acked_ns = now
-    mine.window = window
+    mine.acked = s.ack
+    mine.acked_ns = s.now
+    mine.window = s.window
     return mark
+
+
+@inlined
+def _advance(mine: Any, s: Segment) -> None:
+    """Next is above all that the direction has sent; one segment at a time waits for its acknowledgement."""
+    gap = ((s.seq - mine.next) & _M ^ _HALF) - _HALF
+    begin = mine.next + gap
+    end = begin + s.length
+    if s.length > 0:
+        if gap < 0:
+            if mine.timed_end > begin:
+                mine.timed = NOT_TIMED
+        elif mine.timed == NOT_TIMED:
+            mine.timed = TIMED_SYN if s.flags & SYN and not mine.has_packets else TIMED
+            mine.timed_end = end
+            mine.timed_ns = s.now
+    if end > mine.next:
+        mine.next = end
+    mine.has_packets = True
 
 
 @kernel

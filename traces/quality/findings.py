@@ -12,6 +12,7 @@ import numpy.typing as npt
 from segcast.traces.captures.reader import FrameBatch
 from segcast.traces.flows import tcp
 from segcast.traces.flows.assign import SILENCE_NS, TCP_SILENCE_NS, Flows
+from segcast.traces.flows.holes import MOST_HOLES
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import kernel
 from segcast.traces.protocols import TCP
@@ -92,6 +93,7 @@ class CaptureCounts:
     copies_dropped: bool
     cut_headers: int
     ack_of_unseen: int
+    holes_forgotten: int
     super_frames: int
     super_frames_split: bool
     data_flows: int
@@ -114,6 +116,7 @@ def count(flows: Flows, quality: Quality, seen: int, *, dropped: bool, split: bo
         dropped,
         quality.cut_headers,
         totals["ack_of_unseen"],
+        int(flows.pool.tally["holes_forgotten"][0]),
         totals["super_frame"],
         split,
         int(data.sum()),
@@ -183,6 +186,16 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
                 c.ack_of_unseen,
                 "acknowledgements of TCP data that is not in the capture",
                 "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",
+            )
+        )
+    if c.holes_forgotten:
+        found.append(
+            _finding(
+                "forgotten_holes",
+                "info",
+                c.holes_forgotten,
+                f"stretches of missing TCP data were forgotten where a flow had more than {MOST_HOLES} at a time",
+                "late segments there count as retransmissions, and acknowledgements of them have no mark",
             )
         )
     if c.cut_headers:

@@ -1,0 +1,1 @@
+"""How a planned network is written as the configuration of its nodes: a file for each kind of router."""
