@@ -103,7 +103,11 @@ COMPARED: Final = Table(
         Column("wait_ns", pa.int64(), "the part of that spent waiting in queues; null if it was lost", True),
         Column("residual_ns", pa.int64(), "`delay_ns` - `as_sent_ns`; null if either is", True),
         Column("lone", pa.bool_(), "whether it met no other packet on its links, by what was measured"),
-        Column("held_up", pa.bool_(), "whether it was underway while the machine held up a lone packet; left out"),
+        Column(
+            "held_up",
+            pa.bool_(),
+            "whether it was underway while the machine held up a lone packet or a departure; left out",
+        ),
         Column("exchangeable", pa.bool_(), "whether an equal packet was underway on another path; left out"),
     ),
 )

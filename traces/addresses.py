@@ -1,7 +1,9 @@
-"""Addresses as text, many at a time."""
+"""Addresses, many at a time: as text, and by prefix."""
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,7 @@ _DOT: Final = ord(".")
 _COLON: Final = ord(":")
 _ZERO: Final = ord("0")
 _TEN: Final = ord("a") - 10
+_HALF: Final = 64
 
 
 @kernel
@@ -104,3 +107,31 @@ def address_texts(
     end = np.zeros(len(version) + 1, np.int32)
     _write(version, np.ascontiguousarray(high), np.ascontiguousarray(low), text, end)
     return pa.StringArray.from_buffers(len(version), pa.py_buffer(end), pa.py_buffer(text[: end[-1]].copy()))
+
+
+def within(
+    ip_version: npt.NDArray[np.uint8],
+    high: npt.NDArray[np.uint64],
+    low: npt.NDArray[np.uint64],
+    prefixes: Sequence[str],
+) -> npt.NDArray[np.bool_]:
+    """Which of n addresses, halves as `Headers` has them, are in one of the prefixes, bool[n]."""
+    found = np.zeros(len(high), np.bool_)
+    for prefix in map(ipaddress.ip_network, prefixes):
+        base, bits = int(prefix.network_address), prefix.prefixlen
+        if prefix.version == 4:
+            found |= (ip_version == 4) & _begins(low, base, 32, bits)
+        else:
+            upper = _begins(high, base >> _HALF, _HALF, min(bits, _HALF))
+            lower = _begins(low, base & (2**_HALF - 1), _HALF, max(bits - _HALF, 0))
+            found |= (ip_version == 6) & upper & lower
+    return found
+
+
+def _begins(words: npt.NDArray[np.uint64], base: int, size: int, bits: int) -> npt.NDArray[np.bool_]:
+    """Which words of `size` bits begin with the first `bits` of `base`."""
+    if bits == 0:
+        return np.ones(len(words), np.bool_)
+    shift = np.uint64(size - bits)
+    found: npt.NDArray[np.bool_] = words >> shift == np.uint64(base) >> shift
+    return found

@@ -97,6 +97,7 @@ class TraceDocument(Shape):
     duplicates_dropped: bool = Field(description="whether repeated packets were dropped (`--drop-duplicates`)")
     offload_split: OffloadSplit | None = Field(description="how long frames were cut (`--split-offload`); else null")
     anonymized: Anonymization | None = Field(description="how addresses were replaced (`--anonymize`); else null")
+    filter: str | None = Field(None, description="what was kept of the captures (`--filter`); null for everything")
     findings: list[Finding] = Field(description="what is noteworthy, worst first")
     left_out: dict[str, Count] = Field(description="inputs that were not read, by reason")
     skipped: dict[str, Count] = Field(description="frames of all captures that hold no IP packet, by reason")

@@ -248,7 +248,8 @@ class Segments:
         self._fabric = fabric
         self._assembly = assembly
         self.mode = assembly.mode
-        links = {} if fabric.names_its_sids() else link_names(fabric.edges)
+        self._named = fabric.names_its_sids()
+        links = {} if self._named else link_names(fabric.edges)
         self.sids = Sids(fabric.nodes(), links, assembly.layout)
         self._sources = ipaddress.IPv6Network(assembly.source_prefix)
         self._plain = {self.sids.end(node) for node in fabric.nodes()}
@@ -258,7 +259,7 @@ class Segments:
 
     def _check_given(self) -> None:
         """Raise WrongKey if a SID that is given belongs to something else, too, or is an address of hosts."""
-        if self._fabric.names_its_sids():
+        if self._named:
             raise WrongKey(("srv6", "sids"), "parallel paths name their SIDs themselves: give network.paths[].segments")
         for sid, owner in self.sids.owners.items():
             if owner.place and ipaddress.IPv6Address(sid) in self._sources:
@@ -299,7 +300,7 @@ class Segments:
     def _check_owner(self, at: Attachment, sid: str) -> None:
         """Raise WrongKey if a SID that unpacks is that of a link, or of another node."""
         given = self._assembly.layout.given or at.decapsulate or at.decapsulate_l2
-        if self._fabric.names_its_sids() or not given:
+        if self._named or not given:
             return
         owner = self.sids.owners.get(sid)
         if owner is not None and not (owner.is_end and owner.node == at.node):

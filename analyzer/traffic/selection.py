@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.scenario.traffic import TrafficSpec
+from segcast.traces.addresses import within
 
 LINK_SCOPE: Final = (
     "0.0.0.0/8",  # this network (RFC 1122 section 3.2.1.3)
@@ -23,8 +23,6 @@ LINK_SCOPE: Final = (
     "ff00::/8",
 )
 """Prefixes of which no router forwards a packet, or a forecast would not know where to (RFC 1812 section 5.3)."""
-
-_HALF: Final = 64
 
 
 class Selection(NamedTuple):
@@ -43,7 +41,7 @@ def select(words: NDArray[np.uint64], ip_version: NDArray[np.uint8], spec: Traff
     """What a scenario takes of the flows with five-tuples `words` uint64[flows, 5] (see `prepare.flow_words`)."""
 
     def touched(prefixes: Sequence[str]) -> NDArray[np.bool_]:
-        ends = (_within(words[:, column], words[:, column + 1], ip_version, prefixes) for column in (0, 2))
+        ends = (within(ip_version, words[:, column], words[:, column + 1], prefixes) for column in (0, 2))
         return np.logical_or(*ends)
 
     link_scope = touched(LINK_SCOPE) if spec.link_scope == "exclude" else np.zeros(len(words), np.bool_)
@@ -51,28 +49,3 @@ def select(words: NDArray[np.uint64], ip_version: NDArray[np.uint8], spec: Traff
     if spec.only:
         deselected = deselected | ~touched(spec.only)
     return Selection(link_scope, deselected & ~link_scope)
-
-
-def _within(
-    high: NDArray[np.uint64], low: NDArray[np.uint64], ip_version: NDArray[np.uint8], prefixes: Sequence[str]
-) -> NDArray[np.bool_]:
-    """Which addresses, given by halves, are in one of the prefixes."""
-    found = np.zeros(len(high), np.bool_)
-    for prefix in map(ipaddress.ip_network, prefixes):
-        base, bits = int(prefix.network_address), prefix.prefixlen
-        if prefix.version == 4:
-            found |= (ip_version == 4) & _begins(low, base, 32, bits)
-        else:
-            upper = _begins(high, base >> _HALF, _HALF, min(bits, _HALF))
-            lower = _begins(low, base & (2**_HALF - 1), _HALF, max(bits - _HALF, 0))
-            found |= (ip_version == 6) & upper & lower
-    return found
-
-
-def _begins(words: NDArray[np.uint64], base: int, size: int, bits: int) -> NDArray[np.bool_]:
-    """Which words of `size` bits begin with the first `bits` of `base`."""
-    if bits == 0:
-        return np.ones(len(words), np.bool_)
-    shift = np.uint64(size - bits)
-    found: NDArray[np.bool_] = words >> shift == np.uint64(base) >> shift
-    return found

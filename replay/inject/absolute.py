@@ -46,7 +46,8 @@ _MAGIC = 0xA1B23C4D
 _PRIORITY = 10  # above captures, below the kernel's own
 _AWAKE_NS = 300_000  # how long before its instant a packet is waited for without sleeping
 _AWAKE_REAL_TIME_NS = 80_000
-_STINT_NS = 1_000_000
+_STINT_NS = 1_000_000  # after half of it any gap that has room is slept in, after all of it none is waited for
+_LEAST_NAP_NS = 15_000
 _PAUSE_S = 80e-6  # with what waking takes, a tenth of the time
 _LATE_STATUS = 3
 _CUT_OFF_STATUS = 4
@@ -227,10 +228,11 @@ def send(
             shift, before_ns = start_ns - time_ns, time_ns
         due_ns = time_ns + shift
         now_ns = clock()
-        if due_ns - now_ns > 2 * awake_ns:
-            sleep((due_ns - now_ns - awake_ns) / 1e9)
+        spare_ns, stint_ns = due_ns - now_ns - awake_ns, now_ns - rested_ns
+        if spare_ns > awake_ns or (real_time and spare_ns > _LEAST_NAP_NS and stint_ns > _STINT_NS // 2):
+            sleep(spare_ns / 1e9)
             rested_ns = now_ns = clock()
-        elif real_time and now_ns - rested_ns > _STINT_NS:
+        elif real_time and stint_ns > _STINT_NS:
             sleep(_PAUSE_S)
             rested_ns = now_ns = clock()
         overdue_ns = now_ns - due_ns

@@ -33,6 +33,7 @@ from segcast.replay.measure.document import (
 )
 from segcast.replay.measure.equal_packets import NONE
 from segcast.replay.measure.identity import list_key
+from segcast.replay.measure.kinds import lost_kinds
 from segcast.replay.measure.match import Matched, Planned, match_run
 from segcast.replay.measure.run_folder import Run, forecast_of, marks_of, read_run, rewrite_of
 from segcast.replay.schema import MEASURED
@@ -96,7 +97,11 @@ def measure(
             identity_bytes=matched.identity_bytes,
             clocks=Clocks(reference=matched.reference, fits=list(matched.fits)),
             delay_ns=_delays(table),
-            findings=_findings(run, matched, joined) + unseen(run, table, built.network, built.groups),
+            findings=[
+                *_findings(run, matched, joined),
+                *lost_kinds(table, trace.flows, 0 if rewrite is None else rewrite.hop_limit_1),
+                *unseen(run, table, built.network, built.groups),
+            ],
         )
         (folder / DOCUMENT).write_text(json_text(document), encoding="utf-8")
     return document.as_dict()

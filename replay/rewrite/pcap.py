@@ -1,4 +1,4 @@
-"""Nanosecond or microsecond pcap files, one per host, written aside in chunks and renamed when all are whole.
+"""Nanosecond or microsecond pcap files, one per host, written in chunks.
 
 Format: draft-ietf-opsawg-pcap section 4, little-endian, link type Ethernet. Records come as bytes, header
 included.
@@ -7,9 +7,7 @@ included.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import struct
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +39,17 @@ def file_name(host: str) -> str:
     return f"{name}.pcap"
 
 
+def file_names(hosts: Sequence[str]) -> list[str]:
+    """The captures' names. Raises InputError if two hosts would share a file."""
+    owners: dict[str, str] = {}
+    for host in hosts:
+        name = file_name(host)
+        if name in owners:
+            raise InputError(f"hosts {owners[name]!r} and {host!r} would both be written to {name}: rename one")
+        owners[name] = host
+    return list(owners)
+
+
 @kernel
 def _gather(
     source: NDArray[np.uint8], first: NDArray[np.int64], size: NDArray[np.int64], out: NDArray[np.uint8]
@@ -53,40 +62,19 @@ def _gather(
 
 
 class PcapFolder:
-    """One capture per host in a folder; nothing stands under a final name before `finish` has run.
+    """Captures written to a folder, one per host; the folder is new, and appears when `finish` has run.
 
-    Use as a context manager: what was written aside is removed whatever happens. At most 129 files are open at once;
-    up to 64 MiB of records wait for the others. `unordered`, bool[hosts]: hosts whose records will not come in time
-    order; theirs are sorted by `finish`. Raises InputError if two hosts would share a file, or the folder holds
-    captures that are not to be replaced (`replaceable`: names of those that are). `microseconds`: what is appended has
-    nanoseconds, what is written then has these, cut off.
+    Use as a context manager, which closes the files. At most 129 files are open at once; up to 64 MiB of records wait
+    for the others. `unordered`, bool[hosts]: hosts whose records will not come in time order; theirs are sorted by
+    `finish`. `microseconds`: what is appended has nanoseconds, what is written then has these, cut off.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        hosts: Sequence[str],
-        unordered: NDArray[np.bool_],
-        replaceable: Sequence[str] = (),
-        *,
-        microseconds: bool = False,
+        self, folder: Path, names: Sequence[str], unordered: NDArray[np.bool_], *, microseconds: bool = False
     ) -> None:
-        """Check names and folder; nothing is created before the context is entered."""
+        """Captures with the `names` of `file_names` in a folder that is empty."""
         self.folder = folder
-        self.names = [file_name(host) for host in hosts]
-        seen: dict[str, str] = {}
-        for host, name in zip(hosts, self.names, strict=True):
-            if name in seen:
-                raise InputError(f"hosts {seen[name]!r} and {host!r} would both be written to {name}: rename one")
-            seen[name] = host
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder}: is not a folder: give another --out")
-        foreign = sorted(path.name for path in folder.glob("*.pcap") if path.name not in replaceable)
-        if foreign:
-            raise InputError(
-                f"{folder}: holds {foreign[0]}, which is not from an earlier rewrite: give an empty folder"
-            )
-        self._replaceable = tuple(replaceable)
+        self.names = names
         self._microseconds = microseconds
         self._unordered = unordered
         self._order: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
@@ -96,23 +84,17 @@ class PcapFolder:
         self._waiting_bytes = 0
 
     def __enter__(self) -> Self:
-        """Make the folder, and the one aside within it."""
-        self._made = not self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._aside = Path(tempfile.mkdtemp(prefix=".rewrite-", dir=self.folder))
+        """Nothing is written before the first record."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove what was written aside, and a folder that was made for nothing."""
+        """Close the files."""
         for handle in self._handles.values():
             with contextlib.suppress(OSError):  # a full disk has been reported by the write
                 handle.close()
         self._handles.clear()
-        shutil.rmtree(self._aside, ignore_errors=True)
-        if self._made and kind is not None and not any(self.folder.iterdir()):
-            self.folder.rmdir()
 
     def append(self, host: int, records: NDArray[np.uint8], rank: NDArray[np.int64], size: NDArray[np.int64]) -> None:
         """Append a host's records, uint8, end to end; int64 each: `rank`, place in time; `size`, bytes."""
@@ -131,7 +113,7 @@ class PcapFolder:
 
     def _open(self, host: int) -> BinaryIO:
         """The file of a host, to append to; the first 128 stay open."""
-        handle = (self._aside / self.names[host]).open("ab")
+        handle = (self.folder / self.names[host]).open("ab")
         if host not in self._written:
             self._written.add(host)
             handle.write(FILE_HEADER)
@@ -146,8 +128,7 @@ class PcapFolder:
         self._waiting_bytes = 0
 
     def finish(self, manifest: str, content: bytes, beside: Mapping[str, bytes] | None = None) -> None:
-        """Sort what needs it, then rename every capture and what stands `beside` to its final name, `manifest` last."""
-        beside = beside or {}
+        """Sort what needs it, and write the files `beside` and `manifest`."""
         self._flush()
         for handle in self._handles.values():
             handle.close()
@@ -155,20 +136,12 @@ class PcapFolder:
         for host, pieces in self._order.items():
             rank = np.concatenate([piece[0] for piece in pieces])
             size = np.concatenate([piece[1] for piece in pieces])
-            _sort_records(self._aside / self.names[host], rank, size)
+            _sort_records(self.folder / self.names[host], rank, size)
         if self._microseconds:
             for host in self._written:
-                cut_to_microseconds(np.memmap(self._aside / self.names[host], np.uint8, "r+"))
-        for name, text in {**beside, manifest: content}.items():
-            (self._aside / name).write_bytes(text)
-        (self.folder / manifest).unlink(missing_ok=True)
-        for name in self._replaceable:
-            (self.folder / name).unlink(missing_ok=True)
-        for host in sorted(self._written):
-            (self._aside / self.names[host]).replace(self.folder / self.names[host])
-        for name in beside:
-            (self._aside / name).replace(self.folder / name)
-        (self._aside / manifest).replace(self.folder / manifest)
+                cut_to_microseconds(np.memmap(self.folder / self.names[host], np.uint8, "r+"))
+        for name, text in {**(beside or {}), manifest: content}.items():
+            (self.folder / name).write_bytes(text)
 
 
 def cut_to_microseconds(data: NDArray[np.uint8]) -> None:

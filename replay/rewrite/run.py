@@ -17,7 +17,7 @@ from segcast.analyzer.traffic.prepare import scaled_ns
 from segcast.replay.rewrite.admit import Longest, Mtu, PacketExtent, admit, extent
 from segcast.replay.rewrite.background import Background
 from segcast.replay.rewrite.interfaces import Outputs, by_host
-from segcast.replay.rewrite.pcap import PcapFolder
+from segcast.replay.rewrite.pcap import PcapFolder, file_names
 from segcast.replay.rewrite.schedule import Rows, joined, read_order, unordered
 from segcast.replay.rewrite.summary import (
     END_NS,
@@ -39,6 +39,7 @@ from segcast.replay.srv6.templates import Encapsulation, Templates, flow_labels,
 from segcast.replay.srv6.walk import Inner, WalkedPackets
 from segcast.traces.captures.reader import FrameBatch
 from segcast.traces.disk.documents import json_text
+from segcast.traces.disk.folders import new_folder
 from segcast.traces.errors import InputError
 from segcast.traces.headers.decode import OUTER, decode_batch
 
@@ -143,8 +144,8 @@ def rewrite_schedule(
     is described in docs/rewrite.md.
 
     Raises InputError if the schedule does not belong to the captures, a path has no segments, packets are refused for
-    their length, a time does not fit a pcap, or `out` holds captures that no earlier rewrite wrote. `out` is then as
-    it was.
+    their length, a time does not fit a pcap, none can be written, or `out` is no earlier rewrite. `out` is then
+    as it was.
     """
     choices = choices or RewriteChoices()
     if outputs is None:
@@ -173,9 +174,13 @@ def rewrite_schedule(
     tally = Tally(len(outputs.names))
     late = unordered(rows, outputs.of_host[hosts.of_flow[rows.flow]], len(outputs.names))
     done = 0
-    micro = choices.pcap == "us"
-    _refuse_script(out, micro)
-    with PcapFolder(out, outputs.names, late, _earlier(out), microseconds=micro) as folder, Background() as writing:
+    names = file_names(outputs.names)
+    _refuse_others(out)
+    with (
+        new_folder(out, marker=MANIFEST, inputs=sources) as place,
+        PcapFolder(place, names, late, microseconds=choices.pcap == "us") as folder,
+        Background() as writing,
+    ):
         for batch in _batches(job, rows, sources, layer, resumed):
             packets, rank = _packets(job, batch, tally)
             for piece, piece_rank in _pieces(packets, rank, job):
@@ -187,7 +192,7 @@ def rewrite_schedule(
         if not tally.packets.any():
             raise InputError(nothing_written(tally, len(rows.rank)))
         summary = _summary(out, cell, forecast, job, folder.names, tally, sids)
-        beside = {SCRIPT: trex_script(out, summary.files)} if micro else {}
+        beside = {SCRIPT: trex_script(out, summary.files)} if choices.pcap == "us" else {}
         folder.finish(MANIFEST, json_text(summary).encode(), beside)
     return summary
 
@@ -225,20 +230,16 @@ def _check(rows: Rows, flows: pa.Table, encapsulation: Encapsulation, hosts: Hos
         raise InputError(f"host {hosts.names[int(host.max())]} has no outer source address: give one for each host")
 
 
-def _earlier(out: Path) -> list[str]:
-    """Names of the captures that an earlier rewrite wrote to `out`."""
-    try:
-        earlier = read_rewrite(out, "", "")
-    except InputError:
-        return []
-    listed = [Path(entry.path).name for entry in earlier.files]
-    return [name for name in listed if name.endswith(".pcap")] + [SCRIPT] * (earlier.pcap == "us")
-
-
-def _refuse_script(out: Path, wanted: bool) -> None:
-    """Raise InputError if a script would be written over one that no earlier rewrite wrote."""
-    if wanted and (out / SCRIPT).exists() and SCRIPT not in _earlier(out):
-        raise InputError(f"{out / SCRIPT}: is not from an earlier rewrite: give an empty folder")
+def _refuse_others(out: Path) -> None:
+    """Raise InputError if `out` is an earlier rewrite with files that it did not write: they would be lost."""
+    if not (out / MANIFEST).is_file():
+        return
+    earlier = read_rewrite(out, "", "remove it, or give another --out")
+    known = {MANIFEST, *(Path(entry.path).name for entry in earlier.files)}
+    if earlier.pcap == "us":
+        known.add(SCRIPT)
+    for name in sorted(path.name for path in out.iterdir() if path.name not in known):
+        raise InputError(f"{out}: holds {name}, which is not from an earlier rewrite: give an empty folder")
 
 
 def _batches(

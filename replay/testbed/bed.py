@@ -11,13 +11,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.inventory import Inventory, Receiver, Sender, Transit
-from segcast.replay.testbed.build import build, require
+from segcast.replay.testbed.build import build, has_delays, require
 from segcast.replay.testbed.plan import DEFAULT_BURST_BYTES, DEFAULT_MAX_RATE_BPS, Bed, plan_bed
 from segcast.replay.testbed.spaces import evict, remove, spaces
 from segcast.replay.testbed.survey import TestbedSurvey, survey
@@ -45,8 +46,11 @@ def up(
     packets are sent for instance, may be the same network. Raises InputError if it cannot be built; then nothing
     of it is left.
     """
-    bed = plan_bed(scenario, name, max_rate_bps=max_rate_bps, burst_bytes=burst_bytes)
+    planned = partial(plan_bed, scenario, name, max_rate_bps=max_rate_bps, burst_bytes=burst_bytes)
+    bed = planned()
     require()
+    if has_delays():
+        bed = planned(delays=True)
     with held(name):
         folder = _STATE / name
         if _stands(bed):

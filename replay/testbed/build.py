@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,8 @@ from segcast.replay.testbed.plan import Bed, Space, settings_of
 from segcast.replay.testbed.spaces import FOLDER, create, no_offloads, settle, within
 from segcast.traces.errors import InputError
 
+_CLONE_NEWNET: Final = 0x40000000
+_LOOPBACK: Final = 1  # its index, in every namespace
 _NO_DAD: Final = 0x02
 _PERMANENT: Final = 0x80
 _NO_ADDRESSES: Final = 1  # IN6_ADDR_GEN_MODE_NONE
@@ -31,6 +35,22 @@ def require() -> None:
             "segcast testbed: this kernel has no SRv6 (no seg6_enabled in /proc/sys/net/ipv6): boot one with "
             "CONFIG_IPV6_SEG6_LWTUNNEL, and IPv6 switched on"
         )
+
+
+def has_delays() -> bool:
+    """Whether this kernel can hold packets back (netem): tried at the loopback of a namespace of its own."""
+    outcome = []
+
+    def attempt() -> None:
+        if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) == 0:
+            with contextlib.suppress(OSError), Requests() as requests:
+                requests.add_delay(_LOOPBACK, 1_000_000)
+                outcome.append(True)
+
+    thread = threading.Thread(target=attempt, name="looking for netem")
+    thread.start()
+    thread.join()
+    return bool(outcome)
 
 
 def _library() -> Any:

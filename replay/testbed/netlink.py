@@ -35,6 +35,9 @@ _NEXT_CSID: Final = 1 << 4
 _ROOT, _HANDLE = _U32, 0x10000
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 4, 6
+_NETEM_LATENCY64: Final = 10
+_MOST_HELD: Final = 1_000_000  # packets
+_TICK_NS: Final = 64
 _ETHERNET: Final = 1  # a link layer that is known spares the tables of transmission times
 
 
@@ -62,10 +65,20 @@ class Requests:
         self._create(_NEW_ROUTE, body)
 
     def add_shaper(self, interface: int, shaper: Shaper) -> None:
-        """Put a token bucket before an interface."""
-        body = struct.pack("=BxHiIII", 0, 0, interface, _HANDLE, _ROOT, 0)
-        body += attribute(_TCA_KIND, b"tbf\0") + attribute(_TCA_OPTIONS, token_bucket(shaper))
-        self._create(_NEW_QDISC, body)
+        """Put a token bucket before an interface, and a delay before that if it has one."""
+        place = (_HANDLE, _ROOT)
+        if shaper.delay_ns:
+            self._add_queue(interface, (_HANDLE, _ROOT), b"netem\0", delay(shaper.delay_ns))
+            place = (2 * _HANDLE, _HANDLE + 1)
+        self._add_queue(interface, place, b"tbf\0", token_bucket(shaper))
+
+    def add_delay(self, interface: int, delay_ns: int) -> None:
+        """Put a delay alone before an interface."""
+        self._add_queue(interface, (_HANDLE, _ROOT), b"netem\0", delay(delay_ns))
+
+    def _add_queue(self, interface: int, place: tuple[int, int], kind: bytes, options: bytes) -> None:
+        body = struct.pack("=BxHiIII", 0, 0, interface, *place, 0)
+        self._create(_NEW_QDISC, body + attribute(_TCA_KIND, kind) + attribute(_TCA_OPTIONS, options))
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """The messages with which the kernel answers a request for all of a kind, each without its header."""
@@ -111,6 +124,14 @@ def token_bucket(shaper: Shaper) -> bytes:
     parameters = ratespec + bytes(len(ratespec)) + struct.pack("=III", shaper.limit_bytes, 0, 0)
     found = attribute(_TBF_PARMS, parameters) + attribute(_TBF_BURST, struct.pack("=I", shaper.burst_bytes))
     return found + attribute(_TBF_RATE64, struct.pack("=Q", rate)) if rate > _U32 else found
+
+
+def delay(delay_ns: int) -> bytes:
+    """The options of netem that hold every frame back for so long, and lose none for want of room."""
+    ticks = min(delay_ns // _TICK_NS, _U32)
+    return struct.pack("=IIIIII", ticks, _MOST_HELD, 0, 0, 0, 0) + attribute(
+        _NETEM_LATENCY64, struct.pack("=q", delay_ns)
+    )
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -52,13 +52,18 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9]{0,11}")
 
 @dataclass(frozen=True, slots=True)
 class Shaper:
-    """A token bucket; the queue counts frames with their Ethernet header, the rate `overhead_bytes` more for each."""
+    """A token bucket; the queue counts frames with their Ethernet header, the rate `overhead_bytes` more for each.
+
+    `delay_ns`: by which frames are held back before it, 0 for none. A queue that serves in order of arrival gives the
+    same times whether a constant delay is before or behind it.
+    """
 
     link: str
     rate_bps: int
     limit_bytes: int
     burst_bytes: int
     overhead_bytes: int
+    delay_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +143,12 @@ def plan_bed(
     *,
     max_rate_bps: int = DEFAULT_MAX_RATE_BPS,
     burst_bytes: int = DEFAULT_BURST_BYTES,
+    delays: bool = False,
 ) -> Bed:
     """The testbed of a scenario; namespaces are called `NAME-NODE` and `NAME-host-ATTACHMENT`.
 
-    `burst_bytes`: of the shapers of links that have no burst themselves.
+    `burst_bytes`: of the shapers of links that have no burst themselves; `delays`: whether links have their
+    propagation delay, which takes a kernel with netem.
     Raises InputError if namespaces cannot show it: a link faster than `max_rate_bps`, paths that SIDs cannot tell
     apart, one SID for IPv4 and IPv6, too many links, addresses in use here, inserted SRHs without prefixes.
     """
@@ -183,11 +190,18 @@ def plan_bed(
         burst, where = (link.burst_bytes, f"link {link.name}: burst") if link.burst_bytes else (burst_bytes, "--burst")
         if mtu + ETHERNET_HEADER_BYTES > burst:
             raise InputError(f"{where} {burst}B: a frame of {mtu + ETHERNET_HEADER_BYTES} bytes must fit in it")
-    return _laid_out(scenario, attachments, draft, name, mtu, burst_bytes)
+    return _laid_out(scenario, attachments, draft, name, mtu, burst_bytes, delays=delays)
 
 
 def _laid_out(
-    scenario: ValidScenario, attachments: Sequence[Attachment], draft: Draft, name: str, mtu: int, burst_bytes: int
+    scenario: ValidScenario,
+    attachments: Sequence[Attachment],
+    draft: Draft,
+    name: str,
+    mtu: int,
+    burst_bytes: int,
+    *,
+    delays: bool,
 ) -> Bed:
     """Give wires addresses and names, and nodes their routes."""
     spaces = {node: Space(f"{name}-{_clean(node)}", node, False) for node in draft.nodes}
@@ -231,7 +245,7 @@ def _laid_out(
     ends: list[dict[str, Interface]] = []
     for hop in draft.hops:
         a, b = (spaces[node] for node in hop.ends)
-        shapers = tuple(None if link is None else _shaper(link, burst_bytes) for link in hop.links)
+        shapers = tuple(None if link is None else _shaper(link, burst_bytes, delays=delays) for link in hop.links)
         wire(a, b, (shapers[0], shapers[1]), None)
         ends.append({a.place: a.interfaces[-1], b.place: b.interfaces[-1]})
     doors: list[Interface] = []  # of nodes, towards the hosts
@@ -252,7 +266,7 @@ def _laid_out(
     shaped = [link for hop in draft.hops for link in hop.links if link is not None]
     bare = any(link.burst_bytes == 0 for link in shaped)
     bed = Bed(name, mtu, [*spaces.values(), *hosts], wires, [], burst_bytes if bare else None)
-    bed.notes += _notes(scenario, shaped, bed.burst_bytes)
+    bed.notes += _notes(scenario, shaped, bed.burst_bytes, delays=delays)
     return bed
 
 
@@ -297,19 +311,23 @@ def _routes(
                 yield Route(prefix, tuple((way.name, way.peer_ipv6 if v6 else way.peer_ipv4) for way in ways))
 
 
-def _shaper(link: Link, burst_bytes: int) -> Shaper:
+def _shaper(link: Link, burst_bytes: int, *, delays: bool) -> Shaper:
     limit = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
-    return Shaper(link.name, link.rate_bps, limit, link.burst_bytes or burst_bytes, link.overhead_bytes)
+    delay_ns = link.delay_ns if delays else 0
+    return Shaper(link.name, link.rate_bps, limit, link.burst_bytes or burst_bytes, link.overhead_bytes, delay_ns)
 
 
-def _notes(scenario: ValidScenario, shaped: Sequence[Link], burst_bytes: int | None) -> Iterable[str]:
+def _notes(scenario: ValidScenario, shaped: Sequence[Link], burst_bytes: int | None, *, delays: bool) -> Iterable[str]:
     if burst_bytes is not None:
         yield (
             f"links without a burst get token buckets of {write_size(burst_bytes)}, which runs record and validate "
             f'takes; a forecast knows them only if the scenario says burst = "{write_size(burst_bytes)}"'
         )
-    if any(link.delay_ns for link in shaped):
-        yield "the propagation delay of links is not emulated: compare with a forecast that has the delay measured"
+    if not delays and any(link.delay_ns for link in shaped):
+        yield (
+            "the propagation delay of links is not emulated, as this kernel has no netem: compare with a forecast that "
+            "has the delay measured"
+        )
     if any(link.ecn_bytes is not None for link in shaped):
         yield "links do not mark (ECN)"
     if scenario.network.host_links is not None:

@@ -49,7 +49,7 @@ def _survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
     where = space["namespace"]
     with Requests() as requests:
         places = _interfaces(requests)
-        shapers = _shapers(requests)
+        shapers, delays = _shapers(requests)
         routes = _routes(requests)
     for interface in space["interfaces"]:
         name, shaper = interface["name"], interface["shaper"]
@@ -60,6 +60,8 @@ def _survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
             bucket, *counted = shapers.get(index, (b"", 0, 0))
             if not _as_planned(_attributes(bucket), shaper):
                 missing.append(f"{where}: shaper of {shaper['link']}")
+            elif (index in delays) != bool(shaper.get("delay_ns")):
+                missing.append(f"{where}: delay of {shaper['link']}")
             counters[name] = counted[0], counted[1]
     lost = [route for route in space["routes"] if not _leads(route, routes, {n: row[0] for n, row in places.items()})]
     if lost:
@@ -78,15 +80,17 @@ def _interfaces(requests: Requests) -> dict[str, tuple[int, bool, int]]:
     return found
 
 
-def _shapers(requests: Requests) -> dict[int, tuple[bytes, int, int]]:
-    """Options, packets and drops of token buckets, by the index of their interface."""
-    found = {}
+def _shapers(requests: Requests) -> tuple[dict[int, tuple[bytes, int, int]], set[int]]:
+    """Options, packets and drops of token buckets, by the index of their interface; and which of those hold back."""
+    found, delays = {}, set()
     for message in requests.dump(_QDISCS, struct.pack("=BxHiIII", socket.AF_UNSPEC, 0, 0, 0, 0, 0)):
         own = _attributes(message[20:])
         if own[_KIND] == b"tbf\0":
             packets, drops = struct.unpack_from("=II", own[_STATS], 8)
             found[struct.unpack_from("=i", message, 4)[0]] = own[_OPTIONS], packets, drops
-    return found
+        elif own[_KIND] == b"netem\0":
+            delays.add(struct.unpack_from("=i", message, 4)[0])
+    return found, delays
 
 
 def _as_planned(bucket: _Attributes, shaper: Mapping[str, Any]) -> bool:

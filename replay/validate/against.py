@@ -20,7 +20,7 @@ from segcast.replay.measure.document import MeasurementDocument
 from segcast.replay.schema import COMPARED, COMPARISONS, CURVES, DEPARTURES, MEASURED
 from segcast.replay.validate.compare import Comparison, Waits, curves
 from segcast.replay.validate.departures import departures, not_sent
-from segcast.replay.validate.evidence import Evidence, evidence, pauses
+from segcast.replay.validate.evidence import Evidence, evidence, late_departures, pauses
 from segcast.replay.validate.fates import Base, Fate, base_delays, shifted, unlikely
 from segcast.replay.validate.tolerances import Tolerances
 from segcast.replay.validate.verdict import AS_SENT, END_TO_END, silent_paths
@@ -72,7 +72,8 @@ def against(
     predicted, planned = shifted(predicted, bases), shifted(planned, bases)
     pauses_ns = pauses([model.rate_bps for model in models], int(frame_bytes.max()))
     exchangeable = sent["exchangeable"].to_numpy()
-    seen = evidence(measured, ~exchangeable, frame_bytes, ways, pauses_ns, tolerances.absolute_ns)
+    late = late_departures(_ints(sent["planned_ns"]), measured.send_ns, _ints(sent["sender"]))
+    seen = evidence(measured, ~exchangeable, frame_bytes, ways, pauses_ns, late, tolerances.absolute_ns)
     timed = ~seen.held_up & ~exchangeable
     residual_ns = measured.receive_ns - predicted.receive_ns
     waits = Waits(
@@ -110,10 +111,10 @@ def _findings(
     found = [said] if (said := silent_paths(comparisons)) else []
     if unsent is not None:
         found.append(f"the schedule was not sent: {unsent}; so end to end this says nothing of the planner")
-    if seen.stalls:
+    if seen.held_up.any():
         found.append(
-            f"the machine held up {seen.stalls:,} packets that met no other, by up to {seen.longest_ns / 1e6:.3g} ms; "
-            f"{int(seen.held_up.sum()):,} underway meanwhile are left out of delays"
+            f"the machine held up {seen.stalls:,} packets that met no other, by up to {seen.longest_ns / 1e6:.3g} ms, "
+            f"and {seen.late:,} departures; {int(seen.held_up.sum()):,} underway meanwhile are left out of delays"
         )
     if exchangeable.any():
         found.append(

@@ -60,7 +60,9 @@ class DelayP99(Shape):
 class LeftOut(Shape):
     """Packets whose delay says nothing of the links; left out of delays, not of loss."""
 
-    held_up: Count = Field(description="those underway while the machine held up a packet that met no other")
+    held_up: Count = Field(
+        description="those underway while the machine held up a packet that met no other, or a departure"
+    )
     exchangeable: Count = Field(description="those with an equal packet underway on another path at the same time")
 
 

@@ -14,15 +14,20 @@ from segcast.replay.validate.fates import Fate
 _LEAST_PAUSE_NS: Final = 1_000_000
 _PAUSE_FRAMES: Final = 4
 _LEAST_ALIKE: Final = 20
+_LATE_NS: Final = 200_000
 
 
 class Evidence(NamedTuple):
-    """By packet, bool[n]: `lone` met no other on its links; `held_up` was underway while a lone one was held up."""
+    """By packet, bool[n]: `lone` met no other on its links; `held_up` was underway while a lone one, or a sender, was.
+
+    `stalls` lone packets were held up, by up to `longest_ns`; `late` times a sender was.
+    """
 
     lone: NDArray[np.bool_]
     held_up: NDArray[np.bool_]
     stalls: int
     longest_ns: int
+    late: int
 
 
 def evidence(
@@ -31,6 +36,7 @@ def evidence(
     frame_bytes: NDArray[np.int64],
     ways: Sequence[Sequence[int]],
     pauses_ns: Sequence[int],
+    late_ns: tuple[NDArray[np.int64], NDArray[np.int64]],
     tolerated_ns: float,
 ) -> Evidence:
     """Find lone packets and stalls in packets, in order of `send_ns`, that take `ways[path]`, links by number.
@@ -38,7 +44,7 @@ def evidence(
     A packet is lone if every earlier packet on each of its links had arrived `pauses_ns[link]` before it was sent: it
     cannot have queued there. What it took longer than lone packets of its path and size do, beyond `tolerated_ns`, was
     the machine: a stall, from its departure to its arrival. Only what was measured is looked at. `known`: packets that
-    are surely themselves; others are not taken for lone.
+    are surely themselves; others are not taken for lone. `late_ns`: begins and ends of `late_departures`.
     """
     lone = lone_packets(measured, ways, pauses_ns) & known
     delay = measured.receive_ns - measured.send_ns
@@ -50,8 +56,29 @@ def evidence(
         excess = delay[mine] - _usual(frame_bytes[mine], delay[mine])
         stalled[mine] = excess > tolerated_ns
         longest = max(longest, int(excess.max(where=excess > tolerated_ns, initial=0)))
-    begins, ends = measured.send_ns[stalled], measured.receive_ns[stalled]
-    return Evidence(lone, _overlap(measured, begins, np.maximum.accumulate(ends)), int(stalled.sum()), longest)
+    begins = np.concatenate((measured.send_ns[stalled], late_ns[0]))
+    ends = np.concatenate((measured.receive_ns[stalled], late_ns[1]))
+    order = np.argsort(begins, kind="stable")
+    held_up = _overlap(measured, begins[order], np.maximum.accumulate(ends[order]))
+    return Evidence(lone, held_up, int(stalled.sum()), longest, len(late_ns[0]))
+
+
+def late_departures(
+    planned_ns: NDArray[np.int64], send_ns: NDArray[np.int64], sender: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Begins and ends, int64, of the times in which a sender fell behind its schedule all at once.
+
+    Packets are in order of `send_ns`. A sender stalls before a packet that leaves later than planned by 0.2 ms more
+    than the packet before it did. What the network would have made of the packets does not enter.
+    """
+    begins, ends = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for number in np.unique(sender):
+        mine = sender == number
+        offset = send_ns[mine] - planned_ns[mine]
+        more = np.diff(offset, prepend=offset[:1])
+        ends.append(send_ns[mine][more > _LATE_NS])
+        begins.append(ends[-1] - more[more > _LATE_NS])
+    return np.concatenate(begins), np.concatenate(ends)
 
 
 def pauses(rates_bps: Sequence[int], largest_bytes: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from segcast.reports import text
 from segcast.reports.console import print_table
 from segcast.reports.text import counted
+from segcast.traces.headers.link import FILTERED, REASONS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,10 +35,13 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
     _print_protocols(facts, console)
     _print_talkers(facts, console)
     _print_captures(sources, console)
+    filtered = {name: count for name, count in facts["skipped"].items() if name == REASONS[FILTERED]}
+    without_ip = {name: count for name, count in facts["skipped"].items() if name not in filtered}
     left = {name.replace("_", " "): count for name, count in facts["left_out"].items()}
+    left |= {f"packets by the filter {facts['filter']!r}": count for count in filtered.values()}
     for title, counts in (
         ("link types", _by_name(facts["link_types"])),
-        ("not IP", facts["skipped"]),
+        ("not IP", without_ip),
         ("looked through", facts["tunnels"]),
         ("not looked through", facts["tunnels_unread"]),
         ("segment lists unread", facts["segment_lists_unread"]),

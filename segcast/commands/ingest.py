@@ -14,6 +14,12 @@ from segcast.screen import json_option, layer_option, note, print_facts, progres
 @click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace folder to write, NAME.trace.")
 @layer_option
+@click.option(
+    "--filter",
+    "filter_text",
+    metavar="EXPR",
+    help="Keep what matches, such as 'tcp and net 10.0.0.0/8' (docs/captures.md).",
+)
 @click.option("--drop-duplicates", is_flag=True, help="Leave out packets captured twice (mirrors, bridges).")
 @click.option(
     "--split-offload",

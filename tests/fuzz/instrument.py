@@ -88,7 +88,7 @@ class _Counting(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         before = self._kernel
-        self._kernel = any(isinstance(d, ast.Name) and d.id == "kernel" for d in node.decorator_list)
+        self._kernel = any(isinstance(d, ast.Name) and d.id in ("kernel", "inlined") for d in node.decorator_list)
         self._within(node)
         documented = int(ast.get_docstring(node) is not None)
         node.body.insert(documented, self._counter(node))
@@ -172,7 +172,7 @@ class Instrument(importlib.abc.MetaPathFinder):
         sys.meta_path.insert(0, self)
         jit: Any = importlib.import_module("segcast.traces.jit")
         self._compiled: Callable[..., Any] = jit.compiled
-        jit.kernel = self.kernel
+        jit.kernel = jit.inlined = self.kernel
 
     def kernel(self, function: Callable[..., Any]) -> Any:
         """As `segcast.traces.jit.kernel`, with every index checked."""

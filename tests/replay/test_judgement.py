@@ -13,7 +13,7 @@ from segcast.analyzer.packets import LOST
 from segcast.replay.measure.equal_packets import exchangeable
 from segcast.replay.validate.compare import CLIFF, Comparison, Waits
 from segcast.replay.validate.departures import departures, not_sent
-from segcast.replay.validate.evidence import evidence, lone_packets, pauses
+from segcast.replay.validate.evidence import evidence, late_departures, lone_packets, pauses
 from segcast.replay.validate.fates import Fate, base_delays, shifted
 from segcast.replay.validate.ranking import P99, ranking, ranking_words, upset
 from segcast.replay.validate.tolerances import Tolerances
@@ -23,6 +23,7 @@ from tests.twins import evidence as twin
 RATE_BPS = 25_000_000
 WAYS = ((0,), (1,), (2,), (3,))
 BARE = Tolerances()
+NEVER = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def links(rate_bps: float, buffer_bytes: int = 1 << 19) -> list[LinkModel]:
@@ -71,7 +72,7 @@ def rows_of(
     predicted = shifted(predicted, base_delays(len(WAYS), measured, predicted, again.queue_ns))
     known = np.ones(len(frame_bytes), np.bool_)
     pauses_ns = pauses([link.rate_bps for link in model], int(frame_bytes.max()))
-    seen = evidence(measured, known, frame_bytes, WAYS, pauses_ns, tolerances.absolute_ns)
+    seen = evidence(measured, known, frame_bytes, WAYS, pauses_ns, NEVER, tolerances.absolute_ns)
     residual = measured.receive_ns - predicted.receive_ns
     waits = Waits(again.queue_ns, np.maximum(again.queue_ns + residual, 0), ~(seen.lone & (again.queue_ns == 0)))
     return Comparison("as-sent", predicted, measured, ~seen.held_up, waits).rows(tolerances)
@@ -114,17 +115,35 @@ def test_a_stall_is_found_by_packets_that_met_no_other() -> None:
     measured = sent._replace(receive_ns=quiet.receive_ns + 5_000)
     pauses_ns = pauses([RATE_BPS] * 4, 1514)
     known = np.ones(len(frame_bytes), np.bool_)
-    clean = evidence(measured, known, frame_bytes, WAYS, pauses_ns, 60_000)
+    clean = evidence(measured, known, frame_bytes, WAYS, pauses_ns, NEVER, 60_000)
     assert (clean.stalls, clean.longest_ns, clean.held_up.any()) == (0, 0, False)
     row = int(np.flatnonzero(clean.lone)[100])
     begin, end = measured.send_ns[row] - 3_000_000, measured.send_ns[row] + 3_000_000
     late = (measured.receive_ns > begin) & (measured.receive_ns < end)
     measured = measured._replace(receive_ns=np.where(late, end, measured.receive_ns))
-    found = evidence(measured, known, frame_bytes, WAYS, pauses_ns, 60_000)
+    found = evidence(measured, known, frame_bytes, WAYS, pauses_ns, NEVER, 60_000)
     assert found.stalls >= 1
     assert 2_900_000 < found.longest_ns < 6_100_000
     assert found.held_up[row]
     assert not (found.held_up & ~late).sum() > late.sum()
+
+
+def test_a_sender_that_falls_behind_all_at_once_was_held_up() -> None:
+    planned = np.arange(100, dtype=np.int64) * 1_000_000
+    sender = np.arange(100) % 2
+    offset = 10**9 + np.where(planned >= 50_000_000, 3_000_000, 0) + np.arange(100) * 7_000  # it never catches up
+    begins, ends = late_departures(planned, planned + offset, sender)
+    assert ends.tolist() == (planned + offset)[50:52].tolist()
+    assert (ends - begins).tolist() == [3_014_000, 3_014_000]
+    sent, frame_bytes = traffic(3)
+    measured = sent._replace(receive_ns=sent.send_ns + 5_000)
+    known = np.ones(len(frame_bytes), np.bool_)
+    late = np.array([8_000_000_000]), np.array([8_003_000_000])
+    found = evidence(measured, known, frame_bytes, WAYS, pauses([RATE_BPS] * 4, 1514), late, 60_000)
+    underway = (measured.send_ns <= late[1][0]) & (measured.receive_ns >= late[0][0])
+    assert found.late == 1
+    assert underway.any()
+    assert (found.held_up == underway).all()
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2), st.integers(-1, 30)), max_size=40))

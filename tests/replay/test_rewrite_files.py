@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from segcast.replay.rewrite.pcap import PcapFolder, file_name
+from segcast.replay.rewrite.pcap import file_name
 from segcast.replay.rewrite.run import Hosts, rewrite_schedule
 from segcast.replay.srv6.templates import Encapsulation, Key, flow_labels, outer_headers
 from segcast.traces.errors import DamagedCapture, InputError
@@ -186,19 +186,18 @@ def test_random_bytes_behind_an_ip_header_do_no_harm(tmp_path: Path) -> None:
     assert done.packets + sum(done.skipped.values()) == len(cases)
 
 
-def test_a_second_rewrite_replaces_the_first_and_nothing_else(tmp_path: Path) -> None:
+def test_a_second_rewrite_replaces_the_first(tmp_path: Path) -> None:
     rewrite(tmp_path, some(8, flows=2), encapsulation("encaps", [2]), [0, 1])
-    (tmp_path / "out" / "notes.txt").write_text("kept")
     done = rewrite(tmp_path, some(4), encapsulation("reduced", [2]), [0])
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["fc00-1--1.pcap", "notes.txt", "rewrite.json"]
+    assert names == ["fc00-1--1.pcap", "rewrite.json"]
     assert len(read_pcap(Path(done.files[0].path))) == 4
 
 
 def test_captures_of_others_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.pcap").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"out: holds mine\.pcap, which is not from an earlier rewrite"):
+    with pytest.raises(InputError, match="out: exists and was not made by this command"):
         rewrite(tmp_path, some(4), encapsulation("encaps", [2]), [0])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.pcap"]
 
@@ -333,8 +332,19 @@ def test_files_are_named_after_the_host() -> None:
 
 def test_the_folder_must_be_one(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(InputError, match="out: is not a folder"):
-        PcapFolder(tmp_path / "out", ["h"], np.zeros(1, np.bool_))
+    with pytest.raises(InputError, match="out: exists and was not made by this command"):
+        rewrite(tmp_path, some(4), encapsulation("encaps", [2]), [0])
+    assert (tmp_path / "out").read_text() == ""
+
+
+def test_what_others_put_beside_captures_is_not_lost(tmp_path: Path) -> None:
+    rewrite(tmp_path, some(4), encapsulation("encaps", [2]), [0])
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(
+        InputError, match=r"out: holds notes\.txt, which is not from an earlier rewrite: give an empty folder"
+    ):
+        rewrite(tmp_path, some(5), encapsulation("encaps", [2]), [0])
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
 def test_headers_as_in_the_rfcs() -> None:

@@ -144,5 +144,5 @@ def test_a_script_of_others_is_kept_and_an_own_one_goes(folders: tuple[Path, Pat
     (folders[0] / "trex.py").write_text("mine\n")
     ran = again(folders[0], "us")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "trex.py: is not from an earlier rewrite" in ran.err
+    assert "holds trex.py, which is not from an earlier rewrite" in ran.err
     assert (folders[0] / "trex.py").read_text() == "mine\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
+from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.inventory import read_inventory
 from segcast.replay.testbed.bed import inventory_of
 from segcast.replay.testbed.draft import Sid
-from segcast.replay.testbed.netlink import local_sid, token_bucket
+from segcast.replay.testbed.netlink import Requests, delay, local_sid, token_bucket
 from segcast.replay.testbed.plan import UNBOUNDED_BYTES, Bed, Shaper, plan_bed
 from segcast.replay.testbed.run import refuse_unrouted
 from segcast.traces.errors import InputError
@@ -103,7 +104,8 @@ def test_names_and_addresses_are_unique(tmp_path: Path) -> None:
 def test_notes_say_what_is_not_emulated(tmp_path: Path) -> None:
     scenario = read_scenario(_written(tmp_path, SCENARIOS["leaf-spine"] + 'host_links = { rate = "1Gbps" }\n'))
     notes = plan_bed(scenario, "sgtb").notes
-    assert any("propagation delay" in note for note in notes)
+    assert any("propagation delay of links is not emulated, as this kernel has no netem" in note for note in notes)
+    assert not any("propagation delay" in note for note in plan_bed(scenario, "sgtb", delays=True).notes)
     assert any("links of hosts" in note for note in notes)
 
 
@@ -190,6 +192,43 @@ def test_sids_as_the_kernel_reads_them() -> None:
     next_hop = struct.pack("=HH", 20, 5) + bytes.fromhex("fd00") + bytes(13) + b"\1"
     assert end_x == struct.pack("=HHI", 8, 1, 2) + next_hop + struct.pack("=HH", 28, 11 | 0x8000) + nested
     assert local_sid(Sid("End.DX4", "198.19.0.1"))[8:] == struct.pack("=HH4B", 8, 4, 198, 19, 0, 1)
+
+
+def test_delays_are_the_links_own_where_the_kernel_has_them(tmp_path: Path) -> None:
+    scenario = scenario_of("leaf-spine", tmp_path)
+
+    def shapers(**changes: bool) -> list[Shaper]:
+        spaces = plan_bed(scenario, "sgtb", **changes).spaces
+        return [i.shaper for space in spaces for i in space.interfaces if i.shaper is not None]
+
+    assert {shaper.delay_ns for shaper in shapers()} == {0}
+    assert {shaper.delay_ns for shaper in shapers(delays=True)} == {2_000}
+    assert [replace(shaper, delay_ns=0) for shaper in shapers(delays=True)] == shapers()
+
+
+def test_a_delay_stands_before_its_token_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the manual of netem: the delay at the root, the bucket as its child. Both are read with pyroute2."""
+    tcmsg = pytest.importorskip("pyroute2.netlink.rtnl.tcmsg").tcmsg
+    sent: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(Requests, "_create", lambda self, kind, body: sent.append((kind, body)))
+    requests = Requests()
+    requests.add_shaper(7, Shaper("x", 10**8, 65536, 10_000, 24))
+    requests.add_shaper(7, Shaper("x", 10**8, 65536, 10_000, 24, 1_000_000))
+    seen = []
+    for kind, body in sent:
+        message = tcmsg(struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body)
+        message.decode()
+        seen.append((message["index"], message["handle"], message["parent"], message.get_attr("TCA_KIND")))
+    root = 0xFFFFFFFF
+    assert seen == [
+        (7, 0x10000, root, "tbf"),
+        (7, 0x10000, root, "netem"),
+        (7, 0x20000, 0x10001, "tbf"),
+    ]
+    options = delay(1_000_000)
+    assert options == struct.pack("=6I", 15_625, 1_000_000, 0, 0, 0, 0) + struct.pack("=HHq", 12, 10, 1_000_000)
+    assert options in sent[1][1]
+    assert struct.unpack_from("=I", delay(10**12))[0] == 2**32 - 1
 
 
 def test_token_buckets_as_the_kernel_reads_them() -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 import segcast.replay.testbed.bed as beds
+from segcast.analyzer.scenario.reading import read_scenario
 from segcast.replay.inject.machines import environment
 from segcast.replay.testbed.bed import down, status, up
+from segcast.replay.testbed.build import has_delays
 from segcast.replay.testbed.plan import plan_bed
 from segcast.replay.testbed.spaces import inhabitants, spaces, within
 from segcast.traces.errors import InputError
@@ -221,3 +223,27 @@ def test_the_command_line(run: Run, tmp_path: Path) -> None:
     assert "note: the propagation delay" in ran.out
     ran = run("testbed", "down", "--name", NAME)
     assert (ran.code, ran.out) == (0, f"testbed {NAME}: 7 namespaces removed\n")
+
+
+def test_delays_are_asked_for_where_the_kernel_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This kernel's own answer decides; where it says yes, a link of 20 ms takes them."""
+    scenario = read_scenario(_with_delay(tmp_path))
+    notes = up(scenario, NAME)["notes"]
+    assert any("no netem" in note for note in notes) is not has_delays()
+    if not has_delays():
+        monkeypatch.setattr("segcast.replay.testbed.bed.has_delays", lambda: True)
+        down(NAME)
+        with pytest.raises(InputError, match=r"token bucket of .*: the kernel refuses it"):
+            up(scenario, NAME)
+        assert spaces(f"{NAME}-") == []
+        pytest.skip("this kernel has no netem, so no delay was measured")
+    left, right = plan_bed(scenario, NAME).hosts()[:2]
+    command = ["ip", "netns", "exec", left.namespace, "ping", "-c", "3", "-i", "0.2", right.addresses[0]]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert float(text.rsplit("= ", 1)[1].split("/")[0]) >= 40
+
+
+def _with_delay(folder: Path) -> Path:
+    file = folder / "delayed.toml"
+    file.write_text(SCENARIOS["parallel"].replace('rate = "100Mbps"', 'rate = "100Mbps", delay = "20ms"'))
+    return file

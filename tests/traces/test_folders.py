@@ -16,6 +16,7 @@ from segcast.analyzer.metrics.tables import FORECAST_TABLES
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
+from segcast.traces.disk import folders
 from segcast.traces.disk.folders import FORECAST, TRACE, check_name, new_file, new_folder
 from segcast.traces.errors import InputError
 from segcast.traces.ingest.opening import open_trace
@@ -244,10 +245,11 @@ class Interrupter:
 @pytest.mark.parametrize(
     ("what", "call", "after", "wins"),
     [
-        ("rename", 1, False, "old"),
-        ("rename", 1, True, "old"),
-        ("rename", 2, False, "old"),
-        ("rename", 2, True, "new"),
+        ("exchange", 1, False, "old"),
+        ("exchange", 1, True, "new"),
+        *(("rename", call, after, "old") for call in (1, 2, 3) for after in (False, True)),
+        ("rename", 4, False, "old"),
+        ("rename", 4, True, "new"),
         ("rmtree", 1, False, "new"),
         ("rmtree", 1, True, "new"),
     ],
@@ -255,10 +257,14 @@ class Interrupter:
 def test_an_interrupted_swap_keeps_one_of_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, call: int, after: bool, wins: str
 ) -> None:
+    """Whether the file system exchanges names (`exchange`) or not (`rename`)."""
     make(tmp_path / "f", "old")
-    if what == "rename":
+    if what == "exchange":
+        monkeypatch.setattr(folders, "_exchanged", Interrupter(folders._exchanged, call, after))
+    elif what == "rename":
         wrapped = Interrupter(Path.rename, call, after)
         monkeypatch.setattr(Path, "rename", lambda path, to: wrapped(path, to))
+        monkeypatch.setattr(folders, "_exchanged", lambda one, other: False)
     else:
         monkeypatch.setattr(shutil, "rmtree", Interrupter(shutil.rmtree, call, after))
     with pytest.raises(KeyboardInterrupt):

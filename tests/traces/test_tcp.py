@@ -31,7 +31,7 @@ def make_segments(c: Seeded, count: int) -> list[Segment]:
     now, out = c.pick((0, 10**18)), []
     for _ in range(count):
         now += c.pick(
-            (0, 1, 1000, 10**5, 10**6, 10**7, 3 * 10**6, -500, c.pick((9 * S, 239 * S, 241 * S, 14399 * S, 14401 * S)))
+            (0, 1, 1000, 10**5, 10**6, 10**7, 3 * 10**6, -500, c.pick((9 * S, 239 * S, 241 * S, 7439 * S, 7441 * S)))
         )
         pair, side = c.integer(0, len(ends) - 1), c.integer(0, 1)
         here = (pair + 1, 1000, 99, 80)
@@ -86,11 +86,9 @@ def test_by_hand() -> None:
     compare([step for step, _ in steps])
 
 
-@pytest.mark.parametrize(
-    ("open_", "count", "alive", "slots"), [(False, 3000, 240, 1024), (True, 15_000, 14_400, 16_384)]
-)
+@pytest.mark.parametrize(("open_", "count", "alive", "slots"), [(False, 3000, 240, 1024), (True, 8_000, 7_440, 8192)])
 def test_old_connections_retire_and_slots_serve_again(open_: bool, count: int, alive: int, slots: int) -> None:
-    """One connection a second: of those that were reset, 240 are alive; of those that stay open, all of four hours."""
+    """One connection a second: of those that were reset, 240 are alive; of those that stay open, all of 2 h 4 min."""
     segments = []
     for n in range(count):
         here, there = (n, 5, 7, 80), (7, 80, n, 5)

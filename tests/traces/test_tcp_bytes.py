@@ -136,8 +136,8 @@ def test_gaps_after_silence() -> None:
             (seg(10, False, 1, 11), ""),
             (seg(600 * SECOND, True, 111, 1, payload=10), "after_gap"),
             (seg(600 * SECOND + 10, False, 1, 121), "ack_of_unseen"),
-            (seg(3 * HOUR, True, 111, 1, payload=10), "retransmission"),
-            (seg(8 * HOUR, True, 111, 1, payload=10), ""),
+            (seg(2 * HOUR, True, 111, 1, payload=10), "retransmission"),
+            (seg(5 * HOUR, True, 111, 1, payload=10), ""),
         ]
     )
 
@@ -157,7 +157,7 @@ def opening(at: int, isn: int, other: int) -> list[tuple[Segment, str]]:
 @pytest.mark.parametrize("end", [0, FIN | ACK, RST])
 @pytest.mark.parametrize("lost", [(), (0,), (1,), (0, 1)])
 def test_a_tuple_used_again_is_another_connection(isn: int, end: int, lost: tuple[int, ...]) -> None:
-    """Also if some of the second handshake was not captured, as long as one SYN was; a lost SYN/ACK tells less."""
+    """Also if the SYN/ACK was not captured; without the SYN, marks are those of the twin."""
     steps = opening(0, 10**6, 5 * 10**6)
     if end:
         steps += [(seg(50, True, 10**6 + 101, 5 * 10**6 + 201, end), "")]
@@ -165,7 +165,7 @@ def test_a_tuple_used_again_is_another_connection(isn: int, end: int, lost: tupl
         steps += [(seg(60, False, 5 * 10**6 + 201, 10**6 + 102, FIN | ACK), "")]
     second = opening(30 * SECOND, isn, isn + 10**5)
     steps += [step for n, step in enumerate(second) if n not in lost]
-    if lost == (0, 1):  # nothing says so
+    if 0 in lost:
         compare([step for step, _ in steps])
     else:
         check(steps)
@@ -189,7 +189,6 @@ def test_both_sides_open_at_once_and_answers_captured_first() -> None:
             (seg(20, True, 1001, 2001, payload=10), ""),
             (seg(10 * SECOND, False, 7000, 8001, SYN | ACK), ""),
             (seg(10 * SECOND + 1, True, 8000, 0, SYN), ""),
-            (seg(10 * SECOND + 2, False, 7000, 8001, SYN | ACK), "retransmission"),
             (seg(10 * SECOND + 3, True, 8001, 7001, payload=10), ""),
             (seg(10 * SECOND + 4, False, 7001, 8011), ""),
         ]

@@ -176,7 +176,7 @@ def annotate(
             me.forget(most_holes)
         closed = "reset" in closing[pair] or len(closing[pair]) == 2
         only_syn = me.syn is not None and me.next == me.first + 1 and peer.next is None
-        ends[pair] = clock + (240 if closed or only_syn else 4 * 3600) * 10**9
+        ends[pair] = clock + (240 if closed or only_syn else 7440) * 10**9
         summary.retransmissions += "retransmission" in notes[-1]
         summary.out_of_order += "out_of_order" in notes[-1]
     return notes, summaries

@@ -7,6 +7,7 @@ command left there is removed, or put back, by itself or by the next one that wr
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import secrets
@@ -22,6 +23,8 @@ from segcast.traces.captures.remote import is_url
 from segcast.traces.errors import InputError
 
 _ASIDE: Final = ".segcast-"
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
 _PARTIAL: Final = f"{_ASIDE}partial"
 CHECKPOINT: Final = "checkpoint.json"  # what makes an unfinished output worth keeping
 
@@ -85,7 +88,11 @@ VALIDATION: Final = FolderKind(
     "validation.json",
     ("departures.parquet", "comparisons.parquet", "curves.parquet", "packets.parquet", "validation.html"),
 )
+REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py"))
 KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION)}
+"""Those that hold tables; captures are read from a rewrite as from any other folder."""
+
+_WRITTEN: Final = {**KINDS, REWRITE.marker: REWRITE}
 
 
 def printable(path: str | Path) -> str:
@@ -143,7 +150,7 @@ def new_folder(
     real = real_target(target)
     if Path(os.path.realpath(".")).is_relative_to(real):
         raise InputError(f"{target}: is the current folder, or holds it; name a new folder")
-    kind = KINDS[marker]
+    kind = _WRITTEN[marker]
     aside = real.with_name(f".{real.name}{_ASIDE}{secrets.token_hex(4)}")
     lock = -1
     try:
@@ -194,10 +201,28 @@ def _refuse_foreign(target: Path, real: Path, kind: FolderKind) -> None:
 
 
 def _swap(aside: Path, real: Path) -> None:
-    """Put `aside/new` in the place of `real`, which is kept as `aside/old` until `_settle`."""
-    if real.exists():
+    """Put `aside/new` in the place of `real`, which is kept as `aside/old` until `_settle`.
+
+    At once, where the system can exchange two names: a reader, and whoever comes after a kill, finds one or the other.
+    """
+    if not real.exists():
+        (aside / "new").rename(real)
+        return
+    # Under this name it is not taken for an unfinished output, whatever happens next.
+    (aside / "new").rename(aside / "old")
+    if not _exchanged(aside / "old", real):
+        (aside / "old").rename(aside / "new")
         real.rename(aside / "old")
-    (aside / "new").rename(real)
+        (aside / "new").rename(real)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names in one step (renameat2 of Linux); False where the file system or the C library cannot."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def _settle(aside: Path, real: Path) -> None:

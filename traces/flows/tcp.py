@@ -45,7 +45,7 @@ MARKS: Final = {
     "super_frame": SUPER_FRAME,
 }
 
-IDLE_NS: Final = 4 * 3600 * 10**9  # keep-alives come every two hours, or more often (RFC 9293 section 3.8.4)
+IDLE_NS: Final = 7440 * 10**9  # 2 h 4 min (RFC 5382 section 5): keep-alives come every two hours or more often
 CLOSED_NS: Final = 240 * 10**9  # TIME-WAIT: twice the longest lifetime of a segment (RFC 9293 section 3.4.2)
 REORDER_NS: Final = 3_000_000
 FAST_NS: Final = 20_000_000

@@ -36,6 +36,7 @@ TRUNCATED: Final = 12
 MALFORMED: Final = 13
 OTHER_PAYLOAD: Final = 14
 ENCRYPTED: Final = 15
+FILTERED: Final = 16  # set by an ingest, not by decoding
 
 REASONS: Final = (
     "ip",
@@ -54,8 +55,9 @@ REASONS: Final = (
     "malformed",
     "other payload",
     "encrypted",
+    "left out by the filter",
 )
-"""Names of the codes above: why a frame has no readable IP header."""
+"""Names of the codes above: why a frame has no readable IP header, or is not looked at."""
 
 LLC_FOLLOWS: Final = 64
 PPPOE_FOLLOWS: Final = 65

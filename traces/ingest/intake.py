@@ -16,6 +16,7 @@ from segcast.traces.flows.anonymize import AddressKey, read_key
 from segcast.traces.flows.assign import Flows
 from segcast.traces.headers.ip import HAS_IP, Headers
 from segcast.traces.ingest import split_offload as offload
+from segcast.traces.ingest.filter import HIDDEN, Filter
 from segcast.traces.ingest.merge import MergedBatch
 from segcast.traces.ingest.packets import Chunk, PacketWriter, ReservedRows
 from segcast.traces.quality import findings as quality
@@ -33,6 +34,7 @@ class IntakeChoices:
     split_mss: int | None = None
     line_rate_bps: int = offload.LINE_RATE_BPS
     key: AddressKey | None = None
+    filter: Filter | None = None
 
     def about(self) -> dict[str, Any]:
         """What `trace.json` says of them."""
@@ -43,6 +45,7 @@ class IntakeChoices:
             "duplicates_dropped": self.drop_duplicates,
             "offload_split": split,
             "anonymized": self.key.about() if self.key else None,
+            "filter": None if self.filter is None else HIDDEN if self.key else self.filter.text,
         }
 
 
@@ -55,6 +58,7 @@ def choose(
     split_offload: str | None = None,
     line_rate: str | None = None,
     anonymize: Path | None = None,
+    filter_text: str | None = None,
 ) -> IntakeChoices:
     """Choices as a user writes them. Raises InputError."""
     mss = None
@@ -71,7 +75,8 @@ def choose(
     rate = offload.LINE_RATE_BPS if line_rate is None else rate_bps(line_rate)
     if rate == 0:
         raise InputError("--line-rate 0 sends nothing; give the rate of the host's link, such as 25Gbps")
-    return IntakeChoices(drop_duplicates, mss, rate, None if anonymize is None else read_key(anonymize))
+    key = None if anonymize is None else read_key(anonymize)
+    return IntakeChoices(drop_duplicates, mss, rate, key, None if filter_text is None else Filter(filter_text))
 
 
 class Intake:
@@ -84,22 +89,25 @@ class Intake:
         self.rows = 0
         self.wire_bytes = 0
         self.captured_bytes = 0
+        self.filtered = 0
         self._choices = choices
         self._mss = np.empty(0, np.uint16)
         self._limit_bytes = np.empty(0, np.uint16)
 
-    def take(self, merged: MergedBatch, rows: ReservedRows, writer: PacketWriter) -> Chunk:
-        """Commit the rows of a batch, whose headers are filled; the chunk to go on with."""
+    def take(
+        self, merged: MergedBatch, rows: ReservedRows, writer: PacketWriter, wanted: npt.NDArray[np.bool_] | None = None
+    ) -> Chunk:
+        """Commit the rows of a batch, whose headers are filled; the chunk to go on with.
+
+        `wanted` bool[rows]: those that the filter keeps; the others are as if they had not been captured.
+        """
+        if wanted is not None:
+            self.filtered += int(np.count_nonzero(~wanted))
+            merged = _only(wanted, merged, rows)
+        duplicate = self.quality.add(merged.frames, rows.headers)
+        if self._choices.drop_duplicates:
+            merged = _only(~duplicate, merged, rows)
         batch = merged.frames
-        duplicate = self.quality.add(batch, rows.headers)
-        if self._choices.drop_duplicates and duplicate.any():
-            kept = np.flatnonzero(~duplicate)
-            rows.keep(kept)
-            frames = {
-                name: getattr(batch, name)[kept] for name in batch._fields if name not in ("data", "frame_number")
-            }
-            batch = batch._replace(**frames)
-            merged = MergedBatch(batch, merged.file[kept], merged.frame_number[kept], merged.files)
         headers, columns, chunk = rows.headers, rows.commit(merged), rows.chunk
         count = len(batch.start)
         self.rows += count
@@ -164,23 +172,34 @@ class Intake:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that later rows depend on, by name; `restore` goes on from there."""
         return {
-            "counts": np.array([self.rows, self.wire_bytes, self.captured_bytes]),
+            "counts": np.array([self.rows, self.wire_bytes, self.captured_bytes, self.filtered]),
             **{f"flows_{name}": array for name, array in self.flows.state().items()},
             **{f"quality_{name}": array for name, array in self.quality.state().items()},
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on from a `state`."""
-        self.rows, self.wire_bytes, self.captured_bytes = (int(count) for count in state["counts"])
+        self.rows, self.wire_bytes, self.captured_bytes, self.filtered = (int(count) for count in state["counts"])
         for part, whole in (("flows_", self.flows), ("quality_", self.quality)):
             whole.restore({name.removeprefix(part): a for name, a in state.items() if name.startswith(part)})
 
     def findings(self, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The findings at the end, worst first."""
         chosen = self._choices
-        seen = sum(source["packets"] for source in sources)
+        seen = sum(source["packets"] for source in sources) - self.filtered
         counts = quality.count(
             self.flows, self.quality, seen, dropped=chosen.drop_duplicates, split=chosen.split_mss is not None
         )
         about_key = chosen.key.findings() if chosen.key else []
-        return quality.ordered([*quality.find(sources, counts), *about_key])
+        about_filter = [] if chosen.filter is None else [quality.filtered(self.filtered, seen)]
+        return quality.ordered([*quality.find(sources, counts), *about_key, *about_filter])
+
+
+def _only(kept: npt.NDArray[np.bool_], merged: MergedBatch, rows: ReservedRows) -> MergedBatch:
+    """The batch without the other packets, whose rows are given back."""
+    if kept.all():
+        return merged
+    places, batch = np.flatnonzero(kept), merged.frames
+    rows.keep(places)
+    frames = {name: getattr(batch, name)[places] for name in batch._fields if name not in ("data", "frame_number")}
+    return MergedBatch(batch._replace(**frames), merged.file[places], merged.frame_number[places], merged.files)

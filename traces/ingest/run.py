@@ -203,8 +203,10 @@ class _Making:
                         chunk = writer.chunk()
                 else:
                     rows = chunk.reserve(len(step.file))
-                    self._surveys.add(step, self._decoder.decode(step.frames, rows.headers))
-                    chunk = intake.take(step, rows, writer)
+                    headers = self._decoder.decode(step.frames, rows.headers)
+                    wanted = None if self._choices.filter is None else self._choices.filter.mark(headers)
+                    self._surveys.add(step, headers)
+                    chunk = intake.take(step, rows, writer, wanted)
                     if chunk.full:
                         writer.put(chunk)
                         chunk = writer.chunk()
@@ -222,6 +224,7 @@ class _Making:
             "captures": [] if any(head.pipe for head in self._inputs.heads) else self._inputs.identities(),
             "layer": self._decoder.layer,
             "choices": self._choices.about(),
+            "filter": None if self._choices.filter is None else self._choices.filter.text,
             "keep_going": self._keep_going,
         }
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from segcast.traces.captures.linktypes import linktype_name
+from segcast.traces.headers.link import FILTERED, REASONS
 from segcast.traces.protocols import TCP
 from segcast.traces.trace import Trace
 
@@ -62,7 +63,7 @@ def describe(trace: Trace) -> dict[str, Any]:
         "segment_lists": trace.info["segment_lists"],
         "segment_lists_unread": _ordered(trace.info["segment_lists_unread"]),
         "fragments_without_first": trace.info["fragments_without_first"],
-        "packets_without_ip": sum(trace.info["skipped"].values()),
+        "packets_without_ip": sum(n for why, n in trace.info["skipped"].items() if why != REASONS[FILTERED]),
         "skipped": _ordered(trace.info["skipped"]),
         "truncated_packets": truncated,
         "truncated_share": truncated / seen if seen else None,
@@ -80,6 +81,7 @@ def describe(trace: Trace) -> dict[str, Any]:
         "handshake_rtt_median_ns": _whole(flows["handshake_rtt_ns"].median()),
         "anonymized": trace.info["anonymized"],
         "offload_split": trace.info["offload_split"],
+        "filter": trace.info["filter"],
         "left_out": trace.info["left_out"],
         "findings": trace.info["findings"],
         "top_talkers": _talkers(flows),

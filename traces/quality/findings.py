@@ -264,6 +264,13 @@ def _copies(c: CaptureCounts) -> list[Finding]:
     return found
 
 
+def filtered(left_out: int, kept: int) -> Finding:
+    """That a filter left packets out; a warning if it left none in."""
+    detail = "frames do not match the filter and were left out" if kept else "frames: the filter leaves none of them"
+    effect = "what is left is all that a forecast knows: the rest of the traffic is missing from its queues"
+    return _finding("filtered", "info" if kept else "warning", left_out, detail, effect)
+
+
 def clock(sources: Sequence[dict[str, Any]], timeout_ns: int) -> list[Finding]:
     """A finding if the coarsest clock is coarse beside the shortest timeout asked about."""
     units = [s["clock_unit_seen_ns"] for s in sources if s.get("clock_unit_seen_ns") and s["packets"] > 1]
