@@ -122,8 +122,8 @@ def trace_lengths(trace: Trace) -> list[int]:
     [
         (300 * S, udp, 2),
         (300 * S + 1, udp, 6),
-        (14_400 * S, lambda client: tcp(client, ACK, 5, 5), 2),
-        (14_400 * S + 1, lambda client: tcp(client, ACK, 5, 5), 6),
+        (7440 * S, lambda client: tcp(client, ACK, 5, 5), 2),
+        (7440 * S + 1, lambda client: tcp(client, ACK, 5, 5), 6),
     ],
 )
 def test_silence_ends_a_flow(tmp_path: Path, gap: int, made: Any, flows: int) -> None:
@@ -153,7 +153,7 @@ def some_talk(c: Chooser, count: int) -> list[tuple[int, bytes]]:
     """Few five-tuples, used again in every way, with times that step back."""
     now, packets = 0, []
     for _ in range(count):
-        now += c.pick((0, 1, MS, 100 * S, 300 * S + 1, 3600 * S, 14_400 * S, 14_400 * S + 1, -S))
+        now += c.pick((0, 1, MS, 100 * S, 300 * S + 1, 3600 * S, 7440 * S, 7440 * S + 1, -S))
         client = c.pick((True, False))
         if c.integer(0, 4) == 0:
             packets.append((now, udp(client)))

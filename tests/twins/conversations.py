@@ -43,7 +43,7 @@ class Conversation:
     halves: dict[Hashable, Half] = field(default_factory=dict)
 
     def silent(self, p: Sighting) -> bool:
-        limit = (4 * 3600 if p.is_tcp else 300) * SECOND
+        limit = (7440 if p.is_tcp else 300) * SECOND
         return all(p.time_ns - half.last_ns > limit for half in self.halves.values())
 
     @property
