@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from segcast.traces.disk.bounded import read_bounded_text
 from segcast.traces.errors import InputError
 
 Place = tuple[str | int, ...]
@@ -18,6 +20,7 @@ Where = Callable[[Place], str]
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SCALAR: Final = re.compile(r"[^,\]}\n#]*")
+_LONG_KEY: Final = re.compile(r"""(?:[A-Za-z0-9_"'-]+[ \t]*\.[ \t]*){100}""")  # takes the square of its length
 _STRINGS: Final = (
     re.compile(r'"""(?:[^\\]|\\.)*?"""(?:"{0,2})', re.DOTALL),
     re.compile(r"'''.*?'''(?:'{0,2})", re.DOTALL),
@@ -29,7 +32,9 @@ _STRINGS: Final = (
 def read_toml(file: Path, what: str) -> tuple[str, dict[str, Any]]:
     """The text of a TOML file and what it says. Raises InputError, in which `what` the file should be is named."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_bounded_text(file)
+        if _LONG_KEY.search(text):
+            raise InputError(f"{file}: a key of more than 100 parts; none here has more than a few")
         return text, tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{file}: cannot read the {what}: {error.strerror}") from None
@@ -102,6 +107,7 @@ class _Scan:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._ends = [found.start() for found in re.finditer("\n", text)]
         self._arrays: dict[Place, int] = {}
         self.lines: dict[Place, int] = {}
         table: Place = ()
@@ -120,7 +126,7 @@ class _Scan:
         return self._text[self._blank() : self._at + 1]
 
     def _mark(self, place: Place) -> None:
-        self.lines.setdefault(place, self._text.count("\n", 0, self._at) + 1)
+        self.lines.setdefault(place, bisect_left(self._ends, self._at) + 1)
 
     def _string(self) -> str | None:
         for form in _STRINGS:

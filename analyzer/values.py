@@ -73,7 +73,7 @@ Prefix = Annotated[str, AfterValidator(_prefix)]
 Ipv6Prefix = Annotated[str, AfterValidator(_ipv6_prefix)]
 Mac = Annotated[str, AfterValidator(_mac)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^*?\[\]]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^*?\[\]\x00-\x1f\x7f]+$")]
 """The name of a node, a link or an attachment; patterns match it, so it holds none of their signs."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import tomli_w
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from segcast.analyzer.toml_keys import Place, key_lines, line_of, read_toml, written
 from segcast.analyzer.values import Duration, Mac, Model, Prefix, Rate, Size
@@ -16,7 +16,20 @@ from segcast.traces.errors import InputError
 LOCAL: Final = "here"
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")]
-_InterfaceName = Annotated[str, Field(pattern=r"^[^\s/:]{1,15}$", description="the interface, as the machine calls it")]
+
+
+def _interface_name(value: str) -> str:
+    """As Linux has it: `.` and `..` are no names."""
+    if value in (".", ".."):
+        raise ValueError(f"{value!r} is no interface")
+    return value
+
+
+_InterfaceName = Annotated[
+    str,
+    Field(pattern=r"^[^\s/:\x00-\x1f\x7f]{1,15}$", description="the interface, as the machine calls it"),
+    AfterValidator(_interface_name),
+]
 _Stamps = Literal["host", "host_lowprec", "host_hiprec", "host_hiprec_unsynced", "adapter", "adapter_unsynced"]
 _SshTarget = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:%-]*$")]
 

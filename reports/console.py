@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from segcast.reports import text
-from segcast.reports.text import counted
+from segcast.reports.text import counted, echo
 from segcast.traces.units import say_duration
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def print_rewrite(summary: dict[str, Any], console: Console) -> None:
 
 def print_plan(plan: dict[str, Any]) -> None:
     """What a replay would send, and where."""
-    click.echo(
+    echo(
         f"{plan['packets']:,} packets in {plan['duration_ns'] / 1e9:.3f} s, "
         f"cut off after {plan['limit_ns'] / 1e9:.1f} s"
     )
@@ -89,43 +87,43 @@ def print_plan(plan: dict[str, Any]) -> None:
         link = "unknown" if row["link_bps"] is None else f"{row['link_bps'] / 1e9:.3f} Gbit/s"
         mtu = "no such interface" if row["mtu"] is None else f"MTU {row['mtu']}"
         busiest = ", ".join(f"{pps / 1e6:.3f}" for pps in row["busiest_pps"].values())
-        click.echo(
+        echo(
             f"  send    {row['name']}: {row['packets']:,} packets at {_place(row)}, "
             f"{row['busiest_bps'] / 1e9:.3f} Gbit/s in the busiest 100 ms (link {link}), "
             f"frames of up to {row['longest_frame_bytes']} bytes ({mtu}); {busiest} M packets/s in the busiest "
             "1, 10 and 100 ms"
         )
     for row in plan["receivers"]:
-        click.echo(f"  receive {row['name']}: at {_place(row)}")
+        echo(f"  receive {row['name']}: at {_place(row)}")
     if plan["transit"]:
-        click.echo(f"  see     {', '.join(plan['transit'])}")
+        echo(f"  see     {', '.join(plan['transit'])}")
     for note in plan["notes"]:
-        click.echo(f"  note:   {note}")
+        echo(f"  note:   {note}")
     for why in plan["refused"]:
-        click.echo(f"  refused: {why}")
+        echo(f"  refused: {why}")
 
 
 def print_run(run: dict[str, Any], out: object) -> None:
     """What a replay did."""
     if run["cell"]:
-        click.echo(f"cell {run['cell']}" + (f" of {run['forecast']}" if run["forecast"] else ""))
+        echo(f"cell {run['cell']}" + (f" of {run['forecast']}" if run["forecast"] else ""))
     for row in run["senders"]:
         missed = f", {row['dropped_by_capture']} missed by its capture" if row["dropped_by_capture"] else ""
-        click.echo(f"{row['host']}: sent {row['sent']:,}, failed {row['failed']:,}{missed}{_kept(row['timing'])}")
+        echo(f"{row['host']}: sent {row['sent']:,}, failed {row['failed']:,}{missed}{_kept(row['timing'])}")
     for row in run["receivers"]:
         if row["dropped_by_capture"]:
-            click.echo(f"{row['host']}: {row['dropped_by_capture']} received packets missed by the capture")
+            echo(f"{row['host']}: {row['dropped_by_capture']} received packets missed by the capture")
     for finding in run["findings"]:
-        click.echo(f"finding: {finding}")
-    click.echo(f"run: {out}")
+        echo(f"finding: {finding}")
+    echo(f"run: {out}")
 
 
 def print_cleared(machines: dict[str, dict[str, list[str]]]) -> None:
     """What killed replays had left on machines."""
     for machine, found in machines.items():
-        click.echo(f"{machine}: {len(found['removed'])} folders removed, {len(found['in_use'])} in use")
+        echo(f"{machine}: {len(found['removed'])} folders removed, {len(found['in_use'])} in use")
     if not machines:
-        click.echo("the inventory has no machine behind ssh, so there is nothing to remove")
+        echo("the inventory has no machine behind ssh, so there is nothing to remove")
 
 
 def _kept(timing: dict[str, Any]) -> str:

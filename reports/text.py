@@ -12,7 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import click
+
 from segcast.analyzer.forecast.compare import TENFOLD
+from segcast.traces.visible import visible
 
 Number = int | float | None
 
@@ -27,6 +30,11 @@ _COUNT: Final = ((1, ""), (1e6, "M"), (1e9, "G"), (1e12, "T"))
 _UNIT_GAP = re.compile(r"(?<=\d) (?=(?:ns|us|ms|s|min|[kMGTP]?B|[kMGT]?bit/s|[MGT]|%)(?:\W|$))")
 _MICRO = re.compile(r"(?<=\d\u00a0)us\b")
 _MINUS = re.compile(r"(?<![\w.)])-(?=\d)")
+
+
+def echo(line: str) -> None:
+    """Print a line on standard output; control characters of names in it are shown as escapes."""
+    click.echo(visible(line))
 
 
 def significant(value: float, digits: int = DIGITS) -> str:

@@ -25,6 +25,7 @@ from segcast.commands.testbed import testbed
 from segcast.commands.validate import validate
 from segcast.interruption import INTERRUPTION
 from segcast.readers import outlive_readers
+from segcast.screen import line_of
 from segcast.traces.errors import SegcastError
 from segcast.traces.version import VERSION
 
@@ -83,11 +84,15 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except MemoryError as error:
-        _fail(f"out of memory: {error or 'the trace is too large for this machine'}")
+        _fail(f"out of memory: {str(error) or 'the trace is too large for this machine'}")
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        _fail("out of memory, or of threads: the limits of this machine or shell are too low")
     except (KeyboardInterrupt, click.Abort) as error:
         _fail(str(error) or "interrupted; nothing was left half-written", _INTERRUPTED)
 
 
 def _fail(text: str, code: int = 2) -> None:
-    click.echo(f"segcast: {' '.join(text.split())}", err=True)
+    click.echo(f"segcast: {line_of(text)}", err=True)
     sys.exit(code)

@@ -42,14 +42,30 @@ def durations(text: str) -> list[int]:
 
 def note(text: str) -> None:
     """A line on stderr that is no error."""
-    click.echo(f"segcast: {' '.join(text.split())}", err=True)
+    click.echo(f"segcast: {line_of(text)}", err=True)
+
+
+def line_of(text: str) -> str:
+    """A message as one line that only says what it says: control characters of names in it are shown as escapes."""
+    from segcast.traces.visible import visible
+
+    return visible(text.strip())
 
 
 def terminal() -> Console:
     """The console of stdout."""
     from rich.console import Console
 
-    return Console(soft_wrap=True, highlight=False)
+    from segcast.traces.visible import visible
+
+    class VisibleConsole(Console):
+        """A console whose lines of text stay lines, whatever names are in them."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            """As Rich does it, with control characters as escapes."""
+            super().print(*(visible(each) if isinstance(each, str) else each for each in objects), **options)
+
+    return VisibleConsole(soft_wrap=True, highlight=False)
 
 
 def say(console: Console, text: str) -> None:

@@ -105,5 +105,7 @@ class TraceDocument(Shape):
     tunnels_unread: dict[str, Count] = Field(description="packets whose inner header was not, by tunnel and reason")
     segment_lists_unread: dict[str, Count] = Field(description="packets whose segment list was not read, by reason")
     fragments_without_first: Count = Field(description="fragments whose ports are unknown, the first being missing")
+    packets_beyond_frame: Count = Field(0, description="packets longer, by their IP headers, than their frames")
+    packets_in_aggregates: Count = Field(0, description="packets behind the first in aggregates of 802.11, not read")
     sources: Annotated[list[SourceEntry], Field(min_length=1)] = Field(description="the captures, in order of `file`")
     parts: Annotated[list[PartEntry], Field(min_length=1)] = Field(description="the files of the packets table")

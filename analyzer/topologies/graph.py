@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from collections import Counter
@@ -17,6 +18,7 @@ from segcast.analyzer.network.shapes import LinkShape, LinkSpec
 from segcast.analyzer.toml_keys import Where, WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
 from segcast.analyzer.values import Name, explained
+from segcast.traces.disk.bounded import read_bounded, read_bounded_text
 from segcast.traces.errors import InputError
 
 _COST: Final = "cost"
@@ -124,17 +126,20 @@ def _load(file: Path) -> Any:
 
     try:
         if file.suffix.lower() in (".graphml", ".xml"):
-            tree = ElementTree.parse(file)
+            content = read_bounded(file)
+            tree = ElementTree.ElementTree(ElementTree.fromstring(content))
             nodes = [node.get("id") for node in tree.findall(".//{*}node")]
             _check_ends(file, nodes, [(edge.get("source"), edge.get("target")) for edge in tree.findall(".//{*}edge")])
-            return nx.read_graphml(file)
-        document = json.loads(file.read_text(encoding="utf-8"))
+            return nx.read_graphml(io.BytesIO(content))
+        document = json.loads(read_bounded_text(file))
         edges = "edges" if "edges" in document else "links"
         nodes = [node["id"] for node in document["nodes"]]
         _check_ends(file, nodes, [(edge["source"], edge["target"]) for edge in document[edges]])
         return nx.node_link_graph(document, edges=edges)
     except OSError as error:
         raise InputError(f"{file}: cannot read the graph: {error.strerror}") from None
+    except RecursionError:
+        raise InputError(f"{file}: is no graph: it is nested too deeply") from None
     except (nx.NetworkXError, ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
         raise InputError(f"{file}: neither node-link JSON nor GraphML as networkx writes it: {error}") from None
 

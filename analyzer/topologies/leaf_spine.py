@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from segcast.analyzer.network.fabric import Fabric, Routes, full_duplex
 from segcast.analyzer.network.shapes import LinkShape
+from segcast.analyzer.toml_keys import WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
+
+MOST_LINKS: Final = 100_000
 
 
 class LeafSpineSpec(NetworkBase):
@@ -25,6 +28,9 @@ class LeafSpineSpec(NetworkBase):
 
 def build(spec: LeafSpineSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
     """Slots of a pair: by the link up (spine, then its number), then by the link down."""
+    wanted = spec.leaves * spec.spines * spec.parallel
+    if wanted > MOST_LINKS:
+        raise WrongKey(("network", "leaves"), f"makes {wanted:,} links, more than {MOST_LINKS:,}: give fewer")
     leaves = [f"leaf{leaf}" for leaf in range(spec.leaves)]
     several = spec.parallel > 1
     edges, links = full_duplex(

@@ -57,6 +57,12 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
     if attachments:
         raise WrongKey(("attachments",), "parallel paths have network.left and network.right instead")
     total = sum(len(path.links) for path in spec.paths)
+    names: set[str] = set()
+    for number, path in enumerate(spec.paths):
+        for hop, link in enumerate(path.links):
+            if not names.isdisjoint((link.name, link.name + BACK)):
+                raise WrongKey(("network", "paths", number, "links", hop, "name"), f"two are called {link.name}")
+            names |= {link.name, link.name + BACK}
     forward: list[Link] = []
     back: list[Link] = []
     edges: list[Edge] = []

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from segcast.traces.byteorder import Bytes, Word, be16, be64
 from segcast.traces.hashing import finalise
-from segcast.traces.headers.link import IP_FOUND, after_type
+from segcast.traces.headers.announced import after_type
 from segcast.traces.jit import int64, kernel
+from segcast.traces.reasons import IP_FOUND
 
 IDENTITY_BYTES: Final = 256
 LEAST_BYTES: Final = 60  # IPv6 header, ports, sequence numbers; packets cut shorter cannot be told apart

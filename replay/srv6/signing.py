@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segcast.replay.srv6.encapsulate import InnerPackets
 from segcast.replay.srv6.templates import HMAC_BYTES, IPV6_BYTES, Encapsulation, Key, Templates
+from segcast.traces.disk.bounded import read_bounded
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
 
@@ -21,7 +22,7 @@ _MOST_KEY_BYTES: Final = 64  # what Linux takes
 def read_key(number: int, file: Path, flag: bool) -> Key:
     """The key in a file, without the newline at its end; see `Key`. Raises InputError."""
     try:
-        secret = file.read_bytes()
+        secret = read_bounded(file, 2 + _MOST_KEY_BYTES)
     except OSError as error:
         raise InputError(f"{file}: cannot read the HMAC key: {error.strerror}") from None
     secret = secret.removesuffix(b"\n").removesuffix(b"\r")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from segcast.reports import text
 from segcast.reports.console import print_table
 from segcast.reports.text import counted
-from segcast.traces.headers.link import FILTERED, REASONS
+from segcast.traces.reasons import FILTERED, REASONS
 
 if TYPE_CHECKING:
     from rich.console import Console

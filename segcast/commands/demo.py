@@ -53,4 +53,5 @@ def demo(out: Path) -> None:
 
 
 def _step(console: Console, command: str) -> None:
-    console.print(f"\n$ {command}", style="bold", markup=False)
+    console.print()
+    console.print(f"$ {command}", style="bold", markup=False)

@@ -155,16 +155,16 @@ def _scenario(source: Path) -> ValidScenario:
 
 
 def _print_status(document: dict[str, Any]) -> None:
-    click.echo(f"testbed {document['name']}: {document['state']}, {len(document['namespaces'])} namespaces")
+    from segcast.reports.text import echo
+
+    echo(f"testbed {document['name']}: {document['state']}, {len(document['namespaces'])} namespaces")
     for missing in document.get("missing", []):
-        click.echo(f"  missing: {missing}")
+        echo(f"  missing: {missing}")
     for link in document.get("links", []):
         counted = "" if link["packets"] is None else f", {link['packets']:,} packets, {link['dropped']:,} dropped"
         place = f"{link['namespace']} {link['interface']}"
-        click.echo(
-            f"  {link['link']}: {link['rate_bps'] / 1e6:g} Mbit/s, {link['limit_bytes']:,} bytes at {place}{counted}"
-        )
+        echo(f"  {link['link']}: {link['rate_bps'] / 1e6:g} Mbit/s, {link['limit_bytes']:,} bytes at {place}{counted}")
     for note in document.get("notes", []):
-        click.echo(f"  note: {note}")
+        echo(f"  note: {note}")
     if "inventory" in document:
-        click.echo(f"  inventory: {document['inventory']}")
+        echo(f"  inventory: {document['inventory']}")

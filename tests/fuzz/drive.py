@@ -232,8 +232,10 @@ class Layer:
         flows_.table, flows_.pool, quality._recent, lists.table_now, parts.table = new
         for table in (flows_.table, lists.table_now, parts.table):
             table.control[1] = seed  # of its hashes
-        self.intake.rows = quality.cut_headers = parts.without_first = decoder._tally.deeper = 0
-        decoder._tally.layers.fill(0)
+        self.intake.rows = quality.cut_headers = parts.without_first = 0
+        tally = decoder._tally
+        tally.deeper = tally.beyond_frame = tally.aggregated = 0
+        tally.layers.fill(0)
         self.surveys = Surveys()
         if not summed:
             self.surveys._surveys[0] = self._survey  # making one clears half a MiB
@@ -244,7 +246,8 @@ class Layer:
     def take(self, merged: MergedBatch) -> None:
         """Take a batch."""
         rows = self._chunk.reserve(len(merged.file))
-        self.surveys.add(merged, self.decoder.decode(merged.frames, rows.headers))
+        headers = self.decoder.decode(merged.frames, rows.headers)
+        self.surveys.add(merged, headers, self.decoder.numbered)
         self._chunk = self.intake.take(merged, rows, self.writer)
         if self._chunk.full:
             self.writer.put(self._chunk)

@@ -59,7 +59,7 @@ def test_planted_faults_are_found_and_replayed(tmp_path: Path) -> None:
         "segcast.traces.ingest.merge": [
             ("np.arange(first, first + count", "np.arange(first + (begin > 0), first + count + (begin > 0)")
         ],
-        "segcast.traces.headers.link": [("elif end < after or", "elif end < begin + 1 or")],
+        "segcast.traces.headers.link": [("if after < begin or end < after:", "if after < begin:")],
         "segcast.traces.captures.formats": [
             ("_empty_interfaces(8)", "_empty_interfaces(1)"),
             ("if at == len(self.interfaces.linktype):", "if at == len(self.interfaces.linktype) + 1:"),
@@ -162,7 +162,8 @@ seen = np.zeros(len(instrument.counters), np.uint8)
 def locate(frame, n=None):
     data, one = np.frombuffer(frame, np.uint8), np.zeros(1, np.int64)
     out = np.zeros(1, np.int32), np.zeros(1, np.uint8), np.zeros(1, np.uint8)
-    link.locate(data, one, np.array([n or len(frame)], np.uint32), np.ones(1, np.uint16), *out)
+    size = np.array([n or len(frame)], np.uint32)
+    link.locate(data, one, size, size, np.ones(1, np.uint16), link.Located(*out, np.zeros(1, np.uint32)))
     return take_novelty(instrument.counters, seen)
 arp = bytes(12) + bytes([8, 6]) + bytes(20)
 tagged = bytes(12) + bytes([0x81, 0, 0, 0, 8, 6]) + bytes(20)

@@ -277,10 +277,10 @@ def test_layers_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_link_types_that_are_not_read_are_counted_by_name(tmp_path: Path) -> None:
-    captures = [writing.pcap([Captured(1, 9, bytes(9))] * n, link) for n, link in ((2, 253), (1, 127), (3, 150))]
+    captures = [writing.pcap([Captured(1, 9, bytes(9))] * n, link) for n, link in ((2, 253), (1, 195), (3, 150))]
     skipped = describe(ingest(write(tmp_path, *captures), tmp_path / "t.trace"))["skipped"]
     kind = "unsupported link type"
-    assert skipped == {f"{kind}: user 3": 3, f"{kind}: netlink": 2, f"{kind}: 802.11 radiotap": 1}
+    assert skipped == {f"{kind}: user 3": 3, f"{kind}: netlink": 2, f"{kind}: 802.15.4": 1}
 
 
 def test_folders_that_are_no_traces_are_named(tmp_path: Path) -> None:

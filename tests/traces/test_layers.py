@@ -16,6 +16,7 @@ from tests.twins import writing
 from tests.twins import writing_tunnels as tunnels
 from tests.twins.decode import layers, segments_of
 from tests.twins.fragments import LIFETIME_NS, Firsts
+from tests.twins.writing_links import summed
 
 Frame = tuple[int, int, bytes]
 
@@ -192,7 +193,7 @@ def tunnel(protocol: int, payload: bytes) -> bytes:
         (tunnel(*tunnels.vxlan_gpe(tunnels.nsh(writing.ethernet(IP4, 0x0800), 3), 4)), {"vxlan-gpe": 1}, {}),
         (tunnel(*tunnels.vxlan_gpe(bytes(40), 7)), {}, {"vxlan-gpe: other payload": 1}),
         (tunnel(*tunnels.gre_in_udp(IP4, 0x0800)), {"gre in udp": 1}, {}),
-        (tunnel(17, writing.udp(1, 6635, payload=writing.mpls(IP4, [17]))), {"mpls in udp": 1}, {}),
+        (tunnel(17, writing.udp(1, 6635, payload=writing.mpls(summed(IP4), [17]))), {"mpls in udp": 1}, {}),
         (tunnel(137, writing.mpls(bytes(4) + writing.ethernet(IP4, 0x0800), [17])), {"mpls in ip": 1}, {}),
         (tunnel(*tunnels.gtp_0(IP4)), {"gtp version 0": 1}, {}),
         (tunnel(*tunnels.gtp_0(IP4, message=2)), {}, {"gtp version 0: other payload": 1}),

@@ -15,18 +15,22 @@ SUMS = {TCP: (16, 2), UDP: (6, 2), SCTP: (8, 4)}  # where checksums are, and how
 
 @dataclass(frozen=True)
 class Seen:
-    """A captured IP packet, cut at its length; `place` is that of its frame in all bytes that were captured."""
+    """A captured IP packet, cut at its length; `place` is that of its frame in all bytes that were captured.
+
+    `real` is it without what a header before it calls padding.
+    """
 
     time_ns: int
     packet: bytes
     columns: Decoded
     place: int
+    real: bytes
 
     @property
     def at(self) -> int | None:
         """Where the transport header is, or what a later fragment carries."""
         if not self.columns.fragment_offset:
-            return transport_place(self.packet, self.columns)
+            return transport_place(self.real, self.columns)
         if self.columns.ip_version == 4:
             return (self.packet[0] & 15) * 4
         kind, at = self.packet[6], 40
@@ -46,8 +50,9 @@ def verdicts(frames: Sequence[tuple[int, int, bytes, int]], *, inner: bool = Fal
         reached = layers(link_type, frame, wire, inner=inner)
         verdict = ""
         if reached:
-            packet, columns = reached[-1].packet, reached[-1].columns
-            me = Seen(time_ns, packet, columns, before)
+            last = reached[-1]
+            columns = last.columns
+            me = Seen(time_ns, last.claimed, columns, before, last.packet)
             earlier = next((o for o in reversed(originals) if before - o.place <= reach and same(o, me)), None)
             if earlier is None:
                 originals.append(me)

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.twins import linking as links
 from tests.twins.captures import Record, read_capture
 from tests.twins.ip import (
     AH,
@@ -23,20 +24,39 @@ from tests.twins.tunnels import ETHERNET as ETHERNET_IN
 from tests.twins.tunnels import PPP as PPP_IN
 from tests.twins.tunnels import opened
 
-ETHERNET, PPP, SLL, SLL2 = 1, 9, 113, 276
-PPP_HDLC, PPP_ETHER, CISCO_HDLC, PPPD, PPP_DIRECTION, MPLS = 50, 51, 104, 166, 204, 219
-NULL, LOOP = 0, 108
 RAW = {12: (4, 6), 14: (4, 6), 101: (4, 6), 228: (4,), 229: (6,)}  # link type: IP versions it may carry
 IPV4_FAMILIES = {2}
-IPV6_FAMILIES = {10, 23, 24, 28, 30}  # Linux, Windows, NetBSD and OpenBSD, FreeBSD, Darwin
-
-IPV4_TYPE, IPV6_TYPE = 0x0800, 0x86DD
-VLAN_TYPES = {0x8100, 0x88A8, 0x9100}
-MPLS_TYPES = {0x8847, 0x8848}
-PPPOE_TYPE = 0x8864
-HIGHEST_802_3_LENGTH = 1500
-SNAP = 0xAAAA03000000  # LLC of SNAP, and the organisation whose types are EtherTypes
-PPP_PROTOCOLS = {0x0021: 4, 0x0057: 6}
+IPV6_FAMILIES = {10, 23, 24, 26, 28, 30}  # Linux, Windows, NetBSD and OpenBSD, Solaris, FreeBSD, Darwin
+JUNIPER = {*range(130, 138), 164, 167, 168, 174, *range(178, 182), 183, 194, 200, 232, 233, 234, 238}
+AT_ONCE = {  # link type: the header's length, and what follows it
+    50: (0, links.hdlc),
+    9: (0, links.hdlc),
+    166: (2, links.hdlc),
+    204: (1, links.hdlc),
+    51: (0, lambda frame, at, stop: links.typed(0x8864, frame, at, stop)),
+    100: (0, links.llc),
+    105: (0, links.wifi),
+    107: (0, links.frame_relay),
+    119: (0, links.prism),
+    122: (16, links.llc),
+    127: (0, links.radiotap),
+    163: (0, links.prism),
+    206: (1, links.frame_relay),
+    219: (0, links.labelled),
+    240: (4, links.ethernet),
+    241: (12, links.ethernet),
+    259: (8, links.ethernet),
+    282: (4, links.ethernet),
+}
+TYPE_AT = {  # link type: the header's length, the place of an EtherType, what small numbers are there
+    1: (14, 12, "802.3"),
+    113: (16, 14, "cooked"),
+    138: (18, 16, ""),
+    276: (20, 0, "cooked"),
+    281: (18, 16, "802.3"),
+    284: (18, 16, "802.3"),
+    285: (14, 12, "802.3"),
+}
 
 
 def decode_capture(data: bytes) -> Iterator[tuple[Record, Decoded]]:
@@ -50,44 +70,48 @@ def decode(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = False
     if inner:
         found = layers(link_type, frame, wire_bytes)
         return found[-1].columns if found else NOT_IP
-    try:
-        version, at = find_ip(link_type, frame)
-        return decode_ip(version, frame[at:], wire_bytes - at)
-    except ShortError:
-        return NOT_IP
+    found = layers(link_type, frame, wire_bytes, inner=False)
+    return found[0].columns if found else NOT_IP
 
 
 @dataclass(frozen=True)
 class Layer:
-    """An IP packet within a frame: its captured bytes, and its columns."""
+    """An IP packet within a frame: its captured bytes, its columns, and its bytes with padding that it claims."""
 
     packet: bytes
     columns: Decoded
+    claimed: bytes
 
 
 def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True) -> list[Layer]:
     """The IP packets in a frame, outermost first, each within the one before, at most 65; the first unless `inner`."""
     try:
-        version, at = find_ip(link_type, frame)
-        if version not in (4, 6) and inner:
-            version, at = pseudowire(link_type, frame)
-        columns = decode_ip(version, frame[at:], wire_bytes - at)
+        link = find_ip(link_type, frame, wire_bytes)
+        stop = wire_bytes if link.stop is None else link.stop
+        claimed, frame = frame, frame if link.stop is None else frame[:stop]
+        if inner:
+            link = links.unlabelled(link, frame, max(stop, len(frame)))
+        columns = decode_ip(link.version, frame[link.at :], stop - link.at)
     except ShortError:
         return []
+    if link.stop is not None and columns.payload_bytes and columns.ip_bytes is not None:  # the rest is padding
+        beyond = max(0, link.at + columns.ip_bytes - stop)
+        columns = dataclasses.replace(columns, payload_bytes=max(0, columns.payload_bytes - beyond))
+    at = link.at
     found: list[Layer] = []
-    packet, wire = frame[at:], wire_bytes - at
+    claimed, packet, wire = claimed[at:], frame[at:], stop - at
     there = 2**32  # how much of a packet the fragment around it has
     while columns != NOT_IP:
         assert columns.ip_bytes is not None
         columns = dataclasses.replace(columns, ip_bytes=min(columns.ip_bytes, there))
         assert columns.ip_bytes is not None
-        packet = packet[: columns.ip_bytes]
-        found.append(Layer(packet, columns))
+        claimed, packet = claimed[: columns.ip_bytes], packet[: columns.ip_bytes]
+        found.append(Layer(packet, columns, claimed))
         if len(found) > 64 or not inner:
             break
         try:
             version, at = tunnelled(packet, columns)
-            packet, wire = packet[at:], columns.ip_bytes - at
+            claimed, packet, wire = claimed[at:], packet[at:], columns.ip_bytes - at
             there -= at
             if columns.fragment_offset is not None:
                 there = min(there, wire)
@@ -95,44 +119,6 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
         except ShortError:
             break
     return found
-
-
-def pseudowire(link_type: int, frame: bytes) -> tuple[int, int]:
-    """As `find_ip`, of the Ethernet that an MPLS label stack directly on the link may carry (RFC 4448)."""
-    labelled = MPLS_AT.get(link_type)
-    if labelled is None:
-        return 0, 0
-    kind_at, at = labelled
-    kind = number(frame, kind_at, 2) if kind_at is not None else 0x8847
-    while kind in VLAN_TYPES:
-        kind, at = number(frame, at + 2, 2), at + 4
-    return wired(frame, after_labels(frame, at)) if kind in MPLS_TYPES else (0, 0)
-
-
-# Link types whose frames can carry MPLS: where the type stands, and where what it announces begins.
-MPLS_AT: dict[int, tuple[int | None, int]] = {
-    ETHERNET: (12, 14),
-    SLL: (14, 16),
-    SLL2: (0, 20),
-    CISCO_HDLC: (2, 4),
-    MPLS: (None, 0),
-}
-
-
-def wired(packet: bytes, at: int) -> tuple[int, int]:
-    """Where Ethernet at `at`, or after a control word there, leads, if that looks like an IP header."""
-    places = [at + 4] if packet[at : at + 2] == b"\0\0" else []
-    if len(packet) - at >= 2 and packet[at] >> 4 != 1:
-        places.append(at)
-    for place in places:
-        try:
-            version, ip = after_ethernet(packet, place + 12, plain=True)
-            first = number(packet, ip, 1)
-        except ShortError:
-            continue
-        if version in (4, 6) and (0x45 <= first < 0x50 if version == 4 else first >> 4 == 6):
-            return version, ip
-    return 0, 0
 
 
 # Tunnels.
@@ -146,22 +132,17 @@ def tunnelled(packet: bytes, ip: Decoded) -> tuple[int, int]:
         return 0, 0
     if carried.kind == "version":
         return carried.version or 0, carried.at
+    inside = None
     if carried.kind == ETHERNET_IN:
-        return bridged(packet, carried.at)
-    if carried.kind == PPP_IN:
-        return compressed(packet, carried.at)
-    if carried.ether_type is not None:
-        return typed(carried.ether_type, packet, carried.at)
+        inside = links.ethernet(packet, carried.at, None)
+    elif carried.kind == PPP_IN:
+        inside = links.ppp(packet, carried.at, None)
+    elif carried.ether_type is not None:
+        inside = links.typed(carried.ether_type, packet, carried.at, None)
+    if inside is not None:
+        inside = links.unlabelled(inside, packet, None)
+        return inside.version, inside.at
     return number(packet, carried.at, 1) >> 4, carried.at
-
-
-def compressed(packet: bytes, at: int) -> tuple[int, int]:
-    """As `tunnelled`, from a PPP frame whose fields may be compressed (RFC 1661 section 6.5 and 6.6)."""
-    if packet[at : at + 2] == b"\xff\x03":
-        at += 2
-    size = 1 if number(packet, at, 1) & 1 else 2
-    protocol, at = number(packet, at, size), at + size
-    return typed(0x8847, packet, at) if protocol in (0x281, 0x283) else (PPP_PROTOCOLS.get(protocol, 0), at)
 
 
 def transport_place(packet: bytes, ip: Decoded) -> int | None:
@@ -180,26 +161,6 @@ def transport_place(packet: bytes, ip: Decoded) -> int | None:
     except ShortError:
         return None
     return at
-
-
-def bridged(packet: bytes, at: int) -> tuple[int, int]:
-    """As `tunnelled`, from an Ethernet header at `at`."""
-    number(packet, at, 14)
-    kind, after = number(packet, at + 12, 2), at + 14
-    while kind in VLAN_TYPES:
-        kind, after = number(packet, after + 2, 2), after + 4
-    if kind in MPLS_TYPES:
-        return typed(kind, packet, after)
-    return after_ethernet(packet, at + 12)
-
-
-def typed(kind: int, packet: bytes, at: int) -> tuple[int, int]:
-    """As `after_type`, but with pseudowires."""
-    if kind in MPLS_TYPES:
-        place = after_labels(packet, at)
-        version = number(packet, place, 1) >> 4
-        return (version, place) if version in (4, 6) else wired(packet, place)
-    return after_type(kind, packet, at)
 
 
 def segments_of(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = False) -> tuple[str, ...] | None:
@@ -229,72 +190,81 @@ def segments_of(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = 
     return tuple(str(ipaddress.IPv6Address(segment)) for segment in reversed(listed))
 
 
-def find_ip(link_type: int, frame: bytes) -> tuple[int, int]:
-    """The IP version that the link headers announce (0: not IP), and where its header should be."""
-    if link_type in RAW:
-        version = number(frame, 0, 1) >> 4
-        return (version if version in RAW[link_type] else 0), 0
-    if link_type == ETHERNET:
-        return after_ethernet(frame, 12)
-    if link_type == SLL:
-        return after_type(number(frame, 14, 2), frame, 16)
-    if link_type == SLL2:
-        return after_type(number(frame, 0, 2), frame, 20)
-    if link_type == CISCO_HDLC or (link_type == PPP_HDLC and frame[:1] in (b"\x0f", b"\x8f")):
-        return after_type(number(frame, 2, 2), frame, 4)
-    if link_type in (PPP, PPP_HDLC, PPPD, PPP_DIRECTION):
-        at = {PPPD: 2, PPP_DIRECTION: 1}.get(link_type, 0)
-        at += 2 if frame[at : at + 2] == b"\xff\x03" else 0
-        return PPP_PROTOCOLS.get(number(frame, at, 2), 0), at + 2
-    if link_type == PPP_ETHER:
-        return after_type(PPPOE_TYPE, frame, 0)
-    if link_type == MPLS:
-        return after_type(0x8847, frame, 0)
-    if link_type in (NULL, LOOP):
-        families = {number(frame, 0, 4)}
-        if link_type == NULL:  # in the byte order of whoever captured
-            families.add(int.from_bytes(frame[:4], "little"))
-        if families & IPV4_FAMILIES:
-            return 4, 4
-        return (6 if families & IPV6_FAMILIES else 0), 4
-    return 0, 0
+def find_ip(link_type: int, frame: bytes, wire_bytes: int) -> links.Found:
+    """The IP header that the link headers lead to; `stop` is None unless they say that it stops elsewhere."""
+    stop = max(wire_bytes, len(frame))
+    begin = 0
+    options: dict[str, bool] = {}
+    for _ in range(4):
+        if link_type == 192:
+            begin, link_type, options = of_ppi(frame, begin)
+        elif link_type == 258:
+            number(frame, begin, 12)
+            link_type = int.from_bytes(frame[begin + 8 : begin + 12], "little")
+            begin += int.from_bytes(frame[begin : begin + 4], "little")
+        else:
+            break
+        if begin > len(frame):
+            raise ShortError
+    found = by_link(link_type, frame[begin:], stop - begin, options)
+    there = None if found.stop in (None, stop - begin) else found.stop
+    return dataclasses.replace(found, at=found.at + begin, stop=None if there is None else max(1, there + begin))
 
 
-def after_ethernet(frame: bytes, at: int, *, plain: bool = False) -> tuple[int, int]:
-    """As `find_ip`, from a type-or-length field at `at`, which VLAN tags may precede."""
-    kind = number(frame, at, 2)
-    while kind in VLAN_TYPES:
-        at += 4
-        kind = number(frame, at, 2)
-    if plain and kind == PPPOE_TYPE:
-        return 0, 0
-    if kind > HIGHEST_802_3_LENGTH:
-        return after_type(kind, frame, at + 2)
-    if not plain and number(frame, at + 2, 6) == SNAP:
-        return after_type(number(frame, at + 8, 2), frame, at + 10)
-    return 0, 0
+def of_ppi(frame: bytes, at: int) -> tuple[int, int, dict[str, bool]]:
+    """Where the frame begins behind a per-packet information header, its link type, and what is known of its FCS."""
+    number(frame, at, 8)
+    size, link_type = (int.from_bytes(frame[at + n : at + n + k], "little") for n, k in ((2, 2), (4, 4)))
+    field, flags = at + 8, 0
+    while field + 4 <= at + size and field + 14 <= len(frame):
+        kind, length = (int.from_bytes(frame[field + n : field + n + 2], "little") for n in (0, 2))
+        if kind == 2:
+            flags = frame[field + 12]
+        field += 4 + length
+    return at + size, link_type, {"fcs": flags & 1 != 0, "bad": flags & 4 != 0}
 
 
-def after_type(kind: int, frame: bytes, at: int) -> tuple[int, int]:
-    """As `find_ip`, from an EtherType and the place of what it announces."""
-    if kind == IPV4_TYPE:
-        return 4, at
-    if kind == IPV6_TYPE:
-        return 6, at
-    if kind in VLAN_TYPES:
-        return after_ethernet(frame, at + 2)
-    if kind in MPLS_TYPES:
-        at = after_labels(frame, at)
-        return number(frame, at, 1) >> 4, at
-    if kind == PPPOE_TYPE:
-        if number(frame, at, 2) != 0x1100:  # version 1, type 1, code 0: session data
-            return 0, 0
-        return PPP_PROTOCOLS.get(number(frame, at + 6, 2), 0), at + 8
-    return 0, 0
+def by_link(link_type: int, frame: bytes, stop: int, options: dict[str, bool]) -> links.Found:
+    """What a frame of a link type holds."""
+    if link_type in RAW or link_type == 226:
+        at = 24 if link_type == 226 else 0
+        version = number(frame, at, 1) >> 4
+        return links.Found(version if version in RAW.get(link_type, (4, 6)) else 0, at, stop)
+    if link_type in TYPE_AT:
+        size, at, numbers = TYPE_AT[link_type]
+        number(frame, 0, size)
+        return links.typed(number(frame, at, 2), frame, size, stop, numbers)
+    if link_type == 105 and options:
+        return links.wifi(frame, 0, stop, **options)
+    if link_type in AT_ONCE:
+        size, reader = AT_ONCE[link_type]
+        number(frame, 0, size)
+        return reader(frame, size, stop)
+    if link_type in (104, 205):
+        at = link_type - 104 and 1
+        number(frame, at, 4)
+        if frame[:2] == b"\xff\x03":
+            return links.ppp(frame, 0, stop)
+        return links.typed(number(frame, at + 2, 2), frame, at + 4, stop)
+    if link_type in (0, 108, 109):
+        return by_family(frame, 12 if link_type == 109 else 4, stop, either_order=link_type != 108)
+    if link_type == 117:
+        size = (number(frame, 0, 4) >> 24) + 3 & ~3
+        version = 4 if frame[1] in IPV4_FAMILIES else 6 if frame[1] in IPV6_FAMILIES else 0
+        return links.Found(version, size, stop)
+    if link_type == 239:
+        return links.nflog(frame, stop)
+    if link_type in (6, 10):
+        return links.ring(frame, stop, token=link_type == 6)
+    return links.juniper(link_type, frame, stop) if link_type in JUNIPER else links.NOTHING
 
 
-def after_labels(frame: bytes, at: int) -> int:
-    """Where an MPLS label stack at `at` ends."""
-    while number(frame, at, 4) & 0x100 == 0:
-        at += 4
-    return at + 4
+def by_family(frame: bytes, at: int, stop: int, *, either_order: bool) -> links.Found:
+    """By an address family in the first four bytes, or an EtherType there."""
+    number(frame, 0, at)
+    family = number(frame, 0, 4)
+    if either_order and family % 65536 == 0:
+        family = int.from_bytes(frame[:4], "little")
+    if family in IPV4_FAMILIES | IPV6_FAMILIES:
+        return links.Found(4 if family in IPV4_FAMILIES else 6, at, stop)
+    return links.typed(family, frame, at, stop) if 1536 <= family < 65536 else links.NOTHING

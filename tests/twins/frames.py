@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from tests.twins import writing
 from tests.twins import writing_tunnels as tunnels
 from tests.twins.choosing import Chooser
+from tests.twins.linked_frames import LINK_TYPES, make_labelled, under_link
 from tests.twins.writing import Captured
 
-LINK_TYPES = (1, 12, 14, 101, 228, 229, 0, 108, 113, 276, 9, 50, 51, 104, 166, 204, 219)
-FAMILIES = {4: (2,), 6: (10, 23, 24, 28, 30)}
 PORTS = (80, 0, 443, 1024, 53, 65_535)
 
 
@@ -77,7 +76,7 @@ def make_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
     if kind in ("geneve", "gre") and c.integer(0, 3) == 3:
         ethertype, packet = 0x6558, make_bridged(c, depth)
     elif kind in ("geneve", "gre") and c.integer(0, 4) == 4:
-        ethertype, packet = 0x8847, make_labelled(c, packet, depth)
+        ethertype, packet = 0x8847, make_labelled(c, packet)
     if kind == "geneve":
         return 17, writing.geneve(packet, ethertype, c.pick((0, 1, 63)), c.pick((0, 0, 0, 1)))
     if kind == "gre":
@@ -103,14 +102,14 @@ def make_other_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
         what = c.pick((version // 2 - 1, 3, 5, 4, 4, 0))
         carried = {
             3: frame,
-            5: make_labelled(c, packet, depth),
+            5: make_labelled(c, packet),
             4: tunnels.nsh(packet, version // 2 - 1, c.pick((2, 6))),
         }
         return tunnels.vxlan_gpe(carried.get(what, packet), what, c.pick((0x0C, 0x0C, 0x04, 0x08, 0x1C)))
     if kind == "gre":
         return tunnels.gre_in_udp(packet, ether_type)
     if kind == "mpls":
-        labelled = make_labelled(c, packet, depth)
+        labelled = make_labelled(c, packet)
         return c.pick(((17, writing.udp(1, 6635, payload=labelled)), (137, labelled)))
     if kind == "gtp":
         return tunnels.gtp_0(packet, c.pick((0x1E, 0x1F, 0x1C, 0x3E)), c.pick((255, 255, 1)))
@@ -138,14 +137,6 @@ def make_other_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
     return (
         tunnels.etherip(frame, c.pick((3, 3, 4))) if kind == "etherip" else tunnels.pim_register(packet, c.pick((1, 0)))
     )
-
-
-def make_labelled(c: Chooser, packet: bytes, depth: int) -> bytes:
-    """MPLS labels, and after them the packet or an Ethernet pseudowire with or without a control word."""
-    labels = [c.integer(0, 2**20 - 1) for _ in range(c.integer(1, 3))]
-    if depth <= 2 and c.integer(0, 3) == 3:
-        packet = c.pick((b"", bytes(4), b"\0\0\x12\x34")) + make_bridged(c, depth + 1)
-    return writing.mpls(packet, labels)
 
 
 def make_routed(c: Chooser, protocol: int, payload: bytes) -> tuple[int, bytes]:
@@ -222,48 +213,6 @@ def make_frame(c: Chooser, link_type: int | None = None, *, sound: bool = False)
     if not sound and c.integer(0, 5) == 0:
         frame = mutated(c, frame, longer=False)
     return Frame(chosen, wire_bytes, frame)
-
-
-def under_link(c: Chooser, link_type: int, version: int, packet: bytes) -> bytes:
-    """The packet under the headers of a link type."""
-    ethertype = 0x0800 if version == 4 else 0x86DD
-    ppp_protocol = 0x0021 if version == 4 else 0x0057
-    if link_type == 9:
-        return c.pick((b"", b"\xff\x03")) + ppp_protocol.to_bytes(2, "big") + packet
-    if link_type == 50:
-        return b"\xff\x03" + ppp_protocol.to_bytes(2, "big") + packet
-    if link_type == 51:
-        return writing.pppoe(packet, ppp_protocol)
-    if link_type in (166, 204):
-        return (
-            c.pick((b"\0", b"\1")) + (b"\x03" if link_type == 166 else b"\xff\x03") + bytes([0, ppp_protocol]) + packet
-        )
-    if link_type == 104:
-        return b"\x0f\0" + ethertype.to_bytes(2, "big") + packet
-    if link_type == 219:
-        return make_labelled(c, packet, 2)
-    if link_type in (0, 108):
-        order = "big" if link_type == 108 else c.pick(("little", "big"))
-        family = c.pick(FAMILIES[version])
-        return (family.to_bytes(4, "big") if order == "big" else family.to_bytes(4, "little")) + packet
-    if link_type not in (1, 113, 276):
-        return packet
-    inside = c.pick(("ip", "ip", "ip", "ip", "mpls", "mpls", "pppoe", "pppoe", "other"))
-    if inside == "mpls":
-        ethertype, packet = c.pick((0x8847, 0x8848)), make_labelled(c, packet, 2)
-    elif inside == "pppoe":
-        ethertype, packet = 0x8864, writing.pppoe(packet, ppp_protocol, c.pick((0, 0, 0, 0, 0, 0xA7)))
-    elif inside == "other":
-        ethertype = c.pick((0x0806, 0x88CC, 0x05DC, 0x05FF, 0x0004))
-    tags = [(c.pick((0x8100, 0x88A8, 0x9100)), c.integer(0, 65_535)) for _ in range(c.pick((0, 0, 1, 2, 3)))]
-    if link_type == 1:
-        if c.pick((False, False, True)):
-            packet = writing.snap(packet, ethertype)
-            ethertype = min(len(packet), 1500)
-        return writing.ethernet(packet, ethertype, tags)
-    if tags:
-        ethertype, packet = tags[0][0], writing.tagged(ethertype, tags)[2:] + packet
-    return writing.sll(packet, ethertype) if link_type == 113 else writing.sll2(packet, ethertype)
 
 
 TSRESOLS = (None, 6, 9, 3, 0, 12, 19, 0x80 | 10, 0x80 | 30, 0x80 | 63)

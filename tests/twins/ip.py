@@ -95,7 +95,7 @@ def decode_ipv6(captured: bytes, wire_bytes: int) -> Decoded:
     ip_bytes = 40 + number(captured, 4, 2)
     if ip_bytes == 40 and next_header != NO_NEXT:
         jumbo_bytes = jumbo_payload_bytes(captured) if next_header == HOP_BY_HOP else None
-        ip_bytes = wire_bytes if jumbo_bytes is None else 40 + jumbo_bytes
+        ip_bytes = wire_bytes if jumbo_bytes is None else min(40 + jumbo_bytes, 2**32 - 1)  # what the column holds
     if ip_bytes < 40:
         return NOT_IP
     packet = captured[:ip_bytes]

@@ -78,7 +78,7 @@ def of_udp(name: str, packet: bytes, at: int, size: int) -> Carried | None:
         if not word >> 56 & 0x04:
             return Carried(at + 8, ETHERNET) if word >> 56 & 0x08 else None
         following = word >> 32 & 0xFF
-        return of_nsh(packet, at + 8) if following == 4 else next_protocol(following, at + 8)
+        return next_protocol(following, at + 8)
     if name == "geneve":
         word = number(packet, at, 8)
         return None if word >> 62 else ether(word >> 32 & 0xFFFF, at + 8 + 4 * (word >> 56 & 0x3F))
@@ -105,14 +105,9 @@ def next_protocol(following: int, at: int) -> Carried | None:
         return Carried(at, "version", version=2 + 2 * following)
     if following == 3:
         return Carried(at, ETHERNET)
+    if following == 4:
+        return ether(0x894F, at)
     return ether(MPLS_TYPE, at) if following == 5 else None
-
-
-def of_nsh(packet: bytes, at: int) -> Carried | None:
-    """RFC 8300 section 2.2."""
-    word = number(packet, at, 8) >> 32
-    words = word >> 16 & 0x3F
-    return None if word >> 30 or words < 2 else next_protocol(word & 0xFF, at + 4 * words)
 
 
 def of_gre(packet: bytes, at: int) -> Carried | None:

@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from segcast.traces.captures.datalinks import SNOOP_LINKTYPES
 from segcast.traces.captures.framing import MAX_BLOCK, MOST_DROPS, SECTION_STATE, Interfaces
-from segcast.traces.captures.linktypes import SNOOP_LINKTYPES, SNOOP_OTHER
+from segcast.traces.linktypes import SNOOP_OTHER
 
 _PCAP_MAGICS: Final[dict[int, tuple[int, int]]] = {  # magic: ns per fraction, record header bytes
     0xA1B2C3D4: (1000, 16),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from segcast.traces.disk.bounded import read_bounded_text
 from segcast.traces.disk.folders import printable
 from segcast.traces.errors import InputError
 
@@ -44,12 +45,14 @@ ShapeT = TypeVar("ShapeT", bound=Shape)
 def read_json(file: Path, mend: str) -> dict[str, Any]:
     """The JSON object in `file`. Raises FileNotFoundError; InputError that ends in `mend` if it is damaged."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(read_bounded_text(file))
         json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except FileNotFoundError:
         raise
     except OSError as error:
         raise InputError(f"{file}: unreadable ({error.strerror}); check its permissions, or {mend}") from None
+    except InputError as error:
+        raise InputError(f"{error}; {mend}") from None
     except RecursionError:
         raise InputError(f"{file}: unreadable (nested too deeply); {mend}") from None
     except ValueError as error:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from segcast.traces.disk.bounded import read_bounded
 from segcast.traces.errors import InputError
 
 KEY_BYTES: Final = 32
@@ -101,10 +102,13 @@ class AddressKey:
         return out_high, out_low
 
 
+_MOST_KEY_BYTES: Final = 4096  # digits, and white space around them
+
+
 def read_key(path: Path) -> AddressKey:
     """The key in a file: 32 bytes, or 64 hexadecimal digits. Raises InputError."""
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, _MOST_KEY_BYTES)
         exposed = bool(path.stat().st_mode & _WORLD_READABLE)
     except OSError as error:
         raise InputError(f"{path}: the key cannot be read ({error.strerror}); name a readable file") from None

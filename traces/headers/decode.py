@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,9 @@ from segcast.traces.headers.ip import (
     HAS_TCP,
     Headers,
 )
-from segcast.traces.headers.link import REASONS
 from segcast.traces.headers.segment_lists import SegmentLists, SegmentTable
 from segcast.traces.headers.tunnels import TUNNELS
+from segcast.traces.reasons import IP_FOUND, NUMBERED, OTHER_MPLS, REASONS
 
 __all__ = [
     "HAS_FRAGMENT",
@@ -40,6 +40,7 @@ __all__ = [
     "REASONS",
     "Decoder",
     "Headers",
+    "Numbered",
     "allocate",
     "decode_batch",
 ]
@@ -65,10 +66,29 @@ def decode_batch(batch: FrameBatch, into: Headers | None = None, layer: str = OU
     left as they are, and `segment_list_id` as it was: see `Decoder`.
     """
     tally = _Tally()
-    out = _outermost(batch, into, layer, tally)
+    found = _outermost(batch, into, layer, tally)
     if layer == INNER:
-        _descend(batch, out, tally)
-    return out
+        _descend(found, tally)
+    return found.headers
+
+
+class Numbered(NamedTuple):
+    """Frames of a batch without IP whose reason comes with a number: `row` int64, `reason` uint8, `number` uint32."""
+
+    row: npt.NDArray[np.int64]
+    reason: npt.NDArray[np.uint8]
+    number: npt.NDArray[np.uint32]
+
+
+_NONE_NUMBERED: Final = Numbered(np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.uint32))
+
+
+class _Found(NamedTuple):
+    """The frames of a batch up to where headers on the way say they stop, what their IP headers say, and the rest."""
+
+    batch: FrameBatch
+    headers: Headers
+    numbered: Numbered
 
 
 class Decoder:
@@ -80,14 +100,18 @@ class Decoder:
             raise InputError(f"layer {layer}: not known; use {' or '.join(LAYERS)}")
         self.layer = layer
         self.segment_lists = SegmentLists()
+        self.numbered = _NONE_NUMBERED
         self._fragments = Fragments()
         self._tally = _Tally()
 
     def decode(self, batch: FrameBatch, into: Headers | None = None) -> Headers:
-        """As `decode_batch`; besides, later fragments have the addresses, protocol and ports of their first."""
-        out = _outermost(batch, into, self.layer, self._tally)
+        """As `decode_batch`; besides, later fragments have the addresses, protocol and ports of their first.
+
+        `numbered` are then those of this batch.
+        """
+        batch, out, self.numbered = found = _outermost(batch, into, self.layer, self._tally)
         self.segment_lists.add(batch.data, batch.start, batch.captured, out)
-        passed = _descend(batch, out, self._tally) if self.layer == INNER else no_passed()
+        passed = _descend(found, self._tally) if self.layer == INNER else no_passed()
         self._fragments.add(batch.data, batch.start, batch.time_ns, out, passed)
         return out
 
@@ -109,7 +133,9 @@ class Decoder:
             **{f"lists_{name}": array for name, array in self.segment_lists.table_now._asdict().items()},
             **{f"fragments_{name}": array for name, array in self._fragments.table._asdict().items()},
             "layers": self._tally.layers,
-            "counts": np.array([self._tally.deeper, self._fragments.without_first]),
+            "counts": np.array(
+                [self._tally.deeper, self._tally.beyond_frame, self._tally.aggregated, self._fragments.without_first]
+            ),
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -117,7 +143,8 @@ class Decoder:
         self.segment_lists.table_now = SegmentTable._make(state[f"lists_{name}"] for name in SegmentTable._fields)
         self._fragments.table = FragmentTable._make(state[f"fragments_{name}"] for name in FragmentTable._fields)
         self._tally.layers = state["layers"]
-        self._tally.deeper, self._fragments.without_first = (int(count) for count in state["counts"])
+        tally = self._tally
+        tally.deeper, tally.beyond_frame, tally.aggregated, self._fragments.without_first = map(int, state["counts"])
 
 
 class _Tally:
@@ -126,6 +153,8 @@ class _Tally:
     def __init__(self) -> None:
         self.layers = np.zeros((len(TUNNELS), len(REASONS)), np.int64)
         self.deeper = 0
+        self.beyond_frame = 0  # packets longer, by their headers, than their frames
+        self.aggregated = 0  # packets behind the first in aggregates of 802.11
 
     def add(self, tunnel: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]) -> None:
         are = reason != tunnel_headers.NOT_A_TUNNEL
@@ -138,33 +167,59 @@ class _Tally:
             for tunnel, reason in np.argwhere(self.layers)
             if reason
         }
-        return {"tunnels": through, "tunnels_unread": unread | ({_DEEPER: self.deeper} if self.deeper else {})}
+        return {
+            "tunnels": through,
+            "tunnels_unread": unread | ({_DEEPER: self.deeper} if self.deeper else {}),
+            "packets_beyond_frame": self.beyond_frame,
+            "packets_in_aggregates": self.aggregated,
+        }
 
 
-def _outermost(batch: FrameBatch, into: Headers | None, layer: str, tally: _Tally) -> Headers:
+def _outermost(batch: FrameBatch, into: Headers | None, layer: str, tally: _Tally) -> _Found:
     """The outermost IP headers; for the inner layer those in pseudowires too."""
     frames = len(batch.start)
     if into is None:
         into = ip.allocate(frames)
     out = into if len(into.valid) == frames else Headers._make(column[:frames] for column in into)
-    link.locate(batch.data, batch.start, batch.captured, batch.linktype, out.ip_start, out.version, out.reason)
+    located = link.Located(out.ip_start, out.version, out.reason, np.zeros(frames, np.uint32))
+    detailed, aggregated = link.locate(batch.data, batch.start, batch.captured, batch.wire, batch.linktype, located)
+    tally.aggregated += aggregated
+    numbered, stopped = _NONE_NUMBERED, np.empty(0, np.int64)
+    if detailed:
+        batch, numbered, stopped = _details(batch, located)
     wires = np.empty(0, np.int64)
     if layer == INNER:
-        wires = np.flatnonzero((out.reason == link.OTHER_MPLS) & (out.ip_start >= 0))
+        wires = np.flatnonzero((out.reason == OTHER_MPLS) & (out.ip_start >= 0))
         if len(wires):
-            tunnels.find_pseudowires(batch.data, batch.start, batch.captured, wires, out)
-            wires = wires[out.reason[wires] == link.IP_FOUND]
-    ip.decode_ip(batch.data, batch.start, batch.captured, batch.wire, out)
+            tunnels.find_pseudowires(batch.data, batch.start, batch.captured, batch.wire, wires, out)
+            wires = wires[out.reason[wires] == IP_FOUND]
+    tally.beyond_frame += ip.decode_ip(batch.data, batch.start, batch.captured, batch.wire, out)
+    if len(stopped):  # what lies behind is padding, whatever the IP header says
+        beyond = out.ip_start[stopped] + out.ip_bytes[stopped].astype(np.int64) - batch.wire[stopped]
+        out.payload_bytes[stopped] = np.maximum(out.payload_bytes[stopped] - np.maximum(beyond, 0), 0)
     if len(wires):
         wrong = out.valid[wires] == 0
-        out.reason[wires[wrong]] = link.OTHER_MPLS  # so it was none
+        out.reason[wires[wrong]] = OTHER_MPLS  # so it was none
         tally.layers[tunnels.PSEUDOWIRE, 0] += len(wires) - int(wrong.sum())
-    return out
+    return _Found(batch, out, numbered)
 
 
-def _descend(batch: FrameBatch, out: Headers, tally: _Tally) -> Passed:
+def _details(batch: FrameBatch, located: link.Located) -> tuple[FrameBatch, Numbered, npt.NDArray[np.int64]]:
+    """The frames as long as headers within them say, numbered reasons, and the rows that stop elsewhere than frames."""
+    rows = np.flatnonzero(located.detail)
+    reason, detail = located.code[rows], located.detail[rows]
+    named = np.isin(reason, NUMBERED)
+    stopped, stop = rows[~named], detail[~named]
+    captured, wire = batch.captured.copy(), batch.wire.copy()
+    captured[stopped] = np.minimum(captured[stopped], stop)
+    wire[stopped] = stop
+    numbered = Numbered(rows[named], reason[named], detail[named] & np.uint32(0xFFFF))
+    return batch._replace(captured=captured, wire=wire), numbered, stopped
+
+
+def _descend(found: _Found, tally: _Tally) -> Passed:
     """Replace the headers of tunnel packets by the innermost that can be read; the first fragments passed."""
-    passed = []
+    batch, out, passed = found.batch, found.headers, []
     rows = np.arange(len(batch.start), dtype=np.int64)
     limit = batch.captured.copy()  # where the layers so far end
     cut = np.full(len(rows), 1 << 32, np.int64)  # where the fragments so far end, captured or not

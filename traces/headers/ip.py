@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, be16, be32, be64
-from segcast.traces.headers.link import IP_FOUND, MALFORMED, TRUNCATED
 from segcast.traces.jit import kernel
+from segcast.traces.reasons import IP_FOUND, MALFORMED, TRUNCATED
 
 HAS_IP: Final = 1  # addresses, protocol, ip_bytes, tos
 HAS_PORTS: Final = 2
@@ -30,7 +30,7 @@ class Headers(NamedTuple):
     """What the headers of n frames say; rows without a value hold 0, and `valid` says which have one.
 
     `ip_start` is the place of the IP header from the frame's first byte (-1: none readable, `reason` says why, see
-    `link.REASONS`); `transport_start` that of the transport header or a fragment's payload (-1: unknown; it may lie
+    `reasons.REASONS`); `transport_start` that of the transport header or a fragment's payload (-1: unknown; it may lie
     beyond the captured bytes). IPv4 addresses are the low 32 bits of the low word.
     """
 
@@ -102,13 +102,15 @@ def decode_ip(
     captured: npt.NDArray[np.uint32],
     wire: npt.NDArray[np.uint32],
     out: Headers,
-) -> None:
+) -> int:
     """Decode every frame whose `out.ip_start` is known; `out.version` holds the IP version its link header announced.
 
     Writes all columns but `segment_list_id`.
 
-    A frame whose IP header turns out unreadable loses `ip_start` and gets its `reason`.
+    A frame whose IP header turns out unreadable loses `ip_start` and gets its `reason`. Returns how many packets are
+    longer, by their headers, than their frames.
     """
+    beyond = 0
     for i in range(start.size):
         place = np.int64(out.ip_start[i])
         version = out.version[i]
@@ -169,6 +171,8 @@ def decode_ip(
             out.src_low[i] = 0
             out.dst_high[i] = 0
             out.dst_low[i] = 0
+        elif place + length > max(np.int64(wire[i]), np.int64(captured[i])):
+            beyond += 1
         out.reason[i] = why
         end = min(end, ip + length)
         at = ip + header
@@ -256,3 +260,4 @@ def decode_ip(
         out.tos[i] = tos
         out.fragment_offset[i] = fragment
         out.valid[i] = valid
+    return beyond

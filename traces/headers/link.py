@@ -1,78 +1,43 @@
-"""Finds the IP header of a frame behind its link-layer headers: one kernel reads the rows of `captures.linktypes`."""
+"""Finds the IP header of a frame behind its link-layer headers: one kernel reads the rows of `linktypes`."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from segcast.traces.byteorder import Bytes, Word, be16, be32
-from segcast.traces.captures.linktypes import (
-    ETHER_TYPE,
-    FAMILY_AS_CAPTURED,
-    FIRST_NIBBLE,
-    GIVEN_TYPE,
-    HDLC,
-    LINK_TYPES,
-    PPP,
-    UNREAD,
-)
+from segcast.traces import linktypes as how
+from segcast.traces import reasons as r
+from segcast.traces.byteorder import Bytes, Word, be16, be32, le32, u16
+from segcast.traces.headers import wireless
+from segcast.traces.headers.announced import stated_end, walk
 from segcast.traces.jit import int64, kernel
+from segcast.traces.linktypes import LENGTHS, LINK_TYPES, NO_LENGTHS
 
-IP_FOUND: Final = 0
-ARP: Final = 1
-LLDP: Final = 2
-SLOW_PROTOCOLS: Final = 3
-PTP: Final = 4
-MACSEC: Final = 5
-PPPOE_CONTROL: Final = 6
-OTHER_ETHERTYPE: Final = 7
-LLC: Final = 8
-OTHER_MPLS: Final = 9
-OTHER_FAMILY: Final = 10
-LINK_TYPE: Final = 11
-TRUNCATED: Final = 12
-MALFORMED: Final = 13
-OTHER_PAYLOAD: Final = 14
-ENCRYPTED: Final = 15
-FILTERED: Final = 16  # set by an ingest, not by decoding
-
-REASONS: Final = (
-    "ip",
-    "arp",
-    "lldp",
-    "slow protocols",
-    "ptp",
-    "macsec",
-    "ppp control",
-    "other ethertype",
-    "802.2 llc",
-    "mpls without ip",
-    "other address family",
-    "unsupported link type",
-    "truncated",
-    "malformed",
-    "other payload",
-    "encrypted",
-    "left out by the filter",
-)
-"""Names of the codes above: why a frame has no readable IP header, or is not looked at."""
-
-LLC_FOLLOWS: Final = 64
-PPPOE_FOLLOWS: Final = 65
-
-FAMILIES: Final = {2: 4, 10: 6, 23: 6, 24: 6, 28: 6, 30: 6}
+FAMILIES: Final = {2: 4, 10: 6, 23: 6, 24: 6, 26: 6, 28: 6, 30: 6}
 """IP versions of address families: AF_INET, and AF_INET6 as systems number it."""
 
 _ROW: Final = np.dtype(
-    [("how", "u1"), ("header_bytes", "u1"), ("type_at", "u1"), ("lengths", "u1"), ("kind", "u2"), ("versions", "u2")]
+    [
+        ("how", "u1"),
+        ("header_bytes", "u1"),
+        ("type_at", "u1"),
+        ("numbers", "u1"),
+        ("kind", "u2"),
+        ("leads_to", "u1"),
+        ("versions", "u2"),
+    ]
 )
+_MOST_WRAPPED: Final = 4
+
+HAS_NUMBER: Final = 1 << 16
+"""In `Located.detail`: the rest is a number of 16 bits."""
 
 
 def _rows() -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint8]]:
     """The link types as rows, the first of which is UNREAD, and the row of each LINKTYPE_ value, uint8[65536]."""
-    read = {value: link for value, link in LINK_TYPES.items() if link.how != UNREAD}
+    read = {value: link for value, link in LINK_TYPES.items() if link.how != how.UNREAD}
     rows, row_of = np.zeros(len(read) + 1, _ROW), np.zeros(1 << 16, np.uint8)
     for number, (value, link) in enumerate(read.items(), start=1):
         rows[number] = tuple(getattr(link, name) for name in _ROW.names or ())
@@ -84,104 +49,225 @@ _ROWS, _ROW_OF = _rows()
 _VERSION_OF_FAMILY: Final = np.array([FAMILIES.get(family, 0) for family in range(256)], np.uint8)
 
 
-@kernel
-def _after_protocol(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
-    """As `after_type`, of an uncompressed PPP protocol field (RFC 1661 section 2)."""
-    if end - at < 2:
-        return -1, 0, TRUNCATED
-    protocol = be16(data, at)
-    if protocol == 0x0021:
-        return at + 2, 4, IP_FOUND
-    if protocol == 0x0057:
-        return at + 2, 6, IP_FOUND
-    return -1, 0, PPPOE_CONTROL
+class Located(NamedTuple):
+    """Where n frames have their IP header: `place` int32 from the frame's start and `version` uint8, or a `code` uint8.
 
-
-@kernel
-def after_ppp(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
-    """As `after_type`, of a PPP frame, whose address and control may be compressed away (RFC 1662 section 3.1)."""
-    if end - at >= 2 and be16(data, at) == 0xFF03:
-        at += 2
-    return _after_protocol(data, at, end)
-
-
-@kernel
-def announced(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tuple[int, int, int]:
-    """What an EtherType `kind` announces at `at`, looking through VLAN tags and MPLS labels.
-
-    (place, IP version, code): code is IP_FOUND, a reason, or LLC_FOLLOWS or PPPOE_FOLLOWS with the place of that
-    header; OTHER_MPLS comes with the place after the labels. `ethernet` says that values up to 1500 are 802.3 lengths
-    (IEEE 802.3 section 3.2.6).
+    With OTHER_MPLS, `place` is that of what the labels carry. `detail` uint32, given as zeros, gets HAS_NUMBER and the
+    number of the reasons NUMBERED; and where a header on the way says that what is found stops elsewhere than the frame
+    on the wire, how many bytes from the frame's start.
     """
-    while kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
+
+    place: npt.NDArray[np.int32]
+    version: npt.NDArray[np.uint8]
+    code: npt.NDArray[np.uint8]
+    detail: npt.NDArray[np.uint32]
+
+
+@kernel
+def _by_family(data: Bytes, at: Word, after: int, end: int, stop: int, little: bool) -> tuple[int, int, int, int]:
+    """An address family of four bytes, in either order if `little`, or (some systems) an EtherType."""
+    family = be32(data, at)
+    if little and family & 0xFFFF == 0:
+        family = le32(data, at)  # the capturing host was little-endian
+    version = int64(_VERSION_OF_FAMILY[family]) if family < 256 else 0
+    if version != 0:
+        return after, version, r.IP_FOUND, stop
+    if 1536 <= family < 65536:
+        return walk(data, after, end, stop, r.TYPE_FOLLOWS, family, NO_LENGTHS)
+    return -1, 0, r.OTHER_FAMILY, 0
+
+
+@kernel
+def _hdlc(data: Bytes, at: Word, end: int, stop: int) -> tuple[int, int, int, int]:
+    """Cisco's HDLC by its addresses (RFC 1547 section 4.3.1), or PPP."""
+    if end - at < 4 or (data[at] != 0x0F and data[at] != 0x8F):
+        return walk(data, at, end, stop, r.PPP_FOLLOWS, 0, NO_LENGTHS)
+    return walk(data, at + 4, end, stop, r.TYPE_FOLLOWS, be16(data, at + 2), NO_LENGTHS)
+
+
+@kernel
+def _nflog(data: Bytes, at: Word, end: int, stop: int) -> tuple[int, int, int, int]:
+    """Linux's netfilter log: a family, then fields (length, type) in the order of the capturing host.
+
+    The payload (type 9) may be the beginning of a packet only, so it says nothing about how long that is.
+    """
+    version = int64(_VERSION_OF_FAMILY[data[at]])
+    kind = 0  # an EtherType, of type 1
+    field = at + 4
+    code = r.OTHER_FAMILY
+    while True:
+        if end - field < 4:
+            code = r.TRUNCATED
+            break
+        big = data[field + 2] == 0
+        size = u16(data, field, big)
+        what = u16(data, field + 2, big) & 0x3FFF
+        if size < 4:
+            code = r.MALFORMED
+            break
+        if what == 1 and size >= 6 and end - field >= 6:
+            kind = be16(data, field + 4)
+        elif what == 9:
+            place = field + 4
+            end = min(end, field + size)
+            if version == 0:
+                if kind == 0 or data[at] == 3:  # ARP has a family of its own
+                    break
+                return walk(data, place, end, end, r.TYPE_FOLLOWS, kind, NO_LENGTHS)
+            return place, version, r.IP_FOUND, max(end, stated_end(data, place, end, version))
+        field += size + -size % 4
+    return -1, 0, code, 0
+
+
+@kernel
+def _ring(data: Bytes, at: Word, end: int, stop: int, token: bool) -> tuple[int, int, int, int]:
+    """FDDI and token ring: 802.2 behind frame control and addresses, and of token rings a route."""
+    after = at + (14 if token else 13)
+    if end < after:
+        return -1, 0, r.TRUNCATED, 0
+    if token:
+        if data[at + 1] & 0xC0 != 0x40:
+            return -1, 0, r.OTHER_PAYLOAD, 0
+        if data[at + 8] & 0x80:
+            if end == after:
+                return -1, 0, r.TRUNCATED, 0
+            after += int64(data[after]) & 31
+    elif data[at] & 0x30 != 0x10:
+        return -1, 0, r.OTHER_PAYLOAD, 0
+    return walk(data, after, end, stop, r.LLC_FOLLOWS, 0, NO_LENGTHS)
+
+
+@kernel
+def _frame_relay(data: Bytes, at: Word, end: int, stop: int) -> tuple[int, int, int, int]:
+    """Frame relay: RFC 2427's encapsulation, or Cisco's EtherTypes."""
+    last = at + 4
+    while at < min(end, last) and data[at] & 1 == 0:  # an address of two to four bytes, of which the last is odd
+        at += 1
+    at += 1
+    if end - at < 3:
+        return -1, 0, r.TRUNCATED, 0
+    if data[at] != 3:
+        return walk(data, at + 2, end, stop, r.TYPE_FOLLOWS, be16(data, at), NO_LENGTHS)
+    at += 1
+    if data[at] == 0:
+        at += 1
+    kind = data[at]
+    if kind == 0xCC or kind == 0x8E:
+        return at + 1, (4 if kind == 0xCC else 6), r.IP_FOUND, stop
+    if kind == 0x80:
+        if end - at < 6:
+            return -1, 0, r.TRUNCATED, 0
+        if be16(data, at + 1) == 0 and data[at + 3] == 0:
+            return walk(data, at + 6, end, stop, r.TYPE_FOLLOWS, be16(data, at + 4), NO_LENGTHS)
+        if be32(data, at + 1) >> 8 == 0x0080C2 and (data[at + 5] == 1 or data[at + 5] == 7):  # bridged Ethernet
+            return walk(data, at + 6, end, stop, r.FRAME_FOLLOWS, 0, LENGTHS)
+    return -1, 0, r.OTHER_PAYLOAD, 0
+
+
+@kernel
+def _juniper(data: Bytes, at: Word, end: int, stop: int, leads_to: int) -> tuple[int, int, int, int]:
+    """Juniper's captures: flags, extensions, then the link layer, or none but a protocol's number."""
+    if end - at < 6:
+        return -1, 0, r.TRUNCATED, 0
+    if be16(data, at) != 0x4D47 or data[at + 2] != 0x43:
+        return -1, 0, r.MALFORMED, 0
+    flags = data[at + 3]
+    at += 6 + be16(data, at + 4) if flags & 0x80 else 4
+    if flags & 2:  # no link layer
         if end - at < 4:
-            return -1, 0, TRUNCATED
-        kind = be16(data, at + 2)
+            return -1, 0, r.TRUNCATED, 0
+        protocol = le32(data, at)
         at += 4
-        ethernet = True
-    if kind == 0x0800:
-        return at, 4, IP_FOUND
-    if kind == 0x86DD:
-        return at, 6, IP_FOUND
-    if kind == 0x8847 or kind == 0x8848:  # RFC 3032: the payload's type shows in its first nibble
-        while True:
-            if end - at < 4:
-                return -1, 0, TRUNCATED
-            bottom = be32(data, at) & 0x100
-            at += 4
-            if bottom != 0:
-                break
-        if end - at < 1:
-            return -1, 0, TRUNCATED
-        version: Word = np.int64(data[at]) >> 4
-        if version == 4 or version == 6:
-            return at, version, IP_FOUND
-        return at, 0, OTHER_MPLS
-    if kind <= 1500 and ethernet:
-        return at, 0, LLC_FOLLOWS
-    if kind == 0x8864:
-        return at, 0, PPPOE_FOLLOWS
-    if kind == 0x0806:
-        return -1, 0, ARP
-    if kind == 0x88CC:
-        return -1, 0, LLDP
-    if kind == 0x8809:
-        return -1, 0, SLOW_PROTOCOLS
-    if kind == 0x88F7:
-        return -1, 0, PTP
-    if kind == 0x88E5:
-        return -1, 0, MACSEC
-    if kind == 0x8863:
-        return -1, 0, PPPOE_CONTROL
-    return -1, 0, OTHER_ETHERTYPE
+        if protocol == 2 or protocol == 3:
+            return at, 4, r.IP_FOUND, stop
+        if protocol == 6 or protocol == 7:
+            return at, 6, r.IP_FOUND, stop
+        if protocol == 4 or protocol == 5 or protocol == 8:
+            return walk(data, at, end, stop, r.LABELS_FOLLOW, 0, NO_LENGTHS)
+        if protocol == 204:
+            return walk(data, at, end, stop, r.FRAME_FOLLOWS, 0, LENGTHS)
+        if protocol == 202 or protocol == 203:
+            return walk(data, at, end, stop, r.LLC_FOLLOWS, 0, NO_LENGTHS)
+        if protocol == 200:
+            return walk(data, at, end, stop, r.PPP_FOLLOWS, 0, NO_LENGTHS)
+        return _hdlc(data, at, end, stop) if protocol == 208 else (-1, 0, r.OTHER_PAYLOAD, 0)
+    if leads_to == 0:
+        return -1, 0, r.OTHER_PAYLOAD, 0
+    if leads_to == r.PPP_FOLLOWS:
+        return _hdlc(data, at, end, stop)
+    return walk(data, at, end, stop, leads_to, 0, LENGTHS)
 
 
 @kernel
-def after_type(data: Bytes, at: int, end: int, kind: int, ethernet: bool) -> tuple[int, int, int]:
-    """As `announced`, and behind 802.2 headers with SNAP (IEEE 802; RFC 1042) and PPPoE (RFC 2516 section 4).
+def _unwrapped(data: Bytes, begin: Word, end: int, linktype: int) -> tuple[int, int, int]:
+    """(place, link type, flags of 802.11) of a frame within headers that name a link type; place -1: not whole."""
+    flags = int64(0)
+    for _ in range(_MOST_WRAPPED):
+        kind = _ROWS[_ROW_OF[linktype]]["how"]
+        if kind == how.PPI:
+            begin, flags, inside = wireless.ppi(data, begin, end)
+        elif kind == how.PKTAP:
+            if end - begin < 12:
+                return -1, linktype, flags
+            begin, inside = begin + le32(data, begin), le32(data, begin + 8)
+        else:
+            break
+        if begin < 0 or begin > end:
+            return -1, linktype, flags
+        linktype = inside if inside < 1 << 16 else 0xFFFF
+    return begin, linktype, flags
 
-    Behind SNAP, OTHER_MPLS comes without a place.
-    """
-    place, version, code = announced(data, at, end, kind, ethernet)
-    while code == LLC_FOLLOWS:
-        if end - place < 3:
-            return -1, 0, TRUNCATED
-        if data[place] != 0xAA or data[place + 1] != 0xAA:
-            return -1, 0, LLC
-        if end - place < 8:
-            return -1, 0, TRUNCATED
-        if data[place + 2] != 3 or data[place + 3] != 0 or be16(data, place + 4) != 0:  # UI; EtherTypes
-            return -1, 0, LLC
-        place, version, code = announced(data, place + 8, end, be16(data, place + 6), False)
-        if code == OTHER_MPLS:
-            return -1, 0, OTHER_MPLS
-    if code == PPPOE_FOLLOWS:
-        if end - place < 6:
-            return -1, 0, TRUNCATED
-        if be16(data, place) != 0x1100:  # version 1, type 1, code 0
-            return -1, 0, PPPOE_CONTROL
-        return _after_protocol(data, place + 6, end)
-    return place, version, code
+
+@kernel
+def _find(
+    data: Bytes, begin: Word, end: int, stop: int, link: npt.NDArray[np.void], flags: int
+) -> tuple[int, int, int, int]:
+    """As `announced.walk`, of a frame that begins as `link` says."""
+    kind = link["how"]
+    after = begin + int64(link["header_bytes"])
+    if kind == how.UNREAD:
+        return -1, 0, r.LINK_TYPE, 0
+    if kind == how.RADIOTAP:
+        after, flags = wireless.radiotap(data, begin, end)
+    elif kind == how.PRISM:
+        after = wireless.prism(data, begin, end)
+    if after < begin or end < after:
+        return -1, 0, r.TRUNCATED, 0
+    if kind == how.WIFI or kind == how.RADIOTAP or kind == how.PRISM:
+        return wireless.find(data, after, end, stop, flags, False)
+    if kind == how.PPP:
+        return _hdlc(data, after, end, stop)
+    if kind == how.FOLLOWS:
+        return walk(data, after, end, stop, int64(link["leads_to"]), int64(link["kind"]), LENGTHS)
+    if kind == how.ETHER_TYPE:
+        announced = be16(data, begin + int64(link["type_at"]))
+        return walk(data, after, end, stop, r.TYPE_FOLLOWS, announced, int64(link["numbers"]))
+    if kind == how.FIRST_NIBBLE:
+        if end == after:
+            return -1, 0, r.TRUNCATED, 0
+        nibble = int64(data[after]) >> 4
+        if int64(link["versions"]) >> nibble & 1:
+            return after, nibble, r.IP_FOUND, stop
+        return -1, 0, r.MALFORMED, 0
+    if kind == how.FAMILY or kind == how.FAMILY_AS_CAPTURED:
+        return _by_family(data, begin, after, end, stop, kind == how.FAMILY_AS_CAPTURED)
+    if kind == how.CISCO_HDLC:
+        if be16(data, begin) == 0xFF03:
+            return walk(data, begin, end, stop, r.PPP_FOLLOWS, 0, NO_LENGTHS)
+        return walk(data, after, end, stop, r.TYPE_FOLLOWS, be16(data, after - 2), NO_LENGTHS)
+    if kind == how.NFLOG:
+        return _nflog(data, begin, end, stop)
+    if kind == how.FDDI or kind == how.TOKEN_RING:
+        return _ring(data, begin, end, stop, kind == how.TOKEN_RING)
+    if kind == how.FRAME_RELAY:
+        return _frame_relay(data, after, end, stop)
+    if kind == how.JUNIPER:
+        return _juniper(data, begin, end, stop, int64(link["leads_to"]))
+    if kind == how.PFLOG:
+        size = int64(data[begin])
+        version = int64(_VERSION_OF_FAMILY[data[begin + 1]])
+        return (begin + size + -size % 4, version, r.IP_FOUND, stop) if version else (-1, 0, r.OTHER_FAMILY, 0)
+    return -1, 0, r.TRUNCATED, 0
 
 
 @kernel
@@ -189,55 +275,55 @@ def locate(
     data: Bytes,
     start: npt.NDArray[np.int64],
     captured: npt.NDArray[np.uint32],
+    wire: npt.NDArray[np.uint32],
     linktype: npt.NDArray[np.uint16],
-    place: npt.NDArray[np.int32],
-    version: npt.NDArray[np.uint8],
-    code: npt.NDArray[np.uint8],
-) -> None:
-    """For each frame the place of its IP header (from the frame's start) and version, or why there is none.
+    out: Located,
+) -> tuple[int, int]:
+    """Find the IP header of each frame, or why there is none, and write `out`.
 
-    Writes `place` int32[n], `version` uint8[n], `code` uint8[n]. With OTHER_MPLS, `place` is that of what the labels
-    carry.
+    Returns how many rows have a detail, and how many packets were found behind the first in aggregates of 802.11.
     """
+    detailed = 0
+    further = 0
     for i in range(start.size):
         begin: Word = start[i]
         end: Word = begin + np.int64(captured[i])
         link = _ROWS[_ROW_OF[linktype[i]]]
-        how, after = link["how"], begin + int64(link["header_bytes"])
-        at, ip, why = -1, 0, LINK_TYPE
-        if how == UNREAD:
-            pass
-        elif how == PPP:
-            at, ip, why = after_ppp(data, after, end)
-        elif end < after or (how == FIRST_NIBBLE and end == begin):
-            why = TRUNCATED
-        elif how == ETHER_TYPE:
+        after = int64(link["header_bytes"])
+        if link["how"] == how.ETHER_TYPE and end - begin >= after:
             kind = be16(data, begin + int64(link["type_at"]))
-            if kind == 0x0800:
-                at, ip, why = after, 4, IP_FOUND
-            else:
-                at, ip, why = after_type(data, after, end, kind, link["lengths"] != 0)
-        elif how == FIRST_NIBBLE:
-            nibble: Word = np.int64(data[begin]) >> 4
-            if int64(link["versions"]) >> nibble & 1:
-                at, ip, why = begin, nibble, IP_FOUND
-            else:
-                why = MALFORMED
-        elif how == GIVEN_TYPE:
-            at, ip, why = after_type(data, after, end, int64(link["kind"]), False)
-        elif how == HDLC:
-            if data[begin] == 0x0F or data[begin] == 0x8F:
-                at, ip, why = after_type(data, after, end, be16(data, begin + int64(link["type_at"])), False)
-            else:
-                at, ip, why = after_ppp(data, begin, end)
+            while (kind == 0x8100 or kind == 0x88A8) and end - begin >= after + 4:
+                kind = be16(data, begin + after + 2)
+                after += 4
+            if kind == 0x0800 or kind == 0x86DD:
+                out.place[i] = after
+                out.version[i] = 4 if kind == 0x0800 else 6
+                out.code[i] = r.IP_FOUND
+                continue
+        stop = max(begin + int64(wire[i]), end)
+        frame, named, flags = _unwrapped(data, begin, end, int64(linktype[i]))
+        if frame < 0:
+            at, version, code, detail = -1, 0, r.TRUNCATED, 0
         else:
-            family = be32(data, begin)
-            if how == FAMILY_AS_CAPTURED and family & 0xFFFFFF == 0:
-                family >>= 24  # the capturing host was little-endian
-            ip = int64(_VERSION_OF_FAMILY[family]) if family < 256 else 0
-            why = OTHER_FAMILY
-            if ip != 0:
-                at, why = after, IP_FOUND
-        place[i] = at - begin if at >= 0 else -1
-        version[i] = ip
-        code[i] = why
+            row = _ROWS[_ROW_OF[named]]
+            at, version, code, detail = _find(data, frame, end, stop, row, flags)
+            if code == r.IP_FOUND:
+                if row["how"] == how.RADIOTAP:
+                    frame, flags = wireless.radiotap(data, frame, end)
+                elif row["how"] == how.PRISM:
+                    frame = wireless.prism(data, frame, end)
+                if row["how"] >= how.WIFI:
+                    further += wireless.subframes_after_first(data, frame, end, flags, False)
+            if code == r.IP_FOUND or code == r.OTHER_MPLS:
+                detail = 0 if detail == stop else max(detail - begin, 1)
+            elif code == r.OTHER_ETHERTYPE or code == r.OTHER_PPP:
+                detail |= HAS_NUMBER
+            else:
+                detail = 0
+        out.place[i] = at - begin if at >= 0 else -1
+        out.version[i] = version
+        out.code[i] = code
+        out.detail[i] = min(detail, 0xFFFFFFFF)
+        if detail != 0:
+            detailed += 1
+    return detailed, further

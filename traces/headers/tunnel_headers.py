@@ -11,27 +11,26 @@ from typing import Final
 import numpy as np
 
 from segcast.traces.byteorder import Bytes, Word, be16
-from segcast.traces.headers.link import (
+from segcast.traces.headers.announced import after, after_type, next_protocol
+from segcast.traces.headers.mpls import wire_place
+from segcast.traces.jit import int64, kernel
+from segcast.traces.reasons import (
     ENCRYPTED,
+    FRAME_FOLLOWS,
     IP_FOUND,
     MALFORMED,
     OTHER_MPLS,
     OTHER_PAYLOAD,
-    PPPOE_CONTROL,
+    PPP_FOLLOWS,
     TRUNCATED,
-    after_type,
-    announced,
 )
-from segcast.traces.jit import kernel
 
 NOT_A_TUNNEL: Final = 255
 """The code of a datagram that only has a tunnel's port."""
 
-BRIDGED: Final = 0x6558  # an Ethernet frame, as Geneve and GRE name it (RFC 1701)
 ERSPAN_1_2: Final = 0x88BE
 ERSPAN_3: Final = 0x22EB
 WCCP: Final = 0x883E
-_MPLS: Final = 0x8847
 
 
 @kernel
@@ -48,51 +47,19 @@ def by_version(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
 @kernel
 def ethernet(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
     """An Ethernet frame."""
-    if end - at < 14:
-        return -1, 0, TRUNCATED
-    return after_type(data, at + 14, end, be16(data, at + 12), True)
+    return after(data, at, end, FRAME_FOLLOWS)
 
 
 @kernel
-def pseudowire(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def pseudowire(data: Bytes, at: Word, end: int, stop: int) -> tuple[int, int, int]:
     """An Ethernet frame behind MPLS labels (RFC 4448), with a control word or without.
 
-    Nothing announces it, so it is believed only if its types lead to an IP header of the right version.
+    Nothing announces it, so it is believed only if its types lead to an IP header that fits before `stop`.
     """
-    for skip in (4, 0):
-        if end - at < 2 or (skip == 4 and be16(data, at) != 0) or (skip == 0 and data[at] >> 4 == 1):
-            continue  # no control word (its upper half is zero); an associated channel (RFC 4385 section 5)
-        if end - at < skip + 14:
-            continue
-        place, version, code = announced(data, at + skip + 14, end, be16(data, at + skip + 12), True)
-        if code == IP_FOUND and end > place:
-            first = np.int64(data[place])
-            if first >> 4 == version and (version == 6 or first & 15 >= 5):
-                return place, version, IP_FOUND
-    return at, 0, OTHER_MPLS
-
-
-@kernel
-def ppp(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
-    """A PPP frame whose address, control and protocol fields may be compressed (RFC 1661, 1662)."""
-    if end - at >= 2 and be16(data, at) == 0xFF03:
-        at += 2
-    if end - at < 1:
-        return -1, 0, TRUNCATED
-    protocol: Word = np.int64(data[at])
-    at += 1
-    if protocol & 1 == 0:
-        if end - at < 1:
-            return -1, 0, TRUNCATED
-        protocol = protocol << 8 | np.int64(data[at])
-        at += 1
-    if protocol == 0x21:
-        return at, 4, IP_FOUND
-    if protocol == 0x57:
-        return at, 6, IP_FOUND
-    if protocol == 0x281 or protocol == 0x283:
-        return after_type(data, at, end, _MPLS, False)
-    return -1, 0, PPPOE_CONTROL
+    place = wire_place(data, at, end, stop)
+    if place < 0:
+        return at, 0, OTHER_MPLS
+    return after(data, place, end, FRAME_FOLLOWS)
 
 
 @kernel
@@ -109,10 +76,6 @@ def gre(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
             at += 4
     if flags & 0x81 == 0x81:  # acknowledgement number, in version 1 alone
         at += 4
-    if kind == BRIDGED:
-        return ethernet(data, at, end)
-    if kind == 0x880B:
-        return ppp(data, at, end)
     if kind == ERSPAN_1_2:
         if flags & 0x1000 == 0:  # type I has no header
             return ethernet(data, at, end)
@@ -195,31 +158,6 @@ def vxlan(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
 
 
 @kernel
-def nsh(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
-    """A network service header (RFC 8300)."""
-    if end - at < 8:
-        return -1, 0, TRUNCATED
-    size = (np.int64(data[at + 1]) & 63) * 4
-    if data[at] >> 6 != 0 or size < 8:
-        return -1, 0, MALFORMED
-    return _by_next_protocol(data, at + size, end, np.int64(data[at + 3]))
-
-
-@kernel
-def _by_next_protocol(data: Bytes, at: Word, end: int, following: Word) -> tuple[int, int, int]:
-    """What the next protocol of NSH (RFC 8300 section 2.2) or VXLAN-GPE says, but for NSH within NSH."""
-    if following == 1:
-        return at, 4, IP_FOUND
-    if following == 2:
-        return at, 6, IP_FOUND
-    if following == 3:
-        return ethernet(data, at, end)
-    if following == 5:
-        return after_type(data, at, end, _MPLS, False)
-    return -1, 0, OTHER_PAYLOAD
-
-
-@kernel
 def vxlan_gpe(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
     """VXLAN with a next protocol (draft-ietf-nvo3-vxlan-gpe-12), where its P flag is set."""
     if end - at < 8:
@@ -228,9 +166,8 @@ def vxlan_gpe(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         return -1, 0, MALFORMED
     if data[at] & 4 == 0:
         return vxlan(data, at, end)
-    if data[at + 3] == 4:
-        return nsh(data, at + 8, end)
-    return _by_next_protocol(data, at + 8, end, np.int64(data[at + 3]))
+    place, code, version = next_protocol(at + 8, int64(data[at + 3]))
+    return (place, version, code) if code == IP_FOUND or place < 0 else after(data, place, end, code)
 
 
 @kernel
@@ -242,8 +179,6 @@ def geneve(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         return -1, 0, MALFORMED
     kind = be16(data, at + 2)
     at += 8 + (np.int64(data[at]) & 63) * 4
-    if kind == BRIDGED:
-        return ethernet(data, at, end)
     if end < at:
         return -1, 0, TRUNCATED
     return after_type(data, at, end, kind, False)
@@ -309,7 +244,7 @@ def l2tp(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         if end - at < 2:
             return -1, 0, TRUNCATED
         at += 2 + be16(data, at)
-    return ppp(data, at, end)
+    return after(data, at, end, PPP_FOLLOWS)
 
 
 @kernel

@@ -12,9 +12,18 @@ import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes, Word, be16
 from segcast.traces.headers import tunnel_headers as read
+from segcast.traces.headers.announced import after
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_SRH, Headers
-from segcast.traces.headers.link import ENCRYPTED, IP_FOUND, OTHER_MPLS, OTHER_PAYLOAD, TRUNCATED, after_type
+from segcast.traces.headers.mpls import ANYWHERE
 from segcast.traces.jit import int64, kernel
+from segcast.traces.reasons import (
+    ENCRYPTED,
+    IP_FOUND,
+    LABELS_FOLLOW,
+    OTHER_MPLS,
+    OTHER_PAYLOAD,
+    TRUNCATED,
+)
 
 # Which kernel reads a tunnel's header.
 IPV4: Final = 0  # there is none: the packet follows
@@ -164,7 +173,7 @@ def _read(how: int, data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
     if how == ETHERNET:
         return read.ethernet(data, at, end)
     if how == MPLS:
-        return after_type(data, at, end, 0x8847, False)
+        return after(data, at, end, LABELS_FOLLOW)
     if how == GRE:
         return read.gre(data, at, end)
     if how == VXLAN:
@@ -230,7 +239,7 @@ def enter(
         elif headers.valid[i] & HAS_SRH and how in (IPV4, IPV6, ETHERNET):
             tunnel = _SRV6
         if code == OTHER_MPLS and place >= 0:
-            place, version, code = read.pseudowire(data, place, end)
+            place, version, code = read.pseudowire(data, place, end, ANYWHERE)
         found.place[k] = place - begin if place >= 0 else -1
         found.version[k] = version
         found.code[k] = code
@@ -242,6 +251,7 @@ def find_pseudowires(
     data: Bytes,
     start: npt.NDArray[np.int64],
     captured: npt.NDArray[np.uint32],
+    wire: npt.NDArray[np.uint32],
     rows: npt.NDArray[np.int64],
     headers: Headers,
 ) -> None:
@@ -250,7 +260,8 @@ def find_pseudowires(
         i = rows[k]
         begin: Word = start[i]
         end: Word = begin + np.int64(captured[i])
-        place, version, code = read.pseudowire(data, begin + np.int64(headers.ip_start[i]), end)
-        headers.ip_start[i] = place - begin
+        stop = max(begin + np.int64(wire[i]), end)
+        place, version, code = read.pseudowire(data, begin + np.int64(headers.ip_start[i]), end, stop)
+        headers.ip_start[i] = place - begin if place >= 0 else -1
         headers.version[i] = version
         headers.reason[i] = code

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from segcast.traces.addresses import within
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, Headers
-from segcast.traces.headers.link import FILTERED, IP_FOUND
 from segcast.traces.ingest.filter_words import Test, parse
+from segcast.traces.reasons import FILTERED, IP_FOUND
 
 Kept = npt.NDArray[np.bool_]
 

@@ -6,6 +6,7 @@ a merge can leave it closed until it is due.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -147,7 +148,8 @@ def _below(folder: str) -> Iterator[str]:
     """The files below a folder, but for hidden ones and what is ours."""
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: {error.strerror}; change its permissions (chmod u+rx)")
+        mend = "change its permissions (chmod u+rx)" if error.errno in (errno.EACCES, errno.EPERM) else "check the path"
+        raise InputError(f"{error.filename}: {error.strerror}; {mend}")
 
     for root, folders, files in os.walk(folder, onerror=refuse):
         place = Path(root)

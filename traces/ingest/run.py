@@ -23,6 +23,8 @@ from segcast.traces.ingest.inputs import Head, Inputs, list_inputs
 from segcast.traces.ingest.intake import AS_CAPTURED, Intake, IntakeChoices
 from segcast.traces.ingest.merge import Ended, Merge
 from segcast.traces.ingest.packets import PacketWriter
+from segcast.traces.quality import unread
+from segcast.traces.quality.findings import ordered
 from segcast.traces.quality.survey import Survey, Surveys
 from segcast.traces.schema import SCHEMA_VERSION
 from segcast.traces.trace import FLOWS_FILE, PACKETS_FOLDER, SEGMENT_LISTS_FILE, TRACE_FILE, Trace, load
@@ -163,6 +165,7 @@ class _Making:
         pq.write_table(flow_table(intake.flows, self._choices.key), folder / FLOWS_FILE, compression="zstd")
         pq.write_table(decoder.segment_lists.table(), folder / SEGMENT_LISTS_FILE, compression="zstd")
         sources = [self._sources[file] for file in range(len(heads))]
+        decoded = decoder.findings()
         skipped: dict[str, int] = {}
         for source in sources:
             for name, count in source["skipped"].items():
@@ -177,10 +180,10 @@ class _Making:
                 "flows": len(intake.flows),
                 "segment_lists": len(decoder.segment_lists),
                 **self._choices.about(),
-                "findings": intake.findings(sources),
+                "findings": ordered([*intake.findings(sources), *unread.find(sources, decoded)]),
                 "left_out": self._inputs.left_out,
                 "skipped": skipped,
-                **decoder.findings(),
+                **decoded,
                 "sources": sources,
                 "parts": writer.parts,
             }
@@ -205,7 +208,7 @@ class _Making:
                     rows = chunk.reserve(len(step.file))
                     headers = self._decoder.decode(step.frames, rows.headers)
                     wanted = None if self._choices.filter is None else self._choices.filter.mark(headers)
-                    self._surveys.add(step, headers)
+                    self._surveys.add(step, headers, self._decoder.numbered)
                     chunk = intake.take(step, rows, writer, wanted)
                     if chunk.full:
                         writer.put(chunk)

@@ -18,11 +18,11 @@ import dpkt
 import numpy as np
 import pyarrow as pa
 
-from segcast.traces.captures.linktypes import linktype_name
 from segcast.traces.captures.reader import read_frames
 from segcast.traces.captures.remote import is_url
 from segcast.traces.errors import CheckFailed, InputError
 from segcast.traces.ingest.inputs import is_pipe
+from segcast.traces.linktypes import linktype_name
 from segcast.traces.trace import Trace
 
 MOST_SHOWN: Final = 20
@@ -277,7 +277,20 @@ def _decoded(linktype: int, frame: bytes, known: bool) -> Fields:
         if len(layers) > 2 or tags or "ip_bytes" not in fields:
             raise NotComparedError("an IP header for dpkt alone, behind headers that it reads too freely")
         return {"ip header": True}
+    if _stated_bytes(layers) < fields.get("ip_bytes", 0):
+        raise NotComparedError("a packet longer than a header before it says, whose padding dpkt reads as well")
     return fields
+
+
+def _stated_bytes(layers: Sequence[Any]) -> int:
+    """How long the IP packet is at most, as headers in front of it say."""
+    stated = 1 << 32
+    for layer in layers:
+        if isinstance(layer, dpkt.pppoe.PPPoE):
+            stated = min(stated, layer.len - 2)
+        elif isinstance(layer, dpkt.ethernet.Ethernet) and layer.type <= 1500:
+            stated = min(stated, layer.type - 8)
+    return stated
 
 
 def _layers(linktype: int, frame: bytes) -> list[Any]:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from segcast.traces.captures.linktypes import linktype_name
-from segcast.traces.headers.link import FILTERED, REASONS
+from segcast.traces.linktypes import linktype_name
 from segcast.traces.protocols import TCP
+from segcast.traces.reasons import FILTERED, REASONS
 from segcast.traces.trace import Trace
 
 PROTOCOL_NAMES: Final = {

@@ -7,15 +7,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segcast.traces.captures.linktypes import is_read, linktype_name
-from segcast.traces.headers.decode import REASONS, Headers
-from segcast.traces.headers.link import IP_FOUND, LINK_TYPE
+from segcast.traces.headers.decode import Headers, Numbered
 from segcast.traces.ingest.merge import MergedBatch
 from segcast.traces.jit import kernel
+from segcast.traces.linktypes import is_read, linktype_name
+from segcast.traces.reasons import IP_FOUND, LINK_TYPE, NUMBERED, REASONS
 
 _STARTED, _PREVIOUS, _FIRST, _LAST, _BACKWARDS, _FURTHEST, _TRUNCATED = 0, 1, 2, 3, 4, 5, 6
 _WIRE, _CAPTURED, _LONGEST, _UNIT, _TIMELESS = 7, 8, 9, 10, 11
 _COUNTERS: Final = 12
+_MOST_NUMBERS: Final = 20
 
 
 @kernel
@@ -72,6 +73,7 @@ class Survey:
         self._counters[_UNIT] = 1_000_000_000
         self._reasons = np.zeros(256, np.int64)
         self._linktypes = np.zeros(1 << 16, np.int64)
+        self._numbers = np.zeros((len(NUMBERED), 1 << 16), np.int64)
 
     def add(self, columns: Surveyed) -> None:
         """Count frames, in the order of their capture."""
@@ -83,13 +85,30 @@ class Survey:
         else:
             self._linktypes += np.bincount(linktype, minlength=1 << 16)
 
+    def add_numbered(self, reason: npt.NDArray[np.uint8], number: npt.NDArray[np.uint32]) -> None:
+        """Count frames whose reason comes with a number."""
+        for place, numbered in enumerate(NUMBERED):
+            np.add.at(self._numbers[place], number[reason == numbered], 1)
+
     def skipped(self) -> dict[str, int]:
-        """Frames without a readable IP header, by the name of the reason; of link types not read, by each name."""
+        """Frames without a readable IP header, by the name of the reason.
+
+        Link types that are not read, EtherTypes and PPP protocols have names of their own: of EtherTypes and protocols
+        the commonest, and the others together.
+        """
         skipped = {
             name: int(n)
             for code, (name, n) in enumerate(zip(REASONS, self._reasons, strict=False))
             if n and code not in (IP_FOUND, LINK_TYPE)
         }
+        for place, numbered in enumerate(NUMBERED):
+            counts, reason = self._numbers[place], REASONS[numbered]
+            commonest = np.argsort(-counts, kind="stable")[:_MOST_NUMBERS]
+            for number in (int(n) for n in commonest if counts[n]):
+                skipped[f"{reason} 0x{number:04x}"] = int(counts[number])
+                skipped[reason] -= int(counts[number])
+            if skipped.get(reason) == 0:
+                del skipped[reason]
         for link in np.flatnonzero(self._linktypes):
             if not is_read(int(link)):
                 name = f"{REASONS[LINK_TYPE]}: {linktype_name(int(link))}"
@@ -125,8 +144,11 @@ class Surveys:
         """Start with no capture open."""
         self._surveys: dict[int, Survey] = {}
 
-    def add(self, batch: MergedBatch, headers: Headers) -> None:
+    def add(self, batch: MergedBatch, headers: Headers, numbered: Numbered) -> None:
         """Count a batch, each row to its capture."""
+        for file in np.unique(batch.file[numbered.row]) if len(numbered.row) else ():
+            mine = batch.file[numbered.row] == file
+            self._of(int(file)).add_numbered(numbered.reason[mine], numbered.number[mine])
         frames = batch.frames
         columns = Surveyed(frames.time_ns, frames.captured, frames.wire, headers.reason, frames.linktype)
         if len(batch.files) == 1:
