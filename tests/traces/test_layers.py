@@ -13,6 +13,7 @@ from segcast.traces.headers.segment_lists import SegmentLists
 from tests.support.decoding import batch_of, decoded
 from tests.support.strategies import Seeded, make_frame
 from tests.twins import writing
+from tests.twins import writing_links as write
 from tests.twins import writing_tunnels as tunnels
 from tests.twins.decode import layers, segments_of
 from tests.twins.fragments import LIFETIME_NS, Firsts
@@ -167,6 +168,8 @@ def test_a_reduced_list_begins_with_the_destination() -> None:
 IP4 = writing.ipv4(writing.udp(7, 8), 17)
 IP6 = writing.ipv6(writing.udp(7, 8), 17)
 
+WIFI = write.data_frame(writing.snap(IP4, 0x0800), quality=0, ends=1)
+
 
 def tunnel(protocol: int, payload: bytes) -> bytes:
     return writing.ipv4(payload, protocol)
@@ -203,6 +206,14 @@ def tunnel(protocol: int, payload: bytes) -> bytes:
         (tunnel(*tunnels.ayiya(IP6, 41)), {"ayiya": 1}, {}),
         (tunnel(*tunnels.ayiya(b"", 59)), {}, {"ayiya: other payload": 1}),
         (tunnel(*tunnels.lisp(IP4)), {"lisp": 1}, {}),
+        (tunnel(*tunnels.aruba(WIFI)), {"aruba gre": 1}, {}),
+        (tunnel(*tunnels.aruba(WIFI[1::-1] + WIFI[2:], 0x8370)), {"aruba gre": 1}, {}),
+        (tunnel(*tunnels.aruba(b"\x80\0" + bytes(30))), {}, {"aruba gre: 802.11 management": 1}),
+        (tunnel(*tunnels.capwap(WIFI, native=True, words=4)), {"capwap": 1}, {}),
+        (tunnel(*tunnels.capwap(WIFI[1::-1] + WIFI[2:], native=True, offset=0)), {"capwap": 1}, {}),
+        (tunnel(*tunnels.capwap(writing.ethernet(IP4, 0x0800), native=False)), {"capwap": 1}, {}),
+        (tunnel(*tunnels.capwap(WIFI, native=True, offset=3)), {}, {"capwap: other payload": 1}),
+        (tunnel(*tunnels.capwap(WIFI, native=True, first=1)), {}, {"capwap: encrypted": 1}),
         (tunnel(*tunnels.gue(IP6, 41, 3)), {"gue": 1}, {}),
         (tunnel(*tunnels.l2tp(b"\xff\x03\0\x21" + IP4, 0x4A02, 3)), {"l2tp": 1}, {}),
         (tunnel(*tunnels.l2tp(b"\xff\x03\xc0\x21" + bytes(9))), {}, {"l2tp: ppp control": 1}),

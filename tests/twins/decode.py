@@ -22,6 +22,7 @@ from tests.twins.ip import (
 )
 from tests.twins.tunnels import ETHERNET as ETHERNET_IN
 from tests.twins.tunnels import PPP as PPP_IN
+from tests.twins.tunnels import WIFI as WIFI_IN
 from tests.twins.tunnels import opened
 
 RAW = {12: (4, 6), 14: (4, 6), 101: (4, 6), 228: (4,), 229: (6,)}  # link type: IP versions it may carry
@@ -137,6 +138,11 @@ def tunnelled(packet: bytes, ip: Decoded) -> tuple[int, int]:
         inside = links.ethernet(packet, carried.at, None)
     elif carried.kind == PPP_IN:
         inside = links.ppp(packet, carried.at, None)
+    elif carried.kind == WIFI_IN:
+        control = packet[carried.at : carried.at + 2]
+        if len(control) == 2 and control[0] & 15 != 8 and control[1] & 15 == 8:  # its bytes are swapped
+            packet = packet[: carried.at] + control[::-1] + packet[carried.at + 2 :]
+        inside = links.wifi(packet, carried.at, None)
     elif carried.ether_type is not None:
         inside = links.typed(carried.ether_type, packet, carried.at, None)
     if inside is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.twins import writing
 from tests.twins import writing_tunnels as tunnels
 from tests.twins.choosing import Chooser
-from tests.twins.linked_frames import LINK_TYPES, make_labelled, under_link
+from tests.twins.linked_frames import LINK_TYPES, make_labelled, under_link, under_wireless
 from tests.twins.writing import Captured
 
 PORTS = (80, 0, 443, 1024, 53, 65_535)
@@ -90,14 +90,51 @@ def make_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
     return (4 if version == 4 else 41), packet
 
 
+def make_wireless_tunnel(c: Chooser, version: int, packet: bytes, frame: bytes, kind: str) -> tuple[int, bytes]:
+    """GRE or CAPWAP between access points and their controllers, mostly with 802.11 frames."""
+    wireless = under_wireless(c, 105, version, packet)
+    if c.integer(0, 2) == 2:
+        wireless = wireless[1::-1] + wireless[2:]
+    if kind == "aruba":
+        return tunnels.aruba(wireless, c.pick((0x8200, 0x8370, 0x8380, 0x8201)))
+    native = c.integer(0, 2) > 0
+    return tunnels.capwap(
+        wireless if native else frame,
+        native=native,
+        words=c.pick((2, 2, 4, 31)),
+        binding=c.pick((1, 1, 1, 0)),
+        offset=c.pick((-1, -1, 0, 5)),
+        alive=c.integer(0, 9) == 9,
+        first=c.pick((0, 0, 0, 0, 1, 0x10)),
+    )
+
+
 def make_other_tunnel(c: Chooser, depth: int) -> tuple[int, bytes]:
     """One of the rarer tunnels, at times with a field that it must not have."""
     version, packet = make_packet(c, depth)
     protocol, ether_type = (4, 0x0800) if version == 4 else (41, 0x86DD)
     frame = make_bridged(c, depth)
     kind = c.pick(
-        ("gpe", "gpe", "gre", "mpls", "gtp", "teredo", "ayiya", "lisp", "gue", "l2tp", "etherip", "pim", "wccp")
+        (
+            "gpe",
+            "gpe",
+            "gre",
+            "mpls",
+            "gtp",
+            "teredo",
+            "ayiya",
+            "lisp",
+            "gue",
+            "l2tp",
+            "etherip",
+            "pim",
+            "wccp",
+            "aruba",
+            "capwap",
+        )
     )
+    if kind in ("aruba", "capwap"):
+        return make_wireless_tunnel(c, version, packet, frame, kind)
     if kind == "gpe":
         what = c.pick((version // 2 - 1, 3, 5, 4, 4, 0))
         carried = {

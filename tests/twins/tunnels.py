@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.twins.ip import UDP, Decoded, number
 
-ETHERNET, PPP, NIBBLE = "ethernet", "ppp", "nibble"
+ETHERNET, PPP, NIBBLE, WIFI = "ethernet", "ppp", "nibble", "wifi"
 MPLS_TYPE = 0x8847
 IP_PROTOCOLS = {4: 4, 41: 6}
 PORTS = {
@@ -21,7 +21,7 @@ PORTS = {
     4341: "lisp",
     6080: "gue",
 }
-EITHER_PORT = {3544: "teredo", 5072: "ayiya", 1701: "l2tp"}
+EITHER_PORT = {3544: "teredo", 5072: "ayiya", 1701: "l2tp", 5247: "capwap"}
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,23 @@ def of_udp(name: str, packet: bytes, at: int, size: int) -> Carried | None:
         return Carried(at + 8)
     if name == "gue":
         return of_gue(packet, at)
+    if name == "capwap":
+        return of_capwap(packet, at)
     if name == "teredo":
         return of_teredo(packet, at, at + size)
     return of_ayiya(packet, at) if name == "ayiya" else of_l2tp(packet, at)
+
+
+def of_capwap(packet: bytes, at: int) -> Carried | None:
+    """RFC 5415 section 4.3; WBID 1 is 802.11."""
+    word = number(packet, at, 8)
+    preamble, words, binding = word >> 56, word >> 51 & 31, word >> 41 & 31
+    native, part, keeps_alive = word >> 40 & 1, word >> 39 & 1, word >> 35 & 1
+    if preamble or words < 2 or keeps_alive or (part and word >> 3 & 0x1FFF):
+        return None
+    if native and binding != 1:
+        return None
+    return Carried(at + 4 * words, WIFI if native else ETHERNET)
 
 
 def next_protocol(following: int, at: int) -> Carried | None:
@@ -129,6 +143,8 @@ def of_gre(packet: bytes, at: int) -> Carried | None:
         if words >> 92 != 2 or frame_type not in (0, 2):
             return None
         return Carried(at + 12 + 8 * (words & 1), NIBBLE if frame_type else ETHERNET)
+    if kind in range(0x8200, 0x8380, 16):
+        return Carried(at, WIFI)
     if kind == 0x880B:
         return Carried(at, PPP)
     if kind == 0x883E:

@@ -30,6 +30,27 @@ def wccp(carried: bytes, version: int) -> Payload:
     return 47, gre((b"\0\1\0\0" if version == 2 else b"") + carried, 0x883E)
 
 
+def aruba(frame: bytes, kind: int = 0x8200) -> Payload:
+    """An 802.11 frame in GRE."""
+    return 47, gre(frame, kind)
+
+
+def capwap(
+    frame: bytes,
+    *,
+    native: bool,
+    words: int = 2,
+    binding: int = 1,
+    offset: int = -1,
+    alive: bool = False,
+    first: int = 0,
+) -> Payload:
+    """RFC 5415; `offset` makes it a fragment, `first` is the preamble."""
+    flags = (native << 8) | ((offset >= 0) << 7) | (alive << 3)
+    head = struct.pack(">IHH", first << 24 | words << 19 | binding << 9 | flags, 7, max(offset, 0) << 3)
+    return 17, udp(BACK, 5247, payload=head + bytes(4 * words - 8) + frame)
+
+
 def teredo(carried: bytes, *, origin: bool, authentication: int = -1, answering: bool = False) -> Payload:
     """RFC 4380; `authentication` is how long its value is, if there is one."""
     signed = b"" if authentication < 0 else bytes([0, 1, 0, authentication]) + bytes(authentication + 9)

@@ -10,9 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from segcast.traces.byteorder import Bytes, Word, be16
+from segcast.traces.byteorder import Bytes, Word, be16, be32
 from segcast.traces.headers.announced import after, after_type, next_protocol
 from segcast.traces.headers.mpls import wire_place
+from segcast.traces.headers.wireless import after_wifi
 from segcast.traces.jit import int64, kernel
 from segcast.traces.reasons import (
     ENCRYPTED,
@@ -31,6 +32,8 @@ NOT_A_TUNNEL: Final = 255
 ERSPAN_1_2: Final = 0x88BE
 ERSPAN_3: Final = 0x22EB
 WCCP: Final = 0x883E
+ARUBA_FIRST: Final = 0x8200  # to 0x8370 in steps of 16: one type for each kind of queue
+ARUBA_LAST: Final = 0x8370
 
 
 @kernel
@@ -60,6 +63,39 @@ def pseudowire(data: Bytes, at: Word, end: int, stop: int) -> tuple[int, int, in
     if place < 0:
         return at, 0, OTHER_MPLS
     return after(data, place, end, FRAME_FOLLOWS)
+
+
+@kernel
+def wifi(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+    """An 802.11 frame, whose frame control some access points send with its bytes swapped."""
+    swapped = end - at >= 2 and data[at] & 15 != 8 and data[at + 1] & 15 == 8
+    return after_wifi(data, at, end, swapped)
+
+
+@kernel
+def is_aruba(kind: int) -> bool:
+    """Whether a GRE type is one of Aruba's for 802.11 frames between access points and controllers."""
+    return ARUBA_FIRST <= kind <= ARUBA_LAST and kind & 15 == 0
+
+
+@kernel
+def capwap(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+    """CAPWAP's data channel (RFC 5415 section 4.3): an 802.11 or 802.3 frame, or what DTLS hides."""
+    if end - at < 8:
+        return -1, 0, TRUNCATED
+    if data[at] & 15 == 1:
+        return -1, 0, ENCRYPTED
+    word = be32(data, at)
+    words = word >> 19 & 31
+    if data[at] != 0 or words < 2:
+        return -1, 0, MALFORMED
+    fragment = word >> 7 & 1 != 0 and be16(data, at + 6) >> 3 != 0
+    if fragment or word >> 3 & 1 != 0:  # a later fragment; a keep-alive
+        return -1, 0, OTHER_PAYLOAD
+    at += words * 4
+    if word >> 8 & 1 == 0:
+        return ethernet(data, at, end)
+    return wifi(data, at, end) if word >> 9 & 31 == 1 else (-1, 0, OTHER_PAYLOAD)
 
 
 @kernel
@@ -94,6 +130,8 @@ def gre(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         if carried == 0:
             return ethernet(data, at, end)
         return by_version(data, at, end) if carried == 2 else (-1, 0, OTHER_PAYLOAD)
+    if is_aruba(kind):
+        return wifi(data, at, end)
     if kind == WCCP:
         if end - at < 1:
             return -1, 0, TRUNCATED

@@ -47,6 +47,7 @@ ESP_IN_UDP: Final = 17
 WIREGUARD: Final = 18
 SEALED: Final = 19  # none can: it is encrypted
 CLOSED: Final = 20  # none can: what it carries is agreed elsewhere
+CAPWAP: Final = 21
 
 
 class Tunnel(NamedTuple):
@@ -93,6 +94,8 @@ TUNNELS: Final = (
     Tunnel("esp", SEALED, protocols=(50,)),
     Tunnel("esp in udp", ESP_IN_UDP, ports=(4500,), answers=True),
     Tunnel("wireguard", WIREGUARD, ports=(51820,), answers=True),
+    Tunnel("aruba gre", GRE),  # GRE, of other types
+    Tunnel("capwap", CAPWAP, ports=(5247,), answers=True),
     Tunnel("ipcomp", CLOSED, protocols=(108,)),
     Tunnel("gre in udp with dtls", SEALED, ports=(4755,)),
     Tunnel("mpls in udp with dtls", SEALED, ports=(6636,)),
@@ -101,6 +104,7 @@ TUNNELS: Final = (
 
 _NUMBERS: Final = {tunnel.name: number for number, tunnel in enumerate(TUNNELS)}
 _ERSPAN: Final = _NUMBERS["erspan"]
+_ARUBA: Final = _NUMBERS["aruba gre"]
 _SRV6: Final = _NUMBERS["srv6"]
 PSEUDOWIRE: Final = _NUMBERS["mpls pseudowire"]
 
@@ -202,6 +206,8 @@ def _read(how: int, data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         return read.pim(data, at, end)
     if how == ESP_IN_UDP:
         return read.esp_in_udp(data, at, end)
+    if how == CAPWAP:
+        return read.capwap(data, at, end)
     if how == WIREGUARD:
         return read.wireguard(data, at, end)
     return -1, 0, ENCRYPTED if how == SEALED else OTHER_PAYLOAD
@@ -236,6 +242,8 @@ def enter(
             kind = be16(data, at + 2)
             if kind == read.ERSPAN_1_2 or kind == read.ERSPAN_3:
                 tunnel = _ERSPAN
+            elif read.is_aruba(kind):
+                tunnel = _ARUBA
         elif headers.valid[i] & HAS_SRH and how in (IPV4, IPV6, ETHERNET):
             tunnel = _SRV6
         if code == OTHER_MPLS and place >= 0:
