@@ -84,7 +84,7 @@ SEGMENT_LISTS: Final = Table(
 
 FLOWS: Final = Table(
     "flows",
-    "one direction of a five-tuple, in order of its first packet",
+    "one direction of a five-tuple until that is used again, in order of its first packet",
     (
         Column("flow_id", pa.uint32(), "0-based row number"),
         Column("ip_version", pa.uint8(), "4 or 6"),

@@ -110,13 +110,14 @@ def measure(
 def join(packets: Planned, schedule: pa.Table, trace: Trace, speed: float = 1.0) -> NDArray[np.int64]:
     """The row of `schedule` that each planned packet is, int64[n], NONE if it is none.
 
-    A planned flow is the trace's of the same five-tuple; if its addresses were changed, the one of the same protocol
-    and ports, if there is only one. Packets of a flow keep their order, so they are joined one after the other; where
-    some were left out, by their times, which `speed` compresses.
+    A planned flow is those of the trace of the same five-tuple; if its addresses were changed, those of the same
+    protocol and ports, if these have one five-tuple. Packets of a flow keep their order, so they are joined one after
+    the other; where some were left out, by their times, which `speed` compresses.
     """
     flows = trace.flow_table()
-    flow_of = _flows_of(packets.words, flows)[packets.flow]
-    own = schedule["flow_id"].to_numpy().astype(np.int64)
+    found, first = _flows_of(packets.words, flows)
+    flow_of = found[packets.flow]
+    own = first[schedule["flow_id"].to_numpy().astype(np.int64)]
     send_ns = schedule["send_ns"].to_numpy()
     rows = np.full(len(flow_of), NONE, np.int64)
     if not len(own) or not len(flow_of):
@@ -142,17 +143,22 @@ def join(packets: Planned, schedule: pa.Table, trace: Trace, speed: float = 1.0)
     return rows
 
 
-def _flows_of(words: NDArray[np.uint64], flows: pa.Table) -> NDArray[np.int64]:
-    """The trace's flow of each planned one, NONE if it is none of them."""
+def _flows_of(words: NDArray[np.uint64], flows: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The trace's flow of each planned one, NONE if it is none of them, and of each of the trace's the first alike.
+
+    Of flows with one five-tuple, connections one after the other or of several tenants, the first stands for all.
+    """
     table = pl.from_arrow(flows)
     assert isinstance(table, pl.DataFrame)
     known = flow_words(table)
-    exact = {row.tobytes(): number for number, row in enumerate(known)}
+    exact: dict[bytes, int] = {}
+    first = np.array([exact.setdefault(row.tobytes(), number) for number, row in enumerate(known)], np.int64)
     by_ports: dict[int, int] = {}
-    for number, rest in enumerate(known[:, 4].tolist()):
+    for number in exact.values():
+        rest = int(known[number, 4])
         by_ports[rest] = NONE if rest in by_ports else number
     found = (exact.get(row.tobytes(), by_ports.get(int(row[4]), NONE)) for row in np.ascontiguousarray(words))
-    return np.fromiter(found, np.int64, len(words))
+    return np.fromiter(found, np.int64, len(words)), first
 
 
 def measured_table(

@@ -40,6 +40,7 @@ from tests.fuzz.records import PCAP_MAGICS, SNOOP, join, split, spread
 from tests.support.decoding import LATEST_NS, decoded, expected, records
 from tests.twins.captures import MODIFIED_MAGICS, Record, read_all
 from tests.twins.captures import PCAP_MAGICS as TWIN_MAGICS
+from tests.twins.conversations import Sighting, assign
 from tests.twins.decode import layers
 from tests.twins.fragments import Firsts
 from tests.twins.merging import merge as slowly_merged
@@ -299,11 +300,19 @@ def _rule_columns(name: str, frames: list[Record], ours: list[Any], marks: list[
     for number, (comp, ref) in enumerate(zip(ours, rows, strict=True)):
         hold(comp == ref, "columns as the twin", name, number, comp, ref)
     numbers = ("tcp_seq", "tcp_ack", "tcp_flags", "tcp_window", "payload_bytes", "ip_bytes")
-    segments = [
-        Segment(r.time_ns or 0, *_ends(d), *(getattr(d, n) for n in numbers), mss)
-        for r, d, (_, mss) in zip(frames, rows, marks, strict=True)
-        if d.tcp_seq is not None
+    sightings = [
+        Sighting(r.time_ns or 0, *_ends(d), d.protocol == 6, d.tcp_flags, d.tcp_seq or 0)
+        for r, d in zip(frames, rows, strict=True)
+        if d.ip_bytes is not None
     ]
+    ids, reverse = assign(sightings)
+    flow_of, segments = iter(ids), []
+    for r, d, (_, mss) in zip(frames, rows, marks, strict=True):
+        flow = next(flow_of) if d.ip_bytes is not None else None
+        if flow is not None and d.tcp_seq is not None:
+            other = reverse[flow]
+            to = ("nobody", flow) if other is None else other
+            segments.append(Segment(r.time_ns or 0, flow, to, *(getattr(d, n) for n in numbers), mss))
     wanted = [sum(tcp.MARKS[word] for word in words) for words in annotate(segments, MOST_HOLES)[0]]
     got = [mark for (mark, _), d in zip(marks, rows, strict=True) if d.tcp_seq is not None]
     hold(got == wanted, "marks as the twin", name, got, wanted)

@@ -11,6 +11,7 @@ from tests.support.decoding import expected
 from tests.support.strategies import Seeded
 from tests.twins import writing
 from tests.twins.captures import Record
+from tests.twins.conversations import Sighting, assign
 from tests.twins.decode import Decoded
 from tests.twins.decode import segments_of as segment_list_of
 from tests.twins.fragments import decode_trace
@@ -29,54 +30,60 @@ def reverse_key(d: tuple[Any, ...]) -> tuple[Any, ...]:
     return d[0], d[1], d[3], d[2], d[5], d[4]
 
 
+def twin_ids(rows: Sequence[Row]) -> tuple[list[int | None], dict[int, int | None]]:
+    """The flow of each row, and of each flow the other direction."""
+    sightings = [
+        Sighting(
+            record.time_ns or 0, flow_key(d), reverse_key(flow_key(d)), d.protocol == 6, d.tcp_flags, d.tcp_seq or 0
+        )
+        for record, d in rows
+        if d.ip_bytes is not None
+    ]
+    ids, reverse = assign(sightings)
+    numbers = iter(ids)
+    return [None if d.ip_bytes is None else next(numbers) for _, d in rows], reverse
+
+
 def twin_flows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The flows table, by a dictionary."""
-    flows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for record, d in rows:
-        if d.ip_bytes is None:
+    flows: dict[int, dict[str, Any]] = {}
+    ids, reverse = twin_ids(rows)
+    for (record, d), number in zip(rows, ids, strict=True):
+        if number is None:
             continue
-        key, now = flow_key(d), record.time_ns or 0
-        flow = flows.setdefault(key, {"first_ns": now, "last_ns": now, "packets": 0, "bytes": 0})
+        now = record.time_ns or 0
+        names = ("ip_version", "protocol", "src", "dst", "src_port", "dst_port")
+        row = {"flow_id": number, **dict(zip(names, flow_key(d), strict=True))}
+        flow = flows.setdefault(number, row | {"first_ns": now, "last_ns": now, "packets": 0, "bytes": 0})
         flow["first_ns"], flow["last_ns"] = min(flow["first_ns"], now), max(flow["last_ns"], now)
         flow["packets"] += 1
         flow["bytes"] += record.wire_bytes
     _, summaries = annotate([segment for segment in segments_of(rows) if segment is not None])
-    ids = {key: number for number, key in enumerate(flows)}
-    table = []
-    for key, flow in flows.items():
-        tcp = summaries.get(key, Summary())
-        other = ids.get(reverse_key(key))
-        names = ("ip_version", "protocol", "src", "dst", "src_port", "dst_port")
-        row = {"flow_id": ids[key], **dict(zip(names, key, strict=True)), **flow}
-        row["reverse_flow_id"] = None if other == ids[key] else other
+    for number, row in flows.items():
+        tcp = summaries.get(number, Summary())
+        row["reverse_flow_id"] = reverse[number]
         row["rtt_min_ns"] = min(tcp.samples, default=None)
         samples = sorted(kept(tcp.samples))
         middle = samples[(len(samples) - 1) // 2 : len(samples) // 2 + 1]
         row["rtt_median_ns"] = sum(middle) // len(middle) if samples else None
         row["handshake_rtt_ns"] = tcp.handshake_ns
         row["retransmissions"], row["out_of_order"] = tcp.retransmissions, tcp.out_of_order
-        table.append(row)
-    return table
+    return [flows[number] for number in sorted(flows)]
 
 
 def segments_of(rows: Sequence[Row]) -> list[Segment | None]:
     """The TCP packets among the rows; they announce no segment size."""
-    return [
-        Segment(
-            record.time_ns or 0,
-            flow_key(d),
-            reverse_key(flow_key(d)),
-            d.tcp_seq,
-            d.tcp_ack,
-            d.tcp_flags,
-            d.tcp_window or 0,
-            d.payload_bytes or 0,
-            d.ip_bytes or 0,
-        )
-        if d.tcp_seq is not None and d.tcp_ack is not None and d.tcp_flags is not None
-        else None
-        for record, d in rows
-    ]
+    ids, reverse = twin_ids(rows)
+    found: list[Segment | None] = []
+    for (record, d), number in zip(rows, ids, strict=True):
+        if number is None or d.tcp_seq is None or d.tcp_ack is None or d.tcp_flags is None:
+            found.append(None)
+            continue
+        other = reverse[number]
+        to = ("nobody", number) if other is None else other
+        sizes = (d.tcp_window or 0, d.payload_bytes or 0, d.ip_bytes or 0)
+        found.append(Segment(record.time_ns or 0, number, to, d.tcp_seq, d.tcp_ack, d.tcp_flags, *sizes))
+    return found
 
 
 def marks_of(rows: Sequence[Row]) -> list[int | None]:
@@ -122,8 +129,7 @@ def assert_like_twin(trace: Trace, captures: Sequence[bytes]) -> None:
     flows = twin_flows(rows)
     assert trace.flow_table().schema.equals(FLOWS.arrow_schema())
     assert trace.flow_table().to_pylist() == flows
-    numbers = {flow_key(Decoded(**{k: f[k] for k in list(f)[1:7]})): f["flow_id"] for f in flows}
-    assert flow_ids == [numbers[flow_key(d)] if d.ip_bytes is not None else None for _, d in rows]
+    assert flow_ids == twin_ids(rows)[0]
 
 
 def rows_of(data: bytes) -> list[Row]:

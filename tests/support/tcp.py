@@ -10,6 +10,7 @@ from segcast.traces.flows import tcp
 from segcast.traces.flows.assign import Flows
 from segcast.traces.headers.decode import allocate
 from segcast.traces.headers.ip import HAS_IP, HAS_PAYLOAD, HAS_PORTS, HAS_TCP
+from tests.twins.conversations import of_connections
 from tests.twins.tcp import ACK, Segment, annotate, kept
 
 S = 10**9
@@ -53,6 +54,8 @@ def names(mark: int) -> set[str]:
 
 def compare(segments: list[Segment], batch: int = 10**9, most_holes: int | None = None) -> Flows:
     flows, ids, marks = run(segments, batch)
+    segments = of_connections(segments)
+    assert ids == [segment.flow for segment in segments]
     notes, summaries = annotate(segments, most_holes)
     assert [names(mark) for mark in marks] == notes
     pairs = {(segment.flow, flow) for segment, flow in zip(segments, ids, strict=True)}

@@ -123,7 +123,8 @@ def ip4(payload: bytes, protocol: int, ip_id: int = 0, atomic: bool = False) -> 
 
 
 def six(n: int) -> bytes:
-    return writing.ipv6(writing.tcp(seq=1000 * n, payload=bytes(200)), 6)
+    here, there = (bytes.fromhex("20010db8") + bytes(11) + bytes([k]) for k in (1, 2))
+    return writing.ipv6(writing.tcp(seq=1000 * n, payload=bytes(200)), 6, src=here, dst=there)
 
 
 def rtp(n: int) -> bytes:

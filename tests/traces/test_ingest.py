@@ -149,8 +149,8 @@ def test_flow_table_grows_and_keeps_every_flow() -> None:
     assert ids.tolist() == wanted
     assert len(flows) == len(seen) > 20_000
     stats = flows.table.stats[: len(flows)]
-    assert stats[:, 2].tolist() == np.bincount(ids).tolist()
-    assert stats[:, 3].tolist() == np.bincount(ids, weights=wire).astype(int).tolist()
+    assert stats["packets"].tolist() == np.bincount(ids).tolist()
+    assert stats["bytes"].tolist() == np.bincount(ids, weights=wire).astype(int).tolist()
 
 
 def test_ids_do_not_depend_on_the_seed(tmp_path: Path) -> None:

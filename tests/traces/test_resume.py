@@ -27,6 +27,7 @@ from tests.twins import writing
 from tests.twins.writing import Captured
 
 EVERY = 300
+OF_FLOWS = checkpoint._OF_FLOWS
 PARTIAL = ".t.trace.segcast-partial"
 
 
@@ -39,6 +40,7 @@ def rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.setattr(packets, "GROUP_ROWS", 100)
     monkeypatch.setattr(packets, "BATCH_FRAMES", 4096)
     monkeypatch.setattr(checkpoint, "_sync", lambda _: None)
+    monkeypatch.setattr(checkpoint, "_OF_FLOWS", 1)  # the captures are small, and full of flows
     folder = tmp_path / "cap"
     folder.mkdir()
     captures = [conversations(n, 300, port=1000, start_ns=10**18 + n * 10**9) for n in range(5)]
@@ -295,7 +297,10 @@ ingest([sys.argv[1]], sys.argv[2], checkpoint_rows=300)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_killed_at_any_moment(rotated: list[Path], tmp_path: Path, number: int) -> None:
+def test_killed_at_any_moment(
+    rotated: list[Path], tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_OF_FLOWS", OF_FLOWS)  # as in the process that is killed
     wanted = whole([tmp_path / "cap"], tmp_path)
     target = tmp_path / "t.trace"
     command = [sys.executable, "-c", KILLED, str(tmp_path / "cap"), str(target)]

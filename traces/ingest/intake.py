@@ -163,10 +163,10 @@ class Intake:
         later = pieces.split > 1
         flow = columns["flow_id"][pieces.row]
         head = columns["wire_bytes"][pieces.row].astype(np.int64) - headers.payload_bytes[pieces.row]
-        np.add.at(stats[:, 2], flow[later], 1)
-        np.add.at(stats[:, 3], flow[later], head[later])
+        np.add.at(stats["packets"], flow[later], 1)
+        np.add.at(stats["bytes"], flow[later], head[later])
         cut = (pieces.split > 0) & (headers.valid[pieces.row] & HAS_IP != 0)
-        np.maximum.at(stats[:, 1], flow[cut], pieces.time_ns[cut])
+        np.maximum.at(stats["last_ns"], flow[cut], pieces.time_ns[cut])
         self.rows += int(later.sum())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from segcast.traces.captures.reader import FrameBatch
 from segcast.traces.flows import tcp
-from segcast.traces.flows.assign import Flows
+from segcast.traces.flows.assign import SILENCE_NS, TCP_SILENCE_NS, Flows
 from segcast.traces.flows.holes import MOST_HOLES
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import kernel
@@ -24,6 +24,7 @@ from segcast.traces.units import say_duration, say_span
 
 SEVERITIES: Final = ("error", "warning", "info")
 SHORTEST_TIMEOUT_NS: Final = 50_000
+WAITING_NS: Final = 10**9
 _TICKS: Final = 20  # a timeout of as many clock ticks or more is met to 5 %
 _FEW: Final = 0.01  # a share below it is a note, not a warning
 
@@ -98,6 +99,10 @@ class CaptureCounts:
     super_frames_split: bool
     data_flows: int
     one_sided_data_flows: int
+    flows: int
+    used_again: int
+    waiting_flows: int
+    longest_waiting_ns: int
 
 
 def count(flows: Flows, quality: Quality, seen: int, *, dropped: bool, split: bool) -> CaptureCounts:
@@ -117,7 +122,18 @@ def count(flows: Flows, quality: Quality, seen: int, *, dropped: bool, split: bo
         split,
         int(data.sum()),
         int((data & (flows.table.reverse[: len(flows)] < 0)).sum()),
+        len(flows),
+        flows.used_again,
+        *_waiting(flows),
     )
+
+
+def _waiting(flows: Flows) -> tuple[int, int]:
+    """Flows that last a minute or more with WAITING_NS or more between packets on average; how long one lasts."""
+    stats = flows.table.stats[: len(flows)]
+    lasting = stats["last_ns"] - stats["first_ns"]
+    waiting = lasting[(lasting >= 60 * WAITING_NS) & (lasting // np.maximum(stats["packets"], 1) >= WAITING_NS)]
+    return len(waiting), int(waiting.max(initial=0))
 
 
 def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
@@ -129,6 +145,30 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
         *_drops(sources),
     ]
     found += _copies(c)
+    if c.used_again:
+        found.append(
+            _finding(
+                "five_tuples_used_again",
+                "info",
+                c.used_again,
+                f"{_share(c.used_again, c.flows):.1%} of the flows have addresses and ports that another had before: "
+                f"it had ended, a new one began, or all was silent for {say_duration(SILENCE_NS)} "
+                f"(TCP: {say_duration(TCP_SILENCE_NS)})",
+                "none: each connection is a flow of its own",
+            )
+        )
+    if c.waiting_flows:
+        share = _share(c.waiting_flows, c.flows)
+        found.append(
+            _finding(
+                "waiting_flows",
+                "info" if share < _FEW else "warning",
+                c.waiting_flows,
+                f"{share:.1%} of the flows wait for a second or more between packets on average, "
+                f"for up to {say_span(c.longest_waiting_ns)}",
+                "their completion times are those of applications that wait, not of a network",
+            )
+        )
     if c.one_sided_data_flows:
         share = _share(c.one_sided_data_flows, c.data_flows)
         found.append(
