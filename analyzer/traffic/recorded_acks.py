@@ -30,7 +30,7 @@ _MASK: Final = (1 << 32) - 1
 _HALF: Final = 1 << 31
 
 
-class Segments(NamedTuple):
+class TcpSegments(NamedTuple):
     """What TCP says in each packet: `seq`, `ack`, `payload_bytes` uint32[n], `flags` uint8[n]; `known` bool[n].
 
     Where not `known` (no TCP, or not captured) the others mean nothing.
@@ -76,7 +76,7 @@ def schedule(packets: pa.Table, flows: pa.Table, traffic: Traffic) -> Schedule:
     return releases
 
 
-def segments_of(packets: pa.Table, rows: NDArray[np.int64]) -> Segments:
+def segments_of(packets: pa.Table, rows: NDArray[np.int64]) -> TcpSegments:
     """What TCP says in these rows of PACKETS."""
     of = packets.select(["tcp_seq", "tcp_ack", "tcp_flags", "payload_bytes"]).take(rows)
 
@@ -87,10 +87,12 @@ def segments_of(packets: pa.Table, rows: NDArray[np.int64]) -> Segments:
     acknowledges = pc.is_valid(of.column("tcp_ack")).to_numpy()
     flags = np.where(acknowledges, column("tcp_flags"), 0).astype(np.uint8)
     known = pc.is_valid(of.column("tcp_seq")).to_numpy()
-    return Segments(column("tcp_seq"), column("tcp_ack"), flags, column("payload_bytes"), known)
+    return TcpSegments(column("tcp_seq"), column("tcp_ack"), flags, column("payload_bytes"), known)
 
 
-def recorded(packets: Packets, segments: Segments, reverse_flow: NDArray[np.int64], loss_timeout_ns: int) -> Releases:
+def recorded(
+    packets: Packets, segments: TcpSegments, reverse_flow: NDArray[np.int64], loss_timeout_ns: int
+) -> Releases:
     """Releases of `ack = "recorded"`: when the trace acknowledges a packet, at the latest when it times out.
 
     `packets` are in send order and `segments` are theirs; `reverse_flow` int64[flows] is each flow's other direction,
@@ -113,7 +115,7 @@ def recorded(packets: Packets, segments: Segments, reverse_flow: NDArray[np.int6
 
 
 @kernel
-def _end(segments: Segments, packet: int) -> int:
+def _end(segments: TcpSegments, packet: int) -> int:
     """The sequence number beyond a segment; one of no length is as if a byte long."""
     return (int64(segments.seq[packet]) + max(int64(1), int64(segments.payload_bytes[packet]))) & _MASK
 
@@ -121,7 +123,7 @@ def _end(segments: Segments, packet: int) -> int:
 @kernel
 def _acknowledge(
     packets: Packets,
-    segments: Segments,
+    segments: TcpSegments,
     reverse_flow: NDArray[np.int64],
     outstanding: _Outstanding,
     time_ns: NDArray[np.int64],

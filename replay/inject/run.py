@@ -23,7 +23,7 @@ from segcast.replay.inject.files import least_snaplen, write_records
 from segcast.replay.inject.machines import fetch, here
 from segcast.replay.inject.plan import Options, Replay
 from segcast.replay.inject.senders import accounts, jobs_of, start_senders
-from segcast.replay.inject.starting import Sender, begin, clocks_of
+from segcast.replay.inject.starting import SendingProcess, begin, clocks_of
 from segcast.replay.inventory import Point
 from segcast.replay.measure.identity import LEAST_BYTES
 from segcast.traces.errors import InputError
@@ -140,7 +140,7 @@ def _send(
 ) -> None:
     captures = captures_of(replay, out, far)
     jobs = jobs_of(replay, out, cost, far, options)
-    senders: list[Sender] = []
+    senders: list[SendingProcess] = []
     with Children() as children:
         try:
             for capture in captures:

@@ -15,7 +15,7 @@ from segcast.replay.inject.document import Account
 from segcast.replay.inject.files import Records, shared_out, write_records
 from segcast.replay.inject.machines import bound, push, spoken_to
 from segcast.replay.inject.plan import ABSOLUTE, Options, Replay, Stream, processes
-from segcast.replay.inject.starting import Sender
+from segcast.replay.inject.starting import SendingProcess
 from segcast.replay.inventory import Point
 from segcast.traces.errors import InputError
 
@@ -99,7 +99,7 @@ def tcpreplay_command(interface: str, file: str, packets: int) -> list[str]:
     return ["tcpreplay", f"--intf1={interface}", "--timer=gtod", "--no-flow-stats", f"--limit={packets}", file]
 
 
-def start_senders(jobs: Sequence[Job], far: Mapping[str, str], options: Options, out: Path) -> list[Sender]:
+def start_senders(jobs: Sequence[Job], far: Mapping[str, str], options: Options, out: Path) -> list[SendingProcess]:
     """Start the processes: they get ready, and wait to be told when to begin."""
     begun = []
     for job in jobs:
@@ -117,7 +117,7 @@ def start_senders(jobs: Sequence[Job], far: Mapping[str, str], options: Options,
         cpus = stream.facts.cpus
         bound_command = spoken_to(point, command, cpu=job.cpu % cpus if cpus > 1 else None)
         child = Speaker(f"sender {job.name}", bound_command, _log(out, job.name), remote=remote)
-        begun.append(Sender(child, tuple(each.name for each in job.streams), remote, job.after_ns))
+        begun.append(SendingProcess(child, tuple(each.name for each in job.streams), remote, job.after_ns))
     return begun
 
 
@@ -132,7 +132,7 @@ def start_at_once(stream: Stream, command: list[str], out: Path, name: str) -> C
     return Child(name, bound_command, _log(out, name), remote=stream.sender.ssh is not None)
 
 
-def accounts(options: Options, senders: Sequence[Sender]) -> dict[str, Account]:
+def accounts(options: Options, senders: Sequence[SendingProcess]) -> dict[str, Account]:
     """What was sent, by stream, from what the senders printed. Raises InputError if one printed nothing."""
     found: dict[str, Account] = {}
     for sender in senders:

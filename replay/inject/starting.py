@@ -37,7 +37,7 @@ class Clock(NamedTuple):
     round_trip_ns: int = 0
 
 
-class Sender(NamedTuple):
+class SendingProcess(NamedTuple):
     """A sender that has been started: the `streams` that it sends; `remote`, whether it is on another machine;
     `after_ns`, how long after the instant it begins.
     """
@@ -48,7 +48,7 @@ class Sender(NamedTuple):
     after_ns: int
 
 
-def clocks_of(senders: Sequence[Sender]) -> dict[str, Clock]:
+def clocks_of(senders: Sequence[SendingProcess]) -> dict[str, Clock]:
     """The clock of each sender that has said that it is ready. Raises InputError if one does not, or has ended."""
     own_ns = absolute.most_wrong_ns()
     ready = {sender.child.name: _answer(sender.child, _READY_S) for sender in senders}
@@ -60,7 +60,7 @@ def clocks_of(senders: Sequence[Sender]) -> dict[str, Clock]:
     }
 
 
-def begin(senders: Sequence[Sender], clocks: Mapping[str, Clock], limit_ns: int) -> int:
+def begin(senders: Sequence[SendingProcess], clocks: Mapping[str, Clock], limit_ns: int) -> int:
     """Fix the instant, on this machine's clock, and tell it to all. Raises InputError if one learns it too late."""
     slowest_ns = max((clock.round_trip_ns for clock in clocks.values()), default=0)
     instant_ns = time.time_ns() + _LEAD_NS + _LEAD_ROUND_TRIPS * slowest_ns

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcast.analyzer.packets import Packets
-from segcast.analyzer.traffic.recorded_acks import Segments, recorded
+from segcast.analyzer.traffic.recorded_acks import TcpSegments, recorded
 from segcast.traces.errors import InputError
 from tests.support.simulating import releases_of, segments_of, traffic_of
 from tests.support.strategies import Scenario, Seeded, fabrics, make_fabric
@@ -116,7 +116,7 @@ def test_many_outstanding_segments_take_no_long_search() -> None:
     flow = np.repeat(np.array([0, 1], np.uint32), count)
     packets = Packets(send_ns, flow, np.full(2 * count, 140, np.uint32))
     seq = np.arange(count, dtype=np.uint32) * 100
-    segments = Segments(
+    segments = TcpSegments(
         np.concatenate([seq, np.zeros(count, np.uint32)]),
         np.concatenate([np.zeros(count, np.uint32), seq + 100]),
         np.repeat(np.array([0, 0x10], np.uint8), count),

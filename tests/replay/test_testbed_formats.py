@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segcast.analyzer.scenario.reading import read_scenario
-from segcast.replay.testbed.formats.registry import Planned, configuration, formats, label_of, planned
+from segcast.replay.testbed.formats.registry import BedPlan, configuration, formats, label_of, planned
 from segcast.traces.errors import InputError
 from tests.conftest import Run
 from tests.support.beds import SCENARIOS, scenario_of
@@ -25,7 +25,7 @@ mode = "MODE"
 """
 
 
-def small(folder: Path, mode: str = "encaps", more: str = "") -> Planned:
+def small(folder: Path, mode: str = "encaps", more: str = "") -> BedPlan:
     file = folder / "s.toml"
     file.write_text(SMALL.replace("MODE", mode) + more)
     return planned(read_scenario(file), "sgtb")

@@ -22,7 +22,7 @@ import pytest
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.inject.machines import environment
 from segcast.replay.testbed.bed import down, up
-from segcast.replay.testbed.formats.registry import Planned, configuration, label_of, planned
+from segcast.replay.testbed.formats.registry import BedPlan, configuration, label_of, planned
 from segcast.replay.testbed.plan import Space
 from segcast.replay.testbed.spaces import evict, remove, spaces, within
 from segcast.replay.testbed.survey import survey
@@ -114,7 +114,7 @@ def settings(space: str) -> str:
     return within(space, lambda: " ".join(Path("/proc/sys/net", key).read_text().strip() for key in keys))
 
 
-def delivered(scenario: ValidScenario, plan: Planned) -> int:
+def delivered(scenario: ValidScenario, plan: BedPlan) -> int:
     """Send a packet of each IP version along every path of some pairs; how many there were, all of which arrived."""
     hosts = plan.bed.hosts()
     pairs = list(itertools.permutations(range(len(hosts)), 2))[:4]

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from segcast.analyzer.network.sid_table import SidEntry
-from segcast.replay.testbed.formats.registry import Format, Planned, Rendering, label_of, not_said, register
+from segcast.replay.testbed.formats.registry import BedPlan, Format, Rendering, label_of, not_said, register
 from segcast.replay.testbed.plan import Space
 
 _STATIC = ("uN", "uA", "uDT4", "uDT6", "uDT46")
@@ -17,7 +17,7 @@ _NODE_BITS = 24  # what FRR takes where nothing is said; releases before 9 have 
 _NONE = "staticd has uSIDs only; the lines of --format ip --node with seg6local go beside FRR"
 
 
-def node(plan: Planned, space: Space) -> Rendering:
+def node(plan: BedPlan, space: Space) -> Rendering:
     """What `vtysh -f` loads."""
     rows = plan.sids_of(space)
     said = [row for row in rows if row.behavior in _STATIC]
@@ -34,7 +34,7 @@ def node(plan: Planned, space: Space) -> Rendering:
     return Rendering(lines, not_said(space, [row for row in rows if row not in said], _NONE))
 
 
-def _segment_routing(plan: Planned, space: Space, rows: list[SidEntry]) -> Iterator[str]:
+def _segment_routing(plan: BedPlan, space: Space, rows: list[SidEntry]) -> Iterator[str]:
     locator = next((entry.prefix for entry in plan.sids.locators if entry.node == space.place), None)
     if locator is None:
         return
@@ -57,7 +57,7 @@ def _segment_routing(plan: Planned, space: Space, rows: list[SidEntry]) -> Itera
     yield from (" exit", " !", "exit", "!")
 
 
-def _behavior(plan: Planned, space: Space, row: SidEntry) -> str:
+def _behavior(plan: BedPlan, space: Space, row: SidEntry) -> str:
     if row.behavior == "uA":
         interface, next_hop = plan.way_of(space, row)
         return f"uA interface {interface} nexthop {next_hop}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from segcast.replay.inject.machines import ROUTE_PROTOCOL
-from segcast.replay.testbed.formats.registry import Format, Planned, Rendering, label_of, register
+from segcast.replay.testbed.formats.registry import BedPlan, Format, Rendering, label_of, register
 from segcast.replay.testbed.plan import Interface, Route, Shaper, Space, settings_of
 
 
-def whole(plan: Planned) -> Rendering:
+def whole(plan: BedPlan) -> Rendering:
     """Namespaces with their settings, the wires between them, and then what is in each."""
     lines: list[str] = []
     for space in plan.bed.spaces:
@@ -22,7 +22,7 @@ def whole(plan: Planned) -> Rendering:
     return Rendering(lines, [])
 
 
-def node(plan: Planned, space: Space) -> Rendering:
+def node(plan: BedPlan, space: Space) -> Rendering:
     """What is typed at the node itself, whose interfaces are there already."""
     return Rendering([_settings(space), *_inside(plan, space, "")], [])
 
@@ -31,7 +31,7 @@ def _settings(space: Space) -> str:
     return "sysctl -qw " + " ".join(f"net.{key.replace('/', '.')}={value}" for key, value in settings_of(space).items())
 
 
-def _inside(plan: Planned, space: Space, where: str) -> Iterator[str]:
+def _inside(plan: BedPlan, space: Space, where: str) -> Iterator[str]:
     yield f"ip{where} link set dev lo up"
     for interface in space.interfaces:
         yield f"# {interface.name}: {plan.behind(space, interface)}"
@@ -50,7 +50,7 @@ def _inside(plan: Planned, space: Space, where: str) -> Iterator[str]:
         yield f"{entered}ethtool -K {interface.name} tx off tso off gso off gro off"
 
 
-def _interface(plan: Planned, space: Space, interface: Interface, where: str) -> Iterator[str]:
+def _interface(plan: BedPlan, space: Space, interface: Interface, where: str) -> Iterator[str]:
     name = interface.name
     yield f"ip{where} link set dev {name} address {interface.mac} mtu {plan.bed.mtu} addrgenmode none"
     yield f"ip{where} link set dev {name} up"

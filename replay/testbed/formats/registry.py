@@ -19,7 +19,7 @@ from segcast.traces.errors import InputError
 _ANY_RATE_BPS: Final = 10**13  # printing builds nothing
 
 
-class Planned(NamedTuple):
+class BedPlan(NamedTuple):
     """A network as a testbed has it, its SIDs, how they are laid out, and the flavours of End and End.X."""
 
     bed: Bed
@@ -73,9 +73,9 @@ class Format:
 
     name: str
     summary: str
-    node: Callable[[Planned, Space], Rendering]
+    node: Callable[[BedPlan, Space], Rendering]
     heading: str = "# ---- {} ----"
-    whole: Callable[[Planned], Rendering] | None = field(default=None)
+    whole: Callable[[BedPlan], Rendering] | None = field(default=None)
     hosts: bool = False
 
 
@@ -97,13 +97,13 @@ def label_of(bed: Bed, space: Space) -> str:
     return space.namespace.removeprefix(f"{bed.name}-")
 
 
-def planned(scenario: ValidScenario, name: str, *, burst_bytes: int = DEFAULT_BURST_BYTES) -> Planned:
+def planned(scenario: ValidScenario, name: str, *, burst_bytes: int = DEFAULT_BURST_BYTES) -> BedPlan:
     """The plan of a scenario's network, with links of any rate. Raises InputError if namespaces could not show it."""
     bed = plan_bed(scenario, name, max_rate_bps=_ANY_RATE_BPS, burst_bytes=burst_bytes)
-    return Planned(bed, scenario.whole_sid_table(), scenario.srv6.layout(), scenario.srv6.flavors)
+    return BedPlan(bed, scenario.whole_sid_table(), scenario.srv6.layout(), scenario.srv6.flavors)
 
 
-def configuration(plan: Planned, name: str, node: str | None = None) -> Rendering:
+def configuration(plan: BedPlan, name: str, node: str | None = None) -> Rendering:
     """The configuration of a node or, without one, of all. Raises InputError for a format or node that is not there."""
     chosen = _FORMATS.find(name)
     nodes = plan.nodes(hosts=chosen.hosts)
@@ -125,7 +125,7 @@ def configuration(plan: Planned, name: str, node: str | None = None) -> Renderin
     return Rendering(lines, left_out)
 
 
-def as_document(plan: Planned, name: str, node: str | None = None) -> dict[str, Any]:
+def as_document(plan: BedPlan, name: str, node: str | None = None) -> dict[str, Any]:
     """The same as JSON values: the whole as `text`, and what is left out."""
     made = configuration(plan, name, node)
     return {"format": name, "node": node, "text": "\n".join(made.lines), "left_out": made.left_out}

@@ -10,7 +10,7 @@ import ipaddress
 import json
 from typing import Any
 
-from segcast.replay.testbed.formats.registry import Format, Planned, Rendering, label_of, not_said, register
+from segcast.replay.testbed.formats.registry import BedPlan, Format, Rendering, label_of, not_said, register
 from segcast.replay.testbed.plan import Space
 from segcast.traces.errors import InputError
 
@@ -19,20 +19,20 @@ _NONE = "SONiC's static SIDs have the actions uN and uDT46 alone"
 _LANES = 4  # ports are commonly called Ethernet0, Ethernet4, ...
 
 
-def node(plan: Planned, space: Space) -> Rendering:
+def node(plan: BedPlan, space: Space) -> Rendering:
     """A config_db of the tables that concern SRv6, as `sonic-cfggen -j FILE --write-to-db` takes it."""
     tables, left_out = _tables(plan, space)
     return Rendering(json.dumps(tables, indent=4).splitlines(), left_out)
 
 
-def whole(plan: Planned) -> Rendering:
+def whole(plan: BedPlan) -> Rendering:
     """The same of all nodes, in one object by their names."""
     made = {label_of(plan.bed, space): _tables(plan, space) for space in plan.bed.spaces if not space.host}
     lines = json.dumps({label: tables for label, (tables, _) in made.items()}, indent=4).splitlines()
     return Rendering(lines, [line for _, left_out in made.values() for line in left_out])
 
 
-def _tables(plan: Planned, space: Space) -> tuple[dict[str, Any], list[str]]:
+def _tables(plan: BedPlan, space: Space) -> tuple[dict[str, Any], list[str]]:
     layout = plan.layout
     if not layout.mode.compressed:
         raise InputError(

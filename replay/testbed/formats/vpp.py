@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from segcast.analyzer.network.sid_table import SidEntry
-from segcast.replay.testbed.formats.registry import Format, Planned, Rendering, not_said, register
+from segcast.replay.testbed.formats.registry import BedPlan, Format, Rendering, not_said, register
 from segcast.replay.testbed.plan import Space
 
 _BRACES: Final = {ord("{"): "(", ord("}"): ")"}  # they end a comment
@@ -19,7 +19,7 @@ _UNPACKING: Final = {"End.DT4": "end.dx4", "End.DT6": "end.dx6", "uDT4": "end.dx
 _BINDING: Final = ipaddress.IPv6Address("fd5e:9ca5:ffff:fffe::")  # binding SIDs, beside the addresses of hosts
 
 
-def node(plan: Planned, space: Space) -> Rendering:
+def node(plan: BedPlan, space: Space) -> Rendering:
     """What `vppctl exec FILE` takes."""
     lines: list[str] = []
     for interface in space.interfaces:
@@ -44,7 +44,7 @@ def node(plan: Planned, space: Space) -> Rendering:
     return Rendering(lines, not_said(space, left_out, _NONE))
 
 
-def _behavior(plan: Planned, space: Space, row: SidEntry) -> str | None:
+def _behavior(plan: BedPlan, space: Space, row: SidEntry) -> str | None:
     psp = " psp" if "psp" in plan.flavors else ""
     if row.behavior == "End":
         return f"address {row.sid} behavior end{psp}"
@@ -60,7 +60,7 @@ def _behavior(plan: Planned, space: Space, row: SidEntry) -> str | None:
     return None
 
 
-def _policies(plan: Planned, space: Space) -> Iterator[str]:
+def _policies(plan: BedPlan, space: Space) -> Iterator[str]:
     """A policy for each path from the attachment, by IP version where the last SIDs differ: `sr steer` takes them."""
     how = "insert" if plan.layout.mode.inserts else "encap"
     for path in plan.sids.lists:
