@@ -49,7 +49,9 @@ def demo(out: Path) -> None:
     print_forecast(folder, console)
     _step(console, f"segcast rewrite {folder} --policy inflight --out {out / 'srv6'}")
     print_rewrite(rewrite_forecast(folder, out / "srv6", policy="inflight").as_dict(), console)
-    say(console, f"\nreport:   {folder / 'report.html'}\ncaptures: {out / 'srv6'}")
+    console.print()
+    say(console, f"report:   {folder / 'report.html'}")
+    say(console, f"captures: {out / 'srv6'}")
 
 
 def _step(console: Console, command: str) -> None:

@@ -27,14 +27,16 @@ def policies(as_json: bool) -> None:
     for row in document["policies"]:
         who = "steered by SRv6" if row["steered"] else "not steered"
         _say_entry(console, row["policy"], f"{asked[row['granularity']]}, {who}", row)
-    say(console, "\nFlowlet timeouts:")
+    console.print()
+    say(console, "Flowlet timeouts:")
     for row in document["timeouts"]:
         _say_entry(console, row["timeout"], "follows what returns" if row["learns"] else "needs no feedback", row)
 
 
 def _say_entry(console: Console, name: str, how: str, row: dict[str, Any]) -> None:
     """A policy or flowlet timeout with its parameters."""
-    say(console, f"{name:12} {row['summary']}\n{'':12} {how}; {row['source']}")
+    say(console, f"{name:12} {row['summary']}")
+    say(console, f"{'':12} {how}; {row['source']}")
     for parameter in row["parameters"]:
         among = f" ({', '.join(parameter['choices'])})" if "choices" in parameter else ""
         say(console, f"{'':12}   {parameter['name']} = {parameter['default']}{among}: {parameter['description']}")

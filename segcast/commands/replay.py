@@ -132,7 +132,10 @@ def replay(
         if as_json:
             print_json(lines)
         else:
-            click.echo("\n".join(lines))
+            from segcast.reports.text import echo
+
+            for line in lines:
+                echo(line)
         return
     if dry_run or not send:
         document = plan.as_dict() | {"sent": False}
