@@ -44,6 +44,7 @@ from segcast.traces.errors import InputError
 from segcast.traces.headers.decode import OUTER, decode_batch
 
 _CHUNK_BYTES: Final = 24 << 20
+_PROBES: Final = "probes.json"  # what a calibration puts beside its captures
 _ETHERTYPE_BYTES: Final = 2
 
 
@@ -236,8 +237,8 @@ def _refuse_others(out: Path) -> None:
         return
     earlier = read_rewrite(out, "", "remove it, or give another --out")
     known = {MANIFEST, *(Path(entry.path).name for entry in earlier.files)}
-    if earlier.pcap == "us":
-        known.add(SCRIPT)
+    known |= {SCRIPT} if earlier.pcap == "us" else set()
+    known |= {_PROBES} if earlier.cell == "probes" else set()
     for name in sorted(path.name for path in out.iterdir() if path.name not in known):
         raise InputError(f"{out}: holds {name}, which is not from an earlier rewrite: give an empty folder")
 

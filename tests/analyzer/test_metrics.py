@@ -56,6 +56,7 @@ from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import HOSTS, LINKS, QUANTILES, SIZES
 from segcast.analyzer.traffic.prepare import Traffic
+from segcast.analyzer.traffic.selection import Selection
 from tests.support.simulating import network_of, run_engine, traffic_of
 from tests.support.strategies import Seeded, fabrics, make_fabric, make_scenario, scenarios
 from tests.twins import engine as twin_engine
@@ -187,6 +188,10 @@ def link_rows_of(counted: Accumulator, links: NDArray[np.void]) -> list[dict[str
     return cell_rows.link_rows(counted, counted.ending(counted.finish(), links))
 
 
+def nothing_left_out(flows: int) -> Selection:
+    return Selection(np.zeros(flows, np.bool_), np.zeros(flows, np.bool_))
+
+
 def tables_of(scenario: Scenario) -> tuple[CellResult, pl.DataFrame, pl.DataFrame]:
     """What a forecast writes for this one cell: its rows of several tables, flows, series."""
     network = network_of(scenario)
@@ -194,7 +199,7 @@ def tables_of(scenario: Scenario) -> tuple[CellResult, pl.DataFrame, pl.DataFram
     numbers = np.arange(len(packets.send_ns))
     places = numbers.astype(np.uint16), numbers.astype(np.uint64), numbers
     placed = np.ones(len(plan.keys), np.bool_)
-    traffic = Traffic(packets, *places, plan, ("a", "b", "c"), placed, {}, network, ())
+    traffic = Traffic(packets, *places, plan, ("a", "b", "c"), placed, {}, network, (), nothing_left_out(len(placed)))
     steering = {"loss_timeout": f"{scenario.loss_timeout_ns}ns"}
     spec = short_scenario(paths="1Gbps", interval=f"{INTERVAL_NS}ns", steering=steering)
     timeout = TimeoutChoice(name="fixed", label="fixed", timeout_ns=scenario.timeout_ns)

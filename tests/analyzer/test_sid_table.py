@@ -142,8 +142,8 @@ def test_the_comment_of_a_large_fabric_is_bounded_and_counts_the_rest(tmp_path: 
 
 
 def test_a_name_cannot_end_the_comment(tmp_path: Path) -> None:
-    links = [{"ends": ["a", "b\nload = 7"], "name": "x\r\u2028", **LINK}]
-    places = [{"name": "a"}, {"name": "b\nload = 7"}]
+    links = [{"ends": ["a", "b\u2028load = 7"], "name": "x\u2029\u2028", **LINK}]
+    places = [{"name": "a"}, {"name": "b\u2028load = 7"}]
     scenario = scenario_of(tmp_path, {"kind": "graph", "links": links}, attachments=places)
     text = scenario.to_toml_with(scenario.whole_sid_table(), "there")
     (tmp_path / "again.toml").write_text(text, "utf-8")

@@ -179,7 +179,7 @@ def test_vpp_by_hand(tmp_path: Path) -> None:
 
 
 def test_names_cannot_break_out_of_their_line(tmp_path: Path) -> None:
-    name = "a}\nreboot #"
+    name = "a}\u2028reboot #"
     link = f'{{ ends = [{json.dumps(name)}, "b"], name = {json.dumps(name)}, rate = "1Gbps" }}'
     file = tmp_path / "s.toml"
     file.write_text(

@@ -86,6 +86,7 @@ def segcast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     yield segcast
     segcast.process.stdin.close()  # type: ignore[union-attr]
     segcast.process.wait()
+    segcast.process.stdout.close()
 
 
 COMMANDS = {

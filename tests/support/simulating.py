@@ -13,7 +13,7 @@ from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Change, Link, Network, Path
 from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Fates, FlowPlan, Packets, Releases
 from segcast.analyzer.policies.registry import Parameters, Policy, find_policy, policies
-from segcast.analyzer.traffic.recorded_acks import Segments, recorded
+from segcast.analyzer.traffic.recorded_acks import TcpSegments, recorded
 from tests.twins import engine as twin
 from tests.twins import network as given
 from tests.twins.scenarios import Scenario
@@ -73,11 +73,11 @@ def traffic_of(
     return packets, plan
 
 
-def segments_of(sent: Sequence[given.Packet]) -> Segments:
+def segments_of(sent: Sequence[given.Packet]) -> TcpSegments:
     """What TCP says in the packets; noise where it says nothing."""
     noise = given.Segment(2**32 - 1, 1, 2**32 - 1, True)
     segments = [packet.segment or noise for packet in sent]
-    return Segments(
+    return TcpSegments(
         np.array([s.seq for s in segments], np.uint32),
         np.array([s.ack for s in segments], np.uint32),
         np.array([0x18 if s.ack_set else 0x02 for s in segments], np.uint8),

@@ -55,7 +55,7 @@ def test_pcapng_sections_clocks_and_blocks() -> None:
 
 def test_what_is_no_capture_is_refused() -> None:
     with pytest.raises(DamagedError, match="no capture"):
-        read_capture(b"snoop")
+        list(read_capture(b"snoop"))
 
 
 # Frames.

@@ -88,7 +88,7 @@ VALIDATION: Final = FolderKind(
     "validation.json",
     ("departures.parquet", "comparisons.parquet", "curves.parquet", "packets.parquet", "validation.html"),
 )
-REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py"))
+REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
 KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION)}
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 
