@@ -87,6 +87,14 @@ def facts(name: str, space: Space, label: str) -> dict[str, Any]:
     return found
 
 
+def assert_alike(space: Space, label: str) -> None:
+    """A node of both makings is the same, once the kernel has brought up its links, which takes a moment."""
+    end = time.monotonic() + 10
+    while facts(BY_LINES, space, label) != facts(NAME, space, label) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert facts(BY_LINES, space, label) == facts(NAME, space, label)
+
+
 OFF = (
     "\ttx-checksum-ip-generic:",
     "\ttx-tcp-segmentation:",
@@ -141,7 +149,7 @@ def test_the_lines_of_ip_build_what_up_builds(kind: str, tmp_path: Path) -> None
     shell(configuration(plan, "ip").lines)
     for space in plan.bed.spaces:
         label = label_of(plan.bed, space)
-        assert facts(BY_LINES, space, label) == facts(NAME, space, label)
+        assert_alike(space, label)
         assert settings(space.namespace) == settings(f"{NAME}-{label}")
         assert survey(as_json(space), plan.bed.mtu).missing == []
     down(NAME)
