@@ -29,6 +29,7 @@ from segcast.screen import line_of
 from segcast.traces.errors import SegcastError
 from segcast.traces.version import VERSION
 
+_NOTHING_LEFT: Final = "interrupted; nothing was left half-written"
 _INTERRUPTED: Final = 130
 
 
@@ -85,12 +86,14 @@ def main() -> None:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except MemoryError as error:
         _fail(f"out of memory: {str(error) or 'the trace is too large for this machine'}")
-    except RuntimeError as error:
-        if "can't start new thread" not in str(error):
-            raise
-        _fail("out of memory, or of threads: the limits of this machine or shell are too low")
     except (KeyboardInterrupt, click.Abort) as error:
-        _fail(str(error) or "interrupted; nothing was left half-written", _INTERRUPTED)
+        _fail(str(error) or _NOTHING_LEFT, _INTERRUPTED)
+    except Exception as error:
+        if INTERRUPTION.seen:  # a library has made another error of it
+            _fail(_NOTHING_LEFT, _INTERRUPTED)
+        if "can't start new thread" in str(error):
+            _fail("out of memory, or of threads: the limits of this machine or shell are too low")
+        raise
 
 
 def _fail(text: str, code: int = 2) -> None:

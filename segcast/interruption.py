@@ -33,6 +33,11 @@ class Interruption:
         finally:
             self._deferred = False
 
+    @property
+    def seen(self) -> bool:
+        """Whether one of the signals has come."""
+        return self._seen
+
     def check(self) -> None:
         """Raise what was deferred, or swallowed by a library's callback."""
         if self._seen:

@@ -300,6 +300,40 @@ def test_a_signal_leaves_nothing_behind(cluster: Trace, tmp_path: Path, number: 
         assert list(tmp_path.iterdir()) == []
 
 
+SWALLOWED = """
+import sys
+from segcast import cli
+from segcast.interruption import INTERRUPTION
+def command(*arguments):
+    INTERRUPTION._seen = sys.argv[1] == "interrupted"
+    raise {error}
+cli.cli.invoke = command
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "code", "line"),
+    [
+        ("interrupted", "ValueError('a library')", 130, "segcast: interrupted; nothing was left half-written"),
+        ("interrupted", "cli.click.Abort()", 130, "segcast: interrupted; nothing was left half-written"),
+        (
+            "going",
+            'RuntimeError("can\'t start new thread")',
+            2,
+            "segcast: out of memory, or of threads: the limits of ",
+        ),
+        ("going", "ValueError('a fault')", 1, "Traceback "),
+    ],
+)
+def test_errors_that_interruptions_become(how: str, error: str, code: int, line: str) -> None:
+    """A fault of ours is still seen as one."""
+    program = SWALLOWED.format(error=error)
+    ran = subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (code, "")
+    assert ran.stderr.startswith(line)
+
+
 def until_it_handles_signals(pid: int) -> None:
     """Wait until a process catches SIGTERM; Python itself does not, so its program has begun."""
     deadline = time.monotonic() + 60
