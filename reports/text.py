@@ -15,7 +15,7 @@ from typing import Final
 import click
 
 from segcast.analyzer.forecast.compare import TENFOLD
-from segcast.traces.visible import visible
+from segcast.traces.disk.names import visible
 
 Number = int | float | None
 

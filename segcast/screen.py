@@ -47,7 +47,7 @@ def note(text: str) -> None:
 
 def line_of(text: str) -> str:
     """A message as one line that only says what it says: control characters of names in it are shown as escapes."""
-    from segcast.traces.visible import visible
+    from segcast.traces.disk.names import visible
 
     return visible(text.strip())
 
@@ -56,7 +56,7 @@ def terminal() -> Console:
     """The console of stdout."""
     from rich.console import Console
 
-    from segcast.traces.visible import visible
+    from segcast.traces.disk.names import visible
 
     class VisibleConsole(Console):
         """A console whose lines of text stay lines, whatever names are in them."""

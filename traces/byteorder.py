@@ -62,9 +62,3 @@ def u32(data: Bytes, at: int, big: bool) -> Word:
 def be64(data: Bytes, at: int) -> np.uint64:
     """Big-endian 64 bits at `at`."""
     return (np.uint64(be32(data, at)) << np.uint64(32)) | np.uint64(be32(data, at + 4))
-
-
-@kernel
-def le64(data: Bytes, at: int) -> np.uint64:
-    """Little-endian 64 bits at `at`."""
-    return (np.uint64(le32(data, at + 4)) << np.uint64(32)) | np.uint64(le32(data, at))

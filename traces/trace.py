@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from segcast.traces.captures.remote import is_url
 from segcast.traces.disk import folders
 from segcast.traces.disk.documents import check_shape, read_json
-from segcast.traces.disk.folders import check_name
+from segcast.traces.disk.names import check_name
 from segcast.traces.disk.parquet import open_table, read_batches, read_table
 from segcast.traces.document import TraceDocument
 from segcast.traces.errors import Damage, InputError

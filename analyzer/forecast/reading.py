@@ -12,7 +12,8 @@ from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.traces.captures.stored import STDIN
 from segcast.traces.disk.documents import check_present, read_shape
-from segcast.traces.disk.folders import FORECAST, check_name
+from segcast.traces.disk.folders import FORECAST
+from segcast.traces.disk.names import check_name
 from segcast.traces.disk.parquet import read_table
 from segcast.traces.errors import InputError
 from segcast.traces.ingest.inputs import is_pipe

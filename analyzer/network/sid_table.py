@@ -13,6 +13,7 @@ from pydantic import Field
 
 from segcast.analyzer.network.fabric import Assembled, Assembly, Attachment, Fabric, Segments
 from segcast.traces.disk.documents import Count, Shape
+from segcast.traces.disk.names import visible
 
 SIDS_BEGIN: Final = "# SIDs of this network."
 
@@ -63,7 +64,7 @@ class SidTable(Shape):
         """The SIDs and locators as aligned text: node, behaviour, SID, and what it is for."""
         rows = [(entry.node, entry.behavior, entry.sid, _purpose(entry)) for entry in self.sids]
         rows += [(entry.node, "locator", entry.prefix, "") for entry in self.locators]
-        plain = [[one_line(part) for part in row] for row in rows]
+        plain = [[visible(part) for part in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
         return ["  ".join(f"{part:{width}}" for part, width in zip(row, widths, strict=True)).rstrip() for row in plain]
 
@@ -90,7 +91,7 @@ def _purpose(entry: SidEntry) -> str:
 
 def _list_line(entry: SegmentListEntry) -> str:
     four, six = " ".join(entry.ipv4), " ".join(entry.ipv6)
-    return one_line(f"path {entry.path_id}, {entry.a} to {entry.b}: {four}" + (f" | {six}" if six != four else ""))
+    return visible(f"path {entry.path_id}, {entry.a} to {entry.b}: {four}" + (f" | {six}" if six != four else ""))
 
 
 def _first(lines: list[str], elsewhere: str) -> list[str]:
@@ -98,11 +99,6 @@ def _first(lines: list[str], elsewhere: str) -> list[str]:
     return [f"  {line}" for line in lines[:_MOST_LINES]] + (
         [f"  and {more:,} more, in {elsewhere}"] if more > 0 else []
     )
-
-
-def one_line(text: str) -> str:
-    """The text on one line: a name may hold any character, and a comment ends with its line."""
-    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in text)
 
 
 def sid_table(fabric: Fabric, assembly: Assembly, assembled: Assembled, pairs_left_out: int = 0) -> SidTable:

@@ -91,7 +91,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
     words = flow_words(table)
     selection = select(words, table["ip_version"].fill_null(0).to_numpy(), scenario.traffic)
     of_packet = with_ip["flow_id"].to_numpy()
-    kept = [int(flows_are[of_packet].sum()) for flows_are in selection]
+    left_out = {why: int(of_flow[of_packet].sum()) for why, of_flow in selection._asdict().items()}
     with_ip, no_ip = with_ip.filter(pl.Series(selection.taken[of_packet])), len(rows) - len(with_ip)
     fitting = with_ip.filter(pl.col("ip_bytes") <= MAX_IP_BYTES)
     fabric = scenario.fabric()
@@ -104,8 +104,7 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
     unassigned = len(fitting) - int(placed[of_packet].sum())
     excluded = {
         "no_ip": no_ip,
-        "link_scope": kept[0],
-        "deselected": kept[1],
+        **left_out,
         "too_large": len(with_ip) - len(fitting),
         "unassigned": unassigned,
         "same_attachment": len(fitting) - len(chosen) - unassigned,

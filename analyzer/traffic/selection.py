@@ -11,18 +11,15 @@ from numpy.typing import NDArray
 from segcast.analyzer.scenario.traffic import TrafficSpec
 from segcast.traces.addresses import within
 
-LINK_SCOPE: Final = (
-    "0.0.0.0/8",  # this network (RFC 1122 section 3.2.1.3)
-    "127.0.0.0/8",
-    "169.254.0.0/16",  # RFC 3927
-    "224.0.0.0/4",  # multicast: no path of a pair of attachments leads to a group
-    "255.255.255.255/32",
-    "::/128",
-    "::1/128",
-    "fe80::/10",  # RFC 4291 section 2.5.6
-    "ff00::/8",
+LINK_SCOPE: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("multicast", ("224.0.0.0/4", "ff00::/8")),  # no path of a pair of attachments leads to a group
+    ("broadcast", ("255.255.255.255/32",)),
+    ("IPv6 link-local", ("fe80::/10",)),  # RFC 4291 section 2.5.6
+    ("IPv4 link-local", ("169.254.0.0/16",)),  # RFC 3927
+    ("loopback", ("127.0.0.0/8", "::1/128")),
+    ("without an address", ("0.0.0.0/8", "::/128")),  # RFC 1122 section 3.2.1.3
 )
-"""Prefixes of which no router forwards a packet, or a forecast would not know where to (RFC 1812 section 5.3)."""
+"""Prefixes, by kind, of which no router forwards a packet (RFC 1812 section 5.3), or none knows where to."""
 
 
 class Selection(NamedTuple):
@@ -40,12 +37,17 @@ class Selection(NamedTuple):
 def select(words: NDArray[np.uint64], ip_version: NDArray[np.uint8], spec: TrafficSpec) -> Selection:
     """What a scenario takes of the flows with five-tuples `words` uint64[flows, 5] (see `prepare.flow_words`)."""
 
-    def touched(prefixes: Sequence[str]) -> NDArray[np.bool_]:
-        ends = (within(ip_version, words[:, column], words[:, column + 1], prefixes) for column in (0, 2))
-        return np.logical_or(*ends)
-
-    link_scope = touched(LINK_SCOPE) if spec.link_scope == "exclude" else np.zeros(len(words), np.bool_)
-    deselected = touched(spec.without)
+    link_scope = np.zeros(len(words), np.bool_)
+    if spec.link_scope == "exclude":
+        link_scope = touched(words, ip_version, [prefix for _, prefixes in LINK_SCOPE for prefix in prefixes])
+    deselected = touched(words, ip_version, spec.without)
     if spec.only:
-        deselected = deselected | ~touched(spec.only)
+        deselected = deselected | ~touched(words, ip_version, spec.only)
     return Selection(link_scope, deselected & ~link_scope)
+
+
+def touched(words: NDArray[np.uint64], ip_version: NDArray[np.uint8], prefixes: Sequence[str]) -> NDArray[np.bool_]:
+    """Which flows have an end in one of the prefixes, bool[flows]; `words` as `select` takes them."""
+    ends = (within(ip_version, words[:, column], words[:, column + 1], prefixes) for column in (0, 2))
+    found: NDArray[np.bool_] = np.logical_or(*ends)
+    return found

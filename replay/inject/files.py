@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.replay.rewrite.pcap import FILE_HEADER, MICROSECONDS
+from segcast.replay.srv6.encapsulate import RECORD_BYTES
+from segcast.traces.byteorder import le32
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
 
 _HEADER_BYTES: Final = len(FILE_HEADER)
-_RECORD_BYTES: Final = 16
 _CHUNK_BYTES: Final = 16 << 20
 _WINDOW_NS: Final = 100_000_000
 _ROUTING: Final = 43
@@ -55,18 +56,10 @@ def count_records(data: NDArray[np.uint8]) -> int:
     """How many whole records a pcap holds; -1 if bytes are left over."""
     at = _HEADER_BYTES
     count = 0
-    while at + _RECORD_BYTES <= len(data):
-        at += _RECORD_BYTES + _word(data, at + 8)
+    while at + RECORD_BYTES <= len(data):
+        at += RECORD_BYTES + le32(data, at + 8)
         count += 1
     return count if at == len(data) else -1
-
-
-@kernel
-def _word(data: NDArray[np.uint8], at: int) -> int:
-    """A little-endian word of four bytes."""
-    return int(
-        np.int64(data[at]) | np.int64(data[at + 1]) << 8 | np.int64(data[at + 2]) << 16 | np.int64(data[at + 3]) << 24
-    )
 
 
 @kernel
@@ -81,8 +74,8 @@ def find_records(
     at = _HEADER_BYTES
     for row in range(len(first)):
         first[row] = at
-        size[row] = _RECORD_BYTES + _word(data, at + 8)
-        time_ns[row] = _word(data, at) * 1_000_000_000 + _word(data, at + 4) * unit_ns
+        size[row] = RECORD_BYTES + le32(data, at + 8)
+        time_ns[row] = le32(data, at) * 1_000_000_000 + le32(data, at + 4) * unit_ns
         at += size[row]
 
 
@@ -102,9 +95,9 @@ def copy_records(
         to = place[row]
         for k in range(size[row]):
             out[to + k] = data[first[row] + k]
-        for k in range(min(12, size[row] - _RECORD_BYTES)):
+        for k in range(min(12, size[row] - RECORD_BYTES)):
             if not keep[k]:
-                out[to + _RECORD_BYTES + k] = macs[k]
+                out[to + RECORD_BYTES + k] = macs[k]
 
 
 @kernel
@@ -167,7 +160,7 @@ def least_snaplen(data: NDArray[np.uint8], first: NDArray[np.int64], size: NDArr
     """Bytes to capture of frames so that all hold `wanted` bytes of the packet without its SRv6, or are whole."""
     least = 0
     for row in range(len(first)):
-        frame = first[row] + _RECORD_BYTES
+        frame = first[row] + RECORD_BYTES
         end = first[row] + size[row]
         inner = _behind_link(data, frame, end)
         if inner + 48 <= end and data[inner - 2] == 0x86 and data[inner - 1] == 0xDD:
@@ -191,7 +184,7 @@ def share_of_flows(
     """
     for row in range(len(first)):
         end = first[row] + size[row]
-        packet = _behind_link(data, first[row] + _RECORD_BYTES, end)
+        packet = _behind_link(data, first[row] + RECORD_BYTES, end)
         found = np.uint64(0)
         if packet + 40 <= end and data[packet - 2] == 0x86 and data[packet - 1] == 0xDD:
             found = (
@@ -224,7 +217,7 @@ def load_of(records: Records) -> SendingLoad:
     """What the records ask for. Raises InputError if there are none."""
     if len(records.size) == 0:
         raise InputError("there are no packets to send")
-    frame = records.size - _RECORD_BYTES
+    frame = records.size - RECORD_BYTES
     window = (records.time_ns - records.time_ns[0]) // _WINDOW_NS
     edges = np.flatnonzero(np.diff(window, prepend=-1))
     busiest = int(np.add.reduceat(frame, edges).max())

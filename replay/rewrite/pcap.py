@@ -16,7 +16,8 @@ from typing import BinaryIO, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.replay.srv6.encapsulate import copy
+from segcast.replay.srv6.encapsulate import RECORD_BYTES, copy
+from segcast.traces.byteorder import le32
 from segcast.traces.errors import InputError
 from segcast.traces.jit import kernel
 
@@ -24,8 +25,7 @@ SNAPLEN: Final = 262144
 FILE_HEADER: Final = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, SNAPLEN, 1)
 MICROSECONDS: Final = struct.pack("<I", 0xA1B2C3D4)  # begins files whose records have microseconds
 
-_FILE_HEADER_BYTES: Final = 24
-_RECORD_HEADER_BYTES: Final = 16
+_FILE_HEADER_BYTES: Final = len(FILE_HEADER)
 _OPEN_FILES: Final = 128
 _WAITING_BYTES: Final = 64 << 20  # of records for more files than may be open
 _SORT_CHUNK_BYTES: Final = 16 << 20
@@ -153,15 +153,11 @@ def cut_to_microseconds(data: NDArray[np.uint8]) -> None:
 @kernel
 def _cut_records(data: NDArray[np.uint8]) -> None:
     at = _FILE_HEADER_BYTES
-    while at + _RECORD_HEADER_BYTES <= len(data):
-        rest, size = np.int64(0), np.int64(0)
+    while at + RECORD_BYTES <= len(data):
+        microseconds = le32(data, at + 4) // 1000
         for k in range(4):
-            rest |= np.int64(data[at + 4 + k]) << (8 * k)
-            size |= np.int64(data[at + 8 + k]) << (8 * k)
-        rest //= 1000
-        for k in range(4):
-            data[at + 4 + k] = rest >> (8 * k) & 0xFF
-        at += _RECORD_HEADER_BYTES + int(size)
+            data[at + 4 + k] = microseconds >> (8 * k) & 0xFF
+        at += RECORD_BYTES + le32(data, at + 8)
 
 
 def _sort_records(path: Path, rank: NDArray[np.int64], size: NDArray[np.int64]) -> None:

@@ -14,10 +14,10 @@ from segcast.analyzer.toml_keys import key_lines, read_toml
 from segcast.replay.inventory import read_inventory
 from segcast.replay.srv6.signing import read_key as read_hmac_key
 from segcast.traces.disk.bounded import read_bounded
+from segcast.traces.disk.names import visible
 from segcast.traces.errors import InputError
 from segcast.traces.flows.anonymize import read_key as read_address_key
 from segcast.traces.trace import Trace, load
-from segcast.traces.visible import visible
 from tests.conftest import Run
 from tests.support.ingesting import conversations
 

@@ -17,7 +17,8 @@ from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
 from segcast.traces.disk import folders
-from segcast.traces.disk.folders import FORECAST, TRACE, check_name, new_file, new_folder
+from segcast.traces.disk.folders import FORECAST, TRACE, new_file, new_folder
+from segcast.traces.disk.names import check_name
 from segcast.traces.errors import InputError
 from segcast.traces.ingest.opening import open_trace
 from segcast.traces.ingest.run import ingest

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segcast.traces.disk.bounded import read_bounded_text
-from segcast.traces.disk.folders import printable
+from segcast.traces.disk.names import visible
 from segcast.traces.errors import InputError
 
 Count = Annotated[int, Field(ge=0, lt=2**64)]
@@ -106,5 +106,5 @@ def check_shape(document: dict[str, Any], shape: type[Shape], file: Path, mend: 
         shape.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = printable(".".join(str(part) for part in first["loc"]))
+        place = visible(".".join(str(part) for part in first["loc"]))
         raise InputError(f"{file}: {place}: {first['msg'].partition(chr(10))[0]}; {mend}") from None

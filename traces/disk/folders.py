@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from segcast.traces.captures.remote import is_url
+from segcast.traces.disk.names import check_name, visible
 from segcast.traces.errors import InputError
 
 _ASIDE: Final = ".segcast-"
@@ -95,19 +96,6 @@ KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VAL
 _WRITTEN: Final = {**KINDS, REWRITE.marker: REWRITE}
 
 
-def printable(path: str | Path) -> str:
-    """A path as text that can be printed and encoded, whatever bytes its name is made of."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def check_name(path: str | Path) -> None:
-    """Raise InputError if `path`, made absolute and its links followed, is not UTF-8: no table could be named so."""
-    try:
-        os.path.realpath(path).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{printable(path)}: its name is not UTF-8; rename it, or the folder it is in") from None
-
-
 def real_target(path: Path) -> Path:
     """The place that an output `path` means, absolute and its links followed. Raises InputError if it means none."""
     check_name(path)
@@ -131,7 +119,7 @@ def refuse_inputs(target: Path, inputs: Iterable[str | Path]) -> None:
     real = os.path.realpath(target)
     for path in inputs:
         if not is_url(path) and Path(os.path.realpath(path)).is_relative_to(real):
-            raise InputError(f"{target}: holds {printable(path)}, which is read; choose another --out")
+            raise InputError(f"{target}: holds {visible(path)}, which is read; choose another --out")
 
 
 @contextlib.contextmanager
@@ -195,7 +183,7 @@ def _refuse_foreign(target: Path, real: Path, kind: FolderKind) -> None:
     foreign = kind.foreign(real)
     if foreign is not None:
         raise InputError(
-            f"{target}: is a {kind.name} that also holds {printable(foreign)}, which would be lost; "
+            f"{target}: is a {kind.name} that also holds {visible(foreign)}, which would be lost; "
             "move that away or choose another --out"
         )
 

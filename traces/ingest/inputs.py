@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 from segcast.traces.captures import remote as locations
 from segcast.traces.captures.reader import read_frames
 from segcast.traces.captures.stored import STDIN
-from segcast.traces.disk.folders import KINDS, check_name, printable
+from segcast.traces.disk.folders import KINDS
+from segcast.traces.disk.names import check_name, visible
 from segcast.traces.errors import DamagedCapture, InputError
 
 MOST_FILES: Final = 1 << 16  # what `file` numbers
@@ -95,7 +96,7 @@ def list_inputs(captures: Sequence[str | Path], *, keep_going: bool = False) -> 
         left_out["not_captures"] += skipped
         if len(heads) == before:
             raise InputError(
-                f"{printable(given)}: holds no capture among {skipped} files; name captures, or their folder"
+                f"{visible(given)}: holds no capture among {skipped} files; name captures, or their folder"
             )
     return Inputs(heads, left_out)
 

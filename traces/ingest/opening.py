@@ -15,7 +15,7 @@ from typing import Final
 import platformdirs
 
 from segcast.traces.captures import remote as locations
-from segcast.traces.disk.folders import check_name
+from segcast.traces.disk.names import check_name
 from segcast.traces.errors import DamagedCapture, InputError
 from segcast.traces.headers.decode import OUTER
 from segcast.traces.ingest import checkpoint

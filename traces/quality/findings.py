@@ -17,8 +17,7 @@ from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import kernel
 from segcast.traces.protocols import TCP
 from segcast.traces.quality.duplicates import TALLY, WITHIN_NS, WITHOUT_ID_NS, Recent, find_duplicates, nothing_seen
-from segcast.traces.quality.finding import Finding
-from segcast.traces.quality.finding import finding as _finding
+from segcast.traces.quality.finding import FEW, Finding, finding, severity_of
 from segcast.traces.quality.records import records
 from segcast.traces.units import say_duration, say_span
 
@@ -26,7 +25,6 @@ SEVERITIES: Final = ("error", "warning", "info")
 SHORTEST_TIMEOUT_NS: Final = 50_000
 WAITING_NS: Final = 10**9
 _TICKS: Final = 20  # a timeout of as many clock ticks or more is met to 5 %
-_FEW: Final = 0.01  # a share below it is a note, not a warning
 
 
 @kernel
@@ -147,7 +145,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
     found += _copies(c)
     if c.used_again:
         found.append(
-            _finding(
+            finding(
                 "five_tuples_used_again",
                 "info",
                 c.used_again,
@@ -160,9 +158,9 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
     if c.waiting_flows:
         share = _share(c.waiting_flows, c.flows)
         found.append(
-            _finding(
+            finding(
                 "waiting_flows",
-                "info" if share < _FEW else "warning",
+                severity_of(share),
                 c.waiting_flows,
                 f"{share:.1%} of the flows wait for a second or more between packets on average, "
                 f"for up to {say_span(c.longest_waiting_ns)}",
@@ -172,9 +170,9 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
     if c.one_sided_data_flows:
         share = _share(c.one_sided_data_flows, c.data_flows)
         found.append(
-            _finding(
+            finding(
                 "one_sided_traffic",
-                "info" if share < _FEW else "warning",
+                severity_of(share),
                 c.one_sided_data_flows,
                 f"{share:.1%} of the TCP flows with data have no packet of the other direction",
                 "their acknowledgements load no path, and they have no round-trip times",
@@ -182,9 +180,9 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
         )
     if c.ack_of_unseen:
         found.append(
-            _finding(
+            finding(
                 "unseen_data_acknowledged",
-                "info" if _share(c.ack_of_unseen, c.taken) < _FEW / 10 else "warning",
+                severity_of(_share(c.ack_of_unseen, c.taken), FEW / 10),
                 c.ack_of_unseen,
                 "acknowledgements of TCP data that is not in the capture",
                 "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",
@@ -192,7 +190,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
         )
     if c.holes_forgotten:
         found.append(
-            _finding(
+            finding(
                 "forgotten_holes",
                 "info",
                 c.holes_forgotten,
@@ -203,9 +201,9 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
     if c.cut_headers:
         share = _share(c.cut_headers, c.seen)
         found.append(
-            _finding(
+            finding(
                 "short_snaplen",
-                "info" if share < _FEW else "warning",
+                severity_of(share),
                 c.cut_headers,
                 f"{share:.1%} of the packets were cut inside the transport header; capture 96 bytes or more",
                 "packets without ports share one flow per pair of hosts, so they split and hash as one",
@@ -214,7 +212,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
     if c.super_frames:
         share, gone = _share(c.super_frames, c.taken), c.super_frames_split
         found.append(
-            _finding(
+            finding(
                 "super_frames",
                 "info" if gone else "warning",
                 c.super_frames,
@@ -241,9 +239,9 @@ def _copies(c: CaptureCounts) -> list[Finding]:
                 what += f", of {cut - bare:,} more only a part" if cut > bare else ""
             extent = f"; {what}"
         found.append(
-            _finding(
+            finding(
                 "duplicate_packets",
-                "info" if gone or share < _FEW else "warning",
+                "info" if gone else severity_of(share),
                 copies,
                 f"{share:.1%} of the packets repeat an IP packet seen up to {say_duration(WITHIN_NS)} before{extent}"
                 + (", and were dropped" if gone else "; --drop-duplicates removes them"),
@@ -253,9 +251,9 @@ def _copies(c: CaptureCounts) -> list[Finding]:
     if undecided := c.copies["undecided"]:
         share = _share(undecided, c.seen)
         found.append(
-            _finding(
+            finding(
                 "possible_duplicates",
-                "info" if share < _FEW else "warning",
+                severity_of(share),
                 undecided,
                 f"{share:.1%} of the packets look like one up to {say_duration(WITHOUT_ID_NS)} before, as far as they "
                 f"were captured (down to {c.copies['undecided_bytes']} bytes of the frame), but nothing there stands "
@@ -270,7 +268,7 @@ def filtered(left_out: int, kept: int) -> Finding:
     """That a filter left packets out; a warning if it left none in."""
     detail = "frames do not match the filter and were left out" if kept else "frames: the filter leaves none of them"
     effect = "what is left is all that a forecast knows: the rest of the traffic is missing from its queues"
-    return _finding("filtered", "info" if kept else "warning", left_out, detail, effect)
+    return finding("filtered", "info" if kept else "warning", left_out, detail, effect)
 
 
 def clock(sources: Sequence[dict[str, Any]], timeout_ns: int) -> list[Finding]:
@@ -280,7 +278,7 @@ def clock(sources: Sequence[dict[str, Any]], timeout_ns: int) -> list[Finding]:
     if unit * _TICKS <= timeout_ns:
         return []
     return [
-        _finding(
+        finding(
             "coarse_clock",
             "error" if unit >= timeout_ns else "warning",
             sum(unit_ == unit for unit_ in units),
@@ -307,7 +305,7 @@ def _backwards(sources: Sequence[dict[str, Any]]) -> list[Finding]:
         return []
     furthest = max(s["furthest_step_backwards_ns"] for s in sources)
     return [
-        _finding(
+        finding(
             "clock_steps_backwards",
             "warning" if furthest > SHORTEST_TIMEOUT_NS else "info",
             steps,
@@ -327,9 +325,9 @@ def _drops(sources: Sequence[dict[str, Any]]) -> list[Finding]:
         return []
     share = _share(lost, lost + sum(s["packets"] for s in sources))
     return [
-        _finding(
+        finding(
             "capture_drops",
-            "info" if share < _FEW / 10 else "warning",
+            severity_of(share, FEW / 10),
             lost,
             f"the capturing system reports packets it dropped ({share:.2%})",
             "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from segcast.traces.linktypes import linktype_name
-from segcast.traces.quality.finding import Finding
+from segcast.traces.quality.finding import Finding, finding, severity_of
 from segcast.traces.reasons import FILTERED, ORDINARY, REASONS
 
 _NAMED: Final = 4
-_FEW: Final = 0.01
 _ORDINARY_NAMES: Final = frozenset(REASONS[reason] for reason in ORDINARY)
 
 
@@ -26,7 +25,7 @@ def find(sources: Sequence[Mapping[str, Any]], decoded: Mapping[str, Any]) -> li
     if frames and sum(skipped.values()) == frames and REASONS[FILTERED] not in skipped:
         kinds = sorted({linktype_name(int(link)) for source in sources for link in source["linktypes"]})
         found.append(
-            _finding(
+            finding(
                 "no_ip",
                 "error",
                 frames,
@@ -37,9 +36,9 @@ def find(sources: Sequence[Mapping[str, Any]], decoded: Mapping[str, Any]) -> li
     elif unread:
         share = sum(unread.values()) / frames
         found.append(
-            _finding(
+            finding(
                 "frames_not_read",
-                "info" if share < _FEW else "warning",
+                severity_of(share),
                 sum(unread.values()),
                 f"{share:.1%} of the frames hold what is not looked through: {_say(unread)}",
                 "packets in them, if there are any, load no path",
@@ -48,9 +47,9 @@ def find(sources: Sequence[Mapping[str, Any]], decoded: Mapping[str, Any]) -> li
     if beyond := decoded["packets_beyond_frame"]:
         share = beyond / frames
         found.append(
-            _finding(
+            finding(
                 "packets_beyond_frame",
-                "info" if share < _FEW else "warning",
+                severity_of(share),
                 beyond,
                 f"{share:.1%} of the packets are longer, by their IP headers, than the frames that hold them",
                 "sizes are those that IP headers state; the frames were cut without a note, or a sender is wrong",
@@ -59,9 +58,9 @@ def find(sources: Sequence[Mapping[str, Any]], decoded: Mapping[str, Any]) -> li
     if further := decoded["packets_in_aggregates"]:
         share = further / frames
         found.append(
-            _finding(
+            finding(
                 "packets_in_aggregates",
-                "info" if share < _FEW else "warning",
+                severity_of(share),
                 further,
                 "packets behind the first in frames that aggregate several (802.11 A-MSDU) are not read",
                 "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",
@@ -77,7 +76,3 @@ def _say(counts: Mapping[str, int]) -> str:
     if rest := sum(counts[name] for name in names[_NAMED:]):
         said.append(f"{rest} others")
     return ", ".join(said)
-
-
-def _finding(code: str, severity: str, number: int, detail: str, effect: str) -> Finding:
-    return {"code": code, "severity": severity, "count": number, "detail": detail, "effect": effect}

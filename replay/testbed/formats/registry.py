@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from segcast.analyzer.network.sid_table import SidEntry, SidTable, one_line
+from segcast.analyzer.network.sid_table import SidEntry, SidTable
 from segcast.analyzer.network.sids import Layout
 from segcast.analyzer.registry import Registry
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.testbed.plan import DEFAULT_BURST_BYTES, Bed, Interface, Route, Space, plan_bed
+from segcast.traces.disk.names import visible
 from segcast.traces.errors import InputError
 
 _ANY_RATE_BPS: Final = 10**13  # printing builds nothing
@@ -52,7 +53,7 @@ class BedPlan(NamedTuple):
         far = next(b if a == end else a for a, b in self.bed.wires if end in (a, b))
         other = next(label_of(self.bed, space) for space in self.bed.spaces if space.namespace == far[0])
         link = "" if interface.shaper is None else f"{interface.shaper.link} "
-        return one_line(f"{link}to {other}")
+        return visible(f"{link}to {other}")
 
 
 class Rendering(NamedTuple):
@@ -137,7 +138,7 @@ def not_said(space: Space, rows: Iterable[SidEntry], why: str) -> list[str]:
     if not behaviors:
         return []
     kinds = ", ".join(f"{behaviors.count(kind)} {kind}" for kind in dict.fromkeys(behaviors))
-    return [f"{one_line(space.place)}: left out {kinds}: {why}"]
+    return [f"{visible(space.place)}: left out {kinds}: {why}"]
 
 
 def _some(names: Iterable[str]) -> str:
