@@ -265,3 +265,15 @@ def test_the_member_behind_a_cut_one_is_found_whatever_was_read_as_the_rest_of_i
         assert frames[-400:] == frames_of(two)
         assert frames[: cut // 316 - 2] == frames_of(one)[: cut // 316 - 2]
         assert damages and damages[-1].resumed_at is not None
+
+
+def test_a_capture_in_the_member_behind_a_broken_one_is_read_by_its_own_header(tmp_path: Path) -> None:
+    one, two = bytearray(gzip.compress(capture_of(1, 20))), capture_of(2, 20)
+    one[len(one) // 2] ^= 0xFF
+    two = two[:20] + struct.pack("<I", 113) + two[24:]
+    (tmp_path / "c").write_bytes(one + gzip.compress(two))
+    for buffer_bytes in (64, 1 << 22):
+        with read_frames(tmp_path / "c", buffer_bytes, keep_going=True) as reader:
+            linktypes = [linktype for batch in reader for linktype in batch.linktype.tolist()]
+        assert linktypes[-20:] == [113] * 20 and set(linktypes[:-20]) == {101}
+        assert reader.further_headers == 1

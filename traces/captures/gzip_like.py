@@ -241,7 +241,10 @@ def _begins_member(stored: bytes) -> bool:
 
 
 def _until_error(member: Any, stored: bytes, most: int) -> tuple[bytes, int]:
-    """What `stored` decompresses to before it turns out corrupt, and of how many bytes; zlib gives no part of what fails."""
+    """What `stored` decompresses to before it turns out corrupt, and of how many bytes that is.
+
+    zlib gives no part of what fails.
+    """
     out, whole = b"", len(stored)
     size = len(stored)
     while size and stored and len(out) < most:
