@@ -43,7 +43,9 @@ for v in -4 -6; do
     ip -o $v route show table all 2>/dev/null | grep -E '^(unicast )?(default|[0-9a-f:.]+/[0-4]) ' | sed 's/^/route=/'
 done
 for d in /sys/class/net/*/upper_*; do [ -e "$d" ] && echo "above=$d"; done
-ip -o link show type veth 2>/dev/null | sed -n 's|^[0-9]*: \\([^@]*\\)@\\([^:]*\\): .*|above=\\1/upper_\\2|p' | grep -vE '/upper_if[0-9]+$'
+ip -o link show type veth 2>/dev/null |
+    sed -n 's|^[0-9]*: \\([^@]*\\)@\\([^:]*\\): .*|above=\\1/upper_\\2|p' |
+    grep -vE '/upper_if[0-9]+$'
 set -- ${3:-$SSH_CONNECTION}
 [ -n "$3" ] || exit 0
 own=$(ip -o address show 2>/dev/null | grep -F " ${3%%\\%*}/" | sed 's/^[0-9]*: *\\([^ @]*\\).*/\\1/')
