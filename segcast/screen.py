@@ -65,7 +65,7 @@ def terminal() -> Console:
             """As Rich does it, with control characters as escapes."""
             super().print(*(visible(each) if isinstance(each, str) else each for each in objects), **options)
 
-    return VisibleConsole(soft_wrap=True, highlight=False)
+    return VisibleConsole(soft_wrap=True, highlight=False, emoji=False)
 
 
 def say(console: Console, text: str) -> None:

@@ -43,6 +43,9 @@ for v in -4 -6; do
     ip -o $v route show table all 2>/dev/null | grep -E '^(unicast )?(default|[0-9a-f:.]+/[0-4]) ' | sed 's/^/route=/'
 done
 for d in /sys/class/net/*/upper_*; do [ -e "$d" ] && echo "above=$d"; done
+ip -o link show type veth 2>/dev/null |
+    sed -n 's|^[0-9]*: \\([^@]*\\)@\\([^:]*\\): .*|above=\\1/upper_\\2|p' |
+    grep -vE '/upper_if[0-9]+$'
 set -- ${3:-$SSH_CONNECTION}
 [ -n "$3" ] || exit 0
 own=$(ip -o address show 2>/dev/null | grep -F " ${3%%\\%*}/" | sed 's/^[0-9]*: *\\([^ @]*\\).*/\\1/')
@@ -149,8 +152,8 @@ def exposed(interface: str, routes: Sequence[str], above: Sequence[str], session
     """Why sending at an interface could cut its machine off: by default routes, and what is as good as them; by ssh.
 
     `routes`: lines of `ip -o route`, of which a testbed's own do not count; `above`: `.../INTERFACE/upper_OTHER`, as
-    bridges, bonds and VLANs are above what they are made of; `session`: interfaces that carry ssh. What shares a link
-    with an interface counts as it does.
+    bridges, bonds and VLANs are above what they are made of, and the two ends of a veth pair of each other; `session`:
+    interfaces that carry ssh. What shares a link with an interface counts as it does.
     """
     links = [(Path(line).parent.name, Path(line).name.removeprefix("upper_")) for line in above]
     reached = [interface]

@@ -20,6 +20,8 @@ from segcast.traces.flows.anonymize import read_key as read_address_key
 from segcast.traces.trace import Trace, load
 from tests.conftest import Run
 from tests.support.ingesting import conversations
+from tests.twins import writing
+from tests.twins.writing import Captured
 
 NAMES = ("a\x1b[2J\x1b[31mred", "b\x1b]0;title\x07", "c\nsegcast: all well", "d\u202egnp", "e\x9b31m", "f\u2028g")
 GRAPH = '[network]\nkind = "graph"\nfile = "{}"\nlink = {{ rate = "1Gbps" }}\n'
@@ -49,6 +51,18 @@ def test_names_do_not_reach_the_terminal_as_they_are(run: Run, tmp_path: Path, n
             assert "\nsegcast: all well" not in text
         assert ran.code in (0, 2)
     assert visible(name) in run("inspect", tmp_path / "t.trace").out
+
+
+def test_colons_are_no_shorthand_for_pictures(run: Run, tmp_path: Path) -> None:
+    capture = tmp_path / "rack:a:1:o:.pcap"
+    src, dst = (bytes.fromhex(f"000a000b000c0012000000000000000{end}") for end in (1, 2))
+    packet = writing.ipv6(writing.ipv6(bytes(8), 59), 41, src=src, dst=dst)
+    capture.write_bytes(writing.pcap([Captured(10**15, len(packet), packet)], 101))
+    shown = run("ingest", capture, "--out", tmp_path / "t.trace").out
+    assert "a:b:c:12::1 " in shown
+    assert capture.name in shown
+    assert "ipv6 inside" in shown
+    assert shown.isascii()
 
 
 def endless(tmp_path: Path) -> list[tuple[Path, str]]:

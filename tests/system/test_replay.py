@@ -206,6 +206,16 @@ def test_what_forbids_sending_is_said(run: Run, bed: Bed, tmp_path: Path) -> Non
         ip("route", "add", "default", "dev", "upper0")
         refused(only(bed), "shares a link with upper0, which has the default route", "--i-mean-it")
         ip("link", "del", "upper0")
+    ip("link", "add", "pair0", "type", "veth", "peer", "name", "pair1")
+    ip("link", "add", "name", "upper0", "type", "bridge")
+    ip("link", "set", "pair1", "master", "upper0")
+    for name in ("pair0", "pair1", "upper0"):
+        ip("link", "set", name, "up")
+    ip("route", "add", "default", "dev", "upper0")
+    refused(only(bed, interface="pair0"), "shares a link with upper0, which has the default route", "--i-mean-it")
+    assert run("replay", tmp_path / "r", "--inventory", inventory_file(tmp_path, only(bed))).code == 0
+    ip("link", "del", "upper0")
+    ip("link", "del", "pair0")
     ip("link", "set", "e0", "mtu", "1400")
     rewritten(tmp_path / "long", {"leaf0": packets(3, size=1500)})
     (tmp_path / "r").rename(tmp_path / "short")
