@@ -209,7 +209,7 @@ class _Making:
                 else:
                     rows = chunk.reserve(len(step.file))
                     headers = self._decoder.decode(step.frames, rows.headers)
-                    wanted = None if self._choices.filter is None else self._choices.filter.mark(headers)
+                    wanted = None if self._choices.filter is None else self._choices.filter.mark(headers, step.frames)
                     self._surveys.add(step, headers, self._decoder.numbered)
                     chunk = intake.take(step, rows, writer, wanted)
                     if chunk.full:
