@@ -34,6 +34,7 @@ ADDRESSES = (
     "2001:db8:1::2",
     "ff02::fb",
 )
+VLANS = (1, 5, 4095)
 PORTS = (22, 53, 80, 443, 1000, 1023, 1024, 65_535)
 NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1, "icmp6": 58}
 
@@ -45,6 +46,8 @@ class Packet(NamedTuple):
     dst: str
     protocol: str
     ports: tuple[int, int] | None
+    tags: tuple[tuple[int, int], ...] = ()
+    padding: int = 0
 
     @property
     def version(self) -> int:
@@ -56,13 +59,13 @@ Meaning = Callable[[Packet], bool]
 
 def frame(packet: Packet) -> bytes:
     if not packet.src:
-        return writing.ethernet(bytes(46), 0x0806)
+        return writing.ethernet(bytes(46 + packet.padding), 0x0806, packet.tags)
     a, b = packet.ports or (0, 0)
     body = {"tcp": writing.tcp(a, b), "udp": writing.udp(a, b)}.get(packet.protocol, bytes([8, 0, *bytes(30)]))
     src, dst = (ipaddress.ip_address(end).packed for end in (packet.src, packet.dst))
-    if packet.version == 4:
-        return writing.ethernet(writing.ipv4(body, NUMBERS[packet.protocol], src=src, dst=dst), 0x0800)
-    return writing.ethernet(writing.ipv6(body, NUMBERS[packet.protocol], src=src, dst=dst), 0x86DD)
+    write, ether_type = (writing.ipv4, 0x0800) if packet.version == 4 else (writing.ipv6, 0x86DD)
+    packet_bytes = write(body, NUMBERS[packet.protocol], src=src, dst=dst)
+    return writing.ethernet(packet_bytes + bytes(packet.padding), ether_type, packet.tags)
 
 
 def some_packets(c: Seeded, count: int) -> list[Packet]:
@@ -74,6 +77,36 @@ def some_packets(c: Seeded, count: int) -> list[Packet]:
         ports = (c.pick(PORTS), c.pick(PORTS)) if protocol in ("tcp", "udp") else None
         made.append(Packet("", "", "", None) if c.integer(0, 19) == 0 else Packet(src, c.pick(mine), protocol, ports))
     return made
+
+
+def some_tagged(c: Seeded, count: int) -> list[Packet]:
+    """The same with up to three tags, of either kind and any priority, and of many lengths."""
+    made = []
+    for packet in some_packets(c, count):
+        tags = tuple((c.pick((0x8100, 0x88A8)), c.pick(VLANS) | c.integer(0, 15) << 12) for _ in range(c.integer(0, 3)))
+        made.append(packet._replace(tags=tags, padding=c.integer(0, 60)))
+    return made
+
+
+def some_tag_filter(c: Seeded) -> tuple[str, Meaning]:
+    """`vlan` up to twice, each for the tag behind the one before, with terms about lengths between."""
+    text, meaning = some_sized(c)
+    for place in range(c.integer(0, 2)):
+        number = c.pick((None, *VLANS))
+        text += " and vlan" if number is None else f" and vlan {number}"
+        meaning = both(meaning, is_tagged(place, number))
+        more, other = some_sized(c)
+        text, meaning = f"{text} and {more}", both(meaning, other)
+    return text, meaning
+
+
+def some_sized(c: Seeded) -> tuple[str, Meaning]:
+    limit, word = c.integer(50, 120), c.pick(("less", "greater"))
+    return f"{word} {limit}", (lambda p: len(frame(p)) <= limit if word == "less" else len(frame(p)) >= limit)
+
+
+def is_tagged(place: int, number: int | None) -> Meaning:
+    return lambda p: len(p.tags) > place and (number is None or p.tags[place][1] & 0xFFF == number)
 
 
 def at(ends: str, source: bool, target: bool) -> bool:
@@ -156,7 +189,7 @@ def written(folder: Path, packets: list[Packet]) -> Path:
 
 def kept_of(capture: Path, text: str) -> list[int]:
     with read_frames(capture) as reader:
-        kept = [Filter(text).keeps(decode_batch(batch)) for batch in reader]
+        kept = [Filter(text).keeps(decode_batch(batch), batch) for batch in reader]
     return [int(row) for row in np.flatnonzero(np.concatenate(kept))]
 
 
@@ -171,6 +204,31 @@ def test_filters_keep_what_they_mean(tmp_path: Path) -> None:
         assert kept_of(capture, text) == wanted, text
         partial += 0 < len(wanted) < len(packets)
     assert partial > 150
+
+
+def test_tags_and_lengths_of_frames(tmp_path: Path) -> None:
+    """Also of those without IP; `and` leads to the next tag, `or` and `not` begin with the outermost again."""
+    c = Seeded(17)
+    packets = some_tagged(c, 400)
+    capture = written(tmp_path, packets)
+
+    def check(text: str, meaning: Meaning) -> bool:
+        wanted = [n for n, packet in enumerate(packets) if meaning(packet)]
+        assert kept_of(capture, text) == wanted, text
+        return 0 < len(wanted) < len(packets)
+
+    assert sum(check(*some_tag_filter(c)) for _ in range(60)) > 20
+    one, five, inner = is_tagged(0, 1), is_tagged(0, 5), is_tagged(1, 5)
+    for text, meaning in (
+        ("vlan 1 or vlan 5", either(one, five)),
+        ("not vlan 1 and vlan 5", both(lambda p: not one(p), five)),
+        ("vlan 1 and (vlan 5 or vlan 1)", both(one, either(inner, is_tagged(1, 1)))),
+        ("(vlan 1 or vlan 5) and vlan 5", both(either(one, five), inner)),
+        ("vlan and tcp", both(is_tagged(0, None), lambda p: p.protocol == "tcp")),
+        ("vlan 5 and not tcp", both(five, lambda p: p.protocol != "tcp")),
+        ("vlan and vlan and vlan", is_tagged(2, None)),
+    ):
+        assert check(text, meaning)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +270,19 @@ def test_tcpdump_keeps_the_same(tmp_path: Path) -> None:
             assert [(t - 10**18) // 1000 for t in times] == kept_of(capture, text), text
 
 
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not there")
+def test_tcpdump_keeps_the_same_of_tags_and_lengths(tmp_path: Path) -> None:
+    c = Seeded(18)
+    capture = written(tmp_path, some_tagged(c, 300))
+    for text in ("vlan", "vlan 0", "vlan 1 and vlan 5 and vlan 4095", *(some_tag_filter(c)[0] for _ in range(40))):
+        said = subprocess.run(
+            ["tcpdump", "-r", str(capture), "-w", "-", "--", text], capture_output=True, check=True, timeout=20
+        )
+        (tmp_path / "of.pcap").write_bytes(said.stdout)
+        times = [t for p in read_all(tmp_path / "of.pcap") for t in p]
+        assert [(t - 10**18) // 1000 for t in times] == kept_of(capture, text), text
+
+
 def read_all(capture: Path) -> list[list[int]]:
     with read_frames(capture) as reader:
         return [batch.time_ns.tolist() for batch in reader]
@@ -225,7 +296,12 @@ def read_all(capture: Path) -> list[list[int]]:
         ("(tcp", "ends too early: a parenthesis is not closed"),
         ("tcp)", "')' at character 4: no operator stands before it"),
         ("tcp udp", "'udp' at character 5: no operator stands before it"),
-        ("vlan 3", "'vlan' at character 1: not known; words of a filter are host"),
+        ("ether 3", "'ether' at character 1: not known; words of a filter are host"),
+        ("vlan 4096", "'4096' at character 6: a VLAN is a number up to 4095"),
+        ("vlan tcp", "'tcp' at character 6: no operator stands before it"),
+        ("less", "ends too early: less needs a number of bytes"),
+        ("greater 4294967296", "greater needs a number of bytes, below 2^32"),
+        ("vlan and " * 16 + "vlan 5", "more than 16 tags of a frame are asked for"),
         ("tcp[13] & 2 != 0", "'tcp[13]' at character 1: not known"),
         ("port http", "'http' at character 6: give a port by its number"),
         ("port 65536", "ports lie between 0 and 65535"),
@@ -297,7 +373,7 @@ def test_the_command_line(run: Run, tmp_path: Path) -> None:
     said = run(*ingesting, "sctp")
     assert said.code == 0
     assert "warning: filtered (200): frames: the filter leaves none of them" in said.out
-    said = run(*ingesting, "udp and vlan")
+    said = run(*ingesting, "udp and ether")
     assert said.code == 2
     assert said.err.count("\n") == 1
-    assert "'vlan' at character 9" in said.err
+    assert "'ether' at character 9" in said.err

@@ -16,6 +16,9 @@ from segcast.traces.errors import InputError
 MOST_BYTES: Final = 100_000
 _MOST_DEPTH: Final = 200
 _MOST_PORT: Final = 65_535
+_MOST_VLAN: Final = 4095
+_MOST_TAGS: Final = 16
+_MOST_LENGTH: Final = 0xFFFFFFFF
 
 PROTOCOLS: Final = {
     "icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmp6": 58, "ospf": 89, "pim": 103,
@@ -25,11 +28,15 @@ VERSIONS: Final = {"ip": 4, "ip6": 6}
 WITH_PORTS: Final = (6, 17, 132)
 _DIRECTIONS: Final = ("src", "dst")
 _KINDS: Final = ("host", "net", "port", "portrange", "proto")
+_LENGTHS: Final = ("less", "greater")
 _MULTICAST: Final = {4: "224.0.0.0/4", 6: "ff00::/8"}
 _OPERATORS: Final = {"&&": "and", "||": "or", "!": "not"}
 _WORDS: Final = re.compile(r"\s*(&&|\|\||[!()]|[^\s()!&|]+|.)", re.DOTALL)
 _VALUE: Final = re.compile("[0-9a-fA-F:.]*[0-9:]")
-_USED: Final = "host, net, port, portrange, proto, src, dst, ip, ip6, multicast, and, or, not, " + ", ".join(PROTOCOLS)
+_USED: Final = (
+    "host, net, port, portrange, proto, src, dst, ip, ip6, multicast, vlan, less, greater, and, or, not, "
+    + ", ".join(PROTOCOLS)
+)
 
 
 class Test(NamedTuple):
@@ -46,7 +53,21 @@ class Test(NamedTuple):
     ends: str = "or"
 
 
-Step = Test | str
+class Tagged(NamedTuple):
+    """What `vlan` asks of a frame: a VLAN tag at this place, 0 being the outermost, of this VLAN or (None) of any."""
+
+    place: int
+    vlan: int | None
+
+
+class Sized(NamedTuple):
+    """What `less` and `greater` ask of a frame: its bytes on the wire, from the least to the most."""
+
+    least: int = 0
+    most: int = _MOST_LENGTH
+
+
+Step = Test | Tagged | Sized | str
 """A test, or `not`, `and`, `or` of the results before it."""
 
 
@@ -84,15 +105,18 @@ class _Parser:
             self._refuse("no operator stands before it; join terms by and, or")
         return tuple(self._steps)
 
-    def _chain(self) -> None:
-        self._term()
+    def _chain(self, tags: int = 0) -> int:
+        """Terms; `tags`: how many VLAN tags `and` has named before them. How many it has behind them."""
+        named = self._term(tags)
         while (operator := self._peek()) in ("and", "or"):
             self._at += 1
-            self._term()
+            named = max(named, self._term(named if operator == "and" else tags))
             self._steps.append(operator)
+        return named
 
-    def _term(self) -> None:
-        negations = 0
+    def _term(self, tags: int) -> int:
+        """A term; the arguments are those of a chain. Tags that `not` speaks of do not count."""
+        negations, named = 0, tags
         while self._peek() == "not":
             self._at += 1
             negations += 1
@@ -101,15 +125,40 @@ class _Parser:
             if self._depth > _MOST_DEPTH:
                 self._refuse(f"more than {_MOST_DEPTH} parentheses are open")
             self._at += 1
-            self._chain()
+            named = self._chain(tags)
             if self._peek() != ")":
                 self._refuse("a parenthesis is not closed")
             self._at += 1
             self._depth -= 1
+        elif self._take(("vlan",)):
+            self._steps.append(Tagged(tags, self._vlan()))
+            named += 1
+            if named > _MOST_TAGS:
+                self._refuse(f"more than {_MOST_TAGS} tags of a frame are asked for", back=1)
+        elif bound := self._take(_LENGTHS):
+            self._steps.append(self._sized(bound))
         else:
             self._steps.append(self._primitive())
         if negations % 2:
             self._steps.append("not")
+        return tags if negations else named
+
+    def _vlan(self) -> int | None:
+        """The number behind `vlan`, if there is one."""
+        if not re.fullmatch("[0-9]+", self._peek() or ""):
+            return None
+        return self._number(_MOST_VLAN, "a VLAN is a number up to 4095")
+
+    def _sized(self, bound: str) -> Sized:
+        size = self._number(_MOST_LENGTH, f"{bound} needs a number of bytes, below 2^32")
+        return Sized(most=size) if bound == "less" else Sized(least=size)
+
+    def _number(self, most: int, wanted: str) -> int:
+        word = self._peek() or ""
+        if not re.fullmatch("[0-9]{1,10}", word) or int(word) > most:
+            self._refuse(wanted)
+        self._at += 1
+        return int(word)
 
     def _primitive(self) -> Test:
         first = self._at
