@@ -101,6 +101,10 @@ class TraceDocument(Shape):
     )
     flows: Annotated[int, Field(ge=0, lt=MOST_FLOWS)] = Field(description="rows of the flows table")
     segment_lists: Count = Field(description="rows of the segment lists table")
+    tenants: Count = Field(description="VLANs and overlays that flows belong to")
+    flows_by: Literal["tenant", "addresses"] = Field(
+        description="whether flows of several tenants are told apart (`--flows`)"
+    )
     duplicates_dropped: bool = Field(description="whether repeated packets were dropped (`--drop-duplicates`)")
     offload_split: OffloadSplit | None = Field(description="how long frames were cut (`--split-offload`); else null")
     anonymized: Anonymization | None = Field(description="how addresses were replaced (`--anonymize`); else null")

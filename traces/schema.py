@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,7 @@ FLOWS: Final = Table(
         Column("dst", pa.string(), "destination address"),
         Column("src_port", pa.uint16(), "null where the protocol has no ports or they were not captured", True),
         Column("dst_port", pa.uint16(), "as `src_port`", True),
+        Column("tenant", pa.string(), "VLANs and overlays' identifiers around it, outermost first; null if none", True),
         Column("first_ns", pa.int64(), "time of its earliest packet"),
         Column("last_ns", pa.int64(), "time of its latest packet"),
         Column("packets", pa.uint64(), "packets"),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from segcast.traces.byteorder import Bytes, Word, be16, be64
 from segcast.traces.hashing import finalise
 from segcast.traces.headers.announced import after_type
+from segcast.traces.headers.tenants import MOST_PARTS
 from segcast.traces.jit import int64, kernel
 from segcast.traces.reasons import IP_FOUND
 
@@ -136,6 +137,7 @@ def identify(
     IPv4 header checksum, the ECN field, and whatever SRv6 put there.
     """
     packet = np.empty(limit + 8, np.uint8)
+    parts = np.zeros(MOST_PARTS + 1, np.uint64)  # what tells tenants apart is not looked at
     for i in range(start.size):
         out.state[i] = NO_IP
         out.segments[i] = 0
@@ -166,7 +168,7 @@ def identify(
                 if kind == 4 or kind == 41:
                     found = 4 if kind == 4 else 6
                 elif kind == 143 and end - inner >= 14:
-                    inner, found, code = after_type(data, inner + 14, end, be16(data, inner + 12), True)
+                    inner, found, code = after_type(data, parts, inner + 14, end, be16(data, inner + 12), True)
                     if code != IP_FOUND:
                         found = 0
                 if found > 0:

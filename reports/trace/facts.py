@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _TALKERS: Final = 5
 _CAPTURES: Final = 10
 _SECOND_NS: Final = 10**9
+_MOST_TENANTS: Final = 5
 
 
 def print_facts(facts: dict[str, Any], console: Console) -> None:
@@ -44,6 +45,7 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
         ("not IP", without_ip),
         ("looked through", facts["tunnels"]),
         ("not looked through", facts["tunnels_unread"]),
+        ("tenants", _tenants(facts["tenants"])),
         ("segment lists unread", facts["segment_lists_unread"]),
         ("left out", left),
     ):
@@ -55,6 +57,13 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
         _print_finding(finding, console)
     if "cross_check" in facts:
         _print_cross_check(facts["cross_check"], facts["anonymized"] is not None, console)
+
+
+def _tenants(tenants: list[dict[str, Any]]) -> dict[str, int]:
+    """Packets of the largest tenants by name, and of the others together."""
+    named = {entry["tenant"]: entry["packets"] for entry in tenants[:_MOST_TENANTS]}
+    others = tenants[_MOST_TENANTS:]
+    return named | ({f"{len(others):,} more": sum(entry["packets"] for entry in others)} if others else {})
 
 
 def moment(time_ns: int) -> str:

@@ -20,6 +20,13 @@ from segcast.screen import json_option, layer_option, note, print_facts, progres
     metavar="EXPR",
     help="Keep what matches, such as 'tcp and net 10.0.0.0/8' (docs/captures.md).",
 )
+@click.option(
+    "--flows",
+    "flows_by",
+    type=click.Choice(["tenant", "addresses"]),
+    default="tenant",
+    help="Tell flows apart by VLAN, VNI and the like, too, or by addresses and ports alone [tenant].",
+)
 @click.option("--drop-duplicates", is_flag=True, help="Leave out packets captured twice (mirrors, bridges).")
 @click.option(
     "--split-offload",

@@ -23,10 +23,12 @@ from segcast.traces.captures.reader import CaptureReader, FrameBatch, read_frame
 from segcast.traces.errors import Damage, DamagedCapture, InputError
 from segcast.traces.flows import assign as flows
 from segcast.traces.flows import connections
+from segcast.traces.flows.keys import ALL, TUPLE
 from segcast.traces.flows.table import flow_table
 from segcast.traces.headers import fragments
 from segcast.traces.headers import segment_lists as segments
 from segcast.traces.headers.decode import INNER, LAYERS, OUTER, Decoder
+from segcast.traces.headers.tenants import Tenants
 from segcast.traces.ingest import merge, packets
 from segcast.traces.ingest.intake import Intake, IntakeChoices
 from segcast.traces.ingest.merge import MergedBatch
@@ -229,6 +231,7 @@ class Layer:
         flows_, quality = self.intake.flows, self.intake.quality
         lists, parts = decoder.segment_lists, decoder._fragments
         new = [_copied(table) for table in self._untouched]
+        decoder.tenants = Tenants()
         flows_.table, flows_.pool, quality._recent, lists.table_now, parts.table = new
         for table in (flows_.table, lists.table_now, parts.table):
             table.control[1] = seed  # of its hashes
@@ -261,7 +264,10 @@ class Layer:
         """Checksums of the tables, at the end."""
         yield from self.writer.sums.items()
         table, count = self.intake.flows.table, len(self.intake.flows)
-        for name in ("keys", "stats", "reverse"):
+        names = self.decoder.tenants.names()  # their numbers depend on batches
+        yield "tenants", hash(tuple(names[tenant] for tenant in self.intake.flows.tenants().tolist()))
+        yield "keys", zlib.crc32(table.keys[:count] & np.array([*[ALL] * 4, TUPLE]))
+        for name in ("stats", "reverse"):
             yield name, zlib.crc32(getattr(table, name)[:count])
         results = self.intake.flows.pool.results[:count]
         for name in ("retransmissions", "out_of_order", "handshake1_ns", "samples", "least_ns", "has_data"):
@@ -276,11 +282,11 @@ class Layer:
 
     def tables(self) -> None:
         """Make everything that a trace says, for nobody."""
-        flow_table(self.intake.flows)
+        flow_table(self.intake.flows, self.decoder.tenants)
         self.decoder.segment_lists.table()
         survey = self.surveys.finish(0)
         about = {"packets": self.writer.rows, **survey.findings(), "clock_resolutions_ns": [1.0]}
-        self.intake.findings([about])
+        self.intake.findings([about], self.decoder.tenants)
         survey.skipped()
         survey.linktypes()
 

@@ -278,7 +278,7 @@ class Driver:
                     ours += records(batch)
                     for layer in made:
                         headers = layer.decoder.decode(batch)
-                        columns[layer.decoder.layer] += decoded(headers)
+                        columns[layer.decoder.layer] += decoded(headers, layer.decoder.tenants)
                         marks[layer.decoder.layer] += _marks(layer, batch, headers)
         except DamagedCapture as error:
             our_damage = error.offset
@@ -321,7 +321,7 @@ def _rule_columns(name: str, frames: list[Record], ours: list[Any], marks: list[
         hold(comp == ref, "columns as the twin", name, number, comp, ref)
     numbers = ("tcp_seq", "tcp_ack", "tcp_flags", "tcp_window", "payload_bytes", "ip_bytes")
     sightings = [
-        Sighting(r.time_ns or 0, *_ends(d), d.protocol == 6, d.tcp_flags, d.tcp_seq or 0)
+        Sighting(r.time_ns or 0, *_ends(d), d.protocol == 6, d.tcp_flags, d.tcp_seq or 0, d.tcp_ack or 0, d.tenant)
         for r, d in zip(frames, rows, strict=True)
         if d.ip_bytes is not None
     ]

@@ -157,13 +157,15 @@ instrument = Instrument()
 import numpy as np
 from segcast.traces import units
 from segcast.traces.headers import link
+from segcast.traces.headers.tenants import Tenants
 from segcast.traces.errors import InputError
 seen = np.zeros(len(instrument.counters), np.uint8)
 def locate(frame, n=None):
     data, one = np.frombuffer(frame, np.uint8), np.zeros(1, np.int64)
     out = np.zeros(1, np.int32), np.zeros(1, np.uint8), np.zeros(1, np.uint8)
     size = np.array([n or len(frame)], np.uint32)
-    link.locate(data, one, size, size, np.ones(1, np.uint16), link.Located(*out, np.zeros(1, np.uint32)))
+    located = link.Located(*out, np.zeros(1, np.uint32), np.zeros(1, np.uint32))
+    link.locate(data, one, size, size, np.ones(1, np.uint16), Tenants().with_room(1), located)
     return take_novelty(instrument.counters, seen)
 arp = bytes(12) + bytes([8, 6]) + bytes(20)
 tagged = bytes(12) + bytes([0x81, 0, 0, 0, 8, 6]) + bytes(20)

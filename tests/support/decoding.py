@@ -18,9 +18,11 @@ from segcast.traces.headers.decode import (
     HAS_PAYLOAD,
     HAS_PORTS,
     HAS_TCP,
+    Decoder,
     Headers,
     decode_batch,
 )
+from segcast.traces.headers.tenants import Tenants
 from tests.twins.captures import Record
 from tests.twins.decode import NOT_IP, Decoded
 
@@ -33,7 +35,7 @@ def read_all(path: Path | str, layer: str = "outer", **sizes: int) -> tuple[list
     try:
         with read_frames(path, **sizes) as reader:
             for batch in reader:
-                rows += zip(records(batch), decoded(decode_batch(batch, layer=layer)), strict=True)
+                rows += zip(records(batch), decoded_batch(batch, layer=layer), strict=True)
     except DamagedCapture as damage:
         return rows, damage.offset
     return rows, None
@@ -61,12 +63,24 @@ def expected(record: Record) -> Record:
     return Record(**fields)
 
 
-def decoded(headers: Headers) -> list[Decoded]:
+def decoded_batch(batch: FrameBatch, into: Headers | None = None, layer: str = "outer") -> list[Decoded]:
+    """What `decode_batch` makes of a batch, as the twin gives it."""
+    tenants = Tenants()
+    return decoded(decode_batch(batch, into, layer, tenants), tenants)
+
+
+def decoded_by(decoder: Decoder, frames: Sequence[tuple[int, int, bytes]]) -> list[Decoded]:
+    """What a decoder makes of frames given as for `batch_of`, as the twin gives it."""
+    return decoded(decoder.decode(batch_of(frames)), decoder.tenants)
+
+
+def decoded(headers: Headers, tenants: Tenants) -> list[Decoded]:
     """Rows of `headers` as the twin gives them."""
-    return [_row(headers, i) for i in range(len(headers.valid))]
+    names = tenants.names()
+    return [_row(headers, i, names) for i in range(len(headers.valid))]
 
 
-def _row(h: Headers, i: int) -> Decoded:
+def _row(h: Headers, i: int, names: list[str | None]) -> Decoded:
     valid = int(h.valid[i])
     if not valid & HAS_IP:
         assert valid == 0 and h.ip_start[i] == -1 and h.reason[i] != 0
@@ -95,6 +109,7 @@ def _row(h: Headers, i: int) -> Decoded:
         field(HAS_ID, h.ip_id),
         int(h.tos[i]),
         field(HAS_FRAGMENT, h.fragment_offset),
+        names[h.tenant[i]],
     )
 
 

@@ -34,7 +34,14 @@ def twin_ids(rows: Sequence[Row]) -> tuple[list[int | None], dict[int, int | Non
     """The flow of each row, and of each flow the other direction."""
     sightings = [
         Sighting(
-            record.time_ns or 0, flow_key(d), reverse_key(flow_key(d)), d.protocol == 6, d.tcp_flags, d.tcp_seq or 0
+            record.time_ns or 0,
+            flow_key(d),
+            reverse_key(flow_key(d)),
+            d.protocol == 6,
+            d.tcp_flags,
+            d.tcp_seq or 0,
+            d.tcp_ack or 0,
+            d.tenant,
         )
         for record, d in rows
         if d.ip_bytes is not None
@@ -53,7 +60,7 @@ def twin_flows(rows: Sequence[Row]) -> list[dict[str, Any]]:
             continue
         now = record.time_ns or 0
         names = ("ip_version", "protocol", "src", "dst", "src_port", "dst_port")
-        row = {"flow_id": number, **dict(zip(names, flow_key(d), strict=True))}
+        row = {"flow_id": number, **dict(zip(names, flow_key(d), strict=True)), "tenant": d.tenant}
         flow = flows.setdefault(number, row | {"first_ns": now, "last_ns": now, "packets": 0, "bytes": 0})
         flow["first_ns"], flow["last_ns"] = min(flow["first_ns"], now), max(flow["last_ns"], now)
         flow["packets"] += 1

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from segcast.traces import reasons
 from segcast.traces.headers import announced
 from segcast.traces.headers.decode import INNER, LAYERS, REASONS, allocate, decode_batch
-from tests.support.decoding import batch_of, decoded
+from segcast.traces.headers.tenants import MOST_PARTS, Tenants
+from tests.support.decoding import batch_of, decoded, decoded_batch
 from tests.support.strategies import Seeded, frames, make_frame
 from tests.twins import writing
 from tests.twins.decode import NOT_IP, decode
@@ -29,7 +30,7 @@ def assert_decodes_like_twin(batch: list[Triple]) -> None:
 
 
 def assert_layer_like_twin(batch: list[Triple], layer: str) -> None:
-    ours = decoded(decode_batch(batch_of(batch), layer=layer))
+    ours = decoded_batch(batch_of(batch), layer=layer)
     for comp, (link_type, wire, frame) in zip(ours, batch, strict=True):
         ref = decode(link_type, frame, wire, inner=layer == INNER)
         assert comp == ref, (layer, link_type, wire, frame.hex())
@@ -75,13 +76,13 @@ def test_no_byte_after_a_frame_matters() -> None:
     chooser = Seeded(11)
     cut = [triple(make_frame(chooser)) for _ in range(300)]
     closely = batch_of(cut)
-    rows = decoded(decode_batch(closely))
+    rows = decoded_batch(closely)
     data = np.full(closely.data.size + 300 * 64, 0xFF, np.uint8)
     start = closely.start + 64 * np.arange(1, 301)
     for i in range(300):
         frame = cut[i][2]
         data[start[i] : start[i] + len(frame)] = np.frombuffer(frame, np.uint8)
-    assert decoded(decode_batch(closely._replace(data=data, start=start))) == rows
+    assert decoded_batch(closely._replace(data=data, start=start)) == rows
 
 
 def test_columns_are_reused() -> None:
@@ -89,9 +90,10 @@ def test_columns_are_reused() -> None:
     for column in into:
         column.fill(77)
     frame = triple(make_frame(Seeded(1), 1, sound=True))
-    headers = decode_batch(batch_of([frame, (1, 60, b"")]), into)
+    tenants = Tenants()
+    headers = decode_batch(batch_of([frame, (1, 60, b"")]), into, tenants=tenants)
     assert np.shares_memory(headers.valid, into.valid)
-    assert decoded(headers) == [decode(*(frame[0], frame[2], frame[1])), NOT_IP]
+    assert decoded(headers, tenants) == [decode(*(frame[0], frame[2], frame[1])), NOT_IP]
     assert (into.valid[2:] == 77).all()
 
 
@@ -147,11 +149,11 @@ def test_headers_seldom_seen_are_read_within_the_frame() -> None:
     for _ in range(3000):
         begins = random.choice([b"", b"\xaa\xaa\x03\0\0\0", b"\x11\0\0\1\0\x10", b"\xff\x03\0"])
         frame = begins + random.randbytes(random.randrange(40))
-        data = np.frombuffer(frame, np.uint8)
+        data, parts = np.frombuffer(frame, np.uint8), np.zeros(MOST_PARTS + 1, np.uint64)
         for place, version, why in (
-            announced.after_type(data, 0, len(frame), 100, True),
-            announced.after_type(data, 0, len(frame), 0x8864, False),
-            announced.after(data, 0, len(frame), reasons.PPP_FOLLOWS),
+            announced.after_type(data, parts, 0, len(frame), 100, True),
+            announced.after_type(data, parts, 0, len(frame), 0x8864, False),
+            announced.after(data, parts, 0, len(frame), reasons.PPP_FOLLOWS),
         ):
             assert (why == reasons.IP_FOUND) == (version != 0)
             assert place <= len(frame)
@@ -159,4 +161,4 @@ def test_headers_seldom_seen_are_read_within_the_frame() -> None:
 
 
 def test_an_empty_batch_has_no_rows() -> None:
-    assert decoded(decode_batch(batch_of([]))) == []
+    assert decoded_batch(batch_of([])) == []

@@ -288,8 +288,8 @@ def test_folders_that_are_no_traces_are_named(tmp_path: Path) -> None:
         open_trace(tmp_path)
     trace = ingest(write(tmp_path, mixture(13)), tmp_path / "t.trace")
     info = (trace.folder / "trace.json").read_text()
-    (trace.folder / "trace.json").write_text(info.replace('"schema_version": 3', '"schema_version": 99'))
-    with pytest.raises(InputError, match="schema version 99, but this Segcast reads 3"):
+    (trace.folder / "trace.json").write_text(info.replace('"schema_version": 4', '"schema_version": 99'))
+    with pytest.raises(InputError, match="schema version 99, but this Segcast reads 4"):
         open_trace(trace.folder)
     (trace.folder / "trace.json").write_text("{")
     with pytest.raises(InputError, match=r"trace\.json: unreadable"):

@@ -10,7 +10,7 @@ import pytest
 from segcast.traces.headers.decode import HAS_SEGMENTS, LAYERS, Decoder, decode_batch
 from segcast.traces.headers.fragments import Fragments
 from segcast.traces.headers.segment_lists import SegmentLists
-from tests.support.decoding import batch_of, decoded
+from tests.support.decoding import batch_of, decoded, decoded_by
 from tests.support.strategies import Seeded, make_frame
 from tests.twins import writing
 from tests.twins import writing_links as write
@@ -86,7 +86,7 @@ def test_fragments_find_their_flow_like_the_twin(layer: str, most: int) -> None:
         ours: list[Any] = []
         for begin in range(0, len(frames), 37):
             part = slice(begin, begin + 37)
-            ours += decoded(decoder.decode(batch_of(frames[part])._replace(time_ns=times[part])))
+            ours += decoded(decoder.decode(batch_of(frames[part])._replace(time_ns=times[part])), decoder.tenants)
         wanted = [
             twin.take(int(time), layers(link, frame, wire, inner=layer == "inner"))
             for time, (link, wire, frame) in zip(times, frames, strict=True)
@@ -103,7 +103,7 @@ def test_a_later_fragment_of_a_tunnel_joins_the_flow_inside() -> None:
         writing.ipv4(outside[:96], 17, more_fragments=True, identification=7),
         writing.ipv4(outside[96:], 17, fragment_offset=96, identification=7),
     ]
-    first, later = decoded(Decoder("inner").decode(batch_of([(101, len(p), p) for p in pieces])))
+    first, later = decoded_by(Decoder("inner"), [(101, len(p), p) for p in pieces])
     assert (later.src, later.dst_port, later.protocol, later.ip_version) == (first.src, 6, 17, 6)
     assert (later.fragment_offset, later.ip_id) == (96, 7)
     assert first.ip_bytes + later.ip_bytes == len(inside)
@@ -119,7 +119,7 @@ def test_fragments_of_fragments_add_up_to_the_packet_within() -> None:
         for at in range(0, len(gre), 1480)
     ]
     for frames in (pieces, [writing.ipv4(piece, 4, src=bytes([10, 9, 9, 9])) for piece in pieces]):
-        rows = decoded(Decoder("inner").decode(batch_of([(101, len(p), p) for p in frames])))
+        rows = decoded_by(Decoder("inner"), [(101, len(p), p) for p in frames])
         assert [row.protocol for row in rows] == [6, 6, 6]
         assert [row.ip_bytes for row in rows] == [1480 - 18, 1480, len(gre) - 2960]
         assert sum(row.ip_bytes or 0 for row in rows) == len(inside)
@@ -231,7 +231,7 @@ def tunnel(protocol: int, payload: bytes) -> bytes:
 )
 def test_layers_are_counted_by_name(packet: bytes, tunnels: dict[str, int], unread: dict[str, int]) -> None:
     decoder = Decoder("inner")
-    (row,) = decoded(decoder.decode(batch_of([(101, len(packet), packet)])))
+    (row,) = decoded_by(decoder, [(101, len(packet), packet)])
     assert row.ip_version is not None
     if tunnels and not unread:
         assert row.protocol == 17

@@ -6,14 +6,16 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from segcast.traces.headers import announced, wireless
 from segcast.traces.headers.decode import REASONS, Decoder, decode_batch
+from segcast.traces.headers.tenants import MOST_PARTS
 from segcast.traces.ingest.run import ingest
 from segcast.traces.linktypes import LINK_TYPES, is_read, linktype_name
 from segcast.traces.reasons import FRAME_FOLLOWS, IP_FOUND, NSH_FOLLOWS, WIFI_PROTECTED
-from tests.support.decoding import batch_of, decoded
+from tests.support.decoding import batch_of, decoded, decoded_batch
 from tests.twins import writing
 from tests.twins import writing_links as write
 from tests.twins import writing_tunnels as tunnels
@@ -30,7 +32,7 @@ def read(link_type: int, frame: bytes, layer: str = "outer", wire: int | None = 
     """The columns of a frame, why it has none, and the decoder."""
     decoder = Decoder(layer)
     headers = decoder.decode(batch_of([(link_type, len(frame) if wire is None else wire, frame)]))
-    return decoded(headers)[0], REASONS[headers.reason[0]], decoder
+    return decoded(headers, decoder.tenants)[0], REASONS[headers.reason[0]], decoder
 
 
 def reads(link_type: int, frame: bytes) -> int | None:
@@ -263,7 +265,7 @@ def test_a_pseudowire_is_no_ip_whatever_its_addresses(first: bytes, control: byt
     batch = batch_of(pseudowires(first, control))
     outer = decode_batch(batch)
     assert [REASONS[code] for code in outer.reason] == ["mpls without ip"] * 4
-    inner = decoded(decode_batch(batch, layer="inner"))
+    inner = decoded_batch(batch, layer="inner")
     assert [(row.src, row.src_port, row.ip_bytes) for row in inner] == [
         (f"10.0.0.{n}", 1000 + n, 428) for n in range(1, 5)
     ]
@@ -402,13 +404,14 @@ def test_every_link_type_that_is_read_is_written_by_the_tests() -> None:
 
 def test_headers_are_readable_anywhere() -> None:
     """Kernels that tunnels call: over any bytes, from any place on."""
+    parts = np.zeros(MOST_PARTS + 1, np.uint64)
     data = batch_of([(1, 1, b"??" + write.data_frame(SNAP4))]).data
-    assert wireless.after_wifi(data, 2, len(data), False) == (2 + 24 + 8, 4, IP_FOUND)
+    assert wireless.after_wifi(data, parts, 2, len(data), False) == (2 + 24 + 8, 4, IP_FOUND)
     swapped = data.copy()
     swapped[2:4] = data[3], data[2]
-    assert wireless.after_wifi(swapped, 2, len(data), True) == (2 + 24 + 8, 4, IP_FOUND)
+    assert wireless.after_wifi(swapped, parts, 2, len(data), True) == (2 + 24 + 8, 4, IP_FOUND)
     sealed = batch_of([(1, 1, write.data_frame(bytes(50), protected=True))]).data
-    assert wireless.after_wifi(sealed, 0, len(sealed), False) == (-1, 0, WIFI_PROTECTED)
+    assert wireless.after_wifi(sealed, parts, 0, len(sealed), False) == (-1, 0, WIFI_PROTECTED)
     chained = batch_of([(1, 1, tunnels.nsh(ethernet(IP6, 0x86DD), 3))]).data
-    assert announced.after(chained, 0, len(chained), NSH_FOLLOWS) == (24 + 14, 6, IP_FOUND)
-    assert announced.after(chained, 24, len(chained), FRAME_FOLLOWS) == (24 + 14, 6, IP_FOUND)
+    assert announced.after(chained, parts, 0, len(chained), NSH_FOLLOWS) == (24 + 14, 6, IP_FOUND)
+    assert announced.after(chained, parts, 24, len(chained), FRAME_FOLLOWS) == (24 + 14, 6, IP_FOUND)

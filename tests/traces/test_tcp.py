@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from segcast.traces.captures.reader import read_frames
 from segcast.traces.flows import tcp
 from segcast.traces.flows.assign import Flows
-from segcast.traces.headers.decode import decode_batch
+from segcast.traces.headers.decode import Decoder, decode_batch
 from segcast.traces.samples import CLUSTER
 from tests.support.captures import FOLDER
 from tests.support.decoding import batch_of
@@ -177,11 +177,11 @@ def test_counts_are_those_of_tshark(name: str) -> None:
     theirs = [
         sum(column != "" for column in columns) for columns in zip(*(li.split("\t") for li in lines), strict=True)
     ]
-    flows = Flows()
+    flows, decoder = Flows(), Decoder(by_tenant=False)
     with read_frames(path) as reader:
         for batch in reader:
             ids = np.zeros(len(batch.start), np.uint32)
-            flows.add(decode_batch(batch), batch.time_ns, batch.wire, ids)
+            flows.add(decoder.decode(batch), batch.time_ns, batch.wire, ids)
     ours = list(tcp.marked(flows.pool).values())[:6]
     wanted, _ = DIFFERENCES.get(name, ([0] * 6, ""))
     assert [a - b for a, b in zip(ours, theirs, strict=True)] == wanted

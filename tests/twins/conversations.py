@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tests.twins.tcp import Segment
+from tests.twins.tenants import assign_by_tenant
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 SECOND = 10**9
@@ -21,6 +22,8 @@ class Sighting:
     is_tcp: bool = False
     flags: int | None = None
     seq: int = 0
+    ack: int = 0
+    tenant: Hashable = None
 
 
 @dataclass
@@ -53,6 +56,13 @@ class Conversation:
 
 def assign(packets: Sequence[Sighting]) -> tuple[list[int], dict[int, int | None]]:
     """The flow of each packet, and of each flow the other direction."""
+    if any(p.tenant is not None for p in packets):
+        return assign_by_tenant(packets)
+    return assign_without_tenants(packets)
+
+
+def assign_without_tenants(packets: Sequence[Sighting]) -> tuple[list[int], dict[int, int | None]]:
+    """As `assign`, where all packets are of one tenant."""
     known: dict[frozenset[Hashable], list[Conversation]] = {}
     flows: list[int] = []
     count = 0

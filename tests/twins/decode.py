@@ -25,6 +25,7 @@ from tests.twins.tunnels import PPP as PPP_IN
 from tests.twins.tunnels import WIFI as WIFI_IN
 from tests.twins.tunnels import opened
 
+MOST_TAGS = 16  # in a frame, and in each tunnel of it
 RAW = {12: (4, 6), 14: (4, 6), 101: (4, 6), 228: (4,), 229: (6,)}  # link type: IP versions it may carry
 IPV4_FAMILIES = {2}
 IPV6_FAMILIES = {10, 23, 24, 26, 28, 30}  # Linux, Windows, NetBSD and OpenBSD, Solaris, FreeBSD, Darwin
@@ -99,6 +100,7 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
         beyond = max(0, link.at + columns.ip_bytes - stop)
         columns = dataclasses.replace(columns, payload_bytes=max(0, columns.payload_bytes - beyond))
     at = link.at
+    tenant = link.tags[:MOST_TAGS]
     found: list[Layer] = []
     claimed, packet, wire = claimed[at:], frame[at:], stop - at
     there = 2**32  # how much of a packet the fragment around it has
@@ -107,11 +109,13 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
         columns = dataclasses.replace(columns, ip_bytes=min(columns.ip_bytes, there))
         assert columns.ip_bytes is not None
         claimed, packet = claimed[: columns.ip_bytes], packet[: columns.ip_bytes]
+        columns = dataclasses.replace(columns, tenant=", ".join(tenant) or None)
         found.append(Layer(packet, columns, claimed))
         if len(found) > 64 or not inner:
             break
         try:
-            version, at = tunnelled(packet, columns)
+            version, at, tags = tunnelled(packet, columns)
+            tenant += tags[:MOST_TAGS]
             claimed, packet, wire = claimed[at:], packet[at:], columns.ip_bytes - at
             there -= at
             if columns.fragment_offset is not None:
@@ -125,14 +129,18 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
 # Tunnels.
 
 
-def tunnelled(packet: bytes, ip: Decoded) -> tuple[int, int]:
-    """The version (0: none) and place in `packet` of the IP header that it carries, from its columns `ip`."""
+def tunnelled(packet: bytes, ip: Decoded) -> tuple[int, int, tuple[str, ...]]:
+    """The version (0: none) and place in `packet` of the IP header that it carries, and the tags before it.
+
+    `ip` are the columns of the packet.
+    """
     at = transport_place(packet, ip)
     carried = None if at is None or ip.fragment_offset else opened(packet, ip, at)
     if carried is None:
-        return 0, 0
+        return 0, 0, ()
+    tags = tuple(carried.tag.split(", ")) if carried.tag else ()
     if carried.kind == "version":
-        return carried.version or 0, carried.at
+        return carried.version or 0, carried.at, tags
     inside = None
     if carried.kind == ETHERNET_IN:
         inside = links.ethernet(packet, carried.at, None)
@@ -147,8 +155,8 @@ def tunnelled(packet: bytes, ip: Decoded) -> tuple[int, int]:
         inside = links.typed(carried.ether_type, packet, carried.at, None)
     if inside is not None:
         inside = links.unlabelled(inside, packet, None)
-        return inside.version, inside.at
-    return number(packet, carried.at, 1) >> 4, carried.at
+        return inside.version, inside.at, tags + inside.tags
+    return number(packet, carried.at, 1) >> 4, carried.at, tags
 
 
 def transport_place(packet: bytes, ip: Decoded) -> int | None:

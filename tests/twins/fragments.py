@@ -11,7 +11,7 @@ from tests.twins.merging import merge
 
 DATAGRAMS = 16_384
 LIFETIME_NS = 30 * 10**9
-IDENTITY = ("ip_version", "protocol", "src", "dst", "src_port", "dst_port")
+IDENTITY = ("ip_version", "protocol", "src", "dst", "src_port", "dst_port", "tenant")
 
 Key = tuple[object, ...]
 
@@ -50,7 +50,7 @@ class Firsts:
 def key_of(layer: Layer) -> Key:
     """What a datagram's fragments share: RFC 791 section 3.2, RFC 8200 section 4.5."""
     c = layer.columns
-    return c.ip_version, c.src, c.dst, c.ip_id, layer.packet[9] if c.ip_version == 4 else None
+    return c.tenant, c.ip_version, c.src, c.dst, c.ip_id, layer.packet[9] if c.ip_version == 4 else None
 
 
 def decode_trace(captures: Sequence[bytes], *, inner: bool = False) -> Iterator[tuple[int, Record, Decoded]]:

@@ -34,6 +34,7 @@ class Decoded:
     ip_id: int | None = None
     tos: int | None = None
     fragment_offset: int | None = None
+    tenant: str | None = None
 
 
 NOT_IP = Decoded()

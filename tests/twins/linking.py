@@ -19,13 +19,14 @@ TRAILER_BYTES = 32
 class Found:
     """An IP header of `version` (0: none) at `at` of a frame that stops at `stop` (None: anywhere).
 
-    `labelled`: the place of what MPLS labels carry that is no IP.
+    `labelled`: the place of what MPLS labels carry that is no IP. `tags`: what tells tenants apart, outermost first.
     """
 
     version: int = 0
     at: int = 0
     stop: int | None = None
     labelled: bool = False
+    tags: tuple[str, ...] = ()
 
 
 NOTHING = Found()
@@ -48,10 +49,12 @@ def typed(kind: int, frame: bytes, at: int, stop: Stop, numbers: str = "") -> Fo
     if (kind == 4 and numbers == "cooked") or kind == 0x8870:
         return llc(frame, at, stop)
     if kind in TAGS:
+        vlan = number(frame, at, 2) % 4096 if kind in VLAN_TYPES else 0
         at += TAGS[kind]
-        return typed(number(frame, at, 2), frame, at + 2, stop, "802.3")
+        return within(f"vlan {vlan}" if vlan else "", typed(number(frame, at, 2), frame, at + 2, stop, "802.3"))
     if kind in FRAMES:
-        return ethernet(frame, at + FRAMES[kind], stop)
+        service = f"i-sid {number(frame, at, 4) % 2**24}" if kind == 0x88E7 else ""
+        return within(service, ethernet(frame, at + FRAMES[kind], stop))
     if kind in MPLS_TYPES:
         return labelled(frame, at, stop)
     if kind == 0x8864:
@@ -65,6 +68,11 @@ def typed(kind: int, frame: bytes, at: int, stop: Stop, numbers: str = "") -> Fo
     if kind == 0x894F:
         return nsh(frame, at, stop)
     return stating(kind, frame, at, stop)
+
+
+def within(tag: str, found: Found) -> Found:
+    """What was found behind a tag ("": one that tells nothing)."""
+    return replace(found, tags=(tag, *found.tags)) if tag else found
 
 
 def stating(kind: int, frame: bytes, at: int, stop: Stop) -> Found:
@@ -389,4 +397,7 @@ def unlabelled(found: Found, frame: bytes, stop: Stop) -> Found:
     if not found.labelled:
         return found
     place = wire(frame, found.at, stop)
-    return NOTHING if place is None else replace(ethernet(frame, place, None), stop=found.stop)
+    if place is None:
+        return NOTHING
+    inside = ethernet(frame, place, None)
+    return replace(inside, stop=found.stop, tags=(*found.tags, *inside.tags))

@@ -77,6 +77,7 @@ TCP4 = Decoded(
     ip_id=3,
     tos=5,
 )
+IN_VLANS = replace(TCP4, tenant="vlan 1, vlan 2, vlan 3")
 PACKET4 = writing.ipv4(SEGMENT, 6, tos=5, identification=3)
 PACKET6 = writing.ipv6(SEGMENT, 6, tos=5)
 TCP6 = replace(TCP4, ip_version=6, src="::1", dst="::2", ip_bytes=77, ip_id=None)
@@ -86,7 +87,7 @@ TCP6 = replace(TCP4, ip_version=6, src="::1", dst="::2", ip_bytes=77, ip_id=None
     ("link_type", "frame", "expected"),
     [
         (1, writing.ethernet(PACKET4, 0x0800), TCP4),
-        (1, writing.ethernet(PACKET4 + bytes(9), 0x0800, [(0x88A8, 1), (0x8100, 2), (0x9100, 3)]), TCP4),
+        (1, writing.ethernet(PACKET4 + bytes(9), 0x0800, [(0x88A8, 1), (0x8100, 2), (0x9100, 3)]), IN_VLANS),
         (1, writing.ethernet(writing.mpls(PACKET6, [16, 17]), 0x8847), TCP6),
         (1, writing.ethernet(writing.pppoe(PACKET6, 0x57), 0x8864), TCP6),
         (1, writing.ethernet(writing.pppoe(PACKET6, 0x57, code=9), 0x8864), NOT_IP),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.twins.ip import UDP, Decoded, number
 
@@ -32,6 +32,12 @@ class Carried:
     kind: str = NIBBLE
     ether_type: int | None = None
     version: int | None = None
+    tag: str = ""  # what tells tenants apart
+
+
+def tagged(tag: str, carried: Carried | None) -> Carried | None:
+    """With a tag."""
+    return None if carried is None else replace(carried, tag=tag)
 
 
 def ether(kind: int, at: int) -> Carried:
@@ -70,18 +76,21 @@ def closed(port: int) -> bool:
 def of_udp(name: str, packet: bytes, at: int, size: int) -> Carried | None:
     """What the datagram at `at`, `size` bytes long as UDP says, carries."""
     if name == "vxlan":
-        return Carried(at + 8, ETHERNET) if number(packet, at, 8) >> 56 & 0x08 else None
+        word = number(packet, at, 8)
+        return Carried(at + 8, ETHERNET, tag=f"vxlan {word % 2**32 >> 8}") if word >> 56 & 0x08 else None
     if name == "vxlan-gpe":
         word = number(packet, at, 8)
         if word >> 56 & 0x30:
             return None
+        tag = f"vxlan {word % 2**32 >> 8}" if word >> 56 & 0x08 else ""
         if not word >> 56 & 0x04:
-            return Carried(at + 8, ETHERNET) if word >> 56 & 0x08 else None
+            return Carried(at + 8, ETHERNET, tag=tag) if tag else None
         following = word >> 32 & 0xFF
-        return next_protocol(following, at + 8)
+        return tagged(tag, next_protocol(following, at + 8))
     if name == "geneve":
         word = number(packet, at, 8)
-        return None if word >> 62 else ether(word >> 32 & 0xFFFF, at + 8 + 4 * (word >> 56 & 0x3F))
+        inside = None if word >> 62 else ether(word >> 32 & 0xFFFF, at + 8 + 4 * (word >> 56 & 0x3F))
+        return tagged(f"geneve {word % 2**32 >> 8}", inside)
     if name == "gtp-u":
         return of_gtp_u(packet, at)
     if name == "gtp 0":  # 3GPP TS 09.60: version 0, protocol type 1, spare bits 111; a T-PDU
@@ -91,7 +100,8 @@ def of_udp(name: str, packet: bytes, at: int, size: int) -> Carried | None:
     if name == "mpls":
         return ether(MPLS_TYPE, at)
     if name == "lisp":
-        return Carried(at + 8)
+        instance = number(packet, at, 8) if len(packet) >= at + 8 and packet[at] & 8 else None
+        return Carried(at + 8, tag="" if instance is None else f"lisp {instance % 2**32 >> 8}")
     if name == "gue":
         return of_gue(packet, at)
     if name == "capwap":
@@ -125,8 +135,28 @@ def next_protocol(following: int, at: int) -> Carried | None:
 
 
 def of_gre(packet: bytes, at: int) -> Carried | None:
-    """RFC 2784 and 2890; version 1 as in RFC 2637; ERSPAN types I to III (draft-foschiano-erspan); WCCP."""
+    """GRE: its key, and what is inside."""
     flags, kind = number(packet, at, 2), number(packet, at + 2, 2)
+    key = at + 4 + 4 * (flags >> 15)
+    inside = in_gre(packet, at, flags, kind)
+    if not flags & 0x2000 or flags & 7:
+        return inside
+    number_there = int.from_bytes(packet[key : key + 4], "big")
+    is_nvgre = kind == 0x6558 and flags == 0x2000 and number_there >= 4096 * 256
+    tag = f"nvgre {number_there >> 8}" if is_nvgre else f"gre {number_there}"
+    if inside is not None and inside.tag:
+        tag = f"{tag}, {inside.tag}"
+    return tagged(tag, inside)
+
+
+def mirrored(packet: bytes, at: int) -> str:
+    """The VLAN that ERSPAN's header names."""
+    vlan = number(packet, at, 2) % 4096
+    return f"vlan {vlan}" if vlan else ""
+
+
+def in_gre(packet: bytes, at: int, flags: int, kind: int) -> Carried | None:
+    """RFC 2784 and 2890; version 1 as in RFC 2637; ERSPAN types I to III (draft-foschiano-erspan); WCCP."""
     version = flags & 7
     if version > 1 or flags & 0x4000:
         return None
@@ -134,7 +164,8 @@ def of_gre(packet: bytes, at: int) -> Carried | None:
     if version == 1 and flags & 0x80:
         at += 4
     if kind == 0x88BE and flags & 0x1000:
-        return Carried(at + 8, ETHERNET) if number(packet, at, 8) >> 60 == 1 else None
+        right = number(packet, at, 8) >> 60 == 1
+        return Carried(at + 8, ETHERNET, tag=mirrored(packet, at)) if right else None
     if kind == 0x88BE:
         return Carried(at, ETHERNET)
     if kind == 0x22EB:
@@ -142,7 +173,7 @@ def of_gre(packet: bytes, at: int) -> Carried | None:
         frame_type = words >> 10 & 0x1F
         if words >> 92 != 2 or frame_type not in (0, 2):
             return None
-        return Carried(at + 12 + 8 * (words & 1), NIBBLE if frame_type else ETHERNET)
+        return Carried(at + 12 + 8 * (words & 1), NIBBLE if frame_type else ETHERNET, tag=mirrored(packet, at))
     if kind in range(0x8200, 0x8380, 16):
         return Carried(at, WIFI)
     if kind == 0x880B:

@@ -1,23 +1,25 @@
 """Gives every packet its flow and follows TCP: an open-addressing hash table kept between batches.
 
-A flow is one direction of (IP version, protocol, addresses, ports) until that is used again, see docs/captures.md; ids
-count up in order of first packets. The other direction is linked as soon as both have been seen. Keys are mixed with a
-secret seed, so that no capture can choose addresses that collide; ids do not depend on it.
+A flow is one direction of (tenant, IP version, protocol, addresses, ports) until that is used again, see
+docs/captures.md; ids count up in order of first packets. The other direction is linked as soon as both have been seen:
+that of its tenant, or of another if just one such flow waits for its other direction. Keys are mixed with a secret
+seed, so that no capture can choose addresses that collide; ids do not depend on it.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from segcast.traces.flows import connections
 from segcast.traces.flows.connections import Connections
+from segcast.traces.flows.keys import ALL, FLOW, TENANT_AT, TUPLE, WAITING, FlowTable, find, hash_key, rehash
+from segcast.traces.flows.partners import among_tenants, answers, begin_waiting, begins, may_join
 from segcast.traces.flows.tcp import IDLE_NS, track_tcp
-from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import int64, kernel
 from segcast.traces.protocols import ACK, FIN, RST, SYN, TCP
@@ -26,123 +28,7 @@ NO_FLOW: Final = 0xFFFFFFFF
 SILENCE_NS: Final = 300 * 10**9
 TCP_SILENCE_NS: Final = IDLE_NS
 _FIRST_CAPACITY: Final = 1 << 12
-
-FLOW: Final = np.dtype(
-    [
-        ("first_ns", np.int64),
-        ("last_ns", np.int64),
-        ("packets", np.int64),
-        ("bytes", np.int64),
-        ("other", np.int64),  # the latest flow of the other direction, -1 if there is none
-        ("syn1", np.int64),  # the sequence number of its SYN plus 1, 0 if none was seen
-        ("has_sent", np.bool_),  # something other than a SYN or SYN/ACK
-        ("has_answered", np.bool_),  # a SYN/ACK
-        ("has_ended", np.bool_),  # by a FIN
-        ("has_reset", np.bool_),
-    ]
-)
 _NO_PACKET: Final = np.zeros(1, FLOW)
-
-
-class FlowTable(NamedTuple):
-    """State of the table: capacity c flows, 2 c slots.
-
-    `slots` uint64[2c]: upper half of the key's hash and flow id + 1, 0 if empty. `keys` uint64[c, 5]: source,
-    destination, and (version, has ports, protocol, ports) packed; a slot leads to the latest flow of a key. `stats`
-    FLOW[c]. `reverse` int64[c]: the other direction's id, -1 if not seen. `control` uint64[2]: flows in use, seed.
-    """
-
-    slots: npt.NDArray[np.uint64]
-    keys: npt.NDArray[np.uint64]
-    stats: npt.NDArray[np.void]
-    reverse: npt.NDArray[np.int64]
-    control: npt.NDArray[np.uint64]
-
-
-@kernel
-def _hash(
-    seed: np.uint64,
-    src_high: np.uint64,
-    src_low: np.uint64,
-    dst_high: np.uint64,
-    dst_low: np.uint64,
-    rest: np.uint64,
-) -> np.uint64:
-    h = finalise(finalise(finalise(seed ^ rest) ^ src_low) ^ dst_low)
-    if src_high | dst_high:
-        h = finalise(finalise(h ^ src_high) ^ dst_high)
-    return h
-
-
-@kernel
-def _find(
-    slots: npt.NDArray[np.uint64],
-    keys: npt.NDArray[np.uint64],
-    h: np.uint64,
-    src_high: np.uint64,
-    src_low: np.uint64,
-    dst_high: np.uint64,
-    dst_low: np.uint64,
-    rest: np.uint64,
-) -> np.uint64:
-    """The slot of a key, or the empty slot where it would go."""
-    mask = np.uint64(slots.size - 1)
-    slot = h & mask
-    while True:
-        entry = slots[slot]
-        if entry == 0:
-            return slot
-        if entry >> np.uint64(32) == h >> np.uint64(32):
-            flow = (entry & np.uint64(0xFFFFFFFF)) - np.uint64(1)
-            if (
-                keys[flow, 1] == src_low
-                and keys[flow, 3] == dst_low
-                and keys[flow, 4] == rest
-                and keys[flow, 0] == src_high
-                and keys[flow, 2] == dst_high
-            ):
-                return slot
-        slot = (slot + np.uint64(1)) & mask
-
-
-@kernel
-def _answers(stats: npt.NDArray[np.void], flow: int, now: int, silence: int, flags: int) -> bool:
-    """Whether the first packet that the other direction ever had answers `flow`: TCP never answers data with a SYN."""
-    if now - stats[flow]["last_ns"] > silence:
-        return False
-    return bool(not stats[flow]["has_sent"] or flags & (SYN | ACK | RST) != SYN)
-
-
-@kernel
-def _joins(stats: npt.NDArray[np.void], flow: int, now: int, silence: int, is_tcp: bool, flags: int) -> bool:
-    """Whether a packet of the other direction, which had an earlier flow, answers `flow`.
-
-    A SYN alone is answered with a SYN or a reset in TCP; anything else belongs to what was before.
-    """
-    if now - stats[flow]["last_ns"] > silence:
-        return False
-    return bool(not is_tcp or stats[flow]["has_sent"] or stats[flow]["has_answered"] or flags & (SYN | RST))
-
-
-@kernel
-def _begins(stats: npt.NDArray[np.void], flow: int, back: int, now: int, silence: int, syn1: int, flags: int) -> bool:
-    """Whether a packet of `flow` begins another connection; `syn1`, if it is a SYN, is its sequence number plus 1.
-
-    After a reset or the FINs of all directions seen any SYN does, else one of another sequence number; a SYN/ACK only
-    if either direction has sent more than that. And so does any packet after a silence of both directions.
-    """
-    mine = stats[flow]
-    if now - mine["last_ns"] > silence and (back < 0 or now - stats[back]["last_ns"] > silence):
-        return True
-    if syn1 == 0:
-        return False
-    if mine["has_reset"] or (back >= 0 and stats[back]["has_reset"]):
-        return True
-    if mine["has_ended"] and (back < 0 or stats[back]["has_ended"]):
-        return True
-    if flags & ACK and not mine["has_sent"] and (back < 0 or not stats[back]["has_sent"]):
-        return False
-    return bool(mine["syn1"] != syn1)
 
 
 @kernel
@@ -161,6 +47,7 @@ def assign_flows(
     slots, keys, stats, reverse = table.slots, table.keys, table.stats, table.reverse
     seed = table.control[1]
     capacity = np.uint64(reverse.size)
+    has_tenants = table.tuples.size > 1
     for i in range(begin, time_ns.size):
         valid = headers.valid[i]
         if valid & HAS_IP == 0:
@@ -172,15 +59,16 @@ def assign_flows(
         src_port, dst_port = np.uint64(headers.src_port[i]), np.uint64(headers.dst_port[i])
         protocol = headers.protocol[i]
         common = (
-            np.uint64(headers.version[i]) << np.uint64(48)
+            np.uint64(headers.tenant[i]) << TENANT_AT
+            | np.uint64(headers.version[i] == 6) << np.uint64(41)
             | has_ports << np.uint64(40)
             | np.uint64(protocol) << np.uint64(32)
         )
         rest = common | src_port << np.uint64(16) | dst_port
         src_high, src_low = headers.src_high[i], headers.src_low[i]
         dst_high, dst_low = headers.dst_high[i], headers.dst_low[i]
-        h = _hash(seed, src_high, src_low, dst_high, dst_low, rest)
-        slot = _find(slots, keys, h, src_high, src_low, dst_high, dst_low, rest)
+        h = hash_key(seed, src_high, src_low, dst_high, dst_low, rest)
+        slot = find(slots, keys, h, src_high, src_low, dst_high, dst_low, rest, ALL)
         time = time_ns[i]
         is_tcp = protocol == TCP
         silence = int64(TCP_SILENCE_NS) if is_tcp else int64(SILENCE_NS)
@@ -189,20 +77,20 @@ def assign_flows(
             flags = int64(headers.tcp_flags[i])
             if flags & (SYN | RST) == SYN:
                 syn1 = int64(headers.tcp_seq[i]) + 1
-        flow = int64(slots[slot] & np.uint64(0xFFFFFFFF)) - 1
+        before = flow = int64(slots[slot] & np.uint64(0xFFFFFFFF)) - 1
         other, joins = int64(-1), False
         if flow < 0:
             is_new = True
             other_rest = common | dst_port << np.uint64(16) | src_port
             if src_low != dst_low or src_high != dst_high or other_rest != rest:
-                h_back = _hash(seed, dst_high, dst_low, src_high, src_low, other_rest)
-                back_slot = _find(slots, keys, h_back, dst_high, dst_low, src_high, src_low, other_rest)
+                h_back = hash_key(seed, dst_high, dst_low, src_high, src_low, other_rest)
+                back_slot = find(slots, keys, h_back, dst_high, dst_low, src_high, src_low, other_rest, ALL)
                 other = int64(slots[back_slot] & np.uint64(0xFFFFFFFF)) - 1
-                joins = other >= 0 and _answers(stats, other, time, silence, flags)
+                joins = other >= 0 and answers(stats, other, time, silence, flags)
         else:
             other = stats[flow]["other"]
-            joins = bool(other > flow and reverse[other] < 0) and _joins(stats, other, time, silence, is_tcp, flags)
-            is_new = joins or _begins(stats, flow, reverse[flow], time, silence, syn1, flags)
+            joins = bool(other > flow and reverse[other] < 0) and may_join(stats, other, time, silence, is_tcp, flags)
+            is_new = joins or begins(stats, flow, reverse[flow], time, silence, syn1, flags)
         if is_new:
             flow = int64(table.control[0])
             table.control[0] = np.uint64(flow + 1)
@@ -213,6 +101,10 @@ def assign_flows(
             stats[flow]["first_ns"] = stats[flow]["last_ns"] = time
             stats[flow]["other"] = other
             reverse[flow] = -1
+            if has_tenants:
+                ack = int64(headers.tcp_ack[i]) if valid & HAS_TCP else int64(0)
+                other, joins = among_tenants(table, flow, before, other, joins, time, silence, flags, ack)
+                stats[flow]["other"] = other
             if other >= 0:
                 stats[other]["other"] = flow
                 if joins:
@@ -235,23 +127,6 @@ def assign_flows(
     return time_ns.size
 
 
-@kernel
-def _rehash(table: FlowTable, slots: npt.NDArray[np.uint64]) -> None:
-    """Fill empty `slots` with the flows of `table`; of those with the same key the latest stays."""
-    keys = table.keys
-    for flow in range(np.int64(table.control[0])):
-        src_high, src_low, dst_high, dst_low, rest = (
-            keys[flow, 0],
-            keys[flow, 1],
-            keys[flow, 2],
-            keys[flow, 3],
-            keys[flow, 4],
-        )
-        h = _hash(table.control[1], src_high, src_low, dst_high, dst_low, rest)
-        slot = _find(slots, keys, h, src_high, src_low, dst_high, dst_low, rest)
-        slots[slot] = (h & np.uint64(0xFFFFFFFF00000000)) | np.uint64(flow + 1)
-
-
 class Flows:
     """The flows of a trace so far; grows as packets come."""
 
@@ -264,6 +139,8 @@ class Flows:
             np.zeros(capacity, FLOW),
             np.full(capacity, -1, np.int64),
             np.array([0, secrets.randbits(64) if seed is None else seed], np.uint64),
+            np.zeros(1, np.uint64),
+            np.zeros(1, WAITING),
         )
         self.pool = connections.new_pool(capacity)
         self._allocate(0)
@@ -282,6 +159,23 @@ class Flows:
         """Flows whose addresses, protocol and ports had another before."""
         return len(self) - int(np.count_nonzero(self.table.slots))
 
+    def tenants(self) -> npt.NDArray[np.int64]:
+        """The number of each flow's tenant, int64[flows]."""
+        return (self.table.keys[: len(self), 4] >> TENANT_AT).astype(np.int64)
+
+    def in_several_tenants(self) -> npt.NDArray[np.int64]:
+        """Flows whose addresses, protocol and ports occur in more than one tenant, in order."""
+        if len(self.table.tuples) == 1 or not len(self):
+            return np.empty(0, np.int64)
+        keys = self.table.keys[: len(self)]
+        rest = keys[:, 4]
+        order = np.lexsort((rest >> TENANT_AT, rest & TUPLE, *(keys[:, word] for word in range(4))))
+        ordered, tenant = keys[order], rest[order] >> TENANT_AT
+        ordered[:, 4] &= TUPLE
+        begins = np.flatnonzero(np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1))))
+        ends = np.append(begins[1:], len(order)) - 1
+        return np.sort(order[np.repeat(tenant[begins] != tenant[ends], ends - begins + 1)])
+
     def add(
         self,
         headers: Headers,
@@ -298,6 +192,8 @@ class Flows:
         `limit_bytes` uint16[n] those of super-frames, see `track_tcp`, if given.
         """
         rows = len(time_ns)
+        if len(self.table.tuples) == 1 and headers.tenant.any():
+            self._tell_tenants_apart()
         reached = assign_flows(self.table, headers, time_ns, wire, flow_id, 0)
         while reached < rows:
             self._grow()
@@ -326,21 +222,32 @@ class Flows:
         self.table = FlowTable._make(state[f"table_{name}"] for name in FlowTable._fields)
         self.pool = Connections._make(state[f"pool_{name}"] for name in Connections._fields)
 
+    def _tell_tenants_apart(self) -> None:
+        """Begin to, or do so in a table that has grown."""
+        capacity = len(self.table.reverse)
+        self.table = self.table._replace(tuples=np.zeros(2 * capacity, np.uint64), waiting=np.zeros(capacity, WAITING))
+        used = self.table.slots[self.table.slots != 0]
+        begin_waiting(self.table, np.sort((used & np.uint64(0xFFFFFFFF)).astype(np.int64) - 1))
+
     def _grow(self) -> None:
         old = self.table
         count = len(old.reverse)
         slots = np.zeros(4 * count, np.uint64)
-        _rehash(old, slots)
+        rehash(old, slots)
         wider = FlowTable(
             slots,
             np.empty((2 * count, 5), np.uint64),
             np.zeros(2 * count, FLOW),
             np.full(2 * count, -1, np.int64),
             old.control,
+            np.zeros(1, np.uint64),
+            np.zeros(1, WAITING),
         )
         for name in ("keys", "stats", "reverse"):
             getattr(wider, name)[:count] = getattr(old, name)
         self.table = wider
+        if len(old.tuples) > 1:
+            self._tell_tenants_apart()
         self.pool = connections.with_flows(self.pool, 2 * count)
 
     def round_trips(

@@ -11,16 +11,18 @@ import pyarrow as pa
 from segcast.traces.addresses import address_texts
 from segcast.traces.flows.anonymize import AddressKey, Words
 from segcast.traces.flows.assign import Flows
+from segcast.traces.flows.keys import TENANT_AT
+from segcast.traces.headers.tenants import Tenants
 from segcast.traces.schema import FLOWS
 
 
-def flow_table(flows: Flows, key: AddressKey | None = None) -> pa.Table:
+def flow_table(flows: Flows, tenants: Tenants, key: AddressKey | None = None) -> pa.Table:
     """The flows as Arrow, in order of id; addresses mapped by `key` if given."""
     count = len(flows)
     table = flows.table
     keys, stats = table.keys[:count], table.stats[:count]
     rest = keys[:, 4]
-    version = (rest >> np.uint64(48)).astype(np.uint8)
+    version = np.where(rest >> np.uint64(41) & np.uint64(1), 6, 4).astype(np.uint8)
     no_ports = (rest >> np.uint64(40)) & np.uint64(1) == 0
     reverse = table.reverse[:count]
     ids, least, median = flows.round_trips()
@@ -42,6 +44,7 @@ def flow_table(flows: Flows, key: AddressKey | None = None) -> pa.Table:
         "dst": _texts(version, keys[:, 2], keys[:, 3], key),
         "src_port": nullable((rest >> np.uint64(16)).astype(np.uint16), no_ports),
         "dst_port": nullable(rest.astype(np.uint16), no_ports),
+        "tenant": pa.array(tenants.names(), pa.string()).take(pa.array(rest >> TENANT_AT)),
         "first_ns": stats["first_ns"],
         "last_ns": stats["last_ns"],
         "packets": stats["packets"].astype(np.uint64),

@@ -12,17 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from segcast.traces import reasons as r
-from segcast.traces.byteorder import Bytes, Word, be16
+from segcast.traces.byteorder import Bytes, Word, be16, be32
 from segcast.traces.headers.mpls import ANYWHERE, after_labels
+from segcast.traces.headers.tenants import I_SID, VLAN, Parts, note
 from segcast.traces.jit import int64, kernel
 from segcast.traces.linktypes import COOKED, LENGTHS, NO_LENGTHS
 
 
 class EtherType(NamedTuple):
-    """What an EtherType announces: a reason or what follows (of `reasons`), after so many bytes."""
+    """What an EtherType announces: a reason or what follows (of `reasons`), after so many bytes.
+
+    `tells` is the kind of `tenants` of which the first two or four of them hold a number.
+    """
 
     leads_to: int
     bytes: int = 0
+    tells: int = 0
 
 
 ETHER_TYPES: Final = {
@@ -31,16 +36,16 @@ ETHER_TYPES: Final = {
     0x8809: EtherType(r.SLOW_PROTOCOLS),
     0x88F7: EtherType(r.PTP),
     0x8863: EtherType(r.PPP_CONTROL),
-    0x8100: EtherType(r.TYPE_FOLLOWS, 2),  # VLAN
-    0x88A8: EtherType(r.TYPE_FOLLOWS, 2),
-    0x9100: EtherType(r.TYPE_FOLLOWS, 2),
-    0x9200: EtherType(r.TYPE_FOLLOWS, 2),
+    0x8100: EtherType(r.TYPE_FOLLOWS, 2, VLAN),
+    0x88A8: EtherType(r.TYPE_FOLLOWS, 2, VLAN),
+    0x9100: EtherType(r.TYPE_FOLLOWS, 2, VLAN),
+    0x9200: EtherType(r.TYPE_FOLLOWS, 2, VLAN),
     0x8926: EtherType(r.TYPE_FOLLOWS, 4),  # VN-Tag (Cisco)
     0x893F: EtherType(r.TYPE_FOLLOWS, 6),  # E-TAG of 802.1BR
     0xDADA: EtherType(r.TYPE_FOLLOWS, 6),  # a distributed switch's tag (Marvell)
     0x892F: EtherType(r.TYPE_FOLLOWS, 4),  # HSR (IEC 62439-3)
     0xF1C1: EtherType(r.TYPE_FOLLOWS, 4),  # R-TAG of 802.1CB
-    0x88E7: EtherType(r.FRAME_FOLLOWS, 4),  # I-TAG of 802.1ah
+    0x88E7: EtherType(r.FRAME_FOLLOWS, 4, I_SID),  # I-TAG of 802.1ah
     0x8903: EtherType(r.FRAME_FOLLOWS, 2),  # FabricPath (Cisco)
     0x6558: EtherType(r.FRAME_FOLLOWS),  # RFC 1701
     0x8870: EtherType(r.LLC_FOLLOWS),  # in jumbo frames
@@ -57,15 +62,15 @@ ETHER_TYPES: Final = {
 """Those that are known, beside IPv4 and IPv6."""
 
 
-def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     leads_to = np.full(1 << 16, r.OTHER_ETHERTYPE, np.uint8)
-    size = np.zeros(1 << 16, np.uint8)
+    size, tells = np.zeros(1 << 16, np.uint8), np.zeros(1 << 16, np.uint8)
     for kind, row in ETHER_TYPES.items():
-        leads_to[kind], size[kind] = row
-    return leads_to, size
+        leads_to[kind], size[kind], tells[kind] = row
+    return leads_to, size, tells
 
 
-_LEADS_TO, _BYTES = _tables()
+_LEADS_TO, _BYTES, _TELLS = _tables()
 
 
 @kernel
@@ -179,12 +184,24 @@ def _rare(data: Bytes, at: Word, end: int, what: int) -> tuple[int, int]:
 
 
 @kernel
-def walk(data: Bytes, at: Word, end: int, stop: int, what: int, kind: int, numbers: int) -> tuple[int, int, int, int]:
+def note_tag(data: Bytes, parts: Parts, at: Word, tells: int) -> None:
+    """Note the VLAN or the service that the tag at `at` names; VLAN 0 is a priority without one."""
+    if tells == I_SID:
+        note(parts, I_SID, be32(data, at) & 0xFFFFFF)
+    elif be16(data, at) & 0xFFF:
+        note(parts, VLAN, be16(data, at) & 0xFFF)
+
+
+@kernel
+def walk(
+    data: Bytes, parts: Parts, at: Word, end: int, stop: int, what: int, kind: int, numbers: int
+) -> tuple[int, int, int, int]:
     """What `what` at `at` leads to, over all headers that are looked through: (place, IP version, code, detail).
 
     `end` is where the captured bytes end, `stop` where the frame does. `kind` is the EtherType of TYPE_FOLLOWS, and
     `numbers` what those up to 1500 are. The detail of IP_FOUND is where the frame stops as lengths on the way say; that
-    of the reasons NUMBERED their number. OTHER_MPLS comes with the place after the labels.
+    of the reasons NUMBERED their number. OTHER_MPLS comes with the place after the labels. `parts` gets what tells
+    tenants apart on the way.
     """
     while True:
         if what == r.TYPE_FOLLOWS:
@@ -202,6 +219,8 @@ def walk(data: Bytes, at: Word, end: int, stop: int, what: int, kind: int, numbe
                 what = r.LLC_FOLLOWS
             else:
                 what = int64(_LEADS_TO[kind])
+                if _TELLS[kind] != 0 and end - at >= int64(_BYTES[kind]):
+                    note_tag(data, parts, at, int64(_TELLS[kind]))
                 at += int64(_BYTES[kind])
                 if what == r.TYPE_FOLLOWS:
                     if end - at < 2:
@@ -257,17 +276,19 @@ def stated_end(data: Bytes, place: Word, end: int, version: int) -> int:
 
 
 @kernel
-def after_type(data: Bytes, at: Word, end: int, kind: int, ethernet: bool) -> tuple[int, int, int]:
+def after_type(data: Bytes, parts: Parts, at: Word, end: int, kind: int, ethernet: bool) -> tuple[int, int, int]:
     """(place, IP version, code) of what an EtherType announces at `at`, as `walk`, of a frame that may stop anywhere.
 
     `ethernet` says that values up to 1500 are 802.3 lengths.
     """
-    place, version, code, _ = walk(data, at, end, ANYWHERE, r.TYPE_FOLLOWS, kind, LENGTHS if ethernet else NO_LENGTHS)
+    place, version, code, _ = walk(
+        data, parts, at, end, ANYWHERE, r.TYPE_FOLLOWS, kind, LENGTHS if ethernet else NO_LENGTHS
+    )
     return place, version, code
 
 
 @kernel
-def after(data: Bytes, at: Word, end: int, what: int) -> tuple[int, int, int]:
+def after(data: Bytes, parts: Parts, at: Word, end: int, what: int) -> tuple[int, int, int]:
     """(place, IP version, code) of what `what` (one of `reasons`' FOLLOWS) at `at` leads to, as `after_type`."""
-    place, version, code, _ = walk(data, at, end, ANYWHERE, what, 0, LENGTHS)
+    place, version, code, _ = walk(data, parts, at, end, ANYWHERE, what, 0, LENGTHS)
     return place, version, code

@@ -23,6 +23,7 @@ from segcast.traces.headers.ip import (
     Headers,
 )
 from segcast.traces.headers.segment_lists import SegmentLists, SegmentTable
+from segcast.traces.headers.tenants import Tenants
 from segcast.traces.headers.tunnels import TUNNELS
 from segcast.traces.reasons import IP_FOUND, NUMBERED, OTHER_MPLS, REASONS
 
@@ -58,17 +59,19 @@ def allocate(rows: int) -> Headers:
     return ip.allocate(rows)
 
 
-def decode_batch(batch: FrameBatch, into: Headers | None = None, layer: str = OUTER) -> Headers:
+def decode_batch(
+    batch: FrameBatch, into: Headers | None = None, layer: str = OUTER, tenants: Tenants | None = None
+) -> Headers:
     """The headers of a batch's frames, row by row: an IP header, by `layer`, and what it carries.
 
     VLAN tags, MPLS labels, SNAP and PPPoE are looked through. `into` (at least as many rows as frames) is overwritten,
     and the result is a view of it; without it columns are allocated. Never raises on a frame's bytes. Fragments are
-    left as they are, and `segment_list_id` as it was: see `Decoder`.
+    left as they are, and `segment_list_id` as it was: see `Decoder`. Numbers of tenants are those of `tenants`.
     """
-    tally = _Tally()
-    found = _outermost(batch, into, layer, tally)
+    tally, tenants = _Tally(), Tenants() if tenants is None else tenants
+    found = _outermost(batch, into, layer, tally, tenants)
     if layer == INNER:
-        _descend(found, tally)
+        _descend(found, tally, tenants)
     return found.headers
 
 
@@ -94,11 +97,16 @@ class _Found(NamedTuple):
 class Decoder:
     """Decodes the frames of a trace batch after batch: fragments find their flows, segment lists are kept."""
 
-    def __init__(self, layer: str = OUTER) -> None:
-        """Nothing decoded yet. Raises InputError unless `layer` is one of LAYERS."""
+    def __init__(self, layer: str = OUTER, *, by_tenant: bool = True) -> None:
+        """Nothing decoded yet; without `by_tenant` all packets are of one tenant.
+
+        Raises InputError unless `layer` is one of LAYERS.
+        """
         if layer not in LAYERS:
             raise InputError(f"layer {layer}: not known; use {' or '.join(LAYERS)}")
         self.layer = layer
+        self.by_tenant = by_tenant
+        self.tenants = Tenants()
         self.segment_lists = SegmentLists()
         self.numbered = _NONE_NUMBERED
         self._fragments = Fragments()
@@ -109,10 +117,12 @@ class Decoder:
 
         `numbered` are then those of this batch.
         """
-        batch, out, self.numbered = found = _outermost(batch, into, self.layer, self._tally)
+        batch, out, self.numbered = found = _outermost(batch, into, self.layer, self._tally, self.tenants)
         self.segment_lists.add(batch.data, batch.start, batch.captured, out)
-        passed = _descend(found, self._tally) if self.layer == INNER else no_passed()
+        passed = _descend(found, self._tally, self.tenants) if self.layer == INNER else no_passed()
         self._fragments.add(batch.data, batch.start, batch.time_ns, out, passed)
+        if not self.by_tenant:
+            out.tenant.fill(0)
         return out
 
     def findings(self) -> dict[str, Any]:
@@ -132,6 +142,7 @@ class Decoder:
         return {
             **{f"lists_{name}": array for name, array in self.segment_lists.table_now._asdict().items()},
             **{f"fragments_{name}": array for name, array in self._fragments.table._asdict().items()},
+            **{f"tenants_{name}": array for name, array in self.tenants.state().items()},
             "layers": self._tally.layers,
             "counts": np.array(
                 [self._tally.deeper, self._tally.beyond_frame, self._tally.aggregated, self._fragments.without_first]
@@ -142,6 +153,7 @@ class Decoder:
         """Go on from a `state`."""
         self.segment_lists.table_now = SegmentTable._make(state[f"lists_{name}"] for name in SegmentTable._fields)
         self._fragments.table = FragmentTable._make(state[f"fragments_{name}"] for name in FragmentTable._fields)
+        self.tenants.restore({"chains": state["tenants_chains"]})
         self._tally.layers = state["layers"]
         tally = self._tally
         tally.deeper, tally.beyond_frame, tally.aggregated, self._fragments.without_first = map(int, state["counts"])
@@ -175,14 +187,17 @@ class _Tally:
         }
 
 
-def _outermost(batch: FrameBatch, into: Headers | None, layer: str, tally: _Tally) -> _Found:
+def _outermost(batch: FrameBatch, into: Headers | None, layer: str, tally: _Tally, tenants: Tenants) -> _Found:
     """The outermost IP headers; for the inner layer those in pseudowires too."""
     frames = len(batch.start)
     if into is None:
         into = ip.allocate(frames)
     out = into if len(into.valid) == frames else Headers._make(column[:frames] for column in into)
-    located = link.Located(out.ip_start, out.version, out.reason, np.zeros(frames, np.uint32))
-    detailed, aggregated = link.locate(batch.data, batch.start, batch.captured, batch.wire, batch.linktype, located)
+    located = link.Located(out.ip_start, out.version, out.reason, np.zeros(frames, np.uint32), out.tenant)
+    known = tenants.with_room(frames)
+    detailed, aggregated = link.locate(
+        batch.data, batch.start, batch.captured, batch.wire, batch.linktype, known, located
+    )
     tally.aggregated += aggregated
     numbered, stopped = _NONE_NUMBERED, np.empty(0, np.int64)
     if detailed:
@@ -191,7 +206,8 @@ def _outermost(batch: FrameBatch, into: Headers | None, layer: str, tally: _Tall
     if layer == INNER:
         wires = np.flatnonzero((out.reason == OTHER_MPLS) & (out.ip_start >= 0))
         if len(wires):
-            tunnels.find_pseudowires(batch.data, batch.start, batch.captured, batch.wire, wires, out)
+            known = tenants.with_room(len(wires))
+            tunnels.find_pseudowires(batch.data, batch.start, batch.captured, batch.wire, wires, known, out)
             wires = wires[out.reason[wires] == IP_FOUND]
     tally.beyond_frame += ip.decode_ip(batch.data, batch.start, batch.captured, batch.wire, out)
     if len(stopped):  # what lies behind is padding, whatever the IP header says
@@ -217,7 +233,7 @@ def _details(batch: FrameBatch, located: link.Located) -> tuple[FrameBatch, Numb
     return batch._replace(captured=captured, wire=wire), numbered, stopped
 
 
-def _descend(found: _Found, tally: _Tally) -> Passed:
+def _descend(found: _Found, tally: _Tally, tenants: Tenants) -> Passed:
     """Replace the headers of tunnel packets by the innermost that can be read; the first fragments passed."""
     batch, out, passed = found.batch, found.headers, []
     rows = np.arange(len(batch.start), dtype=np.int64)
@@ -227,7 +243,7 @@ def _descend(found: _Found, tally: _Tally) -> Passed:
         rows = _tunnelled(out, rows)
         if not len(rows):
             break
-        rows, fragments = _enter(batch, out, rows, limit, cut, tally)
+        rows, fragments = _enter(batch, out, rows, limit, cut, tally, tenants)
         if len(fragments.row):
             passed.append(fragments)
     else:
@@ -251,6 +267,7 @@ def _enter(
     limit: npt.NDArray[np.uint32],
     cut: npt.NDArray[np.int64],
     tally: _Tally,
+    tenants: Tenants,
 ) -> tuple[npt.NDArray[np.int64], Passed]:
     """Go one layer inwards: the rows where that worked, and which of them were first fragments before.
 
@@ -261,8 +278,9 @@ def _enter(
     captured = limit[rows] = np.minimum(limit[rows], end).astype(np.uint32)
     wire = np.minimum(end, 0xFFFFFFFF).astype(np.uint32)
     inside = ip.allocate(len(rows))
-    found = tunnels.Found(inside.ip_start, inside.version, inside.reason, np.empty(len(rows), np.uint8))
-    tunnels.enter(batch.data, start, captured, out, rows, found)
+    tunnel = np.empty(len(rows), np.uint8)
+    found = tunnels.Found(inside.ip_start, inside.version, inside.reason, tunnel, inside.tenant)
+    tunnels.enter(batch.data, start, captured, out, rows, tenants.with_room(len(rows)), found)
     ip.decode_ip(batch.data, start, captured, wire, inside)
     tally.add(found.tunnel, inside.reason)
     (good,) = np.nonzero(inside.valid)
@@ -271,7 +289,7 @@ def _enter(
     first = entered[is_first]
     cut[first] = np.minimum(cut[first], end[good][is_first])
     inside.ip_bytes[good] = np.minimum(inside.ip_bytes[good], cut[entered] - inside.ip_start[good])
-    passed = Passed(first, out.ip_start[first], out.version[first], out.ip_id[first])
+    passed = Passed(first, *(column[first] for column in (out.ip_start, out.version, out.ip_id, out.tenant)))
     inside.valid[good] |= out.valid[entered] & HAS_SEGMENTS
     inside.segment_list_id[good] = out.segment_list_id[entered]
     for name in Headers._fields:

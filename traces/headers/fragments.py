@@ -25,9 +25,9 @@ LIFETIME_NS: Final = 30_000_000_000
 class FragmentTable(NamedTuple):
     """n first fragments in a ring, found by chains through 2 n heads.
 
-    `heads` int32[2n], `following` int32[n]: ring places, -1 ends. `keys`, `identities` uint64[n, 5]: source and
-    destination by halves, and (version, protocol, identification) or (carried, version, has ports, protocol, ports)
-    packed; carried says that the identity is that of a packet within.
+    `heads` int32[2n], `following` int32[n]: ring places, -1 ends. `keys` uint64[n, 5]: source and destination by
+    halves, and (tenant, version, protocol, identification) packed. `identities` uint64[n, 6]: addresses, (version, has
+    ports, protocol, ports) and (tenant, carried); carried says that the identity is that of a packet within.
     `time_ns` int64[n]. `control` uint64[2]: entries ever made, seed.
     """
 
@@ -40,23 +40,27 @@ class FragmentTable(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """First fragments that were looked through, in order of `row`: where their header is, its version, its id."""
+    """First fragments looked through, in order of `row`: where their header is, its version, its id and tenant."""
 
     row: npt.NDArray[np.int64]
     ip_start: npt.NDArray[np.int32]
     version: npt.NDArray[np.uint8]
     ip_id: npt.NDArray[np.uint32]
+    tenant: npt.NDArray[np.uint32]
 
 
 def no_passed() -> Passed:
     """An empty table of first fragments."""
-    return Passed(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint8), np.empty(0, np.uint32))
+    kinds = (np.int64, np.int32, np.uint8, np.uint32, np.uint32)
+    return Passed._make(np.empty(0, kind) for kind in kinds)
 
 
 @kernel
-def _key_of(data: Bytes, at: Word, version: Word, ip_id: Word, key: npt.NDArray[np.uint64]) -> None:
-    """Write the key of the IP header at `at`: addresses and (version, IPv4's protocol field, identification)."""
-    rest = np.uint64(version) << np.uint64(48) | np.uint64(ip_id)
+def _key_of(data: Bytes, at: Word, version: Word, ip_id: Word, tenant: Word, key: npt.NDArray[np.uint64]) -> None:
+    """Write the key of the IP header at `at`: addresses and (tenant, version, IPv4's protocol, identification)."""
+    rest = np.uint64(tenant) << np.uint64(42) | np.uint64(ip_id)
+    if version == 6:
+        rest |= np.uint64(1) << np.uint64(40)
     if version == 4:
         rest |= np.uint64(data[at + 9]) << np.uint64(32)
         key[0] = key[2] = 0
@@ -122,9 +126,9 @@ def _store(
     identity[0], identity[1] = headers.src_high[row], headers.src_low[row]
     identity[2], identity[3] = headers.dst_high[row], headers.dst_low[row]
     ported = np.uint64(1) if headers.valid[row] & HAS_PORTS else np.uint64(0)
+    identity[5] = np.uint64(headers.tenant[row]) << np.uint64(1) | np.uint64(carried)
     identity[4] = (
-        np.uint64(carried) << np.uint64(56)
-        | np.uint64(headers.version[row]) << np.uint64(48)
+        np.uint64(headers.version[row]) << np.uint64(48)
         | ported << np.uint64(40)
         | np.uint64(headers.protocol[row]) << np.uint64(32)
         | np.uint64(headers.src_port[row]) << np.uint64(16)
@@ -158,7 +162,9 @@ def adopt(
         now = time_ns[i]
         if headers.valid[i] & HAS_FRAGMENT:
             at = start[i] + np.int64(headers.ip_start[i])
-            _key_of(data, at, np.int64(headers.version[i]), np.int64(headers.ip_id[i]), key)
+            _key_of(
+                data, at, np.int64(headers.version[i]), np.int64(headers.ip_id[i]), np.int64(headers.tenant[i]), key
+            )
             if headers.fragment_offset[i] == 0:
                 _store(table, key, headers, i, now, 0)
             else:
@@ -176,12 +182,20 @@ def adopt(
                     headers.dst_port[i] = rest & np.uint64(0xFFFF)
                     if rest >> np.uint64(40) & np.uint64(1):
                         headers.valid[i] |= HAS_PORTS
-                    if rest >> np.uint64(56):  # the first has the payload, and the rest of the bytes are here
+                    headers.tenant[i] = identity[5] >> np.uint64(1)
+                    if identity[5] & np.uint64(1):  # the first has the payload, and the rest of the bytes are here
                         headers.ip_bytes[i] -= np.uint32(headers.transport_start[i] - headers.ip_start[i])
                         headers.payload_bytes[i] = 0
         while look < passed.row.size and passed.row[look] == i:
             at = start[i] + np.int64(passed.ip_start[look])
-            _key_of(data, at, np.int64(passed.version[look]), np.int64(passed.ip_id[look]), key)
+            _key_of(
+                data,
+                at,
+                np.int64(passed.version[look]),
+                np.int64(passed.ip_id[look]),
+                np.int64(passed.tenant[look]),
+                key,
+            )
             _store(table, key, headers, i, now, 1)
             look += 1
     return orphans
@@ -197,7 +211,7 @@ class Fragments:
             np.full(2 * datagrams, -1, np.int32),
             np.full(datagrams, -1, np.int32),
             np.zeros((datagrams, 5), np.uint64),
-            np.zeros((datagrams, 5), np.uint64),
+            np.zeros((datagrams, 6), np.uint64),
             np.zeros(datagrams, np.int64),
             np.array([0, secrets.randbits(64) if seed is None else seed], np.uint64),
         )

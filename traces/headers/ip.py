@@ -31,7 +31,7 @@ class Headers(NamedTuple):
 
     `ip_start` is the place of the IP header from the frame's first byte (-1: none readable, `reason` says why, see
     `reasons.REASONS`); `transport_start` that of the transport header or a fragment's payload (-1: unknown; it may lie
-    beyond the captured bytes). IPv4 addresses are the low 32 bits of the low word.
+    beyond the captured bytes). IPv4 addresses are the low 32 bits of the low word. `tenant` is a number of `tenants`.
     """
 
     ip_start: npt.NDArray[np.int32]
@@ -54,6 +54,7 @@ class Headers(NamedTuple):
     tos: npt.NDArray[np.uint8]
     fragment_offset: npt.NDArray[np.uint16]
     segment_list_id: npt.NDArray[np.uint32]
+    tenant: npt.NDArray[np.uint32]
     valid: npt.NDArray[np.uint8]
     reason: npt.NDArray[np.uint8]
 
@@ -61,7 +62,7 @@ class Headers(NamedTuple):
 def allocate(rows: int) -> Headers:
     """Headers for at most `rows` frames."""
     i4, u1, u2, u4, u8 = np.int32, np.uint8, np.uint16, np.uint32, np.uint64
-    types = (i4, i4, u1, u1, u8, u8, u8, u8, u2, u2, u4, u4, u4, u4, u1, u2, u4, u1, u2, u4, u1, u1)
+    types = (i4, i4, u1, u1, u8, u8, u8, u8, u2, u2, u4, u4, u4, u4, u1, u2, u4, u1, u2, u4, u4, u1, u1)
     return Headers._make(np.zeros(rows, dtype) for dtype in types)
 
 
@@ -105,7 +106,7 @@ def decode_ip(
 ) -> int:
     """Decode every frame whose `out.ip_start` is known; `out.version` holds the IP version its link header announced.
 
-    Writes all columns but `segment_list_id`.
+    Writes all columns but `segment_list_id` and `tenant`.
 
     A frame whose IP header turns out unreadable loses `ip_start` and gets its `reason`. Returns how many packets are
     longer, by their headers, than their frames.

@@ -13,6 +13,7 @@ import numpy as np
 from segcast.traces.byteorder import Bytes, Word, be16, be32
 from segcast.traces.headers.announced import after, after_type, next_protocol
 from segcast.traces.headers.mpls import wire_place
+from segcast.traces.headers.tenants import GENEVE, GRE, LISP, NVGRE, VLAN, VXLAN, Parts, note
 from segcast.traces.headers.wireless import after_wifi
 from segcast.traces.jit import int64, kernel
 from segcast.traces.reasons import (
@@ -48,13 +49,13 @@ def by_version(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
 
 
 @kernel
-def ethernet(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def ethernet(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """An Ethernet frame."""
-    return after(data, at, end, FRAME_FOLLOWS)
+    return after(data, parts, at, end, FRAME_FOLLOWS)
 
 
 @kernel
-def pseudowire(data: Bytes, at: Word, end: int, stop: int) -> tuple[int, int, int]:
+def pseudowire(data: Bytes, parts: Parts, at: Word, end: int, stop: int) -> tuple[int, int, int]:
     """An Ethernet frame behind MPLS labels (RFC 4448), with a control word or without.
 
     Nothing announces it, so it is believed only if its types lead to an IP header that fits before `stop`.
@@ -62,14 +63,14 @@ def pseudowire(data: Bytes, at: Word, end: int, stop: int) -> tuple[int, int, in
     place = wire_place(data, at, end, stop)
     if place < 0:
         return at, 0, OTHER_MPLS
-    return after(data, place, end, FRAME_FOLLOWS)
+    return after(data, parts, place, end, FRAME_FOLLOWS)
 
 
 @kernel
-def wifi(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def wifi(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """An 802.11 frame, whose frame control some access points send with its bytes swapped."""
     swapped = end - at >= 2 and data[at] & 15 != 8 and data[at + 1] & 15 == 8
-    return after_wifi(data, at, end, swapped)
+    return after_wifi(data, parts, at, end, swapped)
 
 
 @kernel
@@ -79,7 +80,7 @@ def is_aruba(kind: int) -> bool:
 
 
 @kernel
-def capwap(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def capwap(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """CAPWAP's data channel (RFC 5415 section 4.3): an 802.11 or 802.3 frame, or what DTLS hides."""
     if end - at < 8:
         return -1, 0, TRUNCATED
@@ -94,12 +95,29 @@ def capwap(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         return -1, 0, OTHER_PAYLOAD
     at += words * 4
     if word >> 8 & 1 == 0:
-        return ethernet(data, at, end)
-    return wifi(data, at, end) if word >> 9 & 31 == 1 else (-1, 0, OTHER_PAYLOAD)
+        return ethernet(data, parts, at, end)
+    return wifi(data, parts, at, end) if word >> 9 & 31 == 1 else (-1, 0, OTHER_PAYLOAD)
 
 
 @kernel
-def gre(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def _note_key(data: Bytes, parts: Parts, at: Word, flags: int, kind: int) -> None:
+    """Note GRE's key at `at`: a tenant and a flow of it in NVGRE (RFC 7637), whose tenants count from 4096."""
+    key = be32(data, at)
+    if kind == 0x6558 and flags == 0x2000 and key >> 8 >= 4096:
+        note(parts, NVGRE, key >> 8)
+    else:
+        note(parts, GRE, key)
+
+
+@kernel
+def _note_vlan(data: Bytes, parts: Parts, at: Word) -> None:
+    """Note the VLAN that a mirrored frame had by ERSPAN's header at `at`."""
+    if be16(data, at) & 0xFFF:
+        note(parts, VLAN, be16(data, at) & 0xFFF)
+
+
+@kernel
+def gre(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """GRE (RFC 2784, 2890; version 1: RFC 2637) and, where its type says so, ERSPAN (draft-foschiano-erspan-03)."""
     if end - at < 4:
         return -1, 0, TRUNCATED
@@ -109,29 +127,33 @@ def gre(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
     at += 4
     for bit in (0x8000, 0x2000, 0x1000):  # checksum, key, sequence number
         if flags & bit:
+            if bit == 0x2000 and flags & 7 == 0 and end - at >= 4:
+                _note_key(data, parts, at, flags, kind)
             at += 4
     if flags & 0x81 == 0x81:  # acknowledgement number, in version 1 alone
         at += 4
     if kind == ERSPAN_1_2:
         if flags & 0x1000 == 0:  # type I has no header
-            return ethernet(data, at, end)
+            return ethernet(data, parts, at, end)
         if end - at < 8:
             return -1, 0, TRUNCATED
         if data[at] >> 4 != 1:
             return -1, 0, MALFORMED
-        return ethernet(data, at + 8, end)
+        _note_vlan(data, parts, at)
+        return ethernet(data, parts, at + 8, end)
     if kind == ERSPAN_3:
         if end - at < 12:
             return -1, 0, TRUNCATED
         if data[at] >> 4 != 2:
             return -1, 0, MALFORMED
+        _note_vlan(data, parts, at)
         carried = be16(data, at + 10) >> 10 & 31
         at += 20 if data[at + 11] & 1 else 12  # with or without a platform's subheader
         if carried == 0:
-            return ethernet(data, at, end)
+            return ethernet(data, parts, at, end)
         return by_version(data, at, end) if carried == 2 else (-1, 0, OTHER_PAYLOAD)
     if is_aruba(kind):
-        return wifi(data, at, end)
+        return wifi(data, parts, at, end)
     if kind == WCCP:
         if end - at < 1:
             return -1, 0, TRUNCATED
@@ -140,7 +162,7 @@ def gre(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         return by_version(data, at + 4, end)
     if end < at:
         return -1, 0, TRUNCATED
-    return after_type(data, at, end, kind, False)
+    return after_type(data, parts, at, end, kind, False)
 
 
 @kernel
@@ -186,40 +208,44 @@ def gtp_0(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
 
 
 @kernel
-def vxlan(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def vxlan(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """VXLAN (RFC 7348)."""
     if end - at < 8:
         return -1, 0, TRUNCATED
     if data[at] & 8 == 0:  # the I flag must be set
         return -1, 0, MALFORMED
-    return ethernet(data, at + 8, end)
+    note(parts, VXLAN, be32(data, at + 4) >> 8)
+    return ethernet(data, parts, at + 8, end)
 
 
 @kernel
-def vxlan_gpe(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def vxlan_gpe(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """VXLAN with a next protocol (draft-ietf-nvo3-vxlan-gpe-12), where its P flag is set."""
     if end - at < 8:
         return -1, 0, TRUNCATED
     if data[at] & 0x30 != 0:  # version
         return -1, 0, MALFORMED
     if data[at] & 4 == 0:
-        return vxlan(data, at, end)
+        return vxlan(data, parts, at, end)
+    if data[at] & 8:
+        note(parts, VXLAN, be32(data, at + 4) >> 8)
     place, code, version = next_protocol(at + 8, int64(data[at + 3]))
-    return (place, version, code) if code == IP_FOUND or place < 0 else after(data, place, end, code)
+    return (place, version, code) if code == IP_FOUND or place < 0 else after(data, parts, place, end, code)
 
 
 @kernel
-def geneve(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def geneve(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """Geneve (RFC 8926)."""
     if end - at < 8:
         return -1, 0, TRUNCATED
     if data[at] >> 6 != 0:  # version
         return -1, 0, MALFORMED
     kind = be16(data, at + 2)
+    note(parts, GENEVE, be32(data, at + 4) >> 8)
     at += 8 + (np.int64(data[at]) & 63) * 4
     if end < at:
         return -1, 0, TRUNCATED
-    return after_type(data, at, end, kind, False)
+    return after_type(data, parts, at, end, kind, False)
 
 
 @kernel
@@ -252,7 +278,15 @@ def ayiya(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
 
 
 @kernel
-def gue(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def lisp(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
+    """LISP (RFC 9300 section 5.1), with an instance where its I flag is set."""
+    if end - at >= 8 and data[at] & 8:
+        note(parts, LISP, be32(data, at + 4) >> 8)
+    return by_version(data, at + 8, end)
+
+
+@kernel
+def gue(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """GUE (draft-ietf-intarea-gue-09): a header that names an IP protocol, or an IP packet itself (variant 1)."""
     if end - at < 4:
         return -1, 0, TRUNCATED
@@ -266,11 +300,11 @@ def gue(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         return at, 4, IP_FOUND
     if following == 41:
         return at, 6, IP_FOUND
-    return gre(data, at, end) if following == 47 else (-1, 0, OTHER_PAYLOAD)
+    return gre(data, parts, at, end) if following == 47 else (-1, 0, OTHER_PAYLOAD)
 
 
 @kernel
-def l2tp(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def l2tp(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """L2TP version 2 (RFC 2661 section 3.1) with PPP; what version 3 carries depends on its control connection."""
     if end - at < 2:
         return -1, 0, TRUNCATED
@@ -282,15 +316,15 @@ def l2tp(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         if end - at < 2:
             return -1, 0, TRUNCATED
         at += 2 + be16(data, at)
-    return after(data, at, end, PPP_FOLLOWS)
+    return after(data, parts, at, end, PPP_FOLLOWS)
 
 
 @kernel
-def etherip(data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def etherip(data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """EtherIP (RFC 3378)."""
     if end - at < 2:
         return -1, 0, TRUNCATED
-    return ethernet(data, at + 2, end) if data[at] >> 4 == 3 else (-1, 0, MALFORMED)
+    return ethernet(data, parts, at + 2, end) if data[at] >> 4 == 3 else (-1, 0, MALFORMED)
 
 
 @kernel

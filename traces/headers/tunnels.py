@@ -15,6 +15,7 @@ from segcast.traces.headers import tunnel_headers as read
 from segcast.traces.headers.announced import after
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_SRH, Headers
 from segcast.traces.headers.mpls import ANYWHERE
+from segcast.traces.headers.tenants import MOST_PARTS, Parts, TenantTable, number_of
 from segcast.traces.jit import int64, kernel
 from segcast.traces.reasons import (
     ENCRYPTED,
@@ -138,6 +139,7 @@ class Found(NamedTuple):
     version: npt.NDArray[np.uint8]
     code: npt.NDArray[np.uint8]
     tunnel: npt.NDArray[np.uint8]
+    tenant: npt.NDArray[np.uint32]
 
 
 @kernel
@@ -168,24 +170,24 @@ def tunnelled(headers: Headers, rows: npt.NDArray[np.int64], into: npt.NDArray[n
 
 
 @kernel
-def _read(how: int, data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
+def _read(how: int, data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int, int, int]:
     """What the tunnel's header at `at` leads to, as `after_type`."""
     if how == IPV4:
         return at, 4, IP_FOUND
     if how == IPV6:
         return at, 6, IP_FOUND
     if how == ETHERNET:
-        return read.ethernet(data, at, end)
+        return read.ethernet(data, parts, at, end)
     if how == MPLS:
-        return after(data, at, end, LABELS_FOLLOW)
+        return after(data, parts, at, end, LABELS_FOLLOW)
     if how == GRE:
-        return read.gre(data, at, end)
+        return read.gre(data, parts, at, end)
     if how == VXLAN:
-        return read.vxlan(data, at, end)
+        return read.vxlan(data, parts, at, end)
     if how == VXLAN_GPE:
-        return read.vxlan_gpe(data, at, end)
+        return read.vxlan_gpe(data, parts, at, end)
     if how == GENEVE:
-        return read.geneve(data, at, end)
+        return read.geneve(data, parts, at, end)
     if how == GTP_U:
         return read.gtp_u(data, at, end)
     if how == GTP_0:
@@ -194,20 +196,20 @@ def _read(how: int, data: Bytes, at: Word, end: int) -> tuple[int, int, int]:
         return read.teredo(data, at, end)
     if how == AYIYA:
         return read.ayiya(data, at, end)
-    if how == LISP:  # RFC 9300 section 5.1
-        return read.by_version(data, at + 8, end)
+    if how == LISP:
+        return read.lisp(data, parts, at, end)
     if how == GUE:
-        return read.gue(data, at, end)
+        return read.gue(data, parts, at, end)
     if how == L2TP:
-        return read.l2tp(data, at, end)
+        return read.l2tp(data, parts, at, end)
     if how == ETHERIP:
-        return read.etherip(data, at, end)
+        return read.etherip(data, parts, at, end)
     if how == PIM:
         return read.pim(data, at, end)
     if how == ESP_IN_UDP:
         return read.esp_in_udp(data, at, end)
     if how == CAPWAP:
-        return read.capwap(data, at, end)
+        return read.capwap(data, parts, at, end)
     if how == WIREGUARD:
         return read.wireguard(data, at, end)
     return -1, 0, ENCRYPTED if how == SEALED else OTHER_PAYLOAD
@@ -220,12 +222,14 @@ def enter(
     captured: npt.NDArray[np.uint32],
     headers: Headers,
     rows: npt.NDArray[np.int64],
+    tenants: TenantTable,
     found: Found,
 ) -> None:
     """Write to `found` what the packets of `rows` (of `tunnelled`) carry; `start` and `captured` are by row of `rows`.
 
     `captured` ends where the IP packet does.
     """
+    parts = np.zeros(MOST_PARTS + 1, np.uint64)
     for k in range(rows.size):
         i = rows[k]
         protocol = headers.protocol[i]
@@ -237,7 +241,7 @@ def enter(
         if protocol == 17 and end - at < 8:
             place, version, code = -1, 0, TRUNCATED
         else:
-            place, version, code = _read(how, data, at + 8 if protocol == 17 else at, end)
+            place, version, code = _read(how, data, parts, at + 8 if protocol == 17 else at, end)
         if how == GRE and protocol == 47 and end - at >= 4:
             kind = be16(data, at + 2)
             if kind == read.ERSPAN_1_2 or kind == read.ERSPAN_3:
@@ -247,11 +251,12 @@ def enter(
         elif headers.valid[i] & HAS_SRH and how in (IPV4, IPV6, ETHERNET):
             tunnel = _SRV6
         if code == OTHER_MPLS and place >= 0:
-            place, version, code = read.pseudowire(data, place, end, ANYWHERE)
+            place, version, code = read.pseudowire(data, parts, place, end, ANYWHERE)
         found.place[k] = place - begin if place >= 0 else -1
         found.version[k] = version
         found.code[k] = code
         found.tunnel[k] = tunnel
+        found.tenant[k] = number_of(tenants, int64(headers.tenant[i]), parts)
 
 
 @kernel
@@ -261,15 +266,18 @@ def find_pseudowires(
     captured: npt.NDArray[np.uint32],
     wire: npt.NDArray[np.uint32],
     rows: npt.NDArray[np.int64],
+    tenants: TenantTable,
     headers: Headers,
 ) -> None:
     """Look into MPLS without IP: `rows` have the reason OTHER_MPLS, and `ip_start` is the place after the labels."""
+    parts = np.zeros(MOST_PARTS + 1, np.uint64)
     for k in range(rows.size):
         i = rows[k]
         begin: Word = start[i]
         end: Word = begin + np.int64(captured[i])
         stop = max(begin + np.int64(wire[i]), end)
-        place, version, code = read.pseudowire(data, begin + np.int64(headers.ip_start[i]), end, stop)
+        place, version, code = read.pseudowire(data, parts, begin + np.int64(headers.ip_start[i]), end, stop)
         headers.ip_start[i] = place - begin if place >= 0 else -1
         headers.version[i] = version
         headers.reason[i] = code
+        headers.tenant[i] = number_of(tenants, int64(headers.tenant[i]), parts)

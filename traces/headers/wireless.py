@@ -11,6 +11,7 @@ from segcast.traces import reasons as r
 from segcast.traces.byteorder import Bytes, Word, be16, be32, le32, u16
 from segcast.traces.headers.announced import stated_end, walk
 from segcast.traces.headers.mpls import ANYWHERE
+from segcast.traces.headers.tenants import Parts
 from segcast.traces.jit import int64, kernel
 from segcast.traces.linktypes import LENGTHS
 
@@ -135,7 +136,9 @@ def header(data: Bytes, at: Word, end: int, flags: int, swapped: bool) -> tuple[
 
 
 @kernel
-def find(data: Bytes, at: Word, end: int, stop: int, flags: int, swapped: bool) -> tuple[int, int, int, int]:
+def find(
+    data: Bytes, parts: Parts, at: Word, end: int, stop: int, flags: int, swapped: bool
+) -> tuple[int, int, int, int]:
     """As `announced.walk`, of an 802.11 frame: of an aggregate (A-MSDU) the first packet."""
     place, what, aggregate = header(data, at, end, flags, swapped)
     if what != r.LLC_FOLLOWS:
@@ -149,7 +152,7 @@ def find(data: Bytes, at: Word, end: int, stop: int, flags: int, swapped: bool) 
         stop = min(stop, place + 14 + be16(data, place + 12))
         end = min(end, stop)
         place += 14
-    place, version, code, detail = walk(data, place, end, stop, r.LLC_FOLLOWS, 0, LENGTHS)
+    place, version, code, detail = walk(data, parts, place, end, stop, r.LLC_FOLLOWS, 0, LENGTHS)
     if code == r.IP_FOUND and data[at + (0 if swapped else 1)] & 4:  # other frames have the rest
         detail = max(detail, stated_end(data, place, end, version))
     return place, version, code, detail
@@ -170,7 +173,7 @@ def subframes_after_first(data: Bytes, at: Word, end: int, flags: int, swapped: 
 
 
 @kernel
-def after_wifi(data: Bytes, at: Word, end: int, swapped: bool) -> tuple[int, int, int]:
+def after_wifi(data: Bytes, parts: Parts, at: Word, end: int, swapped: bool) -> tuple[int, int, int]:
     """(place, IP version, code) of an 802.11 frame in a tunnel, as `announced.after_type`."""
-    place, version, code, _ = find(data, at, end, ANYWHERE, 0, swapped)
+    place, version, code, _ = find(data, parts, at, end, ANYWHERE, 0, swapped)
     return place, version, code

@@ -15,6 +15,7 @@ from segcast.traces.flows import tcp
 from segcast.traces.flows.anonymize import AddressKey, read_key
 from segcast.traces.flows.assign import Flows
 from segcast.traces.headers.ip import HAS_IP, Headers
+from segcast.traces.headers.tenants import Tenants
 from segcast.traces.ingest import split_offload as offload
 from segcast.traces.ingest.filter import HIDDEN, Filter
 from segcast.traces.ingest.merge import MergedBatch
@@ -22,6 +23,11 @@ from segcast.traces.ingest.packets import Chunk, PacketWriter, ReservedRows
 from segcast.traces.quality import findings as quality
 from segcast.traces.quality.findings import Quality
 from segcast.traces.units import rate_bps
+
+TENANT: Final = "tenant"
+ADDRESSES: Final = "addresses"
+FLOWS_BY: Final = (TENANT, ADDRESSES)
+"""What tells flows apart: addresses, protocol and ports, with their tenant or without."""
 
 _MOST_MSS: Final = 65535
 
@@ -35,6 +41,7 @@ class IntakeChoices:
     line_rate_bps: int = offload.LINE_RATE_BPS
     key: AddressKey | None = None
     filter: Filter | None = None
+    by_tenant: bool = True
 
     def about(self) -> dict[str, Any]:
         """What `trace.json` says of them."""
@@ -45,6 +52,7 @@ class IntakeChoices:
             "duplicates_dropped": self.drop_duplicates,
             "offload_split": split,
             "anonymized": self.key.about() if self.key else None,
+            "flows_by": TENANT if self.by_tenant else ADDRESSES,
             "filter": None if self.filter is None else HIDDEN if self.key else self.filter.text,
         }
 
@@ -59,6 +67,7 @@ def choose(
     line_rate: str | None = None,
     anonymize: Path | None = None,
     filter_text: str | None = None,
+    flows_by: str = TENANT,
 ) -> IntakeChoices:
     """Choices as a user writes them. Raises InputError."""
     mss = None
@@ -76,7 +85,10 @@ def choose(
     if rate == 0:
         raise InputError("--line-rate 0 sends nothing; give the rate of the host's link, such as 25Gbps")
     key = None if anonymize is None else read_key(anonymize)
-    return IntakeChoices(drop_duplicates, mss, rate, key, None if filter_text is None else Filter(filter_text))
+    if flows_by not in FLOWS_BY:
+        raise InputError(f"--flows {flows_by}: not known; use {' or '.join(FLOWS_BY)}")
+    wanted = None if filter_text is None else Filter(filter_text)
+    return IntakeChoices(drop_duplicates, mss, rate, key, wanted, flows_by == TENANT)
 
 
 class Intake:
@@ -183,7 +195,7 @@ class Intake:
         for part, whole in (("flows_", self.flows), ("quality_", self.quality)):
             whole.restore({name.removeprefix(part): a for name, a in state.items() if name.startswith(part)})
 
-    def findings(self, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def findings(self, sources: list[dict[str, Any]], tenants: Tenants) -> list[dict[str, Any]]:
         """The findings at the end, worst first."""
         chosen = self._choices
         seen = sum(source["packets"] for source in sources) - self.filtered
@@ -191,8 +203,9 @@ class Intake:
             self.flows, self.quality, seen, dropped=chosen.drop_duplicates, split=chosen.split_mss is not None
         )
         about_key = chosen.key.findings() if chosen.key else []
+        about_tenants = quality.tenants(self.flows, tenants, apart=chosen.by_tenant)
         about_filter = [] if chosen.filter is None else [quality.filtered(self.filtered, seen)]
-        return quality.ordered([*quality.find(sources, counts), *about_key, *about_filter])
+        return quality.ordered([*quality.find(sources, counts), *about_tenants, *about_key, *about_filter])
 
 
 def _only(kept: npt.NDArray[np.bool_], merged: MergedBatch, rows: ReservedRows) -> MergedBatch:

@@ -97,7 +97,7 @@ def make(
     checkpoint_rows: int,
 ) -> Trace:
     """As `ingest` of captures that are listed, whatever the damage."""
-    decoder = Decoder(layer)
+    decoder = Decoder(layer, by_tenant=choices.by_tenant)
     if say:
         _say_what_is_left_out(inputs, say)
     named = [head.path for head in inputs.heads if head.path != STDIN]
@@ -162,7 +162,8 @@ class _Making:
             self.kept = checkpoints.captures_done
             writer.close()
         intake, decoder = self._intake, self._decoder
-        pq.write_table(flow_table(intake.flows, self._choices.key), folder / FLOWS_FILE, compression="zstd")
+        flows = flow_table(intake.flows, decoder.tenants, self._choices.key)
+        pq.write_table(flows, folder / FLOWS_FILE, compression="zstd")
         pq.write_table(decoder.segment_lists.table(), folder / SEGMENT_LISTS_FILE, compression="zstd")
         sources = [self._sources[file] for file in range(len(heads))]
         decoded = decoder.findings()
@@ -179,8 +180,9 @@ class _Making:
                 "captured_bytes": intake.captured_bytes,
                 "flows": len(intake.flows),
                 "segment_lists": len(decoder.segment_lists),
+                "tenants": len(set(intake.flows.tenants().tolist()) - {0}),
                 **self._choices.about(),
-                "findings": ordered([*intake.findings(sources), *unread.find(sources, decoded)]),
+                "findings": ordered([*intake.findings(sources, decoder.tenants), *unread.find(sources, decoded)]),
                 "left_out": self._inputs.left_out,
                 "skipped": skipped,
                 **decoded,
@@ -226,6 +228,7 @@ class _Making:
         return {
             "captures": [] if any(head.pipe for head in self._inputs.heads) else self._inputs.identities(),
             "layer": self._decoder.layer,
+            "by_tenant": self._choices.by_tenant,
             "choices": self._choices.about(),
             "filter": None if self._choices.filter is None else self._choices.filter.text,
             "keep_going": self._keep_going,

@@ -62,6 +62,7 @@ def describe(trace: Trace) -> dict[str, Any]:
         "layer": trace.layer,
         "tunnels": _ordered(trace.info["tunnels"]),
         "tunnels_unread": _ordered(trace.info["tunnels_unread"]),
+        "tenants": _tenants(flows),
         "segment_lists": trace.info["segment_lists"],
         "segment_lists_unread": _ordered(trace.info["segment_lists_unread"]),
         "fragments_without_first": trace.info["fragments_without_first"],
@@ -147,6 +148,12 @@ def _link_types(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {"link_type": link, "name": linktype_name(link), "packets": count}
         for link, count in sorted(counts.items(), key=lambda item: -item[1])
     ]
+
+
+def _tenants(flows: pl.DataFrame) -> list[dict[str, Any]]:
+    """The VLANs and overlays by name, those with the most packets first."""
+    sums = flows.drop_nulls("tenant").group_by("tenant").agg(pl.len().alias("flows"), pl.col("packets").sum())
+    return sums.sort(["packets", "tenant"], descending=[True, False]).to_dicts()
 
 
 def _talkers(flows: pl.DataFrame) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from segcast.traces.flows import tcp
 from segcast.traces.flows.assign import SILENCE_NS, TCP_SILENCE_NS, Flows
 from segcast.traces.flows.holes import MOST_HOLES
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
+from segcast.traces.headers.tenants import Tenants
 from segcast.traces.jit import kernel
 from segcast.traces.protocols import TCP
 from segcast.traces.quality.duplicates import TALLY, WITHIN_NS, WITHOUT_ID_NS, Recent, find_duplicates, nothing_seen
@@ -24,6 +25,8 @@ from segcast.traces.units import say_duration, say_span
 SEVERITIES: Final = ("error", "warning", "info")
 SHORTEST_TIMEOUT_NS: Final = 50_000
 WAITING_NS: Final = 10**9
+_COLLIDE: Final = "where their addresses collide, several connections are one flow, with retransmissions that were none"
+_NAMED: Final = 3  # tenants in a finding
 _TICKS: Final = 20  # a timeout of as many clock ticks or more is met to 5 %
 
 
@@ -262,6 +265,27 @@ def _copies(c: CaptureCounts) -> list[Finding]:
             )
         )
     return found
+
+
+def tenants(flows: Flows, known: Tenants, *, apart: bool) -> list[Finding]:
+    """That the same addresses and ports belong to several tenants, or that nobody looked."""
+    if not apart and len(known) > 1:
+        detail = "chains of VLANs and overlays were seen, which --flows addresses does not tell apart"
+        return [finding("tenants_not_told_apart", "info", len(known) - 1, detail, _COLLIDE)]
+    collide = flows.in_several_tenants()
+    if not len(collide):
+        return []
+    names = known.names()
+    among = [names[tenant] or "untagged" for tenant in dict.fromkeys(flows.tenants()[collide].tolist())]
+    what = ", ".join(f"{name!r}" for name in among[:_NAMED]) + (
+        f" and {len(among) - _NAMED:,} more" if among[_NAMED:] else ""
+    )
+    detail = (
+        f"{_share(len(collide), len(flows)):.1%} of the flows have addresses and ports that occur in several VLANs or "
+        f"overlays ({what}); they are told apart"
+    )
+    effect = "an address is one host to a forecast, in all of them"
+    return [finding("addresses_in_several_tenants", "info", len(collide), detail, effect)]
 
 
 def filtered(left_out: int, kept: int) -> Finding:
