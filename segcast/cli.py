@@ -5,8 +5,10 @@ Packages are imported inside the commands, so that `segcast --help` answers at o
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Final
+from contextlib import suppress
+from typing import Final, NoReturn
 
 import click
 
@@ -26,6 +28,7 @@ from segcast.commands.validate import validate
 from segcast.interruption import INTERRUPTION
 from segcast.readers import outlive_readers
 from segcast.screen import line_of
+from segcast.traces.captures.remote import waiting
 from segcast.traces.errors import SegcastError
 from segcast.traces.version import VERSION
 
@@ -71,9 +74,9 @@ def main() -> None:
         with cli.make_context("segcast", sys.argv[1:]) as context:
             cli.invoke(context)
             sys.stdout.flush()
-        sys.exit(0)
+        _leave(0)
     except click.exceptions.Exit as finished:
-        sys.exit(finished.exit_code)
+        _leave(finished.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(2)
@@ -96,6 +99,18 @@ def main() -> None:
         raise
 
 
-def _fail(text: str, code: int = 2) -> None:
+def _fail(text: str, code: int = 2) -> NoReturn:
+    INTERRUPTION.end()
     click.echo(f"segcast: {line_of(text)}", err=True)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit by this status, whatever signal still comes, and without waiting for servers that do not answer."""
+    INTERRUPTION.end()
+    if waiting():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)

@@ -24,6 +24,11 @@ class Interruption:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
+    def end(self) -> None:
+        """Ignore the signals from now on: what is left to do is to exit, and by the status that was decided."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Leave it to `check` to raise: an exception amid the hand-over of work to threads could leave a lock taken."""
@@ -45,8 +50,7 @@ class Interruption:
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._seen = True
-        for other in _SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
+        self.end()
         if not self._deferred:
             raise KeyboardInterrupt
 

@@ -152,7 +152,7 @@ def _write(
     addresses = [_address(attachment.prefixes, number) for number, attachment in enumerate(attachments)]
     names = tuple(attachment.name for attachment in attachments)
     flows = [
-        dict.fromkeys(FLOWS.names(), 0)
+        {field.name: 0 for field in FLOWS.arrow_schema() if not field.nullable}
         | {"flow_id": path_id, "ip_version": 6, "protocol": 17, "src_port": 1024 + path_id, "dst_port": _PORT}
         | {"src": addresses[pairs[path.group][0]], "dst": addresses[pairs[path.group][1]]}
         for path_id, path in enumerate(built.network.paths)

@@ -23,6 +23,9 @@ class MeasuredPackets(Shape):
     duplicates: Count = Field(description="arrivals beyond the first of a packet")
     sent_unplanned: Count = Field(description="packets seen leaving that were not planned")
     received_unplanned: Count = Field(description="packets seen arriving that were not planned")
+    unplanned_kinds: dict[str, Count] = Field(
+        {}, description="those by kind: ICMP, others, and addresses of link scope"
+    )
     frames_without_ip: Count = Field(description="captured frames that hold no IP packet")
     frames_cut: Count = Field(description="captured frames of which too little was kept to know them")
     dropped: Count = Field(description="packets of the forecast that were seen leaving but not arriving")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segcast.replay.measure.clocks import ClockFit, fit_clock
 from segcast.replay.measure.equal_packets import NONE, align, classify, exchangeable, pair
 from segcast.replay.measure.identity import STEERED, Marks
+from segcast.replay.measure.kinds import UNPLANNED
 from segcast.replay.measure.read import Reading, Seen, common_limit, read_capture
 from segcast.replay.measure.run_folder import ReceivedCapture, Run, SentCapture, TransitCapture
 from segcast.traces.errors import InputError
@@ -28,7 +29,7 @@ class Planned(NamedTuple):
     the list seen leaving, else the list planned; `frame_bytes` as sent, else as planned; `marked` bool; `links`: by
     place among the run's transit captures, bool[captures, n], where each was seen; `exchangeable` bool: whether an
     equal packet with another segment list was underway at the same time, so that the two may have been taken for each
-    other.
+    other; `said` uint8: what it says of itself (see `kinds`).
     """
 
     planned_ns: NDArray[np.int64]
@@ -43,11 +44,15 @@ class Planned(NamedTuple):
     words: NDArray[np.uint64]
     links: NDArray[np.bool_]
     exchangeable: NDArray[np.bool_]
+    said: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """A run's packets, the fits of its clocks against the first sender's, and what was found on the way."""
+    """A run's packets, the fits of its clocks against the first sender's, and what was found on the way.
+
+    `unplanned`: of what kinds arrivals are that nobody had planned.
+    """
 
     packets: Planned
     reference: str
@@ -55,6 +60,7 @@ class Matched:
     counts: dict[str, int]
     identity_bytes: int
     findings: tuple[str, ...]
+    unplanned: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -146,7 +152,10 @@ def match_run(
         np.concatenate([seen.words for seen in captures.planned]),
         seen_on_links(parts["transit"], planned, count),
         exchangeable(planned, segments, send_ns, receive_ns, count),
+        np.concatenate([seen.kind for seen in captures.planned]),
     )
+    foreign = [seen.kind[~expected[own]] for seen, own in zip(captures.received, parts["received"], strict=True)]
+    kinds = np.bincount(np.concatenate(foreign), minlength=len(UNPLANNED))
     counts = {
         "planned": total,
         "sent": int((send_ns != NONE).sum()),
@@ -154,11 +163,12 @@ def match_run(
         "received_unseen_sent": int(((send_ns == NONE) & (receive_ns != NONE)).sum()),
         "duplicates": int((of_arrival == NONE).sum()),
         "sent_unplanned": unplanned.others,
-        "received_unplanned": sum(int((~expected[own]).sum()) for own in parts["received"]),
+        "received_unplanned": int(kinds.sum()),
         "frames_without_ip": sum(reading.without_ip for reading in readings),
         "frames_cut": sum(reading.cut for reading in readings),
     }
-    return Matched(packets, run.senders[0].clock, fits, counts, limit, tuple(findings))
+    came = {name: int(n) for name, n in zip(UNPLANNED, kinds.tolist(), strict=True) if n}
+    return Matched(packets, run.senders[0].clock, fits, counts, limit, tuple(findings), came)
 
 
 def _read(

@@ -20,6 +20,7 @@ from segcast.replay.measure.identity import (
     identify,
     no_identities,
 )
+from segcast.replay.measure.kinds import kinds_of, says_of_itself
 from segcast.traces.captures.reader import BATCH_FRAMES, FrameBatch, read_frames
 from segcast.traces.errors import InputError
 from segcast.traces.headers.decode import Decoder, allocate, decode_batch
@@ -31,7 +32,8 @@ class Seen(NamedTuple):
     """Packets of a capture, in its order: `time_ns` int64, `wire_bytes` uint32 (of the frame), the rest as `Identity`.
 
     `flow` uint32: the packet's flow, numbered by first appearance, if flows were asked for (else empty), of which
-    `words` uint64[flows, 5] are the five-tuples as `segcast.traces.hashing.flow_keys` takes them.
+    `words` uint64[flows, 5] are the five-tuples as `segcast.traces.hashing.flow_keys` takes them. `kind` uint8: what
+    packets say of themselves if flows were asked for, else of which kind they are (see `kinds`).
     """
 
     time_ns: NDArray[np.int64]
@@ -42,6 +44,7 @@ class Seen(NamedTuple):
     ecn: NDArray[np.uint8]
     state: NDArray[np.uint8]
     flow: NDArray[np.uint32]
+    kind: NDArray[np.uint8]
     words: NDArray[np.uint64]
 
 
@@ -75,12 +78,16 @@ def read_capture(
             identify(batch.data, batch.start, batch.captured, decoded.ip_start, decoded.version, marks, limit, out)
             known = np.flatnonzero((out.state != NO_IP) & (out.state != CUT))
             _note(out, reading)
-            flow = np.empty(0, np.uint32) if flows is None else flows.of(batch, out, known)
+            if flows is None:
+                flow, kind = np.empty(0, np.uint32), kinds_of(decoded)[known]
+            else:
+                flow = flows.of(batch, out, known)
+                kind = says_of_itself(batch.data, batch.start[known] + out.place[known], out.version[known])
             columns = (out.high, out.low, out.segments, out.ecn, out.state)
-            parts.append((batch.time_ns[known], batch.wire[known], *(column[known] for column in columns), flow))
+            parts.append((batch.time_ns[known], batch.wire[known], *(column[known] for column in columns), flow, kind))
         reading.findings += [f"{path.name}: damaged at byte {d.offset}: {d.reason}" for d in reader.damages]
     if not parts:
-        kinds = (np.int64, np.uint32, np.uint64, np.uint64, np.uint64, np.uint8, np.uint8, np.uint32)
+        kinds = (np.int64, np.uint32, np.uint64, np.uint64, np.uint64, np.uint8, np.uint8, np.uint32, np.uint8)
         parts.append(tuple(np.empty(0, kind) for kind in kinds))
     words = np.zeros((0, 5), np.uint64) if flows is None else flows.words()
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]

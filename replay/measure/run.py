@@ -33,7 +33,7 @@ from segcast.replay.measure.document import (
 )
 from segcast.replay.measure.equal_packets import NONE
 from segcast.replay.measure.identity import list_key
-from segcast.replay.measure.kinds import lost_kinds
+from segcast.replay.measure.kinds import lost_kinds, unplanned_words
 from segcast.replay.measure.match import Matched, Planned, match_run
 from segcast.replay.measure.run_folder import Run, forecast_of, marks_of, read_run, rewrite_of
 from segcast.replay.schema import MEASURED
@@ -89,6 +89,7 @@ def measure(
                     **matched.counts,
                     "dropped": int(np.count_nonzero(table["dropped"].to_numpy())),
                     "not_in_forecast": int((joined == NONE).sum()),
+                    "unplanned_kinds": matched.unplanned,
                     "failed": sum(sender.failed for sender in run.senders),
                     "dropped_by_captures": run.missed_by_captures,
                 }
@@ -99,7 +100,7 @@ def measure(
             delay_ns=_delays(table),
             findings=[
                 *_findings(run, matched, joined),
-                *lost_kinds(table, trace.flows, 0 if rewrite is None else rewrite.hop_limit_1),
+                *lost_kinds(table, trace.flows, matched.packets.said[rows_of(matched.packets, joined)]),
                 *unseen(run, table, built.network, built.groups),
             ],
         )
@@ -161,6 +162,12 @@ def _flows_of(words: NDArray[np.uint64], flows: pa.Table) -> tuple[NDArray[np.in
     return np.fromiter(found, np.int64, len(words)), first
 
 
+def rows_of(packets: Planned, joined: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The packets that are in the forecast, int64[rows of MEASURED]: those of the table, in its order."""
+    rows = np.flatnonzero(joined != NONE)
+    return rows[np.argsort(packets.planned_ns[rows], kind="stable")]
+
+
 def measured_table(
     packets: Planned,
     joined: NDArray[np.int64],
@@ -170,8 +177,7 @@ def measured_table(
     built: Assembled,
 ) -> tuple[pa.Table, MeasuredPaths]:
     """MEASURED of the packets that are in the forecast, and how their paths were found."""
-    rows = np.flatnonzero(joined != NONE)
-    rows = rows[np.argsort(packets.planned_ns[rows], kind="stable")]
+    rows = rows_of(packets, joined)
     source = schedule.take(pa.array(joined[rows]))
     path, counts = _paths(packets, rows, source["path_id"].to_numpy().astype(np.int64), scenario, run, built)
     send_ns, receive_ns = packets.send_ns[rows], packets.receive_ns[rows]
@@ -300,7 +306,8 @@ def _findings(run: Run, matched: Matched, joined: NDArray[np.int64]) -> list[str
     if counts["sent_unplanned"]:
         found.append(f"{counts['sent_unplanned']} packets left that were not planned")
     if counts["received_unplanned"]:
-        found.append(f"{counts['received_unplanned']} packets arrived that were not planned")
+        kinds = unplanned_words(matched.unplanned)
+        found.append(f"{counts['received_unplanned']} packets arrived that were not planned: {kinds}")
     if (missing := int((joined == NONE).sum())) > 0:
         found.append(f"{missing} planned packets are not in the forecast's cell and are left out")
     found += [

@@ -166,7 +166,19 @@ def test_trains_of_both_directions_are_told_apart(tmp_path: Path, mode: str) -> 
     listed = np.array([list_key(sids) for sids in lists], np.uint64)
     flow, words = zeros.astype(np.uint32), np.zeros((1, 5), np.uint64)
     packets = Planned(
-        times, times, times + 10, zeros, zeros, listed, zeros + 100, zeros > 0, flow, words, none, zeros > 0
+        times,
+        times,
+        times + 10,
+        zeros,
+        zeros,
+        listed,
+        zeros + 100,
+        zeros > 0,
+        flow,
+        words,
+        none,
+        zeros > 0,
+        zeros.astype(np.uint8),
     )
     sent = [
         Train(path_id=path, kind="single", ip_bytes=86, packets=1, first_ns=at, last_ns=at)

@@ -121,6 +121,7 @@ def test_both_directions_of_a_leaf_spine_are_told_apart(tmp_path: Path, mode: st
         np.zeros((1, 5), np.uint64),
         np.zeros((0, count), np.bool_),
         np.zeros(count, np.bool_),
+        np.zeros(count, np.uint8),
     )
     schema = PACKET_FATES.arrow_schema()
     columns = {field.name: pa.array(np.zeros(count, np.int64)).cast(field.type) for field in schema}
@@ -247,7 +248,8 @@ def test_a_receiver_that_saw_nothing_is_said(written: Written, tmp_path: Path) -
     write_pcap(run / "received" / "left.pcap", [(10**18, foreign)] * 3)
     document = measure(run, tmp_path / "m")
     assert document["packets"]["received_unplanned"] == 3
-    assert document["findings"][0] == "3 packets arrived that were not planned"
+    assert document["packets"]["unplanned_kinds"] == {"others": 3}
+    assert document["findings"][0] == "3 packets arrived that were not planned: 3 others"
     assert document["findings"][1].startswith("receiver left saw none")
 
 

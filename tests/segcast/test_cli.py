@@ -334,6 +334,18 @@ def test_errors_that_interruptions_become(how: str, error: str, code: int, line:
     assert ran.stderr.startswith(line)
 
 
+@pytest.mark.parametrize(("command", "code"), [("--version", 0), ("inspect", 2)])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_after_all_is_done_changes_nothing(name: str, command: str, code: int) -> None:
+    program = (
+        "import atexit, os, signal, sys; from segcast.cli import main; "
+        f"atexit.register(os.kill, os.getpid(), signal.{name}); sys.argv = ['segcast', '{command}']; main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.count("\n")) == (code, code // 2)
+    assert "interrupt" not in ran.stderr.lower()
+
+
 def until_it_handles_signals(pid: int) -> None:
     """Wait until a process catches SIGTERM; Python itself does not, so its program has begun."""
     deadline = time.monotonic() + 60

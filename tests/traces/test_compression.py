@@ -19,6 +19,7 @@ import lz4.frame
 import pytest
 
 from segcast.traces.captures.reader import read_frames
+from segcast.traces.errors import Damage
 from tests.support.captures import rows_of, some_capture
 from tests.support.strategies import Seeded
 from tests.twins import captures as twin
@@ -207,3 +208,72 @@ def test_keep_going_at_the_next_member(tmp_path: Path, name: str) -> None:
         assert set(range(400)) | set(range(800, 1200)) | set(range(1600, 2000)) <= set(found)
         assert [damage.resumed_at is not None for damage in reader.damages] == [True] * len(reader.damages)
         assert len(reader.damages) >= 2
+
+
+def kept_frames(path: Path, buffer_bytes: int) -> tuple[list[bytes], list[Damage]]:
+    """The frames that reading on behind damage gives, and the damage."""
+    with read_frames(path, buffer_bytes, keep_going=True) as reader:
+        frames = [
+            batch.data[at : at + size].tobytes()
+            for batch in reader
+            for at, size in zip(batch.start.tolist(), batch.captured.tolist(), strict=True)
+        ]
+        return frames, reader.damages
+
+
+def frames_of(data: bytes) -> list[bytes]:
+    return [record.frame for record in twin.read_all(data)[0]]
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd checked", "lz4 checked"])
+@pytest.mark.parametrize("lost", range(10))
+def test_the_member_behind_one_that_ends_wrongly_is_found(tmp_path: Path, name: str, lost: int) -> None:
+    one, two = capture_of(1, 5, 9), capture_of(2, 20, 30)
+    wrong = bytearray(PACKS[name](one[24:]))
+    if lost:
+        del wrong[-lost:]
+    else:
+        wrong[-8 if name == "gzip" else -2] ^= 1
+    (tmp_path / "c").write_bytes(PACKS[name](one) + wrong + PACKS[name](two[24:]))
+    runs = [kept_frames(tmp_path / "c", size) for size in (50, 64, 136, len(one), 1 << 22)]
+    for run in runs:
+        assert run == runs[0]
+    frames, damages = runs[0]
+    assert damages and damages[-1].resumed_at is not None
+    assert frames[-20:] == frames_of(two)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("before", [-2, 0, 40_000])
+def test_the_member_behind_a_cut_one_is_found_whatever_was_read_as_the_rest_of_it(
+    tmp_path: Path, before: int, piped: bool
+) -> None:
+    one, two = capture_of(1, 1200), capture_of(2, 400)  # bytes that do not compress: blocks as they are, of a length
+    cut = (1 << 18) + before  # about where a piece of the stored bytes ends
+    stored = gzip.compress(one)[:cut] + gzip.compress(two[24:])
+    (tmp_path / "c").write_bytes(stored)
+    os.mkfifo(tmp_path / "fifo")
+    for buffer_bytes in (1000, 1 << 16, 1 << 22):
+        path = tmp_path / "c"
+        if piped:
+            path = tmp_path / "fifo"
+            writer = threading.Thread(target=path.write_bytes, args=(stored,))
+            writer.start()
+        frames, damages = kept_frames(path, buffer_bytes)
+        if piped:
+            writer.join()
+        assert frames[-400:] == frames_of(two)
+        assert frames[: cut // 316 - 2] == frames_of(one)[: cut // 316 - 2]
+        assert damages and damages[-1].resumed_at is not None
+
+
+def test_a_capture_in_the_member_behind_a_broken_one_is_read_by_its_own_header(tmp_path: Path) -> None:
+    one, two = bytearray(gzip.compress(capture_of(1, 20))), capture_of(2, 20)
+    one[len(one) // 2] ^= 0xFF
+    two = two[:20] + struct.pack("<I", 113) + two[24:]
+    (tmp_path / "c").write_bytes(one + gzip.compress(two))
+    for buffer_bytes in (64, 1 << 22):
+        with read_frames(tmp_path / "c", buffer_bytes, keep_going=True) as reader:
+            linktypes = [linktype for batch in reader for linktype in batch.linktype.tolist()]
+        assert linktypes[-20:] == [113] * 20 and set(linktypes[:-20]) == {101}
+        assert reader.further_headers == 1

@@ -127,6 +127,43 @@ def test_captures_joined_by_cat_are_read_on(tmp_path: Path) -> None:
     assert damages == []
 
 
+def joined(tmp_path: Path, first: bytes, second: bytes) -> tuple[list[Record], list[Damage]]:
+    """The records of two captures in one file, the same whatever the buffers."""
+    (tmp_path / "c").write_bytes(first + second)
+    runs = [read_on(tmp_path / "c", buffer_bytes=size) for size in (1 << 20, 70)]
+    assert runs[0] == runs[1]
+    return runs[0]
+
+
+@pytest.mark.parametrize("behind", [*FORMATS, "pcap of nanoseconds"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_capture_behind_a_cut_one_is_read_by_its_own_header(tmp_path: Path, kind: str, behind: str) -> None:
+    first, wanted = make(kind, 1, 20)
+    if behind == "pcap of nanoseconds":
+        frames = [Captured(1_700_000_000_000_000_000 + n, 900, b"y" * (20 + n)) for n in range(20)]
+        second = writing.pcap(frames, 113, nanoseconds=True)
+        more = twin.read_all(second)[0]
+    else:
+        second, more = make(behind, 2, 20)
+    for lost in (1, 9, 17, 30, 55):  # not a header's length: records would follow each other without a seam
+        ours, damages = joined(tmp_path, first[:-lost], second)
+        told = [(r.time_ns, r.link_type, r.wire_bytes, r.frame) for r in ours]
+        assert told[-20:] == [(r.time_ns, r.link_type, r.wire_bytes, r.frame) for r in more]
+        assert [r.frame for r in ours[:18]] == [r.frame for r in wanted[:18]] and len(ours) <= 20 + 20
+        assert [d.resumed_at for d in damages] == [len(first) - lost]
+
+
+@pytest.mark.parametrize("kind", ["pcap", "pcap swapped", "snoop", "pcapng"])
+def test_the_last_records_before_a_joined_capture_are_found(tmp_path: Path, kind: str) -> None:
+    first, wanted = make(kind, 3, 20)
+    second, more = make("pcap", 4, 20)
+    bad = wanted[17].file_offset
+    first = first[: bad + 4] + b"\xff" * 12 + first[bad + 16 :]  # two follow it
+    ours, damages = joined(tmp_path, first, second)
+    assert [r.frame for r in ours] == [r.frame for r in wanted[:17] + wanted[18:] + more]
+    assert [(d.offset, d.resumed_at) for d in damages] == [(bad, wanted[18].file_offset)]
+
+
 @RELAXED
 @given(mutated_captures(), st.sampled_from([64, 1 << 20]))
 def test_mutated_captures_keep_what_precedes(tmp_path: Path, data: bytes, buffer_bytes: int) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gzip
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -138,6 +142,49 @@ def test_a_server_that_is_not_there_or_never_answers_is_given_up(monkeypatch: py
         url = f"s3://captures/x?endpoint_override=127.0.0.1:{silent.getsockname()[1]}&scheme=http"
         assert "the server does not answer" in refused(url)
     assert time.monotonic() - begin < 60
+
+
+def test_a_command_ends_though_a_server_never_answers(tmp_path: Path) -> None:
+    """The library waits for each of its requests for 30 s when the process ends; the command does not."""
+    script = (
+        "import sys; from segcast.traces.captures import remote; from segcast.cli import main; "
+        "remote._ANSWER_S = 2.0; sys.argv = ['segcast', *sys.argv[1:]]; main()"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"s3://captures/x?endpoint_override=127.0.0.1:{silent.getsockname()[1]}&scheme=http"
+        ran = subprocess.run(
+            [sys.executable, "-c", script, "ingest", url, "--out", tmp_path / "t.trace"],
+            capture_output=True,
+            text=True,
+            timeout=28,
+            check=False,
+        )
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+    assert "the server does not answer within 2 s" in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+class _Boundless(BaseHTTPRequestHandler):
+    """Says of each object that it has almost 2^63 bytes."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(2**63 - 1))
+        self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+        self.end_headers()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing is printed."""
+
+
+def test_an_object_without_bounds_is_refused() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Boundless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"s3://captures/x?endpoint_override=127.0.0.1:{server.server_port}&scheme=http"
+        assert "9,223,372,036,854,775,807 bytes, which no object has" in refused(url)
+        server.shutdown()
 
 
 def test_a_server_that_dies_midway_leaves_what_was_read(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _GZIP_HEADER: Final = 10
 _TRIAL_BYTES: Final = 1 << 10
 _MOST_LATE_BYTES: Final = 1 << 20  # what a decompressor may have held back when it found the damage
+_MOST_READ_ON_BYTES: Final = 192 << 10  # of the member behind one that was cut, before it is noticed; 115 KB were seen
 _GZIP_ERRORS: Final[Any] = (zlib.error, isal_zlib.IsalError)  # the stub takes the class for an instance
 
 
@@ -69,6 +70,8 @@ class Members:
         self._member: Any = None
         self._input = b""
         self._given = b""  # what the member was given last
+        self._before, self._piece = b"", b""  # the two last pieces that were read, or what of them is in the member
+        self._damaged_at = 0  # stored offset of the first byte that cannot be
         self._start = 0  # stored offset of the member
         self._out = 0  # bytes of the member so far
         self._snapshot: Any = None
@@ -95,6 +98,7 @@ class Members:
                 self._broken = f"the {self._kind.name} stream is corrupt ({_why(error)})"
                 continue
             except EOFError:
+                self._damaged_at = self._raw.bytes_read
                 self._broken = f"the {self._kind.name} stream is cut short"
                 continue
             view[filled : filled + len(piece)] = piece
@@ -108,7 +112,7 @@ class Members:
     def _begin(self) -> bool:
         """Begin the next member; False if there is none."""
         while not (stored := self._input.lstrip(b"\0")):
-            self._input = self._raw.read()
+            self._input = self._read_on()
             if not self._input:
                 return False
         self._input = stored
@@ -116,11 +120,18 @@ class Members:
         self._start, self._out = self._raw.bytes_read - len(stored), 0
         return True
 
+    def _read_on(self) -> bytes:
+        """The next stored piece; empty at the end."""
+        piece = self._raw.read()
+        if piece:
+            self._before, self._piece = self._piece, piece
+        return piece
+
     def _step(self, limit: int) -> bytes:
         """At most `limit` further bytes of the member; raises EOFError if the input ends before it."""
         member, kind = self._member, self._kind
         if not self._input and (not kind.keeps_input or member.needs_input):
-            self._input = self._raw.read()
+            self._input = self._read_on()
             if not self._input:
                 rest: bytes = member.decompress(b"", limit)  # what it may have held back
                 if not rest:
@@ -135,9 +146,12 @@ class Members:
         return out
 
     def _before_damage(self) -> bytes:
-        """What precedes the damage and was not given out yet."""
+        """What precedes the damage and was not given out yet; notes where that is, of gzip."""
+        self._damaged_at = self._raw.bytes_read
         if self._snapshot is not None:
-            return _until_error(self._snapshot, self._given, _MOST_LATE_BYTES)
+            out, used = _until_error(self._snapshot, self._given, _MOST_LATE_BYTES)
+            self._damaged_at += used - len(self._given)
+            return out
         if not self._raw.regular:
             return b""
         exact = self._exact_bytes if self._kind.keeps_input else self._exact_gzip
@@ -175,23 +189,29 @@ class Members:
                 offset += len(stored)
                 if not stored:
                     break
-            snapshot, broken = member.copy(), False
+            snapshot, used = member.copy(), -1
             try:
                 piece = member.decompress(stored, self._kind.out_bytes)
             except zlib.error:
-                piece, broken = _until_error(snapshot, stored, self._kind.out_bytes), True
+                piece, used = _until_error(snapshot, stored, self._kind.out_bytes)
             out += piece[max(0, self._out - done) :]
             done += len(piece)
-            if broken:
+            if used >= 0:
+                self._damaged_at = offset - len(stored) + used
                 break
             stored = member.unconsumed_tail
         return out
 
     def resume(self) -> bool:
-        """After damage, go to the next gzip member whose beginning decompresses; False if there is none."""
+        """After damage, go to the next gzip member whose beginning decompresses; False if there is none.
+
+        The search begins before the damage: of a member that was cut, the next is read as its rest for a while.
+        """
         if self._kind.name != "gzip":
             return False
-        stored, at = self._given, 1
+        stored = self._before + self._piece
+        behind = max(self._start + 1, self._damaged_at - _MOST_READ_ON_BYTES)
+        at = max(0, behind - (self._raw.bytes_read - len(stored)))
         while True:
             at = stored.find(_GZIP_MAGIC, at)
             lack = at < 0 or at + _GZIP_HEADER + _TRIAL_BYTES > len(stored)
@@ -203,6 +223,7 @@ class Members:
                 return False
             elif _begins_member(stored[at : at + _GZIP_HEADER + _TRIAL_BYTES]):
                 self._input, self._member, self._snapshot, self._broken = stored[at:], None, None, None
+                self._before, self._piece = b"", self._input
                 return True
             else:
                 at += 1
@@ -219,9 +240,12 @@ def _begins_member(stored: bytes) -> bool:
         return False
 
 
-def _until_error(member: Any, stored: bytes, most: int) -> bytes:
-    """What `stored` decompresses to before it turns out corrupt; zlib gives no part of what fails."""
-    out = b""
+def _until_error(member: Any, stored: bytes, most: int) -> tuple[bytes, int]:
+    """What `stored` decompresses to before it turns out corrupt, and of how many bytes that is.
+
+    zlib gives no part of what fails.
+    """
+    out, whole = b"", len(stored)
     size = len(stored)
     while size and stored and len(out) < most:
         attempt = member.copy()
@@ -231,7 +255,7 @@ def _until_error(member: Any, stored: bytes, most: int) -> bytes:
             size //= 2
             continue
         member, stored = attempt, attempt.unconsumed_tail + stored[size:]
-    return out
+    return out, whole - len(stored)
 
 
 def _why(error: Exception) -> str:

@@ -26,6 +26,8 @@ _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _GLOB: Final = re.compile(r"[*\[]")
 _READ_BYTES: Final = 8 << 20
 _READS: Final = 4  # under way at once
+_MOST_BYTES: Final = 1 << 50  # no store has larger objects
+_THREAD: Final = "segcast-range"
 _ATTEMPTS: Final = 3
 _CONNECT_S: Final = 5.0
 _RETRY_S: Final = 30.0
@@ -99,6 +101,8 @@ class RemoteInput:
         if self._file is None:
             raise InputError(f"{path}: a folder, not a capture; end it with / to take the captures in it")
         self.total_bytes = int(self._file.size())
+        if self.total_bytes > _MOST_BYTES:
+            raise InputError(f"{path}: the server says that it has {self.total_bytes:,} bytes, which no object has")
         tag = (self._file.metadata() or {}).get("ETag")
         self.version = tag.decode() if tag else str(info.mtime_ns)
         self._ranges: deque[Future[bytes]] = deque()
@@ -158,8 +162,13 @@ def _later(ask: Callable[[], T]) -> Future[T]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=work, name="segcast-range", daemon=True).start()
+    threading.Thread(target=work, name=_THREAD, daemon=True).start()
     return future
+
+
+def waiting() -> bool:
+    """Whether a server has yet to answer; the library that asked waits for it when the process ends."""
+    return any(thread.name == _THREAD for thread in threading.enumerate())
 
 
 def _result(future: Future[T]) -> T:

@@ -2,8 +2,8 @@
 
 A classic pcap or snoop record has nothing to recognise it by, so several plausible ones must follow each other: lengths
 within the snap length, not captured more than was on the wire, a fraction below a second, and times within a week. A
-pcapng block must be of a known kind, repeat its length at its end, and lead to another. Each byte offset is looked at
-once, at a bounded number of headers.
+pcapng block must be of a known kind, repeat its length at its end, and lead to another. The header of another capture
+is good by itself. Each byte offset is looked at once, at a bounded number of headers.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ def record(data: Bytes, at: int, layout: npt.NDArray[Any]) -> tuple[Word, Word, 
 
 
 @kernel
+def _joined(data: Bytes, at: int, layout: npt.NDArray[Any]) -> bool:
+    """Whether another capture begins at `at`, behind records of a format whose framing tells it."""
+    return bool(layout[0].kind != ERF and file_begins(data, at))
+
+
+@kernel
 def _length(data: Bytes, at: int, layout: npt.NDArray[Any], known: Word, near_s: Word) -> Word:
     """Length of the record at `at` if it is plausible, and within a week of `near_s` if that is known; else 0."""
     seconds, fraction_ns, captured, wire, length = record(data, at, layout)
@@ -67,6 +73,8 @@ def _chain(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any
             if not at_end:
                 return MORE
             return FOUND if number > 1 else NOTHING
+        if number > 0 and _joined(data, at, layout):
+            return FOUND
         length = _length(data, at, layout, known, near_s)
         if length == 0:
             return NOTHING
@@ -111,12 +119,14 @@ def _walk(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any]
 def next_record(
     data: Bytes, position: int, stop: int, end: int, at_end: bool, layout: npt.NDArray[Any]
 ) -> tuple[int, int]:
-    """The first of `data[position:stop]` where good records begin, with `data[position:end]` to look at; (status,
-    position). `at_end` says that the capture ends at `end`.
+    """The first of `data[position:stop]` where good records or another capture begin, with `data[position:end]` to
+    look at; (status, position). `at_end` says that the capture ends at `end`.
     """
     while position < stop:
         if end - position < layout[0].header_bytes:
             return (NOTHING if at_end else MORE), position
+        if _joined(data, position, layout):
+            return FOUND, position
         if _length(data, position, layout, layout[0].last_known, layout[0].last_s) != 0:
             status = _chain(data, position, end, at_end, layout, layout[0].last_known, layout[0].last_s)
             if status != NOTHING:
@@ -207,7 +217,7 @@ def _block(data: Bytes, at: int, end: int, big: bool) -> Word:
 @kernel
 def next_block(data: Bytes, position: int, end: int, at_end: bool, big: bool) -> tuple[int, int]:
     """The first of `data[position:end]` where good pcapng blocks begin, in a section of byte order `big` or at a
-    section header; (status, position).
+    section header, or another capture; (status, position).
     """
     while end - position >= 12:
         length = _block(data, position, end, big)
@@ -222,7 +232,9 @@ def next_block(data: Bytes, position: int, end: int, at_end: bool, big: bool) ->
                     same = same and data[after - 4 + i] == data[position + 4 + i]
                 section = u32(data, position, big) == 0x0A0D0D0A
                 order = u32(data, position + 8, True) == 0x1A2B3C4D if section else big
-                if same and (end - after < 12 or _block(data, after, end, order) != 0):
+                if same and (end - after < 12 or _block(data, after, end, order) != 0 or file_begins(data, after)):
                     return FOUND, position
+        elif u32(data, position, big) != 0x0A0D0D0A and file_begins(data, position):
+            return FOUND, position
         position += 1
     return (NOTHING if at_end else MORE), position

@@ -72,7 +72,7 @@ class Frames:
     def resume(self) -> bool:
         """After damage, go to the next frame whose header is sound; False if there is none."""
         magic = _ZSTD_MAGIC if self._name == "zstd" else _LZ4_MAGIC
-        stored, at = bytes(self._stored[self._at :]), 1
+        stored, at = bytes(self._stored[self._at :]), int(self._frame is None)  # a frame that did not begin is passed
         while True:
             at = stored.find(magic, at)
             lack = at < 0 or at + _HEADER_BYTES > len(stored)

@@ -149,6 +149,8 @@ def frame_pcap(
         if end - position - header < captured:
             return row, position, MORE
         if captured > wire or fraction >= second:
+            if file_begins(data, position):
+                return row, position, JOINED
             layout[0].odd = 1
         out.time_ns[row] = seconds * 1_000_000_000 + fraction * unit_ns
         out.start[row] = position + header
