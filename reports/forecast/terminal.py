@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from segcast.reports import text
 from segcast.reports.forecast.data import Forecast, Variant
-from segcast.reports.forecast.words import headline
+from segcast.reports.forecast.words import headline, idle
 from segcast.traces.units import say_number
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
         yield f"Means over {seeds} seeds, 95 % intervals in parentheses. Delays are one-way, of received packets."
     else:
         yield "One seed, so no intervals. Delays are one-way, of received packets."
+    if (nothing := idle(forecast)) is not None:
+        yield nothing
     excluded = {key: n for key, n in forecast.section("excluded").items() if isinstance(n, int) and n > 0}
     if excluded:
         verb = "is" if sum(excluded.values()) == 1 else "are"

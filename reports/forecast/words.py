@@ -120,6 +120,17 @@ def _drops(found: Comparison, forecast: Forecast) -> str:
     return f" Drops {verb} from {text.percent(theirs)} to {text.percent(ours)} of packets."
 
 
+def idle(forecast: Forecast) -> str | None:
+    """What to know where links never fill under any policy: then no policy can be better than another."""
+    longest = [value for v in forecast.variants for value in forecast.values(v, "queue_p999_ns") if value is not None]
+    if not longest or max(longest) > 0:
+        return None
+    return (
+        "Not one packet in a thousand waits in a queue, so nothing tells policies apart but the lengths of paths: give "
+        "slower links, or a higher load."
+    )
+
+
 def _capture_caveats(forecast: Forecast) -> list[str]:
     """The warnings and errors among the findings of the trace."""
     findings = forecast.section("trace").get("findings") or []
@@ -154,6 +165,8 @@ def caveats(forecast: Forecast) -> list[str]:
             "Packets leave when the capture says. Senders do not slow down, retransmit or speed up in answer to the "
             "forecast network, so heavy loss or queueing is overstated against real senders."
         )
+    if (nothing := idle(forecast)) is not None:
+        found.append(nothing)
     drops = {v: forecast.estimate(v, "drop_ratio").mean or 0.0 for v in forecast.variants}
     if max(drops.values(), default=0.0) > OVERLOAD:
         found.append(

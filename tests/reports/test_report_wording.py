@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -160,6 +161,19 @@ def test_the_terminal_groups_by_commas(tmp_path: Path) -> None:
     for number, words in ((18_959, "18,959 packets of the trace are"), (1, "1 packet of the trace is")):
         folder = make_forecast(tmp_path / str(number), [("ecmp", None)], seeds=1, excluded={"no_ip": number})
         assert f"{words} left out: {number:,} without IP." in printed(folder)
+
+
+@pytest.mark.parametrize(("queued_ns", "idle"), [(0, True), (1, False)])
+def test_links_that_never_fill_are_said(tmp_path: Path, queued_ns: int, idle: bool) -> None:
+    """One cell with a queue is enough."""
+    folder = make_forecast(tmp_path / "f", [("ecmp", None), ("inflight", 50_000)], seeds=2)
+    summary = pq.read_table(folder / "summary.parquet")
+    queued = pa.array([0] * (len(summary) - 1) + [queued_ns], pa.int64())
+    column = summary.schema.get_field_index("queue_p999_ns")
+    pq.write_table(summary.set_column(column, summary.schema.field(column), queued), folder / "summary.parquet")
+    words = "Not one packet in a thousand waits in a queue, so nothing tells policies apart"
+    assert (words in page_of(folder).text) == idle
+    assert any(line.startswith(words) for line in printed(folder)) == idle
 
 
 @pytest.mark.parametrize(
