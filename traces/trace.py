@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +20,9 @@ from segcast.traces.disk.parquet import open_table, read_batches, read_table
 from segcast.traces.document import TraceDocument
 from segcast.traces.errors import Damage, InputError
 from segcast.traces.schema import FLOWS, PACKETS, SCHEMA_VERSION, SEGMENT_LISTS, Table
+
+if TYPE_CHECKING:
+    import polars as pl  # takes as long to import as a small capture to read: only where it is used
 
 TRACE_FILE: Final = folders.TRACE.marker
 PACKETS_FOLDER: Final = "packets"
@@ -103,11 +105,15 @@ class Trace:
 
         For exploring: what goes wrong when it is read are errors of Polars. Commands use the methods below.
         """
+        import polars as pl
+
         return pl.scan_parquet(self.part_paths, glob=False)
 
     @cached_property
     def flows(self) -> pl.DataFrame:
         """The flows table: `schema.FLOWS` in order of `flow_id`."""
+        import polars as pl
+
         frame = pl.from_arrow(self.flow_table())
         assert isinstance(frame, pl.DataFrame)
         return frame

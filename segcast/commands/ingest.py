@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +56,19 @@ def ingest(
     """
     from segcast.traces.ingest.intake import choose
     from segcast.traces.ingest.run import ingest as run
-    from segcast.traces.quality.describe import describe
 
     choices = choose(**flags)
     if frames is not None:
         from segcast.traces.quality.cross_check import check_possible
 
         check_possible(captures, frames, layer)
+    beside = threading.Thread(target=importlib.import_module, args=["segcast.traces.quality.describe"], daemon=True)
+    beside.start()  # what describes the trace takes a while to import
     with progress("ingest", "B") as tick:
         options: dict[str, Any] = {"layer": layer or "outer", "keep_going": keep_going, "choices": choices}
         trace = run(captures, out, progress=tick, say=note, **options)
+    from segcast.traces.quality.describe import describe
+
     facts = describe(trace)
     if frames is None:
         show(facts, as_json, print_facts)

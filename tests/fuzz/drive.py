@@ -190,10 +190,10 @@ class _Columns:
         self._chunk = chunk
         self._summed = summed
         self._names = [n for n in chunk.columns if placed or n not in ("file", "frame_number", "file_offset")]
-        chunk.rows = 0
+        chunk.rows = chunk.followed = 0
 
     def chunk(self) -> packets.Chunk:
-        self._chunk.rows = 0
+        self._chunk.rows = self._chunk.followed = 0
         return self._chunk
 
     def put(self, chunk: packets.Chunk) -> None:
@@ -252,6 +252,7 @@ class Layer:
         headers = self.decoder.decode(merged.frames, rows.headers)
         self.surveys.add(merged, headers, self.decoder.numbered)
         self._chunk = self.intake.take(merged, rows, self.writer)
+        self.intake.follow(self._chunk)
         if self._chunk.full:
             self.writer.put(self._chunk)
             self._chunk = self.writer.chunk()

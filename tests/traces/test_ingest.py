@@ -19,7 +19,7 @@ from segcast.traces.errors import Damage, DamagedCapture, InputError
 from segcast.traces.flows.assign import Flows
 from segcast.traces.headers.decode import allocate
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS
-from segcast.traces.ingest import packets
+from segcast.traces.ingest import intake, packets
 from segcast.traces.ingest import run as store
 from segcast.traces.ingest.opening import open_trace
 from segcast.traces.ingest.run import ingest
@@ -336,6 +336,16 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(packets.PacketWriter, "_write", full)
     with pytest.raises(InputError, match=r"t\.trace: cannot be written: .*No space left on device; make room"):
+        ingest(write(tmp_path, conversations(18)), tmp_path / "t.trace")
+    assert {path.name for path in tmp_path.iterdir()} == {"0.pcap"}
+
+
+def test_what_a_thread_runs_into_ends_the_ingest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(intake.Intake, "follow", no_room)
+    with pytest.raises(MemoryError):
         ingest(write(tmp_path, conversations(18)), tmp_path / "t.trace")
     assert {path.name for path in tmp_path.iterdir()} == {"0.pcap"}
 

@@ -19,6 +19,7 @@ from segcast.traces.flows import connections
 from segcast.traces.flows.connections import Connections
 from segcast.traces.flows.keys import ALL, FLOW, TENANT_AT, TUPLE, WAITING, FlowTable, find, hash_key, rehash
 from segcast.traces.flows.partners import among_tenants, answers, begin_waiting, begins, may_join
+from segcast.traces.flows.prefetch import prefetch
 from segcast.traces.flows.tcp import IDLE_NS, track_tcp
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
 from segcast.traces.jit import int64, kernel
@@ -29,6 +30,45 @@ SILENCE_NS: Final = 300 * 10**9
 TCP_SILENCE_NS: Final = IDLE_NS
 _FIRST_CAPACITY: Final = 1 << 12
 _NO_PACKET: Final = np.zeros(1, FLOW)
+_AHEAD: Final = 32  # rows whose flows are fetched from memory before they are needed
+
+
+@kernel
+def _last_word(headers: Headers, i: int) -> np.uint64:
+    """The last word of the key of row `i`, whose other words are addresses."""
+    return np.uint64(
+        np.uint64(headers.tenant[i]) << TENANT_AT
+        | np.uint64(headers.version[i] == 6) << np.uint64(41)
+        | (np.uint64(1) if headers.valid[i] & HAS_PORTS else np.uint64(0)) << np.uint64(40)
+        | np.uint64(headers.protocol[i]) << np.uint64(32)
+        | np.uint64(headers.src_port[i]) << np.uint64(16)
+        | np.uint64(headers.dst_port[i])
+    )
+
+
+@kernel
+def _look_ahead(table: FlowTable, headers: Headers, begin: int, end: int, hashes: npt.NDArray[np.uint64]) -> None:
+    """Write the `hashes` of the keys of these rows, and have their flows fetched from memory."""
+    slots, keys = table.slots, table.keys.reshape(-1)
+    mask = np.uint64(slots.size - 1)
+    for i in range(begin, end):
+        h = hash_key(
+            table.control[1],
+            headers.src_high[i],
+            headers.src_low[i],
+            headers.dst_high[i],
+            headers.dst_low[i],
+            _last_word(headers, i),
+        )
+        hashes[i - begin] = h
+        prefetch(slots, h & mask)
+    for i in range(end - begin):
+        entry = slots[hashes[i] & mask]
+        if entry != 0:
+            flow = (entry & np.uint64(0xFFFFFFFF)) - np.uint64(1)
+            prefetch(table.stats, flow)
+            prefetch(keys, flow * np.uint64(5))
+            prefetch(keys, flow * np.uint64(5) + np.uint64(4))
 
 
 @kernel
@@ -48,26 +88,22 @@ def assign_flows(
     seed = table.control[1]
     capacity = np.uint64(reverse.size)
     has_tenants = table.tuples.size > 1
+    hashes = np.empty(_AHEAD, np.uint64)
     for i in range(begin, time_ns.size):
+        ahead = (i - begin) % _AHEAD
+        if ahead == 0:
+            _look_ahead(table, headers, i, min(i + _AHEAD, time_ns.size), hashes)
         valid = headers.valid[i]
         if valid & HAS_IP == 0:
             flow_id[i] = 0
             continue
         if table.control[0] == capacity:
             return i
-        has_ports = np.uint64(1) if valid & HAS_PORTS else np.uint64(0)
-        src_port, dst_port = np.uint64(headers.src_port[i]), np.uint64(headers.dst_port[i])
         protocol = headers.protocol[i]
-        common = (
-            np.uint64(headers.tenant[i]) << TENANT_AT
-            | np.uint64(headers.version[i] == 6) << np.uint64(41)
-            | has_ports << np.uint64(40)
-            | np.uint64(protocol) << np.uint64(32)
-        )
-        rest = common | src_port << np.uint64(16) | dst_port
+        rest = _last_word(headers, i)
         src_high, src_low = headers.src_high[i], headers.src_low[i]
         dst_high, dst_low = headers.dst_high[i], headers.dst_low[i]
-        h = hash_key(seed, src_high, src_low, dst_high, dst_low, rest)
+        h = hashes[ahead]
         slot = find(slots, keys, h, src_high, src_low, dst_high, dst_low, rest, ALL)
         time = time_ns[i]
         is_tcp = protocol == TCP
@@ -81,7 +117,8 @@ def assign_flows(
         other, joins = int64(-1), False
         if flow < 0:
             is_new = True
-            other_rest = common | dst_port << np.uint64(16) | src_port
+            src_port, dst_port = np.uint64(headers.src_port[i]), np.uint64(headers.dst_port[i])
+            other_rest = rest & ~np.uint64(0xFFFFFFFF) | dst_port << np.uint64(16) | src_port
             if src_low != dst_low or src_high != dst_high or other_rest != rest:
                 h_back = hash_key(seed, dst_high, dst_low, src_high, src_low, other_rest)
                 back_slot = find(slots, keys, h_back, dst_high, dst_low, src_high, src_low, other_rest, ALL)

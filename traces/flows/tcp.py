@@ -24,6 +24,7 @@ from segcast.traces.flows.connections import (
     keep_round_trip,
 )
 from segcast.traces.flows.holes import Holes, acknowledged, fill, open_above, open_below, release
+from segcast.traces.flows.prefetch import prefetch
 from segcast.traces.headers.ip import HAS_TCP, Headers
 from segcast.traces.jit import inlined, int64, kernel
 from segcast.traces.protocols import ACK, FIN, RST, SYN
@@ -52,6 +53,7 @@ FAST_NS: Final = 20_000_000
 FAR: Final = 1 << 30  # no window is wider (RFC 7323 section 2.3)
 DEFAULT_MTU: Final = 1500
 _LEAST_MSS: Final = 64
+_AHEAD: Final = 16  # rows whose connections are fetched from memory before they are needed
 _LATEST: Final = (1 << 63) - 1
 _FRESH: Final = np.zeros(1, DIRECTION)
 
@@ -70,6 +72,24 @@ class Segment(NamedTuple):
     ack: int
     window: int
     now: int
+
+
+@kernel
+def _look_ahead(
+    pool: Connections, reverse: npt.NDArray[np.int64], flow_id: npt.NDArray[np.uint32], begin: int, end: int
+) -> None:
+    """Have the connections of these rows fetched from memory."""
+    for i in range(begin, end):
+        prefetch(reverse, flow_id[i])
+        prefetch(pool.slot, flow_id[i])
+    for i in range(begin, end):
+        flow = int64(flow_id[i])
+        back = reverse[flow]
+        slot = pool.slot[back if 0 <= back < flow else flow]
+        if slot >= 0:
+            prefetch(pool.state, 2 * slot)
+            prefetch(pool.state, 2 * slot + 1)
+            prefetch(pool.life, slot)
 
 
 @kernel
@@ -94,6 +114,8 @@ def track_tcp(
     samples, free_blocks, holes = pool.samples, pool.free_blocks, pool.holes
     room = samples.size - SAMPLES
     for i in range(begin, time_ns.size):
+        if (i - begin) % _AHEAD == 0:
+            _look_ahead(pool, reverse, flow_id, i, min(i + _AHEAD, time_ns.size))
         marks[i] = 0
         if headers.valid[i] & HAS_TCP == 0:
             continue

@@ -103,13 +103,12 @@ class Intake:
         self.captured_bytes = 0
         self.filtered = 0
         self._choices = choices
-        self._mss = np.empty(0, np.uint16)
         self._limit_bytes = np.empty(0, np.uint16)
 
     def take(
         self, merged: MergedBatch, rows: ReservedRows, writer: PacketWriter, wanted: npt.NDArray[np.bool_] | None = None
     ) -> Chunk:
-        """Commit the rows of a batch, whose headers are filled; the chunk to go on with.
+        """Commit the rows of a batch, whose headers are filled; the chunk to go on with. `follow` gives them flows.
 
         `wanted` bool[rows]: those that the filter keeps; the others are as if they had not been captured.
         """
@@ -123,13 +122,15 @@ class Intake:
         headers, columns, chunk = rows.headers, rows.commit(merged), rows.chunk
         count = len(batch.start)
         self.rows += count
-        if len(self._mss) < count:
-            self._mss, self._limit_bytes = np.empty(count, np.uint16), np.empty(count, np.uint16)
-        mss, limit_bytes = self._mss[:count], self._limit_bytes[:count]
+        mss = chunk.mss[rows.begin : chunk.rows]
         tcp.announced_mss(batch.data, batch.start, batch.captured, headers, mss)
-        self.flows.add(headers, batch.time_ns, batch.wire, columns["flow_id"], columns["tcp_marks"], mss, limit_bytes)
         if self._choices.split_mss is not None:
-            size = offload.sizes_of_pieces(headers, columns["tcp_marks"], limit_bytes, self._choices.split_mss)
+            if len(self._limit_bytes) < count:
+                self._limit_bytes = np.empty(count, np.uint16)
+            limit, marks = self._limit_bytes[:count], columns["tcp_marks"]
+            self.flows.add(headers, batch.time_ns, batch.wire, columns["flow_id"], marks, mss, limit)
+            chunk.followed = chunk.rows
+            size = offload.sizes_of_pieces(headers, marks, limit, self._choices.split_mss)
             if size is not None:
                 headers = Headers._make(column.copy() for column in headers)
                 columns = {name: column.copy() for name, column in columns.items()}
@@ -138,6 +139,18 @@ class Intake:
                 return self._put_pieces(runs, headers, columns, chunk, writer)
         self._count_bytes(columns)
         return chunk
+
+    def follow(self, chunk: Chunk) -> None:
+        """Give the rows of a chunk their flows and TCP marks, where they have none. Chunks come in order."""
+        if chunk.followed == chunk.rows:
+            return
+        here = slice(chunk.followed, chunk.rows)
+        headers = Headers._make(column[here] for column in chunk.headers)
+        column = {name: chunk.columns[name][here] for name in ("time_ns", "wire_bytes", "flow_id", "tcp_marks")}
+        self.flows.add(
+            headers, column["time_ns"], column["wire_bytes"], column["flow_id"], column["tcp_marks"], chunk.mss[here]
+        )
+        chunk.followed = chunk.rows
 
     def _count_bytes(self, columns: dict[str, npt.NDArray[Any]]) -> None:
         self.wire_bytes += int(columns["wire_bytes"].sum(dtype=np.int64))
@@ -163,7 +176,8 @@ class Intake:
                     column[here] = columns[name][pieces.row[part]] if made is None else made[part]
                 chunk.headers.valid[here] = headers.valid[pieces.row[part]]
                 self._count_bytes({name: column[here] for name, column in chunk.columns.items()})
-                chunk.rows, at = here.stop, upto
+                chunk.rows = chunk.followed = here.stop
+                at = upto
                 if chunk.full:
                     writer.put(chunk)
                     chunk = writer.chunk()

@@ -1,10 +1,10 @@
-"""Packets on their way to disk: gathered in reused arrays, made Arrow without copying, written by a thread."""
+"""Packets on their way to disk: gathered in reused arrays, followed by a thread, written by another."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,7 @@ from segcast.traces.schema import PACKETS
 
 GROUP_ROWS: Final = 1 << 17
 PART_ROWS: Final = 1 << 24
-_CHUNKS: Final = 3
+_CHUNKS: Final = 4
 _PLAIN: Final = (  # differences of these cost more time than they save room; the other columns pack well, and quickly
     "tcp_seq",
     "tcp_ack",
@@ -66,12 +66,16 @@ _VALIDITY: Final = {
 
 
 class Chunk:
-    """Arrays for at least GROUP_ROWS rows of the packets table; `rows` of them are filled."""
+    """Arrays for at least GROUP_ROWS rows of the packets table; `rows` of them are filled.
+
+    Of these the first `followed` have their flows. `mss` is what the packets announce, as `tcp.announced_mss` read it.
+    """
 
     def __init__(self) -> None:
         """Allocate; nothing is filled."""
         capacity = GROUP_ROWS + BATCH_FRAMES
-        self.rows = 0
+        self.rows = self.followed = 0
+        self.mss = np.zeros(capacity, np.uint16)
         self.headers = allocate(capacity)
         self.columns: dict[str, npt.NDArray[Any]] = {
             c.name: getattr(self.headers, c.name) if c.name in Headers._fields else np.zeros(capacity, _DTYPES[c.type])
@@ -150,47 +154,74 @@ class ReservedRows:
 
 
 class PacketWriter:
-    """Writes chunks to `folder/part-NNNNN.parquet` in a thread, in order; at most two wait at a time."""
+    """Writes chunks to `folder/part-NNNNN.parquet`, in order, after `follow` has given them what is still missing.
 
-    def __init__(self, folder: Path, parts: Iterable[dict[str, Any]] = ()) -> None:
-        """Start the thread; `folder` exists, and holds `parts`, which are whole."""
+    Each of the two has a thread, so that this goes on while further chunks are filled.
+    """
+
+    def __init__(self, folder: Path, follow: Callable[[Chunk], None], parts: Iterable[dict[str, Any]] = ()) -> None:
+        """Start the threads; `folder` exists, and holds `parts`, which are whole."""
         self.parts: list[dict[str, Any]] = list(parts)
         self._folder = folder
         self._writer: pq.ParquetWriter | None = None
         self._error: BaseException | None = None
         self._free: queue.Queue[Chunk] = queue.Queue()
+        self._follow = follow
+        self._filled: queue.Queue[Chunk | threading.Event | None] = queue.Queue()
         self._full: queue.Queue[Chunk | threading.Event | None] = queue.Queue()
         for _ in range(_CHUNKS):
             self._free.put(Chunk())
-        self._thread = threading.Thread(target=self._work, name="segcast-write", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._follow_all, name="segcast-follow", daemon=True),
+            threading.Thread(target=self._work, name="segcast-write", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def chunk(self) -> Chunk:
-        """An empty chunk, once one is free; raises what the thread ran into."""
+        """An empty chunk, once one is free; raises what a thread ran into."""
         chunk = self._free.get()
         if self._error is not None:
             raise self._error
-        chunk.rows = 0
+        chunk.rows = chunk.followed = 0
         return chunk
 
     def put(self, chunk: Chunk) -> None:
-        """Have a chunk written; it comes back by `chunk`."""
-        self._full.put(chunk)
+        """Have a chunk followed and written; it comes back by `chunk`."""
+        self._filled.put(chunk)
+
+    def settle(self) -> None:
+        """Wait until every chunk put is followed; raises what a thread ran into."""
+        self._filled.join()
+        if self._error is not None:
+            raise self._error
 
     def end_part(self) -> None:
-        """Wait until everything is written and the part is whole; raises what the thread ran into."""
+        """Wait until everything is written and the part is whole; raises what a thread ran into."""
         whole = threading.Event()
-        self._full.put(whole)
+        self._filled.put(whole)
         whole.wait()
         if self._error is not None:
             raise self._error
 
     def close(self) -> None:
-        """Wait until everything is written; raises what the thread ran into."""
-        self._full.put(None)
-        self._thread.join()
+        """Wait until everything is written; raises what a thread ran into."""
+        self._filled.put(None)
+        for thread in self._threads:
+            thread.join()
         if self._error is not None:
             raise self._error
+
+    def _follow_all(self) -> None:
+        while (item := self._filled.get()) is not None:
+            if isinstance(item, Chunk) and self._error is None:
+                try:
+                    self._follow(item)
+                except BaseException as error:
+                    self._error = error
+            self._full.put(item)
+            self._filled.task_done()
+        self._full.put(None)
 
     def _work(self) -> None:
         try:

@@ -155,7 +155,7 @@ class _Making:
             self.kept = checkpoints.captures_done
             if say:
                 say(f"resuming after {self.kept} of {len(heads)} captures")
-        writer = PacketWriter(folder / PACKETS_FOLDER, done.parts)
+        writer = PacketWriter(folder / PACKETS_FOLDER, self._intake.follow, done.parts)
         try:
             self._read(writer, checkpoints if keep else None, checkpoints.due)
         finally:
@@ -200,12 +200,15 @@ class _Making:
                 if isinstance(step, Ended):
                     self._sources[step.file] = _source(heads[step.file], step.reader, self._surveys.finish(step.file))
                     more = len(self._sources) < len(heads)
-                    if step.alone and more and due(intake.rows, len(intake.flows)):
-                        writer.put(chunk)
-                        writer.end_part()
-                        if checkpoints:
-                            checkpoints.save(self._state(), self._sources, writer.parts, intake.rows)
-                        chunk = writer.chunk()
+                    if step.alone and more and due(intake.rows, 0):  # however few flows there are
+                        writer.settle()
+                        intake.follow(chunk)
+                        if due(intake.rows, len(intake.flows)):
+                            writer.put(chunk)
+                            writer.end_part()
+                            if checkpoints:
+                                checkpoints.save(self._state(), self._sources, writer.parts, intake.rows)
+                            chunk = writer.chunk()
                 else:
                     rows = chunk.reserve(len(step.file))
                     headers = self._decoder.decode(step.frames, rows.headers)
