@@ -108,7 +108,7 @@ def _fail(text: str, code: int = 2) -> NoReturn:
 def _leave(code: int) -> NoReturn:
     """Exit by this status, whatever signal still comes, and without waiting for servers that do not answer."""
     INTERRUPTION.end()
-    if waiting():
+    if INTERRUPTION.installed and waiting():
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):
                 stream.flush()

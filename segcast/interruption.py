@@ -17,16 +17,18 @@ class Interruption:
     def __init__(self) -> None:
         self._seen = False
         self._deferred = False
+        self.installed = False
 
     def install(self) -> None:
-        """Handle the signals from now on; under nohup SIGHUP stays ignored."""
+        """Handle the signals from now on: the process is this command's. Under nohup SIGHUP stays ignored."""
+        self.installed = True
         for number in _SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     def end(self) -> None:
-        """Ignore the signals from now on: what is left to do is to exit, and by the status that was decided."""
-        for number in _SIGNALS:
+        """Ignore the signals from now on, if they were handled: what is left to do is to exit by the status decided."""
+        for number in _SIGNALS if self.installed else ():
             signal.signal(number, signal.SIG_IGN)
 
     @contextmanager

@@ -334,6 +334,15 @@ def test_errors_that_interruptions_become(how: str, error: str, code: int, line:
     assert ran.stderr.startswith(line)
 
 
+def test_signals_of_another_program_stay_its_own(run: Run) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    assert run("--version").code == 0
+    assert run("inspect").code == 2
+    assert [signal.getsignal(number) for number in numbers] == handlers
+    assert signal.SIG_IGN not in handlers
+
+
 @pytest.mark.parametrize(("command", "code"), [("--version", 0), ("inspect", 2)])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_after_all_is_done_changes_nothing(name: str, command: str, code: int) -> None:

@@ -41,6 +41,7 @@ def checked(tmp_path: Path, data: bytes, frames: int = 10**6, **choices: Any) ->
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "argv", ["segcast", *arguments])
+    monkeypatch.setattr(INTERRUPTION, "install", int)  # the signals stay pytest's
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code
