@@ -86,6 +86,11 @@ class _Counting(ast.NodeTransformer):
         self.lines: list[int] = []
         self._kernel = False
 
+    def pad(self, upto: int) -> None:
+        """Take the points below `upto` that are not taken yet."""
+        self.lines += [0] * (upto - self.next)
+        self.next = max(self.next, upto)
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         before = self._kernel
         self._kernel = any(isinstance(d, ast.Name) and d.id in ("kernel", "inlined") for d in node.decorator_list)
@@ -166,9 +171,10 @@ class Instrument(importlib.abc.MetaPathFinder):
         self.places: list[str] = []  # of the points: module and line
         self._edits = dict(edits or {})
         self._shown = memoryview(self.counters).cast("B").cast("I")
-        # What the code of a kernel depends on beside its sources: this file, faults planted in modules that hold
-        # kernels, and the numbers that the points of the modules so far begin with.
-        self._made_of = hashlib.sha256(Path(__file__).read_bytes())
+        # What the code of a kernel depends on beside its sources: this file, and of its module and those that it can
+        # reach by imports, the planted faults and the number that their points begin with.
+        self._own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+        self._modules: dict[str, tuple[set[str], Any]] = {}  # what each imports, and what matters of it
         sys.meta_path.insert(0, self)
         jit: Any = importlib.import_module("segcast.traces.jit")
         self._compiled: Callable[..., Any] = jit.compiled
@@ -176,7 +182,20 @@ class Instrument(importlib.abc.MetaPathFinder):
 
     def kernel(self, function: Callable[..., Any]) -> Any:
         """As `segcast.traces.jit.kernel`, with every index checked."""
-        return self._compiled(function, (), self._made_of.hexdigest(), boundscheck=True)
+        matter = [(name, self._modules[name][1]) for name in sorted(self._reached(function.__module__))]
+        made_of = hashlib.sha256(repr((self._own, matter)).encode()).hexdigest()
+        return self._compiled(function, (), made_of, boundscheck=True)
+
+    def _reached(self, module: str) -> set[str]:
+        """The instrumented modules that a module imports, directly or not, and itself."""
+        reached: set[str] = set()
+        waiting = {module}
+        while waiting:
+            name = waiting.pop()
+            if name in self._modules and name not in reached:
+                reached.add(name)
+                waiting |= self._modules[name][0]
+        return reached
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -191,13 +210,19 @@ class Instrument(importlib.abc.MetaPathFinder):
 
     def compiled(self, name: str, source: str, path: str) -> CodeType:
         """The code of a module, with counters."""
+        sound = source
         for old, new in self._edits.get(name, ()):
             assert source.count(old) == 1, (name, old)
             source = source.replace(old, new)
+        parsed = ast.parse(source)
         planted = self._edits.get(name, ()) if "@kernel" in source else ()
-        self._made_of.update(repr((name, self.points, planted)).encode())
+        self._modules[name] = _imports(parsed), (self.points, planted)
         counting = _Counting(self.points)
-        tree = ast.fix_missing_locations(counting.visit(ast.parse(source)))
+        tree = ast.fix_missing_locations(counting.visit(parsed))
+        if source != sound:  # a fault must not give the modules behind it other numbers, and their kernels other code
+            without = _Counting(self.points)
+            without.visit(ast.parse(sound))
+            counting.pad(without.next)
         self.points = counting.next
         self.places += [f"{name.split('.')[-1]}:{line}" for line in counting.lines]
         assert self.points <= POINTS
@@ -207,6 +232,17 @@ class Instrument(importlib.abc.MetaPathFinder):
     def names(self) -> dict[str, Any]:
         """What the instrumented modules refer to."""
         return {_HIT: _hit, _SEE: _see, _EDGES: self._shown}
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    """The names of what a source imports that can be modules."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names |= {node.module} | {f"{node.module}.{each.name}" for each in node.names}
+    return names
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -154,6 +154,7 @@ def test_every_branch_is_counted(tmp_path: Path) -> None:
     code = """
 from tests.fuzz.instrument import Instrument, take_novelty
 instrument = Instrument()
+from tests.fuzz import seeds, worker  # as fuzzing does, in this order, so that its compiled kernels fit
 import numpy as np
 from segcast.traces import units
 from segcast.traces.headers import link
@@ -161,7 +162,7 @@ from segcast.traces.headers.tenants import Tenants
 from segcast.traces.errors import InputError
 seen = np.zeros(len(instrument.counters), np.uint8)
 def locate(frame, n=None):
-    data, one = np.frombuffer(frame, np.uint8), np.zeros(1, np.int64)
+    data, one = np.frombuffer(bytearray(frame), np.uint8), np.zeros(1, np.int64)
     out = np.zeros(1, np.int32), np.zeros(1, np.uint8), np.zeros(1, np.uint8)
     size = np.array([n or len(frame)], np.uint32)
     located = link.Located(*out, np.zeros(1, np.uint32), np.zeros(1, np.uint32))

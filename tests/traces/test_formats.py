@@ -93,6 +93,18 @@ def test_what_only_resembles_erf_is_no_capture(tmp_path: Path) -> None:
             read_frames(tmp_path / "c")
 
 
+def test_what_begins_with_the_magic_of_another_format_is_no_erf(tmp_path: Path) -> None:
+    sound = writing.erf(some(30, per_second=2**32))
+    for magic, why in (
+        (b"\x0a\x0d\x0d\x0a", "a capture cut off within its header"),
+        (b"RTSS", "a NetMon capture"),
+        (b"PAR1", "a Parquet file"),
+    ):
+        (tmp_path / "c").write_bytes(magic + sound[4:])  # a fraction of a second, as far as ERF is concerned
+        with pytest.raises(InputError, match=why):
+            read_frames(tmp_path / "c")
+
+
 DIALECTS = {"Red Hat": (0xA1B2C3D4, 24), "Nokia": (0xA1B2C3D4, 20), "modified": (0xA1B2CD34, 24)}
 DIALECTS["SuSE"] = (0xA1B2CD34, 28)
 

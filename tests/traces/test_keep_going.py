@@ -127,6 +127,16 @@ def test_captures_joined_by_cat_are_read_on(tmp_path: Path) -> None:
     assert damages == []
 
 
+@pytest.mark.parametrize("fraction", [0, 1, 16_711_728])
+def test_only_zeros_alone_are_bytes_that_were_never_written(tmp_path: Path, fraction: int) -> None:
+    data = writing.pcap([], 1) + struct.pack("<IIII", 0, fraction, 0, 0)
+    (tmp_path / "c").write_bytes(data)
+    plain, damage = rows_of(tmp_path / "c")
+    ours, damages = read_on(tmp_path / "c")
+    assert len(plain) == 1 and damage is None
+    assert (ours, [d.offset for d in damages]) == ((plain, []) if fraction else ([], [24]))
+
+
 def joined(tmp_path: Path, first: bytes, second: bytes) -> tuple[list[Record], list[Damage]]:
     """The records of two captures in one file, the same whatever the buffers."""
     (tmp_path / "c").write_bytes(first + second)

@@ -97,11 +97,11 @@ def _walk(data: Bytes, at: int, end: int, at_end: bool, layout: npt.NDArray[Any]
             return FOUND if at == end or whole > 1 else NOTHING
         if file_begins(data, at):
             return FOUND
-        seconds, _, captured, wire, length = record(data, at, layout)
+        seconds, fraction_ns, captured, wire, length = record(data, at, layout)
         if layout[0].kind == SNOOP:
             length = u32(data, at + 8, True)
         if (
-            seconds == 0 and captured == 0 and wire == 0 and layout[0].kind != ERF
+            seconds == 0 and fraction_ns == 0 and captured == 0 and wire == 0 and layout[0].kind != ERF
         ):  # zeros: bytes that were never written
             return NOTHING
         if captured > MAX_CAPTURED or length < layout[0].header_bytes + captured or length > MAX_BLOCK:

@@ -16,13 +16,14 @@ from segcast.traces.captures.formats.pcapng_clocks import clock
 from segcast.traces.captures.framing import MAX_BLOCK, FrameColumns
 from segcast.traces.captures.window import CaptureWindow
 
+MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 MOST_INTERFACES: Final = 1 << 16  # of a section: more than any machine has, few enough for memory
 
 
 def recognise(need: Need) -> Section | None:
     """A section to be begun, if a section header block begins here."""
     head = need(12)
-    if head.startswith(b"\x0a\x0d\x0d\x0a") and head[8:12] in (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a"):
+    if head.startswith(MAGIC) and head[8:12] in (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a"):
         return Section()
     return None
 

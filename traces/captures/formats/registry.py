@@ -17,7 +17,7 @@ FORMATS: Final[dict[str, Callable[[Need], Flat | Section | None]]] = {
 }
 """How the beginning of a capture is recognised, by the format's name; the first that fits is taken.
 
-ERF has no magic number, so it comes last.
+ERF has no magic number, so it comes last, and is not what begins with that of another format.
 """
 
 _OTHERS: Final[dict[bytes, str]] = {
@@ -57,10 +57,14 @@ _CONVERTED: Final[dict[bytes, str]] = {
 }
 """What Wireshark reads and we do not, by how it begins."""
 
+_MAGICS: Final = (pcapng.MAGIC, *_OTHERS, *_CONVERTED)
+
 
 def recognise(need: Need) -> Flat | Section | None:
     """The capture that begins where `need` gives bytes, or None."""
-    for begins in FORMATS.values():
+    for name, begins in FORMATS.items():
+        if name == "erf" and need(max(map(len, _MAGICS))).startswith(_MAGICS):
+            return None
         found = begins(need)
         if found is not None:
             return found
@@ -77,6 +81,6 @@ def what_is_it(head: bytes) -> str:
     for magic, text in _CONVERTED.items():
         if head.startswith(magic):
             return f"{text}, which is not read; convert it with: editcap -F pcapng CAPTURE OUT.pcapng"
-    if pcap.recognise(lambda count: head.ljust(count, b"\0")) or head.startswith(b"\x0a\x0d\x0d\x0a"):
+    if pcap.recognise(lambda count: head.ljust(count, b"\0")) or head.startswith(pcapng.MAGIC):
         return "a capture cut off within its header; check the copy"
     return "not a capture; a pcap, pcapng, snoop or ERF file is needed, perhaps compressed"
