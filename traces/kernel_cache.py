@@ -18,12 +18,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numba
 import numpy as np
 import platformdirs
-from numba.core import caching, config
+from numba.core import caching, config, runtime
 
 from segcast.traces import sources
 
@@ -32,6 +32,7 @@ _STALE_SECONDS: Final = 30 * 24 * 3600
 _WAIT_SECONDS: Final = 60  # for another process that compiles the same kernel
 _MEMORY_NAME: Final = "sources.json"
 _ANY: Any = caching  # Numba's inside, some of which has no types
+_RUNTIME: Any = cast(Any, runtime).rtsys  # which allocates arrays in kernels
 
 
 def cache_root() -> Path:
@@ -138,8 +139,10 @@ class KernelCache(_ANY.FunctionCache):  # type: ignore[misc]
             self._cache_file.flush()
 
     def _found(self, sig: Any, target_context: Any) -> Any:
+        """What is kept. Numba's own way first loads all that compiling needs, which takes longer than all else here."""
         try:
-            return super().load_overload(sig, target_context)
+            _RUNTIME.initialize(target_context)
+            return self._load_overload(sig, target_context)
         except Exception:  # a damaged file, whatever it makes of unpickling, is as good as none
             return None
 

@@ -146,6 +146,20 @@ print(mine.f())
     assert ran("import mine; print(mine.f())", tmp_path / "cache", ROOT, tmp_path) == "2\n"
 
 
+def test_what_is_kept_loads_without_what_compiling_needs_and_can_go_into_what_is_compiled_later(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = ran(MIXED, cache)
+    say_loaded = "import sys\nprint('numba.np.linalg' in sys.modules)\n"
+    compiled_now = """
+import numba
+@numba.njit
+def again(seed):
+    return all_unseen(seed, 1, np.arange(20), np.arange(20, dtype=np.uint32))
+print(again(1 << 31).tolist())
+"""
+    assert ran(MIXED + say_loaded + compiled_now, cache) == f"{first}False\n{first}"
+
+
 def test_importing_touches_neither_numbas_settings_nor_the_disk(tmp_path: Path) -> None:
     code = """
 from numba.core import config
