@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from segcast.cli import cli, main
+from segcast.interruption import INTERRUPTION
 from segcast.traces.errors import CheckFailed, InputError
 from segcast.traces.headers import decode, ip
 from segcast.traces.headers.ip import HAS_TCP, Headers
