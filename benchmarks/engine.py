@@ -32,7 +32,7 @@ from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.parallel import in_order, usable_cores
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.hashing import draw, seeded_generator
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 
 PACKETS = 4_000_000
 FLOWS = 2_000
@@ -61,7 +61,7 @@ def flow_plan() -> FlowPlan:
     return FlowPlan(keys, np.arange(FLOWS) % HOSTS, np.zeros(FLOWS, np.int64))
 
 
-@kernel
+@allocating
 def _ideal(packets: Packets, path: NDArray[np.uint8], receive_ns: NDArray[np.int64], per_byte: float) -> None:
     """The least any forecast of FIFO queues must do: one Lindley step a packet, on a path known before."""
     free_ns = np.zeros(4, np.float64)

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.traces.jit import kernel
+from segcast.traces.jit import allocating
 
 Bytes = NDArray[np.uint8]
 
@@ -175,7 +175,7 @@ def _pool(rng: np.random.Generator) -> Bytes:
     return pool.reshape(-1)
 
 
-@kernel
+@allocating
 def _assemble(
     head: Bytes,
     header_bytes: NDArray[np.int64],
@@ -193,7 +193,7 @@ def _assemble(
         data[at + known : end] = pool[begin[i] : begin[i] + rest]
 
 
-@kernel
+@allocating
 def _move_on(block: Block, span_ns: int) -> None:
     """Let every packet of the block come again `span_ns` later."""
     data = block.data

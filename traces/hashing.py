@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 _HALF: Final = np.uint64(32)
@@ -57,7 +57,7 @@ def flow_keys(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return keys
 
 
-@kernel
+@allocating
 def mix_each(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """mix() of every element, uint64[n]."""
     mixed = np.empty_like(values)

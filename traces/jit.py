@@ -25,12 +25,20 @@ int64: Callable[[Any], int] = cast(Any, np.int64)
 # engine a sixth of its time.
 at: Callable[[Any], int] = cast(Any, np.uint64)
 
-_FLAGS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
+# Arrays belong to the caller, so kernels do not count references to them. Numba else counts, by atomic instructions, in
+# every call that is not made part of the caller: half the time of a loop that calls a kernel for each packet.
+UNCOUNTED: Final[dict[str, Any]] = {"_nrt": False}
+_FLAGS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"} | UNCOUNTED
 
 
 def kernel(function: F) -> F:
-    """Compile a kernel: no Python objects, no GIL, C division, cached on disk."""
+    """Compile a kernel: no Python objects, no new arrays, no GIL, C division, cached on disk."""
     return compiled(function, ())
+
+
+def allocating(function: F) -> F:
+    """Compile a kernel that makes arrays."""
+    return compiled(function, (), _nrt=True)
 
 
 def inlined(function: F) -> F:

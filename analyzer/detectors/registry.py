@@ -15,6 +15,7 @@ from numba.extending import overload
 from segcast.analyzer.policies.registry import Feedback, NoParameters, Parameters, Setting, digest_of, state_class
 from segcast.analyzer.registry import Registry
 from segcast.traces.errors import InputError
+from segcast.traces.jit import UNCOUNTED
 
 
 class Gap(NamedTuple):
@@ -66,7 +67,7 @@ def starts(state: Any, gap: Gap) -> bool:
     return _BY_STATE[type(state)].starts(state, gap)
 
 
-@overload(starts, strict=False)
+@overload(starts, strict=False, jit_options=UNCOUNTED)  # type: ignore[arg-type]
 def _compiled_starts(state: Any, gap: Any) -> Any:
     owner = _owner(state)
     return None if owner is None else owner.starts
@@ -83,7 +84,7 @@ def _blind(state: Any, feedback: Feedback) -> None:
     """What `observe` is for detectors that do not learn."""
 
 
-@overload(observe, strict=False)
+@overload(observe, strict=False, jit_options=UNCOUNTED)  # type: ignore[arg-type]
 def _compiled_observe(state: Any, feedback: Any) -> Any:
     owner = _owner(state)
     if owner is None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.traces.hashing import mix
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 
 SHARES: Final = 1_000_000
 """Shares are whole millionths."""
@@ -28,7 +28,7 @@ def unseen(limit: int, seed: int, send_ns: int, flow: int) -> bool:
     return int64(mix(key ^ np.uint64(seed)) >> np.uint64(32)) < limit
 
 
-@kernel
+@allocating
 def all_unseen(limit: int, seed: int, send_ns: NDArray[np.int64], flow: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """`unseen` of many packets, bool[n]."""
     found = np.empty(len(send_ns), np.bool_)

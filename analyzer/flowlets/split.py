@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segcast.analyzer.metrics.quantiles import nearest_ranks, rank_of
 from segcast.analyzer.schema import PROFILE, QUANTILES
 from segcast.traces.errors import InputError
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 
 
 class FlowletState(NamedTuple):
@@ -45,7 +45,7 @@ class Closed(NamedTuple):
     bytes: NDArray[np.int64]
 
 
-@kernel
+@allocating
 def packet_gaps(flow: NDArray[np.uint32], time_ns: NDArray[np.int64], flows: int) -> NDArray[np.int64]:
     """Gap to the previous packet of the same flow, int64[n] ns; -1 for a flow's first packet."""
     gaps = np.empty(len(flow), np.int64)

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 
 LEFT: Final = 0
 RIGHT: Final = 1
@@ -68,7 +68,7 @@ def _join(parent: NDArray[np.int64], parity: NDArray[np.int8], a: int, b: int, a
         parity[high] = parity[a] ^ parity[b] ^ apart
 
 
-@kernel
+@allocating
 def _lay(
     first: NDArray[np.int64], second: NDArray[np.int64], subnets: NDArray[np.int64], out: NDArray[np.int64]
 ) -> None:

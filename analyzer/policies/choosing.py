@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.policies.registry import Feedback, Setting
 from segcast.traces.hashing import draw, mix, mix_each
-from segcast.traces.jit import kernel
+from segcast.traces.jit import int64, kernel
 
 ROUND: Final = np.dtype(
     [("start_ns", np.int64), ("acks", np.int64), ("marks", np.int64), ("congested", np.int64), ("version", np.uint64)],
@@ -42,6 +42,15 @@ def lowest(values: NDArray[np.int64], first: int, count: int, generator: NDArray
                 return slot
             skip -= 1
     return best
+
+
+@kernel
+def least(values: NDArray[np.int64], first: int, count: int) -> int:
+    """The least of `values[first : first + count]`."""
+    found = values[first]
+    for slot in range(1, count):
+        found = min(found, values[first + slot])
+    return int64(found)
 
 
 def flow_hashes(setting: Setting) -> NDArray[np.uint64]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from segcast.analyzer.policies.choosing import least
 from segcast.analyzer.policies.registry import (
     PENALTY_BYTES,
     Decision,
@@ -64,7 +65,7 @@ def make_state(setting: Setting) -> CloveState:
 def choose(state: CloveState, decision: Decision, inflight: NDArray[np.int64], fabric: NetworkState) -> int:
     """Smooth weighted round robin: every credit rises by its weight, the highest wins and pays for all."""
     first, count = decision.first_counter, decision.path_count
-    none_usable = inflight[first : first + count].min() >= PENALTY_BYTES
+    none_usable = least(inflight, first, count) >= PENALTY_BYTES
     best = -1
     total = int64(0)
     for slot in range(count):

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.policies.choosing import lowest, room_for_slots
+from segcast.analyzer.policies.choosing import least, lowest, room_for_slots
 from segcast.analyzer.policies.link_load import load_bytes, load_level
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Feedback, NetworkState, Setting, register
 from segcast.traces.hashing import seeded_generator
@@ -50,7 +50,7 @@ def choose(state: CongaState, decision: Decision, inflight: NDArray[np.int64], f
         if inflight[decision.first_counter + slot] >= PENALTY_BYTES:
             metric += PENALTY_BYTES
         state.metric[slot] = metric
-    if decision.slot >= 0 and state.metric[decision.slot] == state.metric[: decision.path_count].min():
+    if decision.slot >= 0 and state.metric[decision.slot] == least(state.metric, 0, decision.path_count):
         return decision.slot
     return lowest(state.metric, 0, decision.path_count, state.generator)
 

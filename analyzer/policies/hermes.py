@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.policies.choosing import lowest, room_for_slots
+from segcast.analyzer.policies.choosing import least, lowest, room_for_slots
 from segcast.analyzer.policies.registry import (
     PENALTY_BYTES,
     Decision,
@@ -101,7 +101,7 @@ def _classify(
     for slot in range(count):
         if sensed[first + slot].round_trip_ns >= 0:
             base_ns = min(base_ns, sensed[first + slot].round_trip_ns)
-    none_usable = inflight[first : first + count].min() >= PENALTY_BYTES
+    none_usable = least(inflight, first, count) >= PENALTY_BYTES
     lowest_kind = _UNUSABLE
     for slot in range(count):
         counter = first + slot

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from segcast.analyzer.registry import Registry
 from segcast.traces.errors import InputError
+from segcast.traces.jit import UNCOUNTED
 from segcast.traces.sources import code_digest, functions_digest
 
 Granularity = Literal["flow", "flowlet", "packet", "asked"]
@@ -164,7 +165,8 @@ def choose(state: Any, decision: Decision, inflight: NDArray[np.int64], fabric: 
     return _BY_STATE[type(state)].choose(state, decision, inflight, fabric)
 
 
-@overload(choose, strict=False)  # strict also compares annotations, which differ by state
+# Strict would compare annotations, too, which differ by state.
+@overload(choose, strict=False, jit_options=UNCOUNTED)  # type: ignore[arg-type]
 def _compiled_choose(state: Any, decision: Any, inflight: Any, fabric: Any) -> Any:
     # The policy's function itself must be returned: a wrapper that passes the tuples on ran 18 times slower.
     owner = _owner(state)
@@ -182,7 +184,7 @@ def _deaf(state: Any, feedback: Feedback) -> None:
     """What `learn` is for policies that do not learn."""
 
 
-@overload(learn, strict=False)
+@overload(learn, strict=False, jit_options=UNCOUNTED)  # type: ignore[arg-type]
 def _compiled_learn(state: Any, feedback: Any) -> Any:
     owner = _owner(state)
     if owner is None:

@@ -13,7 +13,7 @@ from segcast.replay.rewrite.pcap import FILE_HEADER, MICROSECONDS
 from segcast.replay.srv6.encapsulate import RECORD_BYTES
 from segcast.traces.byteorder import le32
 from segcast.traces.errors import InputError
-from segcast.traces.jit import kernel
+from segcast.traces.jit import allocating, kernel
 
 _HEADER_BYTES: Final = len(FILE_HEADER)
 _CHUNK_BYTES: Final = 16 << 20
@@ -100,7 +100,7 @@ def copy_records(
                 out[to + RECORD_BYTES + k] = macs[k]
 
 
-@kernel
+@allocating
 def compensated(time_ns: NDArray[np.int64], cost_ns: int) -> NDArray[np.int64]:
     """Times, int64[n], that a sender which adds `cost_ns` to every gap turns back into `time_ns`.
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 
 NONE: Final = -1
 
@@ -53,7 +53,7 @@ def align(planned: NDArray[np.int64], sent: NDArray[np.int64], count: int) -> ND
     return found
 
 
-@kernel
+@allocating
 def _align(planned: Classes, rows: int, sent: NDArray[np.int64], window: int, found: NDArray[np.int64]) -> None:
     """Of equal planned packets take the first free one from where the sender is, up to `window` on; else the first.
 
@@ -106,7 +106,7 @@ def pair(
     return found
 
 
-@kernel
+@allocating
 def _pair(
     sent: Classes,
     received: Classes,

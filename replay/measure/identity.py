@@ -15,7 +15,7 @@ from segcast.traces.byteorder import Bytes, Word, be16, be64
 from segcast.traces.hashing import finalise
 from segcast.traces.headers.announced import after_type
 from segcast.traces.headers.tenants import MOST_PARTS
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 from segcast.traces.reasons import IP_FOUND
 
 IDENTITY_BYTES: Final = 256
@@ -120,7 +120,7 @@ def _segment_header(data: Bytes, ip: Word, end: Word) -> tuple[int, int]:
     return int64(-1), int64(-1)
 
 
-@kernel
+@allocating
 def identify(
     data: Bytes,
     start: NDArray[np.int64],

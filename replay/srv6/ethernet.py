@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segcast.replay.srv6.templates import check_mac
 from segcast.traces.errors import InputError
-from segcast.traces.jit import kernel
+from segcast.traces.jit import allocating
 
 MOST_LINK_BYTES: Final = 28  # two addresses, four tags
 
@@ -61,7 +61,7 @@ def parse_macs(pairs: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(found.items())
 
 
-@kernel
+@allocating
 def _lay_out(
     data: NDArray[np.uint8],
     start: NDArray[np.int64],

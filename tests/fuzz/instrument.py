@@ -93,7 +93,7 @@ class _Counting(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         before = self._kernel
-        self._kernel = any(isinstance(d, ast.Name) and d.id in ("kernel", "inlined") for d in node.decorator_list)
+        self._kernel = any(isinstance(d, ast.Name) and d.id in _COMPILERS for d in node.decorator_list)
         self._within(node)
         documented = int(ast.get_docstring(node) is not None)
         node.body.insert(documented, self._counter(node))
@@ -155,6 +155,7 @@ class _Counting(ast.NodeTransformer):
         return ast.Call(ast.Name(_SEE, ast.Load()), [self._point(value.lineno, 2), value], [])
 
 
+_COMPILERS = ("kernel", "inlined", "allocating")
 _PLAIN = frozenset(f"segcast.traces.{name}" for name in ("jit", "kernel_cache", "sources"))
 """What compiles kernels is not looked into."""
 
@@ -178,13 +179,13 @@ class Instrument(importlib.abc.MetaPathFinder):
         sys.meta_path.insert(0, self)
         jit: Any = importlib.import_module("segcast.traces.jit")
         self._compiled: Callable[..., Any] = jit.compiled
-        jit.kernel = jit.inlined = self.kernel
+        jit.kernel = jit.inlined = jit.allocating = self.kernel
 
     def kernel(self, function: Callable[..., Any]) -> Any:
         """As `segcast.traces.jit.kernel`, with every index checked."""
         matter = [(name, self._modules[name][1]) for name in sorted(self._reached(function.__module__))]
         made_of = hashlib.sha256(repr((self._own, matter)).encode()).hexdigest()
-        return self._compiled(function, (), made_of, boundscheck=True)
+        return self._compiled(function, (), made_of, boundscheck=True, _nrt=True)
 
     def _reached(self, module: str) -> set[str]:
         """The instrumented modules that a module imports, directly or not, and itself."""

@@ -262,7 +262,7 @@ def flow_table(versions: Sequence[int]) -> pa.Table:
     rows = []
     for flow, version in enumerate(versions):
         ends = (f"10.0.{flow}.1", f"10.0.{flow}.2") if version == 4 else (f"fd00:{flow:x}::1", f"fd00:{flow:x}::2")
-        row = dict.fromkeys(FLOWS.names(), 0) | {"flow_id": flow, "ip_version": version, "protocol": 6}
+        row = dict.fromkeys(FLOWS.names(), 0) | {"tenant": None, "flow_id": flow, "ip_version": version, "protocol": 6}
         rows.append(row | {"src": ends[0], "dst": ends[1], "src_port": 1000 + flow, "dst_port": 80})
     return pa.Table.from_pylist(rows, FLOWS.arrow_schema())
 

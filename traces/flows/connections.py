@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from segcast.traces.flows.holes import HOLE, release
 from segcast.traces.hashing import finalise
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 
 SAMPLES: Final = 128  # round trips of a flow kept for its median
 _LEAST_ROOM: Final = 4  # a flow's block of samples doubles from here to SAMPLES
@@ -165,7 +165,7 @@ def keep_round_trip(
     samples[result.block + np.int64(place)] = elapsed_ns
 
 
-@kernel
+@allocating
 def medians(pool: Connections, median: npt.NDArray[np.int64]) -> None:
     """Write the median of each flow's samples (of two, floor of the mean); flows without samples stay as they are."""
     for flow in range(median.size):

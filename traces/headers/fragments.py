@@ -16,7 +16,7 @@ import numpy.typing as npt
 from segcast.traces.byteorder import Bytes, Word, be32, be64
 from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_FRAGMENT, HAS_PORTS, Headers, any_valid
-from segcast.traces.jit import kernel
+from segcast.traces.jit import allocating, kernel
 
 MOST_DATAGRAMS: Final = 1 << 14
 LIFETIME_NS: Final = 30_000_000_000
@@ -119,7 +119,8 @@ def _store(
                     before = np.int64(table.following[before])
                 table.following[before] = table.following[at]
         table.control[0] = np.uint64(made + 1)
-        table.keys[at] = key
+        for word in range(5):
+            table.keys[at, word] = key[word]
         table.following[at] = table.heads[head]
         table.heads[head] = at
     identity = table.identities[at]
@@ -137,7 +138,7 @@ def _store(
     table.time_ns[at] = time_ns
 
 
-@kernel
+@allocating
 def adopt(
     table: FragmentTable,
     data: Bytes,

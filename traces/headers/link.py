@@ -13,7 +13,7 @@ from segcast.traces.byteorder import Bytes, Word, be16, be32, le32, u16
 from segcast.traces.headers import wireless
 from segcast.traces.headers.announced import note_tag, stated_end, walk
 from segcast.traces.headers.tenants import MOST_PARTS, VLAN, Parts, TenantTable, number_of
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 from segcast.traces.linktypes import LENGTHS, LINK_TYPES, NO_LENGTHS
 
 FAMILIES: Final = {2: 4, 10: 6, 23: 6, 24: 6, 26: 6, 28: 6, 30: 6}
@@ -274,7 +274,7 @@ def _find(
     return -1, 0, r.TRUNCATED, 0
 
 
-@kernel
+@allocating
 def locate(
     data: Bytes,
     start: npt.NDArray[np.int64],

@@ -18,7 +18,7 @@ from segcast.traces.addresses import address_texts
 from segcast.traces.byteorder import Bytes, Word, be64
 from segcast.traces.hashing import finalise
 from segcast.traces.headers.ip import HAS_SEGMENTS, HAS_SRH, Headers, any_valid
-from segcast.traces.jit import kernel
+from segcast.traces.jit import allocating, kernel
 from segcast.traces.schema import SEGMENT_LISTS
 
 MOST_SEGMENTS: Final = 1 << 22  # of all distinct lists: 64 MiB; packets with further lists get no id
@@ -66,7 +66,7 @@ def _hash(seed: np.uint64, segments: npt.NDArray[np.uint64], count: int) -> np.u
     return h
 
 
-@kernel
+@allocating
 def intern(
     table: SegmentTable,
     data: Bytes,

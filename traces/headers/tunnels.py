@@ -16,7 +16,7 @@ from segcast.traces.headers.announced import after
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_SRH, Headers
 from segcast.traces.headers.mpls import ANYWHERE
 from segcast.traces.headers.tenants import MOST_PARTS, Parts, TenantTable, number_of
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 from segcast.traces.reasons import (
     ENCRYPTED,
     IP_FOUND,
@@ -215,7 +215,7 @@ def _read(how: int, data: Bytes, parts: Parts, at: Word, end: int) -> tuple[int,
     return -1, 0, ENCRYPTED if how == SEALED else OTHER_PAYLOAD
 
 
-@kernel
+@allocating
 def enter(
     data: Bytes,
     start: npt.NDArray[np.int64],
@@ -259,7 +259,7 @@ def enter(
         found.tenant[k] = number_of(tenants, int64(headers.tenant[i]), parts)
 
 
-@kernel
+@allocating
 def find_pseudowires(
     data: Bytes,
     start: npt.NDArray[np.int64],

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from segcast.traces.byteorder import Bytes
 from segcast.traces.captures.reader import FrameBatch
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 
 FULL: Final = -1
 DUE: Final = -2
@@ -75,7 +75,7 @@ def _sift(heap: npt.NDArray[np.int64], next_ns: npt.NDArray[np.int64], file: npt
     heap[at] = moved
 
 
-@kernel
+@allocating
 def interleave(
     w: Windows, heap: npt.NDArray[np.int64], limit_ns: int, limit_file: int, out: Merged, most_rows: int
 ) -> int:

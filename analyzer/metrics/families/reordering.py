@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
 from segcast.analyzer.metrics.histogram import BITS, LARGEST, Histogram, empty_histogram, histogram_ranks, record_all
 from segcast.analyzer.packets import RECEIVED, Fates, Packets
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 from segcast.traces.schema import Column
 
 _NEVER_NS: Final = np.iinfo(np.int64).max
@@ -160,7 +160,7 @@ def _involved(kept: Reordering, begin: int, stop: int, late: NDArray[np.bool_], 
     return found
 
 
-@kernel
+@allocating
 def _extents(
     flow: NDArray[np.uint32], sent: NDArray[np.int64], late: NDArray[np.bool_], extents: NDArray[np.int64]
 ) -> None:
