@@ -41,7 +41,7 @@ from tests.fuzz.records import PCAP_MAGICS, SNOOP, join, split, spread
 from tests.support.decoding import LATEST_NS, decoded, expected, records
 from tests.twins.captures import MODIFIED_MAGICS, Record, read_all
 from tests.twins.captures import PCAP_MAGICS as TWIN_MAGICS
-from tests.twins.conversations import Sighting, assign
+from tests.twins.conversations import Sighting, assign, partners
 from tests.twins.decode import layers
 from tests.twins.fragments import Firsts
 from tests.twins.merging import merge as slowly_merged
@@ -325,12 +325,11 @@ def _rule_columns(name: str, frames: list[Record], ours: list[Any], marks: list[
         for r, d in zip(frames, rows, strict=True)
         if d.ip_bytes is not None
     ]
-    ids, reverse = assign(sightings)
-    flow_of, segments = iter(ids), []
+    ids, _ = assign(sightings)
+    flow_of, segments = iter(zip(ids, partners(sightings), strict=True)), []
     for r, d, (_, mss) in zip(frames, rows, marks, strict=True):
-        flow = next(flow_of) if d.ip_bytes is not None else None
+        flow, other = next(flow_of) if d.ip_bytes is not None else (None, None)
         if flow is not None and d.tcp_seq is not None:
-            other = reverse[flow]
             to = ("nobody", flow) if other is None else other
             segments.append(Segment(r.time_ns or 0, flow, to, *(getattr(d, n) for n in numbers), mss))
     wanted = [sum(tcp.MARKS[word] for word in words) for words in annotate(segments, MOST_HOLES)[0]]

@@ -11,7 +11,7 @@ from tests.support.decoding import expected
 from tests.support.strategies import Seeded
 from tests.twins import writing
 from tests.twins.captures import Record
-from tests.twins.conversations import Sighting, assign
+from tests.twins.conversations import Sighting, assign, partners
 from tests.twins.decode import Decoded
 from tests.twins.decode import segments_of as segment_list_of
 from tests.twins.fragments import decode_trace
@@ -30,9 +30,9 @@ def reverse_key(d: tuple[Any, ...]) -> tuple[Any, ...]:
     return d[0], d[1], d[3], d[2], d[5], d[4]
 
 
-def twin_ids(rows: Sequence[Row]) -> tuple[list[int | None], dict[int, int | None]]:
-    """The flow of each row, and of each flow the other direction."""
-    sightings = [
+def sightings_of(rows: Sequence[Row]) -> list[Sighting]:
+    """The rows with IP headers as the twin of flows sees them."""
+    return [
         Sighting(
             record.time_ns or 0,
             flow_key(d),
@@ -46,7 +46,11 @@ def twin_ids(rows: Sequence[Row]) -> tuple[list[int | None], dict[int, int | Non
         for record, d in rows
         if d.ip_bytes is not None
     ]
-    ids, reverse = assign(sightings)
+
+
+def twin_ids(rows: Sequence[Row]) -> tuple[list[int | None], dict[int, int | None]]:
+    """The flow of each row, and of each flow the other direction."""
+    ids, reverse = assign(sightings_of(rows))
     numbers = iter(ids)
     return [None if d.ip_bytes is None else next(numbers) for _, d in rows], reverse
 
@@ -80,13 +84,14 @@ def twin_flows(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def segments_of(rows: Sequence[Row]) -> list[Segment | None]:
     """The TCP packets among the rows; they announce no segment size."""
-    ids, reverse = twin_ids(rows)
+    ids, _ = twin_ids(rows)
+    others = iter(partners(sightings_of(rows)))
     found: list[Segment | None] = []
     for (record, d), number in zip(rows, ids, strict=True):
+        other = None if number is None else next(others)
         if number is None or d.tcp_seq is None or d.tcp_ack is None or d.tcp_flags is None:
             found.append(None)
             continue
-        other = reverse[number]
         to = ("nobody", number) if other is None else other
         sizes = (d.tcp_window or 0, d.payload_bytes or 0, d.ip_bytes or 0)
         found.append(Segment(record.time_ns or 0, number, to, d.tcp_seq, d.tcp_ack, d.tcp_flags, *sizes))

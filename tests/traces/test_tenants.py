@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcast.traces.captures.reader import read_frames
 from segcast.traces.errors import InputError
 from segcast.traces.flows.assign import Flows
 from segcast.traces.headers import tenants as t
@@ -367,3 +368,28 @@ def test_a_table_that_grows_keeps_tenants_apart() -> None:
     assert (own[:, 0] >= 0).all() and (own[:, 1] < 0).all()
     assert (reverse[flow[::3] % 2 == 1] < 0).all()
     assert flows.in_several_tenants().tolist() == [row for row in range(rows) if row % 3 < 2]
+
+
+def test_a_change_of_partners_leaves_no_mark_of_batches(tmp_path: Path) -> None:
+    """What was followed before the change was followed with the partner of then, whatever came in one batch."""
+    one = [(c, packet(c, ACK, seq, ack, b"x" * size)) for c, seq, ack, size in ((False, 1, 9, 50), (False, 51, 9, 50))]
+    other = [packet(True, ACK, 9, ack) for ack in (51, 101, 101, 500)]
+    frames = [writing.ethernet(p, 0x0800, VLAN_10) for _, p in one] + [
+        writing.ethernet(p, 0x0800, VLAN_20) for p in other
+    ]
+    frames += [writing.ethernet(packet(True, ACK, 9, ack), 0x0800, VLAN_10) for ack in (101, 101, 700)]
+    data = writing.pcap([Captured(10**18 + 10_007 * n, len(f), f) for n, f in enumerate(frames)], 1, nanoseconds=True)
+    (tmp_path / "c.pcap").write_bytes(data)
+    told = []
+    for batch in (1, 2, 5, 100):
+        flows, decoder, found = Flows(seed=1), Decoder(), []
+        with read_frames(tmp_path / "c.pcap", batch_frames=batch) as reader:
+            for frames_ in reader:
+                ids, marks_ = np.zeros(len(frames_.start), np.uint32), np.zeros(len(frames_.start), np.uint8)
+                flows.add(decoder.decode(frames_), frames_.time_ns, frames_.wire, ids, marks_)
+                found += list(zip(ids.tolist(), marks_.tolist(), strict=True))
+        told.append(
+            (found, [column.tolist() for column in flows.round_trips()], flows.table.reverse[: len(flows)].tolist())
+        )
+    assert told[0][2] == [2, -1, 0]
+    assert all(one_ == told[0] for one_ in told)

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tests.twins.tcp import Segment
-from tests.twins.tenants import assign_by_tenant
+from tests.twins.tenants import assign_by_tenant, partners_by_tenant
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 SECOND = 10**9
@@ -59,6 +59,14 @@ def assign(packets: Sequence[Sighting]) -> tuple[list[int], dict[int, int | None
     if any(p.tenant is not None for p in packets):
         return assign_by_tenant(packets)
     return assign_without_tenants(packets)
+
+
+def partners(packets: Sequence[Sighting]) -> list[int | None]:
+    """By packet the other direction of its flow: as known then where tenants may take it away, else at the end."""
+    if any(p.tenant is not None for p in packets):
+        return partners_by_tenant(packets)
+    flows, reverse = assign_without_tenants(packets)
+    return [reverse[flow] for flow in flows]
 
 
 def assign_without_tenants(packets: Sequence[Sighting]) -> tuple[list[int], dict[int, int | None]]:

@@ -50,9 +50,30 @@ class Flow:
 
 
 def assign_by_tenant(packets: Sequence[Seen]) -> tuple[list[int], dict[int, int | None]]:
-    """The flow of each packet, and of each flow the other direction."""
+    """The flow of each packet, and of each flow the other direction at the end."""
+    flows, owners, _ = followed(packets)
+    return [flow.number for flow in owners], {f.number: f.partner.number if f.partner else None for f in flows}
+
+
+def partners_by_tenant(packets: Sequence[Seen]) -> list[int | None]:
+    """The other direction of each packet's flow as it was known then; if none was, the next that it had."""
+    _, owners, then = followed(packets)
+    coming = {flow.number: flow.partner for flow in owners}
+    known: list[int | None] = []
+    for owner, partner in zip(reversed(owners), reversed(then), strict=True):
+        coming[owner.number] = partner or coming[owner.number]
+        if partner is not None:
+            coming[partner.number] = owner
+        other = coming[owner.number]
+        known.append(None if other is None else other.number)
+    return known[::-1]
+
+
+def followed(packets: Sequence[Seen]) -> tuple[list[Flow], list[Flow], list[Flow | None]]:
+    """All flows; by packet its flow, and the other direction that this had then."""
     flows: list[Flow] = []
-    numbers = []
+    owners: list[Flow] = []
+    then: list[Flow | None] = []
     for p in packets:
         flow = flow_of(p, flows)
         flow.last_ns = max(flow.last_ns, p.time_ns)
@@ -64,8 +85,9 @@ def assign_by_tenant(packets: Sequence[Seen]) -> tuple[list[int], dict[int, int 
             flow.sent |= flags & SYN == 0
             flow.ended |= flags & FIN != 0
             flow.reset |= flags & RST != 0
-        numbers.append(flow.number)
-    return numbers, {flow.number: flow.partner.number if flow.partner else None for flow in flows}
+        owners.append(flow)
+        then.append(flow.partner)
+    return flows, owners, then
 
 
 def flow_of(p: Seen, flows: list[Flow]) -> Flow:

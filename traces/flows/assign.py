@@ -22,7 +22,7 @@ from segcast.traces.flows.partners import among_tenants, answers, begin_waiting,
 from segcast.traces.flows.prefetch import prefetch
 from segcast.traces.flows.tcp import IDLE_NS, track_tcp
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import allocating, int64, kernel
 from segcast.traces.protocols import ACK, FIN, RST, SYN, TCP
 
 NO_FLOW: Final = 0xFFFFFFFF
@@ -71,7 +71,7 @@ def _look_ahead(table: FlowTable, headers: Headers, begin: int, end: int, hashes
             prefetch(keys, flow * np.uint64(5) + np.uint64(4))
 
 
-@kernel
+@allocating
 def assign_flows(
     table: FlowTable,
     headers: Headers,
@@ -82,7 +82,8 @@ def assign_flows(
 ) -> int:
     """Write `flow_id` of rows from `begin` on (0 where there is no flow); the row reached.
 
-    It is short of n if the table is full: the caller then grows the table and goes on from that row.
+    It is short of n if the table is full, which then must grow, and where a flow is to lose its other direction, whose
+    packets before that row must have been followed: the call for that row goes on.
     """
     slots, keys, stats, reverse = table.slots, table.keys, table.stats, table.reverse
     seed = table.control[1]
@@ -124,6 +125,8 @@ def assign_flows(
                 back_slot = find(slots, keys, h_back, dst_high, dst_low, src_high, src_low, other_rest, ALL)
                 other = int64(slots[back_slot] & np.uint64(0xFFFFFFFF)) - 1
                 joins = other >= 0 and answers(stats, other, time, silence, flags)
+                if joins and reverse[other] >= 0 and i > begin:
+                    return i
         else:
             other = stats[flow]["other"]
             joins = bool(other > flow and reverse[other] < 0) and may_join(stats, other, time, silence, is_tcp, flags)
@@ -162,6 +165,14 @@ def assign_flows(
                 mine["has_reset"] = True
         flow_id[i] = flow
     return time_ns.size
+
+
+def _until(columns: tuple[Any, ...], stop: int) -> tuple[Any, ...]:
+    """The rows before `stop` of columns, also of those within columns."""
+    return tuple(
+        type(part)._make(column[:stop] for column in part) if isinstance(part, tuple) else part[:stop]  # type: ignore[attr-defined]
+        for part in columns
+    )
 
 
 class Flows:
@@ -231,21 +242,29 @@ class Flows:
         rows = len(time_ns)
         if len(self.table.tuples) == 1 and headers.tenant.any():
             self._tell_tenants_apart()
-        reached = assign_flows(self.table, headers, time_ns, wire, flow_id, 0)
-        while reached < rows:
-            self._grow()
-            reached = assign_flows(self.table, headers, time_ns, wire, flow_id, reached)
         if len(self._mss) < rows:
             self._allocate(rows)
         marks = self._marks[:rows] if marks is None else marks
         mss = self._mss[:rows] if mss is None else mss
         limit_bytes = self._limit_bytes[:rows] if limit_bytes is None else limit_bytes
-        reached = -1
+        columns = (headers, mss, time_ns, flow_id, marks, limit_bytes)
+        begin = 0
+        while begin < rows:
+            if len(self) == len(self.table.reverse):
+                self._grow()
+            reached = assign_flows(self.table, headers, time_ns, wire, flow_id, begin)
+            self._follow(columns if reached == rows else _until(columns, reached), begin)
+            begin = reached
+
+    def _follow(self, columns: Any, begin: int) -> None:
+        """Follow TCP in the rows from `begin` on."""
+        headers, mss, time_ns, flow_id, marks, limit_bytes = columns
+        arrays = (headers, mss, time_ns, flow_id, marks, limit_bytes)
+        reached, rows = begin, len(time_ns)
         while reached < rows:
-            if reached >= 0:
+            reached = track_tcp(self.pool, self.table.reverse, *arrays, reached)
+            if reached < rows:
                 self.pool = connections.with_room(self.pool)
-            arrays = (headers, mss, time_ns, flow_id, marks, limit_bytes)
-            reached = track_tcp(self.pool, self.table.reverse, *arrays, max(reached, 0))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that later packets depend on, by name; `restore` goes on from there."""
