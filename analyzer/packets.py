@@ -46,9 +46,9 @@ class Fates(NamedTuple):
     """What became of each packet, and where it is until then.
 
     By packet: the `path` uint16 and `flowlet` uint32 it took, `receive_ns` int64 (LOST if it was not received),
-    `queue_ns` int64 it waited before links, `hop` uint8: the place of its present link on the path. `state` is a sum of
-    MARKED, DROPPED, RECEIVED, RELEASED and UNACKED; `congestion` is the highest level that the links noted, if the
-    policy measures.
+    `queue_ns` int64 it waited before links, `hop` uint8: the place on its way of the link that dropped it. `state` is
+    a sum of MARKED, DROPPED, RECEIVED, RELEASED and UNACKED; `congestion` is the highest level that the links noted, if
+    the policy measures.
     """
 
     path: NDArray[np.uint16]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from segcast.analyzer.detectors.registry import Detector, find_detector
+from segcast.analyzer.engine import calendar, rings
 from segcast.analyzer.engine import link_changes as changes
 from segcast.analyzer.engine.layout import lay_out
 from segcast.analyzer.engine.loop import Run, specialise
-from segcast.analyzer.engine.queues import grown_pool
-from segcast.analyzer.engine.state import ALWAYS_NS, BAD_SLOT, DONE, NEVER_NS, SCHEDULED
+from segcast.analyzer.engine.state import ALWAYS_NS, BAD_SLOT, BUCKET_IS_FULL, DONE, SCHEDULED
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import Fates, FlowPlan, Packets, Releases, empty_fates
@@ -22,6 +22,7 @@ from segcast.traces.errors import InputError, PolicyError
 from segcast.traces.units import NANOSECOND_BITS
 
 MAX_IP_BYTES = 1 << 24
+_TRIAL_PACKETS = 1 << 13
 
 LATEST_NS = 1 << 62
 """No time of a cell is later, so that sums of times stay within 64 bits."""
@@ -120,7 +121,7 @@ class Cell:
 
     def drain(self, packets: Packets, fates: Fates, releases: Releases | None = None) -> None:
         """Send what is left and let everything in the network arrive."""
-        self._advance(packets, fates, releases, len(packets.send_ns), NEVER_NS)
+        self._advance(packets, fates, releases, len(packets.send_ns), calendar.NEVER_NS)
 
     def _advance(self, packets: Packets, fates: Fates, releases: Releases | None, stop: int, until_ns: int) -> None:
         releases = no_releases() if releases is None else releases
@@ -129,8 +130,17 @@ class Cell:
             step = self._steps.pop(0)
             before = int(np.searchsorted(packets.send_ns[:stop], step.time_ns))
             self._go(packets, fates, releases, before, step.time_ns - 1)
-            changes.apply(step, self.state, self.rules, packets.flow, fates)
+            self.state = changes.apply(step, self.state, self.rules, packets.flow, fates)
+        begin = int(self.state.progress["next_packet"][0])
+        if begin == 0 and stop > 2 * _TRIAL_PACKETS:  # how wide buckets should be shows soon
+            self._go(packets, fates, releases, _TRIAL_PACKETS, ALWAYS_NS)
+            self._tune()
         self._go(packets, fates, releases, stop, until_ns)
+        self._tune()
+
+    def _tune(self) -> None:
+        """Choose how wide the calendar's buckets are, and how many."""
+        self.state = self.state._replace(calendar=calendar.tuned(self.state.calendar))
 
     def _go(self, packets: Packets, fates: Fates, releases: Releases, stop: int, until_ns: int) -> None:
         while True:
@@ -152,9 +162,14 @@ class Cell:
                     f"policy {self._policy.name!r} chose a slot that its flow's group does not have, which is a fault "
                     "of the policy: its choose must return 0 to decision.path_count - 1"
                 )
-            nodes, free = grown_pool(self.state.nodes, int(self.state.progress["free_node"][0]))
-            self.state.progress["free_node"][0] = free
-            self.state = self.state._replace(nodes=nodes)
+            days = self.state.calendar
+            if status == BUCKET_IS_FULL:
+                self.state = self.state._replace(calendar=calendar.narrower(days))
+                continue
+            if days.row["free"][0] == calendar.END:
+                self.state = self.state._replace(calendar=calendar.grown(days))
+            if self.state.rings.wanted.max() >= 0:
+                self.state = self.state._replace(rings=rings.grown(self.state.rings))
 
 
 def no_releases() -> Releases:

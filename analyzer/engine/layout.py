@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.detectors.registry import Detector
-from segcast.analyzer.engine.queues import ENTRY, empty_pool, empty_queues
+from segcast.analyzer.engine.calendar import empty_calendar
+from segcast.analyzer.engine.rings import empty_rings
 from segcast.analyzer.engine.state import (
     ALWAYS_NS,
     ASKED,
@@ -35,7 +36,7 @@ from segcast.analyzer.packets import FlowPlan
 from segcast.analyzer.policies.registry import Policy
 from segcast.traces.errors import InputError
 
-_FIRST_POOL: Final = 1 << 12
+_FIRST_EVENTS: Final = 1 << 12
 _MOST_WATCHED: Final = 32  # queues to look at for a choice; with more it pays to take acknowledgements as events
 
 _GRANULARITIES: Final = {
@@ -64,10 +65,9 @@ def lay_out(
         flows=rows,
         inflight=np.zeros(counters, np.int64),
         counters=np.zeros(counters, COUNTER),
-        nodes=empty_pool(_FIRST_POOL),
-        queues=empty_queues(2 * len(network.links) + ack_queues),
+        rings=empty_rings(len(network.links) + (ack_queues if rules.ack == LAZY else 0)),
         watched=watched,
-        heap=np.zeros(len(network.links) + (ack_queues if rules.ack == ORDERED else 0) + 1, ENTRY),
+        calendar=empty_calendar(_FIRST_EVENTS),
         progress=np.zeros(1, PROGRESS),
         routes_down=np.zeros(len(network.links), np.bool_),
     )
@@ -116,6 +116,7 @@ def _links(network: Network) -> NDArray[np.void]:
         row["burst_ns"] = link.burst_ns
         row["free_ns"] = ALWAYS_NS
         row["bounded"] = link.buffer_bytes is not None or link.ecn_bytes is not None
+        row["remembers"] = row["bounded"] or bool(network.changes)
     return links
 
 

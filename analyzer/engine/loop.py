@@ -7,9 +7,12 @@ The rules are those of docs/model.md, by section. Packets are named by their row
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from segcast.analyzer.detectors.registry import Detector, Gap, observe, starts
+from segcast.analyzer.engine.calendar import END, NEVER_NS, Frame, open_bucket, put, take
 from segcast.analyzer.engine.hosts import (
     Slots,
     expect_timeout,
@@ -19,18 +22,18 @@ from segcast.analyzer.engine.hosts import (
     penalise,
     suspect,
 )
-from segcast.analyzer.engine.queues import END, depart, heap_place, pop, push, release
+from segcast.analyzer.engine.rings import append, leave, make_room, release
 from segcast.analyzer.engine.state import (
     ASKED,
     BAD_SLOT,
+    BUCKET_IS_FULL,
     DONE,
     LAZY,
-    NEVER_NS,
+    NO_ROOM,
     ORDERED,
     PER_FLOW,
     PER_FLOWLET,
     PER_PACKET,
-    POOL_IS_FULL,
     SCHEDULED,
     UNCOUNTED,
     Rules,
@@ -42,6 +45,9 @@ from segcast.analyzer.packets import DROPPED, LOST, MARKED, RECEIVED, RELEASED, 
 from segcast.analyzer.policies.link_load import add_load
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Feedback, NetworkState, Policy, choose, learn
 from segcast.traces.jit import at, int64, kernel_of
+
+_NUMBERS: Final = 0xFFFFFFFF  # of packets in events
+_BYTES_A_NS: Final = 1.25e-10  # of a rate of 1 bit/s
 
 Run = Callable[[State, Rules, Any, Any, Packets, Fates, Releases, int, int], int]
 
@@ -67,12 +73,14 @@ def specialise(policy: Policy, detector: Detector) -> Run:
         stop: int,
         until_ns: int,
     ) -> int:
-        """Advance to packet `stop` and, once there, to `until_ns`; returns DONE, or POOL_IS_FULL to be called again.
+        """Advance to packet `stop` and, once there, to `until_ns`; returns DONE, or what is missing to be called again.
 
-        Nothing has changed for the event at hand when POOL_IS_FULL is returned. BAD_SLOT ends the cell.
+        NO_ROOM: the calendar or rings must grow. BUCKET_IS_FULL: the calendar's buckets should be narrower. Nothing has
+        changed then for the event at hand. BAD_SLOT ends the cell.
         """
         links, paths, hops, flows = state.links, state.paths, state.hops, state.flows
-        nodes, queues, heap, progress = state.nodes, state.queues, state.heap, state.progress
+        rings, calendar, progress = state.rings, state.calendar, state.progress
+        days, wanted, first_id = calendar.row, rings.wanted, int64(progress[0].first_id)
         inflight, counters, watched = state.inflight, state.counters, state.watched
         send_ns, packet_flow, ip_bytes = packets.send_ns, packets.flow, packets.ip_bytes
         fate_path, fate_state, fate_hop = fates.path, fates.state, fates.hop
@@ -81,26 +89,14 @@ def specialise(policy: Policy, detector: Detector) -> Run:
         modelled = ack in (LAZY, ORDERED)
         fabric = NetworkState(links, paths, hops)
         link_count = len(links)
-        first_ack = 2 * link_count
         packet = progress[0].next_packet
         clock_ns = progress[0].clock_ns
 
         while True:
-            # Two free nodes serve any event: one for the backlog, one for what follows.
-            node = progress[0].free_node
-            if node == END or nodes[at(node)].next == END:
-                released = 0
-                if ack == LAZY:
-                    now_ns = send_ns[at(packet)] if packet < stop else until_ns
-                    if progress[0].heap_size > 0:
-                        now_ns = min(now_ns, heap[0].time_ns)
-                    for queue in range(first_ack, len(queues)):
-                        released += release(nodes, queues, progress, queue, now_ns, inflight)
-                # Growing is better than combing all queues again soon.
-                if released <= len(nodes) >> 3:
-                    progress[0].next_packet = packet
-                    progress[0].clock_ns = clock_ns
-                    return POOL_IS_FULL
+            if days[0].free == END or wanted[0] & wanted[1] != -1:  # one free event serves whatever happens
+                progress[0].next_packet = packet
+                progress[0].clock_ns = clock_ns
+                return NO_ROOM
 
             # The next event (Order of events).
             due_ns = send_ns[at(packet)] if packet < stop else until_ns
@@ -119,20 +115,24 @@ def specialise(policy: Policy, detector: Detector) -> Run:
 
             leaving = int64(-1)  # the packet whose bytes leave the in-flight count, if that is the event
             lost = False
-            if progress[0].heap_size > 0 and heap[0].time_ns <= before_ns:
-                now_ns = heap[0].time_ns
-                source = int64(heap[0].link)
-                node = int64(queues[at(link_count + source)].head)
-                subject = nodes[at(node)].index
-                frame_bytes = int64(nodes[at(node)].bytes)
-                pop(nodes, queues, heap, progress, source, link_count)
+            is_due = days[0].pending > 0 and days[0].next_ns <= before_ns
+            if is_due and days[0].begin == days[0].end:
+                if not open_bucket(calendar):
+                    progress[0].next_packet = packet
+                    progress[0].clock_ns = clock_ns
+                    return BUCKET_IS_FULL
+                is_due = days[0].next_ns <= before_ns
+            if is_due:
+                now_ns = int64(days[0].next_ns)
+                event = take(calendar)
+                source = int64(calendar.events[at(event)].source)
+                subject = (int64(calendar.events[at(event)].packet) - first_id) & _NUMBERS
+                frame_bytes = int64(calendar.events[at(event)].bytes)
+                path = int64(calendar.events[at(event)].path)
+                hop = int64(calendar.events[at(event)].hop) + 1
                 flow = int64(packet_flow[at(subject)])
-                path = int64(fate_path[at(subject)])
                 if source >= link_count:  # its acknowledgement returns
                     leaving = subject
-                else:
-                    hop = int64(fate_hop[at(subject)]) + 1
-                    fate_hop[at(subject)] = hop
             elif expiring >= 0 and expires_ns <= due_ns:  # its timeout expires, or the trace says so
                 now_ns = expires_ns
                 leaving = expiring
@@ -164,7 +164,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     if ack == LAZY:
                         first_watched = int64(flows[at(flow)].first_watched)
                         for entry in range(first_watched, first_watched + int64(flows[at(flow)].watched)):
-                            release(nodes, queues, progress, first_ack + watched[at(entry)], now_ns, inflight)
+                            release(rings, link_count + watched[at(entry)], now_ns, inflight)
                     # Slots that may be chosen.
                     slots = Slots(first_counter, first_path, count)
                     usable = count
@@ -200,7 +200,8 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 fate_flowlet[at(subject)] = flows[at(flow)].flowlet
                 fate_hop[at(subject)] = 0
                 queue_ns[at(subject)] = 0
-                fates.congestion[at(subject)] = 0
+                if measures:
+                    fates.congestion[at(subject)] = 0
                 if ack == UNCOUNTED:
                     fate_state[at(subject)] = RELEASED
                 else:
@@ -248,9 +249,11 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 continue
 
             # The frame meets the queue of its next link (Links), unless it has crossed its last.
-            arrives_ns = now_ns
+            arrives_ns = departs_ns = now_ns
+            link = int64(0)
             last_hop = int64(paths[at(path)].hops) + (1 if rules.host_links else -1)
-            if hop <= last_hop:
+            meets = hop <= last_hop
+            if meets:
                 if not rules.host_links:
                     link = int64(hops[at(paths[at(path)].first_hop + hop)])
                 elif hop == 0:
@@ -259,60 +262,67 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     link = int64(flows[at(flow)].downlink)
                 else:
                     link = int64(hops[at(paths[at(path)].first_hop + hop - 1)])
-                backlog = int64(0)
-                fits = links[at(link)].rate_bps > 0
+                fits, marks = links[at(link)].rate_bps > 0, False
                 if links[at(link)].bounded:
-                    backlog = links[at(link)].backlog_bytes - depart(nodes, queues, progress, link, now_ns)
-                    links[at(link)].backlog_bytes = backlog
-                    fits = fits and backlog + frame_bytes <= links[at(link)].buffer_bytes
+                    # What has not left fits between now and when the transmitter is free, and one frame more.
+                    most = np.float64(links[at(link)].largest_bytes + 1)
+                    if links[at(link)].free_ns >= now_ns:
+                        most += (links[at(link)].free_ns - now_ns + 1) * _BYTES_A_NS * links[at(link)].rate_bps
+                    if most + frame_bytes > links[at(link)].buffer_bytes or most >= links[at(link)].ecn_bytes:
+                        backlog = links[at(link)].backlog_bytes - leave(rings, link, now_ns)
+                        links[at(link)].backlog_bytes = backlog
+                        fits = fits and backlog + frame_bytes <= links[at(link)].buffer_bytes
+                        marks = backlog >= links[at(link)].ecn_bytes
                 if not fits:
                     fate_state[at(subject)] |= DROPPED
+                    fate_hop[at(subject)] = hop
                     receive_ns[at(subject)] = LOST
                     if tracks:
                         flows[at(flow)].pending -= 1
                     expect_timeout(progress, ack, fate_state[at(subject)], subject)
                     continue
-                if links[at(link)].bounded:
-                    if backlog >= links[at(link)].ecn_bytes:
-                        fate_state[at(subject)] |= MARKED
-                        links[at(link)].marked += 1
-                    links[at(link)].backlog_bytes = backlog + frame_bytes
+                if marks:
+                    fate_state[at(subject)] |= MARKED
+                    links[at(link)].marked += 1
                 size = frame_bytes + links[at(link)].overhead_bytes
                 sent = transmit_on(links, link, now_ns, size)
                 links[at(link)].carried_bytes += size
-                if sent.waited_ns > 0:
-                    queue_ns[at(subject)] += sent.waited_ns
-                if links[at(link)].bounded:
-                    push(nodes, queues, progress, link, sent.departs_ns, 0, frame_bytes)
+                queue_ns[at(subject)] += sent.waited_ns
                 if measures:
                     level = add_load(links, link, now_ns, size)
                     fates.congestion[at(subject)] = max(int64(fates.congestion[at(subject)]), level)
 
-                # It goes on to another link, or is received.
                 arrives_ns = sent.departs_ns + links[at(link)].delay_ns
-                if hop < last_hop or rules.defers:
-                    queue = link_count + link
-                    if queues[at(queue)].head == END:
-                        heap_place(heap, progress[0].heap_size, arrives_ns, link)
-                        progress[0].heap_size += 1
-                    push(nodes, queues, progress, queue, arrives_ns, subject, frame_bytes)
-                    continue
-            receive_ns[at(subject)] = arrives_ns
-            fate_state[at(subject)] |= RECEIVED
-            if tracks:
-                flows[at(flow)].pending -= 1
-                flows[at(flow)].clear_ns = max(flows[at(flow)].clear_ns, arrives_ns)
-            if modelled and not fate_state[at(subject)] & UNACKED:
-                acked_ns = arrives_ns + paths[at(path)].ack_delay_ns + flows[at(flow)].ack_delay_ns
-                entry = paths[at(path)].ack_queue + flows[at(flow)].ack_queue
-                if ack == LAZY:
-                    fate_state[at(subject)] |= RELEASED  # the node knows all that is needed
-                    counter = flows[at(flow)].first_counter + path - flows[at(flow)].first_path
-                    push(nodes, queues, progress, first_ack + entry, acked_ns, counter, frame_bytes)
-                else:
-                    if queues[at(first_ack + entry)].head == END:
-                        heap_place(heap, progress[0].heap_size, acked_ns, link_count + entry)
-                        progress[0].heap_size += 1
-                    push(nodes, queues, progress, first_ack + entry, acked_ns, subject, frame_bytes)
+                departs_ns = sent.departs_ns
+
+            # It goes on to another link, or is received. One event at most follows.
+            follows_ns, source = arrives_ns, link
+            follows = meets and (hop < last_hop or rules.defers)
+            if not follows:
+                receive_ns[at(subject)] = arrives_ns
+                fate_state[at(subject)] |= RECEIVED
+                if tracks:
+                    flows[at(flow)].pending -= 1
+                    flows[at(flow)].clear_ns = max(flows[at(flow)].clear_ns, arrives_ns)
+                if modelled and not fate_state[at(subject)] & UNACKED:
+                    follows_ns = arrives_ns + paths[at(path)].ack_delay_ns + flows[at(flow)].ack_delay_ns
+                    source = link_count + paths[at(path)].ack_queue + flows[at(flow)].ack_queue
+                    if ack == LAZY:
+                        fate_state[at(subject)] |= RELEASED  # the ring knows all that is needed
+                        counter = flows[at(flow)].first_counter + path - flows[at(flow)].first_path
+                        if append(rings, source, follows_ns, frame_bytes, counter):
+                            release(rings, source, now_ns, inflight)
+                            make_room(rings, source, 1)
+                    else:
+                        follows = True
+            event = int64(END)
+            if follows:
+                event = put(calendar, follows_ns, source, Frame(subject + first_id, frame_bytes, path, hop), now_ns)
+            if meets and links[at(link)].remembers:
+                links[at(link)].backlog_bytes += frame_bytes
+                links[at(link)].largest_bytes = max(int64(links[at(link)].largest_bytes), frame_bytes)
+                if append(rings, link, departs_ns, frame_bytes, event):
+                    links[at(link)].backlog_bytes -= leave(rings, link, now_ns)
+                    make_room(rings, link, 0)
 
     return kernel_of((policy.choose, policy.learn, detector.starts, detector.observe), run)

@@ -7,14 +7,17 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NEVER_NS: Final = np.iinfo(np.int64).max
+from segcast.analyzer.engine.calendar import Calendar
+from segcast.analyzer.engine.rings import Rings
+
 ALWAYS_NS: Final = np.iinfo(np.int64).min  # before all times
 UNBOUNDED_BYTES: Final = np.iinfo(np.int64).max
 
 # What `run` returns.
 DONE: Final = 0
-POOL_IS_FULL: Final = 1
+NO_ROOM: Final = 1
 BAD_SLOT: Final = 2
+BUCKET_IS_FULL: Final = 3
 
 # Rules.granularity: when the policy is asked.
 PER_FLOW: Final = 0
@@ -32,17 +35,19 @@ LINK: Final = np.dtype(
     [
         ("rate_bps", np.int64),
         ("per_bit", np.float64),
-        ("delay_ns", np.int64),
-        ("buffer_bytes", np.int64),
-        ("ecn_bytes", np.int64),
-        ("overhead_bytes", np.int64),
         ("burst_ns", np.int64),
         ("free_ns", np.int64),
         ("free_rest", np.int64),
-        ("backlog_bytes", np.int64),
+        ("delay_ns", np.int64),
+        ("overhead_bytes", np.int64),
         ("carried_bytes", np.int64),
-        ("marked", np.int64),
+        ("buffer_bytes", np.int64),
+        ("ecn_bytes", np.int64),
+        ("backlog_bytes", np.int64),
+        ("largest_bytes", np.int64),
         ("bounded", np.int64),
+        ("remembers", np.int64),
+        ("marked", np.int64),
         ("estimate_bytes", np.int64),
         ("estimate_period", np.int64),
     ],
@@ -87,8 +92,7 @@ PROGRESS: Final = np.dtype(
         ("clock_ns", np.int64),
         ("next_packet", np.int64),
         ("next_flowlet", np.int64),
-        ("free_node", np.int64),
-        ("heap_size", np.int64),
+        ("first_id", np.int64),
         ("lost", np.int64),
         ("next_expiry", np.int64),
         ("routing", np.int64),
@@ -99,10 +103,10 @@ PROGRESS: Final = np.dtype(
 """How far a cell has come, one row.
 
 `clock_ns` is the time of the last event, `next_packet` the row of the next packet to send, `next_flowlet` its number if
-it starts one. `free_node` heads the chain of free nodes; the heap has `heap_size` entries. `lost` packets will not be
-acknowledged and wait for their timeout; the first of them has a row of at least `next_expiry` (where the trace says
-when bytes leave the in-flight count, that is the next entry of `Releases`). `routing` counts the changes that routing
-has learned of; no path is suspected from `suspects_until_ns` on.
+it starts one. Events name a packet by its row plus `first_id`, so that rows may be handed out while it is under way.
+`lost` packets will not be acknowledged and wait for their timeout; the first of them has a row of at least
+`next_expiry` (where the trace says when bytes leave the in-flight count, that is the next entry of `Releases`).
+`routing` counts the changes that routing has learned of; no path is suspected from `suspects_until_ns` on.
 """
 
 
@@ -126,11 +130,11 @@ class State(NamedTuple):
     """Everything a cell carries from one batch to the next.
 
     `links` LINK, `paths` PATH, `hops` int32 (links of all paths, path after path), `flows` FLOW, `inflight` int64
-    (bytes, by counter), `counters` COUNTER, `nodes` NODE and `queues` QUEUE: first a backlog per link, then a transit
-    per link, then the acknowledgement queues; `watched` int32: of the latter those that may hold what a group's flows
-    sent, group after group (FLOW says where); `heap` ENTRY: the heads of transits (source: the link's number) and, if
-    acknowledgements are ordered, of their queues (source: number of links + queue); `progress`
-    PROGRESS[1]; `routes_down` bool: which links routing knows to be down.
+    (bytes, by counter), `counters` COUNTER; `rings`: a ring per link (what it has accepted), then, if they are
+    released only when asked, one per acknowledgement queue; `watched` int32: of the latter those that may hold what a
+    group's flows sent, group after group (FLOW says where); `calendar`: frames that arrive from links (source: the
+    link's number) and, if they are ordered, acknowledgements (source: number of links + queue); `progress` PROGRESS[1];
+    `routes_down` bool: which links routing knows to be down.
     """
 
     links: NDArray[np.void]
@@ -139,9 +143,8 @@ class State(NamedTuple):
     flows: NDArray[np.void]
     inflight: NDArray[np.int64]
     counters: NDArray[np.void]
-    nodes: NDArray[np.void]
-    queues: NDArray[np.void]
+    rings: Rings
     watched: NDArray[np.int32]
-    heap: NDArray[np.void]
+    calendar: Calendar
     progress: NDArray[np.void]
     routes_down: NDArray[np.bool_]

@@ -1,7 +1,7 @@
 """Streams packets through a cell in bounded memory: keeps only those whose fate is open, hands out the others in order.
 
 The engine names packets by their row in a window. When the first rows are finished they are handed out and the rest
-moves to the front; what the network holds of them is renumbered. So memory follows what is in the network (and, where
+moves to the front; the network names them by numbers that stay. So memory follows what is in the network (and, where
 losses are learned by timeouts, what was sent within one), not the trace.
 """
 
@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell, check_packets
-from segcast.analyzer.engine.queues import END
-from segcast.analyzer.engine.state import ORDERED, State
 from segcast.analyzer.packets import DROPPED, RECEIVED, RELEASED, Fates, Packets, empty_fates
 from segcast.traces.errors import InputError
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import kernel
 
 BATCH_PACKETS: Final = 1 << 18
 
@@ -30,18 +28,6 @@ def finished(state: NDArray[np.uint8], begin: int, stop: int) -> int:
     while row < stop and state[row] & (RECEIVED | DROPPED) != 0 and state[row] & RELEASED != 0:
         row += 1
     return row
-
-
-@kernel
-def renumber(state: State, ordered: bool, rows: int) -> None:
-    """Take `rows` off the row of every packet that transits and, if `ordered`, acknowledgement queues hold."""
-    links = len(state.links)
-    last = len(state.queues) if ordered else 2 * links
-    for queue in range(links, last):
-        node = int64(state.queues[queue].head)
-        while node != END:
-            state.nodes[node].index -= rows
-            node = int64(state.nodes[node].next)
 
 
 class Window:
@@ -117,7 +103,7 @@ class Window:
             for column in (*self._packets, *self._fates):
                 column[:left] = column[done : self._rows]
             state = self.cell.state
-            renumber(state, self.cell.rules.ack == ORDERED, done)
+            state.progress["first_id"] += done
             state.progress["next_packet"] -= done
             state.progress["next_expiry"] = np.maximum(state.progress["next_expiry"] - done, 0)
             self._rows = left

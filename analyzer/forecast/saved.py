@@ -122,7 +122,11 @@ def _filled(part: Any, name: str, arrays: Arrays) -> Any:
             _filled(value, f"{name}.{field}", arrays)
             for field, value in part._asdict().items()  # type: ignore[attr-defined]
         )
-    return arrays[name] if isinstance(part, np.ndarray) else type(part)(arrays[name].item())
+    if isinstance(
+        part, np.ndarray
+    ):  # records keep their alignment, which the file does not know: kernels are compiled for it
+        return arrays[name].view(part.dtype)
+    return type(part)(arrays[name].item())
 
 
 def _digest(arrays: Arrays) -> str:

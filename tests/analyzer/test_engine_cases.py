@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segcast.analyzer.engine.calendar import Calendar
 from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
@@ -27,6 +28,18 @@ from tests.twins.policies import Choice
 from tests.twins.policies import Policy as TwinPolicy
 
 
+def sources(calendar: Calendar) -> list[int]:
+    """Where the pending events come from."""
+    row = calendar.row[0]
+    pending = calendar.order["event"][row["begin"] : row["end"]].tolist()
+    for head in (*calendar.heads.tolist(), int(row["later"])):
+        while head != -1:
+            pending.append(head)
+            head = int(calendar.events[head]["next"])
+    assert len(pending) == row["pending"]
+    return calendar.events["source"][pending].tolist()
+
+
 def test_every_packet_is_delivered_queued_or_dropped_at_any_moment() -> None:
     scenario = make_scenario(Seeded(3), 600)
     network = network_of(scenario)
@@ -37,14 +50,8 @@ def test_every_packet_is_delivered_queued_or_dropped_at_any_moment() -> None:
         for stop in range(100, len(packets.send_ns), 100):
             cell.run(packets, fates, stop)
             settled = int(((fates.state[:stop] & (RECEIVED | DROPPED)) > 0).sum())
-            transit = cell.state.queues[len(network.links) : 2 * len(network.links)]
-            under_way = 0
-            for queue in transit:
-                node = int(queue["head"])
-                while node != -1:
-                    under_way += 1
-                    node = int(cell.state.nodes[node]["next"])
-            assert settled + under_way == stop
+            under_way = [source for source in sources(cell.state.calendar) if source < len(network.links)]
+            assert settled + len(under_way) == stop
         cell.drain(packets, fates)
         assert (((fates.state & RECEIVED) > 0) ^ ((fates.state & DROPPED) > 0)).all()
 
@@ -125,6 +132,7 @@ def test_a_policy_registered_from_outside_runs() -> None:
 OUTSIDE = """
 from typing import NamedTuple
 import numpy as np
+from segcast.analyzer.engine.calendar import Calendar
 from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.packets import FlowPlan
@@ -181,14 +189,14 @@ def test_one_long_flowlet_does_not_fill_memory() -> None:
     chain = [[Link(f"p{n}", 10**10, 1000, 100_000)] for n in range(4)]
     network = parallel_network(chain, [()] * 4)
     cell = Cell(network, find_policy("inflight"), plan, Steering(1), timeout_ns=10_000, seed=1)
+    room = (len(cell.state.calendar.events), len(cell.state.rings.entries))
     simulate(cell, packets)
-    assert len(cell.state.nodes) == 4096
+    held = cell.state.rings
+    assert (len(cell.state.calendar.events), len(held.entries)) == room
     waiting = 0
-    for queue in cell.state.queues[2 * len(network.links) :]:
-        node = int(queue["head"])
-        while node != -1:
-            waiting += int(cell.state.nodes[node]["bytes"])
-            node = int(cell.state.nodes[node]["next"])
+    for ring in held.rings[len(network.links) :]:
+        numbers = np.arange(ring["first"], ring["next"])
+        waiting += int(held.entries["bytes"][ring["begin"] + (numbers & ring["mask"])].sum())
     assert int(cell.state.inflight.sum()) == waiting > 0
 
 

@@ -48,13 +48,14 @@ def test_memory_follows_what_is_under_way() -> None:
         seed=1,
     )
     window = Window(cell, 100)
+    room = (len(cell.state.calendar.events), len(cell.state.rings.entries))
     handed = 0
     for batch in range(200):
         rows = np.arange(batch * 1000, (batch + 1) * 1000)
         packets = Packets(rows * 5000, (rows % 8).astype(np.uint32), np.full(1000, 1000, np.uint32))
         handed += len(window.feed(packets)[0].flow)
         assert window.open_packets < 500
-        assert len(cell.state.nodes) <= 1 << 12
+        assert (len(cell.state.calendar.events), len(cell.state.rings.entries)) == room
     handed += len(window.drain()[0].flow)
     assert handed == 200_000
 

@@ -294,7 +294,10 @@ def test_a_signal_leaves_nothing_behind(cluster: Trace, tmp_path: Path, number: 
         if again:
             time.sleep(0.05)
             process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()  # else it would go on for hours
         assert (process.returncode, out) == (130, ""), err
         assert err == "segcast: interrupted; nothing was left half-written\n"
         assert list(tmp_path.iterdir()) == []

@@ -138,14 +138,19 @@ def run_engine(scenario: Scenario, policy: Policy | None = None, batch_packets: 
     return simulate(cell, packets, batch_packets, releases), cell
 
 
+def with_records(columns: Any) -> Any:
+    """Columns, also those within columns, whose records are reachable by attribute."""
+    if isinstance(columns, tuple):
+        return columns._make(with_records(column) for column in columns)  # type: ignore[attr-defined]
+    return columns.view(np.recarray) if isinstance(columns, np.ndarray) and columns.dtype.names else columns
+
+
 def uncompiled_fates(scenario: Scenario) -> Fates:
     """Fates under NUMBA_DISABLE_JIT: records must then be reachable by attribute, as they are in compiled code."""
     packets, _ = traffic_of(scenario.packets, scenario.flows)
     cell = cell_of(scenario)
     for state in ("state", "policy_state", "detector_state"):
-        columns = getattr(cell, state)
-        records = {name: column.view(np.recarray) for name, column in columns._asdict().items() if column.dtype.names}
-        setattr(cell, state, columns._replace(**records))
+        setattr(cell, state, with_records(getattr(cell, state)))
     return simulate(cell, packets, 50, releases_of(scenario) if cell.schedules_releases else None)
 
 
