@@ -342,8 +342,9 @@ def test_signals_of_another_program_stay_its_own(run: Run) -> None:
     handlers = [signal.getsignal(number) for number in numbers]
     assert run("--version").code == 0
     assert run("inspect").code == 2
-    assert [signal.getsignal(number) for number in numbers] == handlers
-    assert signal.SIG_IGN not in handlers
+    assert [
+        signal.getsignal(number) for number in numbers
+    ] == handlers  # also those that a shell gave: in the background
 
 
 @pytest.mark.parametrize(("command", "code"), [("--version", 0), ("inspect", 2)])
