@@ -284,7 +284,10 @@ def tenants(flows: Flows, known: Tenants, *, apart: bool) -> list[Finding]:
         f"{_share(len(collide), len(flows)):.1%} of the flows have addresses and ports that occur in several VLANs or "
         f"overlays ({what}); they are told apart"
     )
-    effect = "an address is one host to a forecast, in all of them"
+    effect = (
+        "an address is one host to a forecast, in all of them; if it is the same traffic, captured on both sides of a "
+        "router or bridge, its load counts once for each side: capture or --filter one of them"
+    )
     return [finding("addresses_in_several_tenants", "info", len(collide), detail, effect)]
 
 
