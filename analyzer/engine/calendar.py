@@ -13,13 +13,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.keys import KEY, sort_by_key
+from segcast.analyzer.engine.keys import KEY, insert_by_key, sort_by_key
 from segcast.traces.jit import allocating, at, inlined, int64, kernel
 
 NEVER_NS: Final = np.iinfo(np.int64).max
 END: Final = -1
 MOST_IN_BUCKET: Final = 512  # with more at once a narrower bucket pays, since what is put into the present one is moved
 WIDEST: Final = 30  # log2 of ns
+NUMBERS: Final = 0xFFFFFFFF  # of packets, as events have them
 
 _CROWDED: Final = 1.15  # events in a bucket: then buckets get narrower
 _LONELY: Final = 1.02  # or wider
@@ -286,13 +287,7 @@ def _insert(
             order[at(place - begin)].event = order[at(place)].event
         begin, end = int64(0), end - begin
         row[0].begin = begin
-    place = end
-    while place > begin and order[at(place - 1)].key > key:
-        order[at(place)].key = order[at(place - 1)].key
-        order[at(place)].event = order[at(place - 1)].event
-        place -= 1
-    order[at(place)].key = key
-    order[at(place)].event = event
+    insert_by_key(order, begin, end, key, event)
     row[0].end = end + 1
     row[0].events_opened += 1
     row[0].next_ns = begins_ns + (int64(order[at(begin)].key) >> 32)
@@ -300,7 +295,7 @@ def _insert(
 
 @inlined
 def take(calendar: Calendar) -> int:
-    """The next event, which is given back but keeps what it holds until another is put; see `is_open`."""
+    """The next event of the present bucket, which is given back but keeps what it holds until another is put."""
     events, order, row = calendar.events, calendar.order, calendar.row
     place = int64(row[0].begin)
     event = int64(order[at(place)].event)

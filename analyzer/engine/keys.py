@@ -16,17 +16,22 @@ _SORTED_BY_INSERTION: Final = 24
 
 
 @kernel
+def insert_by_key(order: NDArray[np.void], begin: int, end: int, key: int, event: int) -> None:
+    """Insert into the sorted `order[begin:end]`, behind all keys that are not greater; its last moves to `end`."""
+    place = end
+    while place > begin and order[at(place - 1)].key > key:
+        order[at(place)].key = order[at(place - 1)].key
+        order[at(place)].event = order[at(place - 1)].event
+        place -= 1
+    order[at(place)].key = key
+    order[at(place)].event = event
+
+
+@kernel
 def _sort_few(order: NDArray[np.void], begin: int, end: int) -> None:
     """Sort by key, keeping equals in order, by insertion."""
     for place in range(begin + 1, end):
-        key, event = int64(order[at(place)].key), int64(order[at(place)].event)
-        free = place
-        while free > begin and order[at(free - 1)].key > key:
-            order[at(free)].key = order[at(free - 1)].key
-            order[at(free)].event = order[at(free - 1)].event
-            free -= 1
-        order[at(free)].key = key
-        order[at(free)].event = event
+        insert_by_key(order, begin, place, int64(order[at(place)].key), int64(order[at(place)].event))
 
 
 @allocating

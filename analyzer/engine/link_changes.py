@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.calendar import with_times_of_now
+from segcast.analyzer.engine.calendar import NUMBERS, with_times_of_now
 from segcast.analyzer.engine.hosts import expect_timeout
 from segcast.analyzer.engine.rings import leave
 from segcast.analyzer.engine.state import Rules, State
@@ -42,7 +42,7 @@ def take_down(state: State, rules: Rules, flow_of: NDArray[np.uint32], fates: Fa
     ring = rings.rings[link]
     for number in range(ring.first, ring.next):
         entry = rings.entries[ring.begin + (number & ring.mask)]
-        subject = (int64(events[entry.index].packet) - progress[0].first_id) & 0xFFFFFFFF
+        subject = (int64(events[entry.index].packet) - progress[0].first_id) & NUMBERS
         events[entry.index].source = -1
         fates.hop[subject] = events[entry.index].hop
         fates.state[subject] |= DROPPED
@@ -78,7 +78,7 @@ def set_rate(state: State, fates: Fates, link: int, rate_bps: int, now_ns: int) 
         queues_ns = links[link].free_ns + (links[link].free_rest > 0) - before_ns
         before_ns = rings.entries[place].time_ns
         sent = transmit_on(links, link, now_ns, int64(rings.entries[place].bytes) + links[link].overhead_bytes)
-        fates.queue_ns[(int64(events[event].packet) - state.progress[0].first_id) & 0xFFFFFFFF] += queues_ns
+        fates.queue_ns[(int64(events[event].packet) - state.progress[0].first_id) & NUMBERS] += queues_ns
         events[event].time_ns = sent.departs_ns + links[link].delay_ns
         rings.entries[place].time_ns = sent.departs_ns
 

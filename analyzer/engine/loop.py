@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from segcast.analyzer.detectors.registry import Detector, Gap, observe, starts
-from segcast.analyzer.engine.calendar import END, NEVER_NS, Frame, open_bucket, put, take
+from segcast.analyzer.engine.calendar import END, NEVER_NS, NUMBERS, Frame, open_bucket, put, take
 from segcast.analyzer.engine.hosts import (
     Slots,
     expect_timeout,
@@ -46,7 +46,6 @@ from segcast.analyzer.policies.link_load import add_load
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Feedback, NetworkState, Policy, choose, learn
 from segcast.traces.jit import at, int64, kernel_of
 
-_NUMBERS: Final = 0xFFFFFFFF  # of packets in events
 _BYTES_A_NS: Final = 1.25e-10  # of a rate of 1 bit/s
 
 Run = Callable[[State, Rules, Any, Any, Packets, Fates, Releases, int, int], int]
@@ -126,7 +125,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 now_ns = int64(days[0].next_ns)
                 event = take(calendar)
                 source = int64(calendar.events[at(event)].source)
-                subject = (int64(calendar.events[at(event)].packet) - first_id) & _NUMBERS
+                subject = (int64(calendar.events[at(event)].packet) - first_id) & NUMBERS
                 frame_bytes = int64(calendar.events[at(event)].bytes)
                 path = int64(calendar.events[at(event)].path)
                 hop = int64(calendar.events[at(event)].hop) + 1
