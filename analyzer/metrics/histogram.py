@@ -7,14 +7,15 @@ Sums and the largest value are exact. Histograms of parts add up to that of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segcast.analyzer.metrics.bit_length import bit_length
 from segcast.analyzer.metrics.quantiles import rank_of
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import at, int64, kernel
 
 BITS: Final = 11
 
@@ -45,28 +46,49 @@ def empty_histogram(bits: int = BITS) -> Histogram:
 @kernel
 def bucket_of(value: int, bits: int) -> int:
     """The bucket of a value of at least 0."""
-    shift = 0
-    while value >> shift >= 2 << bits:
-        shift += 1
+    shift = bit_length(value | ((2 << bits) - 1)) - bits - 1
     return (shift << bits) + (value >> shift)
 
 
+class Sums(NamedTuple):
+    """`Histogram.sums` of some values while they are counted, so that a loop need not write them each time."""
+
+    low: int
+    high: int
+    largest: int
+
+
 @kernel
-def record(counts: NDArray[np.int64], sums: NDArray[np.int64], value: int, bits: int) -> None:
-    """Count a value of at least 0."""
-    counts[bucket_of(value, bits)] += 1
-    sums[LOW] += value & 0xFFFF_FFFF
-    sums[HIGH] += value >> 32
-    sums[LARGEST] = max(sums[LARGEST], value)
+def nothing_summed() -> Sums:
+    """Sums of no values."""
+    return Sums(int64(0), int64(0), int64(-1))
+
+
+@kernel
+def summed(sums: Sums, value: int) -> Sums:
+    """Sums with one value more, of at least 0."""
+    return Sums(sums.low + (value & 0xFFFF_FFFF), sums.high + (value >> 32), max(sums.largest, value))
+
+
+@kernel
+def note_sums(into: NDArray[np.int64], sums: Sums) -> None:
+    """Add the sums of some values to those of a histogram."""
+    into[LOW] += sums.low
+    into[HIGH] += sums.high
+    into[LARGEST] = max(into[LARGEST], sums.largest)
 
 
 @kernel
 def record_all(counts: NDArray[np.int64], sums: NDArray[np.int64], values: NDArray[np.int64], bits: int) -> None:
     """Count values of at least 0."""
+    all_sums = nothing_summed()
     for value in values:
-        record(counts, sums, int64(value), bits)
+        counts[at(bucket_of(int64(value), bits))] += 1
+        all_sums = summed(all_sums, int64(value))
+    note_sums(sums, all_sums)
 
 
+@kernel
 def lower_bound(bucket: int, bits: int = BITS) -> int:
     """The least value of a bucket."""
     shift = max((bucket >> bits) - 1, 0)
@@ -80,26 +102,43 @@ def merge(into: Histogram, other: Histogram) -> None:
     into.sums[LARGEST] = max(into.sums[LARGEST], other.sums[LARGEST])
 
 
+def _used(histogram: Histogram) -> NDArray[np.int64]:
+    """The buckets up to that of the largest value: most of a histogram's memory is never touched."""
+    largest = int(histogram.sums[LARGEST])
+    return histogram.counts[: bucket_of(largest, BITS) + 1 if largest >= 0 else 0]
+
+
 def mean(histogram: Histogram) -> float | None:
     """The mean, exact but for its last rounding; None of nothing."""
-    count = int(histogram.counts.sum())
+    count = int(_used(histogram).sum())
     return ((int(histogram.sums[HIGH]) << 32) + int(histogram.sums[LOW])) / count if count else None
 
 
-def bucket_ranks(counts: NDArray[np.int64], quantiles: Iterable[float], bits: int = BITS) -> list[Any]:
-    """Nearest-rank quantiles as the lower bounds of their buckets; None for each if there are no values."""
-    wanted = list(quantiles)
-    used = np.flatnonzero(counts)
-    if len(used) == 0:
-        return [None] * len(wanted)
-    up_to = np.cumsum(counts[used])
-    ranks = [rank_of(quantile, int(up_to[-1])) for quantile in wanted]
-    return [lower_bound(int(used[np.searchsorted(up_to, rank, side="right")]), bits) for rank in ranks]
+@kernel
+def _at_ranks(counts: NDArray[np.int64], ranks: NDArray[np.int64], bits: int, found: NDArray[np.int64]) -> None:
+    """The lower bounds of the buckets that hold values of these ranks, which ascend."""
+    bucket = -1
+    up_to = int64(0)
+    for place in range(len(ranks)):
+        while up_to <= ranks[place]:
+            bucket += 1
+            up_to += counts[bucket]
+        found[place] = lower_bound(bucket, bits)
 
 
-def histogram_ranks(histogram: Histogram, quantiles: Iterable[float]) -> list[Any]:
+def bucket_ranks(counts: NDArray[np.int64], quantiles: Collection[float], bits: int = BITS) -> list[Any]:
+    """Nearest-rank quantiles, which ascend, as the lower bounds of their buckets; None for each without values."""
+    count = int(counts.sum())
+    if count == 0:
+        return [None] * len(quantiles)
+    ranks = np.array([rank_of(quantile, count) for quantile in quantiles], np.int64)
+    found = np.empty(len(ranks), np.int64)
+    _at_ranks(counts, ranks, bits, found)
+    return found.tolist()
+
+
+def histogram_ranks(histogram: Histogram, quantiles: Collection[float]) -> list[Any]:
     """As `bucket_ranks`, and the exact maximum for the quantile 1."""
-    wanted = list(quantiles)
-    found = bucket_ranks(histogram.counts, wanted)
+    found = bucket_ranks(_used(histogram), quantiles)
     largest = int(histogram.sums[LARGEST])
-    return [largest if q == 1 and low is not None else low for q, low in zip(wanted, found, strict=True)]
+    return [largest if q == 1 and low is not None else low for q, low in zip(quantiles, found, strict=True)]

@@ -17,12 +17,14 @@ from segcast.analyzer.metrics.histogram import (
     empty_histogram,
     histogram_ranks,
     mean,
-    record,
+    note_sums,
+    nothing_summed,
+    summed,
 )
 from segcast.analyzer.metrics.places import watched_row
 from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.analyzer.schema import QUANTILES, named_quantiles, quantile_columns
-from segcast.traces.jit import kernel
+from segcast.traces.jit import at, kernel
 from segcast.traces.schema import Column
 
 HOST_BITS: Final = 7  # delays of a host are within 1 / 128
@@ -38,16 +40,20 @@ class Counts(NamedTuple):
 
 @kernel
 def _add(packets: Packets, fates: Fates, host_of: NDArray[np.int64], counts: Counts) -> None:
-    delays, delay_sums = counts.delays.counts, counts.delays.sums
-    queues, queue_sums = counts.queues.counts, counts.queues.sums
+    delays, queues, hosts = counts.delays.counts, counts.queues.counts, counts.hosts
+    delay_sum, queue_sum = nothing_summed(), nothing_summed()
     for row in range(len(packets.flow)):
         if fates.state[row] & RECEIVED:
             delay_ns = fates.receive_ns[row] - packets.send_ns[row]
-            record(delays, delay_sums, delay_ns, BITS)
-            record(queues, queue_sums, fates.queue_ns[row], BITS)
+            queue_ns = fates.queue_ns[row]
+            delays[at(bucket_of(delay_ns, BITS))] += 1
+            queues[at(bucket_of(queue_ns, BITS))] += 1
+            delay_sum, queue_sum = summed(delay_sum, delay_ns), summed(queue_sum, queue_ns)
             host = host_of[packets.flow[row]]
             if host >= 0:
-                counts.hosts[host, bucket_of(delay_ns, HOST_BITS)] += 1
+                hosts[at(host), at(bucket_of(delay_ns, HOST_BITS))] += 1
+    note_sums(counts.delays.sums, delay_sum)
+    note_sums(counts.queues.sums, queue_sum)
 
 
 class DelayFamily(Family):
