@@ -22,6 +22,7 @@ from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.schema import FLOWLETS
+from segcast.analyzer.workload.table import WORKLOAD
 from segcast.cli import cli
 from segcast.replay.calibrate.document import CalibrationDocument, ProbesDocument
 from segcast.replay.measure.document import MeasurementDocument
@@ -157,6 +158,8 @@ def tables_page() -> str:
     lines += document("calibrate --json")
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
+    lines += ["## A workload: a file", ""]
+    lines += _table_lines(WORKLOAD, "A flow list, CSV or Parquet ([workloads.md](workloads.md))")
     return "\n".join(lines)
 
 
