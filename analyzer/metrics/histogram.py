@@ -2,7 +2,8 @@
 
 As in HdrHistogram, every power of two from 2**bits on is cut into 2**bits buckets of equal width, and what lies below
 is counted exactly. The value reported for a bucket is its lower bound, less than 1 / 2**bits below any value in it.
-Sums and the largest value are exact. Histograms of parts add up to that of the whole.
+Sums and the largest value are exact. Histograms of parts add up to that of the whole. There are no more buckets than
+the largest value needs, since to clear and to fetch a megabyte of them takes longer than to count a small cell.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from segcast.traces.jit import at, int64, kernel
 
 BITS: Final = 11
 
+# Even an empty histogram has buckets for values of so many digits: up to a millisecond.
+_LEAST_DIGITS: Final = 20
+
 # Places in `sums`.
 LOW, HIGH, LARGEST = range(3)
 
@@ -33,14 +37,23 @@ class Histogram(NamedTuple):
     sums: NDArray[np.int64]
 
 
-def bucket_count(bits: int = BITS) -> int:
-    """Buckets that hold every int64 from 0 on."""
-    return (64 - bits) << bits
+def bucket_count(largest: int, bits: int = BITS) -> int:
+    """Buckets that hold every integer from 0 to `largest`, and to the last of as many digits."""
+    digits = max(largest.bit_length(), _LEAST_DIGITS)
+    return (digits - bits + 1) << bits
 
 
-def empty_histogram(bits: int = BITS) -> Histogram:
+def empty_histogram() -> Histogram:
     """A histogram of nothing."""
-    return Histogram(np.zeros(bucket_count(bits), np.int64), np.array([0, 0, -1], np.int64))
+    return Histogram(np.zeros(bucket_count(0), np.int64), np.array([0, 0, -1], np.int64))
+
+
+def with_buckets(counts: NDArray[np.int64], largest: int, bits: int = BITS) -> NDArray[np.int64]:
+    """The same counts, int64[..., buckets], with buckets up to `largest`."""
+    missing = bucket_count(largest, bits) - counts.shape[-1]
+    if missing <= 0:
+        return counts
+    return np.concatenate((counts, np.zeros((*counts.shape[:-1], missing), np.int64)), axis=-1)
 
 
 @kernel
@@ -78,14 +91,20 @@ def note_sums(into: NDArray[np.int64], sums: Sums) -> None:
     into[LARGEST] = max(into[LARGEST], sums.largest)
 
 
+def with_values(histogram: Histogram, values: NDArray[np.int64]) -> Histogram:
+    """The histogram with more values, of at least 0, of which there are some."""
+    grown = Histogram(with_buckets(histogram.counts, int(values.max())), histogram.sums)
+    _record(grown, values)
+    return grown
+
+
 @kernel
-def record_all(counts: NDArray[np.int64], sums: NDArray[np.int64], values: NDArray[np.int64], bits: int) -> None:
-    """Count values of at least 0."""
-    all_sums = nothing_summed()
+def _record(histogram: Histogram, values: NDArray[np.int64]) -> None:
+    sums = nothing_summed()
     for value in values:
-        counts[at(bucket_of(int64(value), bits))] += 1
-        all_sums = summed(all_sums, int64(value))
-    note_sums(sums, all_sums)
+        histogram.counts[at(bucket_of(int64(value), BITS))] += 1
+        sums = summed(sums, int64(value))
+    note_sums(histogram.sums, sums)
 
 
 @kernel
@@ -95,11 +114,13 @@ def lower_bound(bucket: int, bits: int = BITS) -> int:
     return (bucket - (shift << bits)) << shift
 
 
-def merge(into: Histogram, other: Histogram) -> None:
-    """Add the values of another histogram of the same buckets."""
-    np.add(into.counts, other.counts, out=into.counts)
-    into.sums[:LARGEST] += other.sums[:LARGEST]
-    into.sums[LARGEST] = max(into.sums[LARGEST], other.sums[LARGEST])
+def merged(one: Histogram, other: Histogram) -> Histogram:
+    """The values of both."""
+    sums = one.sums + other.sums
+    sums[LARGEST] = max(one.sums[LARGEST], other.sums[LARGEST])
+    counts = with_buckets(one.counts, int(sums[LARGEST])).copy()
+    counts[: len(other.counts)] += other.counts
+    return Histogram(counts, sums)
 
 
 def _used(histogram: Histogram) -> NDArray[np.int64]:
