@@ -74,7 +74,8 @@ def main() -> None:
     if sys.platform != "linux":
         _fail("runs on Linux only")
     outlive_readers()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads spin while NumPy is imported, and have no work here
+    # Its threads spin while NumPy is imported, and have no work here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)  # else importing makes hundreds, of which none frees anything
     try:
         INTERRUPTION.install()
