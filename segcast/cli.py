@@ -25,6 +25,7 @@ from segcast.commands.policies import policies
 from segcast.commands.replay import replay
 from segcast.commands.report import report
 from segcast.commands.rewrite import rewrite
+from segcast.commands.synth import synth
 from segcast.commands.testbed import testbed
 from segcast.commands.validate import validate
 from segcast.interruption import INTERRUPTION
@@ -55,6 +56,7 @@ for command in (
     flowlets,
     forecast,
     policies,
+    synth,
     rewrite,
     replay,
     testbed,

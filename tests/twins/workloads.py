@@ -140,3 +140,33 @@ def attached(flows: Iterable[Flow], per_attachment: int) -> list[dict[str, Any]]
             }
         )
     return found
+
+
+def offered_load(
+    rows: Iterable[tuple[int, int, int]], per_attachment: int, rate_bps: int, seconds: float, mss: int = 1460
+) -> float:
+    """Bits of flows (from, to, bytes) that leave their attachment, by what so much rate carries in that time.
+
+    Each segment has 40 bytes of IP and TCP, 14 of Ethernet, and 24 of preamble, FCS and gap.
+    """
+    bits = 0
+    for source, target, size in rows:
+        if source // per_attachment != target // per_attachment:
+            while size > 0:
+                segment = min(size, mss)
+                bits += 8 * (segment + 40 + 14 + 24)
+                size -= segment
+    return bits / (rate_bps * seconds)
+
+
+def finish(flows: Sequence[Flow]) -> list[int]:
+    """When each flow is done, if each takes 1 us: after those that it waits for, and those before it in its stream."""
+    done: dict[str, int] = {}
+    last: dict[tuple[str, str], int] = {}
+    for flow in flows:
+        start = max([flow.start_ns, *(done[name] + flow.think_ns for name in flow.after)])
+        stream = (flow.connection, flow.src)
+        done[flow.flow] = max(start, last.get(stream, 0)) + 1000
+        if flow.connection:
+            last[stream] = done[flow.flow]
+    return [done[flow.flow] for flow in flows]
