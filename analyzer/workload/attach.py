@@ -67,6 +67,10 @@ class _Hosts:
 
 def attach(workload: Workload, scenario: ValidScenario) -> AttachedWorkload:
     """A workload on the network of a scenario. Raises InputError naming the row that the network cannot carry."""
+    for key in ("only", "without"):
+        if getattr(scenario.traffic, key):
+            message = "chooses packets of a trace, and a flow list is sent whole: leave it out"
+            raise scenario.wrong(("traffic", key), message)
     fabric = scenario.fabric()
     hosts = _numbered(workload, fabric, scenario) if not workload.addresses else _addressed(workload, fabric, scenario)
     _check_crossing(workload, hosts, fabric)

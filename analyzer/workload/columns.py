@@ -185,7 +185,11 @@ class _Parser:
             address = _address(text)
             if address is None:
                 row, column = next((_first(end == text), end.name) for end in (src, dst) if (end == text).any())
-                said = f"{_shown(text)} is no IP address and no number of a host" if text else "is empty"
+                said = (
+                    f"{_shown(text)} is neither the IP address of one host nor the number of one"
+                    if text
+                    else "is empty"
+                )
                 raise self._wrong(row, column, said)
             code[text] = number.setdefault(address, len(number))
         ends = [
@@ -196,11 +200,13 @@ class _Parser:
 
 
 def _address(text: str) -> str | None:
-    """An IP address as it is written canonically; None if the text is none."""
+    """An IP address of one host as it is written canonically; None if the text is none."""
     try:
-        return None if "%" in text else str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    several = address.is_multicast or address.is_unspecified or address.is_loopback or text == "255.255.255.255"
+    return None if several or "%" in text else str(address)
 
 
 def _first(wrong: pl.Series) -> int:

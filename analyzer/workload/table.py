@@ -17,7 +17,7 @@ from segcast.traces.schema import Column, Table
 UNPINNED: Final = -1
 """The path of a flow that is not pinned to one."""
 
-MOST_FLOWS: Final = 20_000_000
+MOST_FLOWS: Final = 10_000_000
 MOST_BYTES: Final = 1 << 50
 MOST_HOST: Final = (1 << 31) - 1
 MOST_SLOT: Final = 65_534
@@ -81,6 +81,13 @@ class Workload:
     def waits(self) -> NDArray[np.bool_]:
         """Which flows wait for others, bool[n]."""
         return np.diff(self.after_first) > 0
+
+    def followers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What waits for each flow: those for flow i are `row[first[i]:first[i + 1]]`, int64[n + 1] and int64[m]."""
+        first = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(np.bincount(self.after_row, minlength=len(self)), out=first[1:])
+        waiting = np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.after_first))
+        return first, waiting[np.argsort(self.after_row, kind="stable")]
 
     def host(self, number: int) -> str:
         """What the list calls a host of `source` or `target`."""

@@ -282,7 +282,7 @@ def test_what_is_no_matrix_is_refused(four: ValidScenario, tmp_path: Path, text:
         ("fixed", {"size_bytes": 0}, "--bytes: a flow has a byte at least"),
         ("hadoop", {"size_bytes": 5}, "--bytes: the sizes of hadoop are drawn; leave it out"),
         ("fixed", {"load": float("nan")}, "--load nan: from 0.001 to 100 times the bottleneck"),
-        ("fixed", {"flows": 0}, "--flows 0: from 1 to 20,000,000"),
+        ("fixed", {"flows": 0}, "--flows 0: from 1 to 10,000,000"),
         ("fixed", {"sigma": -1.0}, "--sigma -1: more than 0, at most 5"),
         ("fixed", {"pattern": "stars"}, "pattern 'stars': there are all-pairs, permutation, left-right, incast:N"),
         ("fixed", {"pattern": "incast:x"}, "pattern incast:x: how many senders? Such as incast:16"),
@@ -352,8 +352,11 @@ def test_what_is_wrong_is_one_line(run: Run, tmp_path: Path) -> None:
     for arguments, message in (
         (("fixed", *here, "--out", tmp_path / "w.txt"), "name a file that ends in .csv or .parquet"),
         (("fixed", *here, "--bytes", "1", "--out", tmp_path / "w.csv"), "size '1' is not a number with a unit"),
+        (("hadoop", *here, "--fan", "4", "--out", tmp_path / "w.csv"), "--fan: hadoop has no use for it, only incast"),
+        (("hadoop", *here, "--jitter", "1us", "--out", tmp_path / "w.csv"), "--jitter: hadoop has no use for it"),
+        (("hadoop", *here, "--sigma", "1", "--out", tmp_path / "w.csv"), "--sigma: is of lognormal gaps; give --arr"),
         (("stars", *here, "--out", tmp_path / "w.csv"), "'stars' is not one of"),
-        (("fixed", *here, "--bytes", "1B", "--jitter", "x", "--out", tmp_path / "w.csv"), "duration 'x'"),
+        (("incast", *here, "--jitter", "x", "--out", tmp_path / "w.csv"), "duration 'x'"),
     ):
         ran = run("synth", *arguments)
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)

@@ -83,7 +83,13 @@ def _flow(line: int, row: dict[str, str]) -> Flow:
     for column in ("src", "dst"):
         said = row[column]
         try:
-            ends.append(str(int(said)) if re.fullmatch("[0-9]+", said) else str(ipaddress.ip_address(said)))
+            if re.fullmatch("[0-9]+", said):
+                ends.append(str(int(said)))
+                continue
+            address = ipaddress.ip_address(said)
+            if address.is_multicast or address.is_loopback or address.is_unspecified:
+                raise WrongError(line, column)
+            ends.append(str(address))
         except ValueError:
             raise WrongError(line, column) from None
     if ends[0] == ends[1]:

@@ -46,6 +46,26 @@ class Request:
     mss: int = 1_460
 
 
+_USED_BY: Final = {
+    "fan": ("incast", "shuffle", "ring-all-reduce", "all-to-all"),
+    "objects": ("web-pages",),
+    "sizes": ("web-pages",),
+    "jitter_ns": tuple(JOBS),
+}
+"""Choices that some kinds alone have a use for."""
+
+
+def request_of(kind: str, load: float, flows: int, seed: int, **choices: Any) -> Request:
+    """The request with what was chosen, which is not None. Raises InputError if the kind has no use for it."""
+    given = {name: value for name, value in choices.items() if value is not None}
+    for name, kinds in _USED_BY.items():
+        if name in given and kind not in kinds:
+            raise InputError(f"--{name.removesuffix('_ns')}: {kind} has no use for it, only {', '.join(kinds)}")
+    if "sigma" in given and given.get("arrivals") != "lognormal":
+        raise InputError("--sigma: is of lognormal gaps; give --arrivals lognormal, too")
+    return Request(kind, load, flows, seed, **given)
+
+
 @dataclass(frozen=True, slots=True)
 class _Made:
     """A list with the times at which its flows or jobs arrived, and its tiers, the bottleneck first."""
