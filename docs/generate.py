@@ -22,6 +22,8 @@ from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.schema import FLOWLETS
+from segcast.analyzer.workload.synthesis.published import PUBLISHED
+from segcast.analyzer.workload.table import WORKLOAD
 from segcast.cli import cli
 from segcast.replay.calibrate.document import CalibrationDocument, ProbesDocument
 from segcast.replay.measure.document import MeasurementDocument
@@ -157,6 +159,8 @@ def tables_page() -> str:
     lines += document("calibrate --json")
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
+    lines += ["## A workload: a file", ""]
+    lines += _table_lines(WORKLOAD, "A flow list, CSV or Parquet ([workloads.md](workloads.md))")
     return "\n".join(lines)
 
 
@@ -177,6 +181,19 @@ def commands_page() -> str:
         )
         parts.append(f"## {title}\n\n```\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
+
+
+_SIZES_BEGIN: Final = "<!-- sizes -->"
+_SIZES_END: Final = "<!-- /sizes -->"
+
+
+def workloads_page() -> str:
+    """docs/workloads.md: by hand, but for the table of published sizes."""
+    head, _, rest = (_FOLDER / "workloads.md").read_text(encoding="utf-8").partition(_SIZES_BEGIN)
+    _, _, tail = rest.partition(_SIZES_END)
+    lines = ["| kind | sizes |", "|---|---|", "| `fixed` | `--bytes` |"]
+    lines += [f"| `{name}` | {found.source} |" for name, found in PUBLISHED.items()]
+    return "\n".join([head + _SIZES_BEGIN, *lines, _SIZES_END + tail])
 
 
 _WRITERS = {"100us": write_duration, "512KiB": write_size, "25Gbps": write_rate}
@@ -320,6 +337,7 @@ PAGES = {
     "tables.md": tables_page,
     "commands.md": commands_page,
     "scenario.md": scenario_page,
+    "workloads.md": workloads_page,
     "scenario.schema.json": schema_page,
     "../segcast/analyzer/scenario/scenario.schema.json": schema_page,  # where an installation has it
 }

@@ -5,6 +5,8 @@ Packages are imported inside the commands, so that `segcast --help` answers at o
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -23,6 +25,7 @@ from segcast.commands.policies import policies
 from segcast.commands.replay import replay
 from segcast.commands.report import report
 from segcast.commands.rewrite import rewrite
+from segcast.commands.synth import synth
 from segcast.commands.testbed import testbed
 from segcast.commands.validate import validate
 from segcast.interruption import INTERRUPTION
@@ -34,6 +37,7 @@ from segcast.traces.version import VERSION
 
 _NOTHING_LEFT: Final = "interrupted; nothing was left half-written"
 _INTERRUPTED: Final = 130
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -52,6 +56,7 @@ for command in (
     flowlets,
     forecast,
     policies,
+    synth,
     rewrite,
     replay,
     testbed,
@@ -69,6 +74,9 @@ def main() -> None:
     if sys.platform != "linux":
         _fail("runs on Linux only")
     outlive_readers()
+    # Its threads spin while NumPy is imported, and have no work here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)  # else importing makes hundreds, of which none frees anything
     try:
         INTERRUPTION.install()
         with cli.make_context("segcast", sys.argv[1:]) as context:
@@ -106,11 +114,16 @@ def _fail(text: str, code: int = 2) -> NoReturn:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit by this status, whatever signal still comes, and without waiting for servers that do not answer."""
+    """Exit by this status, whatever signal still comes, and without waiting for servers that do not answer.
+
+    A process that is this command's ends at once: to take what it has imported apart takes longer than a small ingest.
+    """
     INTERRUPTION.end()
-    if INTERRUPTION.installed and waiting():
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
+    if not INTERRUPTION.installed:
+        sys.exit(code)
+    if not waiting():
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)

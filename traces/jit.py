@@ -42,8 +42,19 @@ def allocating(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """Compile a kernel that becomes part of those that call it: where a call for each packet would be felt."""
-    return compiled(function, (), inline="always")
+    """Compile a kernel that becomes part of those that call it: where a call for each packet would be felt.
+
+    LLVM does it, after each has been typed and lowered once; Numba's own way types it anew in every caller.
+    """
+    return compiled(function, (), forceinline=True)
+
+
+def inlined_by_type(function: F) -> F:
+    """The same for a kernel that calls functions chosen by the types of its arguments, kept on disk only inside others.
+
+    Those are told of the functions (`kernel_of`); in a place of its own an edited one could not be told from the old.
+    """
+    return cast(F, cast(Any, numba.njit)(**_FLAGS, forceinline=True)(function))
 
 
 def kernel_of(parts: tuple[Callable[..., Any] | None, ...], function: F) -> F:

@@ -33,6 +33,7 @@ _WAIT_SECONDS: Final = 60  # for another process that compiles the same kernel
 _MEMORY_NAME: Final = "sources.json"
 _ANY: Any = caching  # Numba's inside, some of which has no types
 _RUNTIME: Any = cast(Any, runtime).rtsys  # which allocates arrays in kernels
+_ALLOCATES: Final = b"NRT_"  # begins the names of its functions
 
 
 def cache_root() -> Path:
@@ -54,6 +55,12 @@ class _Results(_ANY.CompileResultCacheImpl):  # type: ignore[misc]
     def __init__(self, function: Any) -> None:
         self._lineno = function.__code__.co_firstlineno
         self._locator = _Place(function.__code__.co_filename)
+
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        """As Numba's. What allocates arrays is compiled once in a process, and only for kernels whose code calls it."""
+        if _ALLOCATES in pickle.dumps(payload[0]):
+            _RUNTIME.initialize(target_context)
+        return super().rebuild(target_context, payload)
 
 
 class KernelCache(_ANY.FunctionCache):  # type: ignore[misc]
@@ -141,7 +148,6 @@ class KernelCache(_ANY.FunctionCache):  # type: ignore[misc]
     def _found(self, sig: Any, target_context: Any) -> Any:
         """What is kept. Numba's own way first loads all that compiling needs, which takes longer than all else here."""
         try:
-            _RUNTIME.initialize(target_context)
             return self._load_overload(sig, target_context)
         except Exception:  # a damaged file, whatever it makes of unpickling, is as good as none
             return None

@@ -201,11 +201,22 @@ def check_packets(network: Network, packets: Packets, loss_timeout_ns: int) -> N
         )
 
 
-def simulate(cell: Cell, packets: Packets, batch_packets: int = 1 << 20, releases: Releases | None = None) -> Fates:
-    """Fates of all packets, in their order. Raises InputError as `check_packets`."""
+def simulate(
+    cell: Cell,
+    packets: Packets,
+    batch_packets: int = 1 << 20,
+    releases: Releases | None = None,
+    room: Fates | None = None,
+) -> Fates:
+    """Fates of all packets, in their order; in `room`, if given, which other cells have used for as many packets.
+
+    Raises InputError as `check_packets`.
+    """
     cell.check(packets)
     count = len(packets.send_ns)
-    fates = empty_fates(count)
+    fates = empty_fates(count) if room is None else room
+    if room is not None:
+        fates.congestion[:] = 0  # all else is written when a packet is sent or its fate known
     for stop in range(batch_packets, count, batch_packets):
         cell.run(packets, fates, stop, releases)
     cell.drain(packets, fates, releases)

@@ -12,16 +12,12 @@ from segcast.analyzer.engine.calendar import empty_calendar
 from segcast.analyzer.engine.rings import empty_rings
 from segcast.analyzer.engine.state import (
     ALWAYS_NS,
-    ASKED,
     COUNTER,
     FLOW,
     LAZY,
     LINK,
     ORDERED,
     PATH,
-    PER_FLOW,
-    PER_FLOWLET,
-    PER_PACKET,
     PROGRESS,
     SCHEDULED,
     UNBOUNDED_BYTES,
@@ -38,13 +34,6 @@ from segcast.traces.errors import InputError
 
 _FIRST_EVENTS: Final = 1 << 12
 _MOST_WATCHED: Final = 32  # queues to look at for a choice; with more it pays to take acknowledgements as events
-
-_GRANULARITIES: Final = {
-    "flow": PER_FLOW,
-    "flowlet": PER_FLOWLET,
-    "packet": PER_PACKET,
-    "asked": ASKED,
-}
 
 
 def lay_out(
@@ -89,7 +78,6 @@ def _rules(network: Network, policy: Policy, detector: Detector, steering: Steer
         lazy = steering.scope != "host" and not network.changes and watched <= _MOST_WATCHED
         ack = LAZY if lazy else ORDERED
     return Rules(
-        granularity=_GRANULARITIES[policy.granularity],
         ack=ack,
         minimum_frame_bytes=network.minimum_frame_bytes,
         loss_timeout_ns=steering.loss_timeout_ns,

@@ -19,7 +19,7 @@ NO_ROOM: Final = 1
 BAD_SLOT: Final = 2
 BUCKET_IS_FULL: Final = 3
 
-# Rules.granularity: when the policy is asked.
+# Uses.granularity: when the policy is asked.
 PER_FLOW: Final = 0
 PER_FLOWLET: Final = 1
 PER_PACKET: Final = 2
@@ -113,7 +113,6 @@ it starts one. Events name a packet by its row plus `first_id`, so that rows may
 class Rules(NamedTuple):
     """Scalars of a cell that do not change while it runs."""
 
-    granularity: int
     ack: int
     minimum_frame_bytes: int
     loss_timeout_ns: int

@@ -104,7 +104,7 @@ def _write_results(folder: Path, results: Sequence[CellResult]) -> None:
     _write_rows(folder, SUMMARY, [result.summary for result in results])
     _write(folder, SERIES, pa.concat_tables(result.series for result in results))
     _write_rows(folder, SIZES, [row for result in results for row in result.sizes])
-    _write_rows(folder, DISTRIBUTIONS, [row for result in results for row in result.distributions])
+    _write(folder, DISTRIBUTIONS, pa.concat_tables(result.distributions for result in results).combine_chunks())
     _write_rows(folder, LINKS, [row for result in results for row in result.links])
     _write_rows(folder, HOSTS, [row for result in results for row in result.hosts])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +29,10 @@ from segcast.analyzer.metrics.families.path_load import PathLoad, PathLoadFamily
 from segcast.analyzer.metrics.family import FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
+from segcast.analyzer.packets import Fates, empty_fates
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.analyzer.schema import SERIES
+from segcast.analyzer.schema import DISTRIBUTIONS, SERIES
 from segcast.analyzer.traffic.prepare import Extent, Traffic, at_load
 from segcast.analyzer.traffic.recorded_acks import Schedule
 from segcast.analyzer.traffic.streamed import StreamedTraffic
@@ -49,15 +51,15 @@ Tick = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """What a cell gives to the tables: rows of SUMMARY (one), SIZES, DISTRIBUTIONS, LINKS and HOSTS, and its tables
+    """What a cell gives to the tables: rows of SUMMARY (one), SIZES, LINKS and HOSTS, and its tables DISTRIBUTIONS,
     FLOW_FATES and SERIES.
     """
 
     summary: dict[str, Any]
     sizes: list[dict[str, Any]]
-    distributions: list[dict[str, Any]]
     links: list[dict[str, Any]]
     hosts: list[dict[str, Any]]
+    distributions: pa.Table
     flows: pa.Table
     series: pa.Table
 
@@ -127,9 +129,9 @@ class CellRunner(ABC):
         return CellResult(
             {**columns, **counted.summary(ending)},
             of_cell(cell_rows.size_rows(flows)),
-            of_cell(cell_rows.distribution_rows(counted, flows)),
             of_cell(cell_rows.link_rows(counted, ending)),
             of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
+            _distributions(plan, cell_rows.distribution_columns(counted, flows)),
             _flow_table(plan, flows),
             self._series(plan, counted.family(PathLoadFamily).counts),
         )
@@ -168,6 +170,7 @@ class HeldRunner(CellRunner):
         """`releases` if any acknowledgements are recorded. Raises InputError for a load out of range."""
         super().__init__(traffic, traffic.extent, traffic.flow_bytes, scenario, folder)
         self._releases = releases
+        self._of_thread = threading.local()
         self._packets = {load: at_load(traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
 
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
@@ -185,13 +188,21 @@ class HeldRunner(CellRunner):
         releases = None
         if cell.schedules_releases and self._releases is not None:
             releases = self._releases(packets, self._scenario.steering_of(plan.policy), plan.seed)
-        fates = simulate(cell, packets, releases=releases)
+        fates = simulate(cell, packets, releases=releases, room=self._room(len(packets.flow)))
         counted.add(packets, fates)
         if plan.keep_packets:
             (self._folder / "packets").mkdir(exist_ok=True)
             table = packet_table(packets, fates, traffic.file, traffic.frame_number)
             pq.write_table(table, self._packets_file(plan), **PACKETS_WRITTEN)
         return self._result(plan, counted, cell)
+
+    def _room(self, count: int) -> Fates:
+        """Room for fates that cells of one thread use in turn: fresh memory costs a page fault every 160 packets."""
+        try:
+            room: Fates = self._of_thread.room
+        except AttributeError:
+            room = self._of_thread.room = empty_fates(count)
+        return room
 
     def profile(self, threads: int, tick: Tick) -> pa.Table:
         """PROFILE, a timeout at a time."""
@@ -247,6 +258,11 @@ def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any
     shared = {name: pa.repeat(pa.scalar(v, schema.field(name).type), count) for name, v in plan.columns().items()}
     arrays = shared | {name: pa.array(v).cast(schema.field(name).type) for name, v in columns.items()}
     return pa.table(arrays, schema=schema)
+
+
+def _distributions(plan: CellPlan, columns: dict[str, NDArray[Any]]) -> pa.Table:
+    """DISTRIBUTIONS of one cell."""
+    return _cell_table(plan, DISTRIBUTIONS, len(columns["value"]), columns)
 
 
 def _flow_table(plan: CellPlan, flows: FlowColumns) -> pa.Table:

@@ -15,7 +15,7 @@ from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import Fates, FlowPlan, Packets
 
 MOST_HOSTS: Final = 1000
-_PIECE: Final = 1 << 18
+_PIECE: Final = 1 << 16  # what families read and keep of a piece stays in a core's cache
 
 # The counts of every family, under its name.
 Counts = namedtuple("Counts", [family.name for family in FAMILIES])  # type: ignore[misc]

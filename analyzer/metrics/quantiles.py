@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
@@ -12,9 +13,14 @@ from numpy.typing import NDArray
 
 def rank_of(quantile: float, count: int) -> int:
     """0-based index, in sorted order, of the smallest value with at least `quantile * count` values not above it."""
+    numerator, denominator = _as_written(quantile)
+    return max(0, -(-numerator * count // denominator) - 1)
+
+
+@functools.cache
+def _as_written(quantile: float) -> tuple[int, int]:
     # The decimal text of the quantile is meant, not its binary neighbour: 0.999 * 1000 is 999, not 999.0000001.
-    exact = Fraction(str(quantile)) * count
-    return max(0, -(-exact.numerator // exact.denominator) - 1)
+    return Fraction(str(quantile)).as_integer_ratio()
 
 
 def nearest_ranks(values: NDArray[Any], quantiles: Iterable[float]) -> list[Any]:
@@ -24,4 +30,4 @@ def nearest_ranks(values: NDArray[Any], quantiles: Iterable[float]) -> list[Any]
         return [None] * len(wanted)
     ranks = [rank_of(quantile, len(values)) for quantile in wanted]
     parted = np.partition(values, sorted(set(ranks)))
-    return [parted[rank].item() for rank in ranks]
+    return parted[ranks].tolist()  # type: ignore[no-any-return]

@@ -1,10 +1,11 @@
-"""Rows of the tables that families share (sizes, distributions, links, hosts), without the cell's own columns."""
+"""What families share of tables (sizes, distributions, links, hosts), as rows or columns without those of the cell."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.metrics.families.delays import HOST_BITS, DelayFamily
@@ -42,23 +43,23 @@ def size_rows(flows: FlowColumns) -> list[dict[str, Any]]:
     return rows
 
 
-def distribution_rows(metrics: Accumulator, flows: FlowColumns) -> list[dict[str, Any]]:
-    """Rows of DISTRIBUTIONS over the fixed grid; none of what has no values."""
+def distribution_columns(metrics: Accumulator, flows: FlowColumns) -> dict[str, NDArray[Any]]:
+    """Columns of DISTRIBUTIONS over the fixed grid; none of what has no values."""
     grid = DISTRIBUTION_QUANTILES
     counts = metrics.family(DelayFamily).counts
     done = flows["fct_ns"] >= 0
-    columns = {
+    ranks = {
         "delay_ns": histogram_ranks(counts.delays, grid),
         "queue_ns": histogram_ranks(counts.queues, grid),
         "fct_ns": nearest_ranks(flows["fct_ns"][done], grid),
         "slowdown": nearest_ranks(flows["slowdown"][done], grid),
     }
-    return [
-        {"metric": metric, "quantile": quantile, "value": float(value)}
-        for metric, values in columns.items()
-        for quantile, value in zip(grid, values, strict=True)
-        if value is not None
-    ]
+    known = {metric: values for metric, values in ranks.items() if values[0] is not None}
+    return {
+        "metric": np.repeat(np.array(list(known), np.str_), len(grid)),
+        "quantile": np.tile(grid, len(known)),
+        "value": np.array([*known.values()], np.float64).ravel(),
+    }
 
 
 def link_rows(metrics: Accumulator, ending: Ending) -> list[dict[str, Any]]:

@@ -11,45 +11,62 @@ from segcast.analyzer.metrics.places import host_links
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES, Network, Path
 from segcast.analyzer.network.transmitter import Transmitter, transmit
 from segcast.analyzer.packets import RECEIVED, Fates, FlowPlan, Packets, empty_fates
-from segcast.traces.jit import int64, kernel
+from segcast.traces.jit import at, int64, kernel
 
 _PIECE: Final = 1 << 18
 
 LINK_COSTS: Final = np.dtype(
-    [("rate_bps", np.int64), ("delay_ns", np.int64), ("overhead_bytes", np.int64), ("burst_ns", np.int64)], align=True
+    [
+        ("rate_bps", np.int64),
+        ("per_bit", np.float64),
+        ("delay_ns", np.int64),
+        ("overhead_bytes", np.int64),
+        ("burst_ns", np.int64),
+    ],
+    align=True,
 )
 """What a packet pays at a link that nothing else uses; a burst is as long as it takes at the link's rate."""
+
+FLOW_WAYS: Final = np.dtype(
+    [
+        ("first_way", np.int64),
+        ("stop_way", np.int64),
+        ("uplink", np.int64),
+        ("downlink", np.int64),
+        ("queue", np.int64),
+        ("result", np.int64),
+    ],
+    align=True,
+)
+"""The ways of a flow, its hosts' links (-1 without), and where its queues and its times begin in `Unloaded`."""
+
+QUEUE: Final = np.dtype([("free_ns", np.int64), ("rest", np.int64)], align=True)
+"""When a transmitter is free, as in the engine."""
 
 
 class FastestPaths(NamedTuple):
     """The paths on which a flow can be fastest; *way* is one of them, with the host's links before and after it.
 
-    `links` LINK_COSTS[links]. `first_way` int64[groups + 1] and `first_hop`
-    int64[ways + 1] say where the ways of a group and the links (`hops` int64) of a way begin. `group`, `uplink` and
-    `downlink` int64[flows] (-1 without host links), `place` and `result` int64[flows]: where its queues and its times
-    begin in `Unloaded`.
+    `links` LINK_COSTS[links]. `first_hop` int64[ways + 1] says where the links (`hops` int64) of a way begin. `flows`
+    FLOW_WAYS[flows]; of all flows there are so many `queues` and `results`.
     """
 
     links: NDArray[np.void]
-    first_way: NDArray[np.int64]
     first_hop: NDArray[np.int64]
     hops: NDArray[np.int64]
-    group: NDArray[np.int64]
-    uplink: NDArray[np.int64]
-    downlink: NDArray[np.int64]
-    place: NDArray[np.int64]
-    result: NDArray[np.int64]
+    flows: NDArray[np.void]
+    queues: int
+    results: int
 
 
 class Unloaded(NamedTuple):
-    """Per flow and hop of each of its ways `free_ns` and `rest` (of the transmitter, as in the engine), int64.
+    """Per flow and hop of each of its ways a QUEUE.
 
     `first_ns` int64[flows] is the first send, `took_ns` int64, per flow and way, the time from there to the last
     receive; -1 if nothing was received.
     """
 
-    free_ns: NDArray[np.int64]
-    rest: NDArray[np.int64]
+    queues: NDArray[np.void]
     first_ns: NDArray[np.int64]
     took_ns: NDArray[np.int64]
 
@@ -88,28 +105,26 @@ def fastest_paths(network: Network, plan: FlowPlan) -> FastestPaths:
     ends = 2 * network.host_links
     queues = (first_hop[first_way[1:]] - first_hop[first_way[:-1]] + ends * np.diff(first_way))[plan.group]
     ways = np.diff(first_way)[plan.group]
+    flows = np.zeros(len(plan.group), FLOW_WAYS)
+    flows["first_way"], flows["stop_way"] = first_way[plan.group], first_way[plan.group + 1]
+    flows["uplink"], flows["downlink"] = uplink, downlink
+    flows["queue"], flows["result"] = np.cumsum(queues) - queues, np.cumsum(ways) - ways
+    links = [(x.rate_bps, 1.0 / x.rate_bps, x.delay_ns, x.overhead_bytes, x.burst_ns) for x in network.links]
     return FastestPaths(
-        np.array([(x.rate_bps, x.delay_ns, x.overhead_bytes, x.burst_ns) for x in network.links], LINK_COSTS),
-        first_way.astype(np.int64),
+        np.array(links, LINK_COSTS),
         first_hop.astype(np.int64),
         np.array([link for fastest in groups for path in fastest for link in path.links], np.int64),
-        plan.group,
-        uplink,
-        downlink,
-        np.cumsum(np.append(0, queues)).astype(np.int64),
-        np.cumsum(np.append(0, ways)).astype(np.int64),
+        flows,
+        int(queues.sum()),
+        int(ways.sum()),
     )
 
 
 def empty_unloaded(ways: FastestPaths) -> Unloaded:
     """Every flow before its first packet."""
-    queues, results = int(ways.place[-1]), int(ways.result[-1])
-    return Unloaded(
-        np.full(queues, np.iinfo(np.int64).min, np.int64),
-        np.zeros(queues, np.int64),
-        np.full(len(ways.group), -1, np.int64),
-        np.full(results, -1, np.int64),
-    )
+    queues = np.zeros(ways.queues, QUEUE)
+    queues["free_ns"] = np.iinfo(np.int64).min
+    return Unloaded(queues, np.full(len(ways.flows), -1, np.int64), np.full(ways.results, -1, np.int64))
 
 
 @kernel
@@ -117,38 +132,40 @@ def send_unloaded(
     ways: FastestPaths, state: Unloaded, packets: Packets, fates: Fates, minimum_frame_bytes: int
 ) -> None:
     """Send the received of these packets, each flow on each of its ways as if there were no other."""
-    links, hops, free_ns, rests = ways.links, ways.hops, state.free_ns, state.rest
+    links, hops, first_hop, queues, took_ns = ways.links, ways.hops, ways.first_hop, state.queues, state.took_ns
     for row in range(len(packets.flow)):
         if not fates.state[row] & RECEIVED:
             continue
         flow = packets.flow[row]
+        send_ns = packets.send_ns[row]
         frame_bytes = max(int64(packets.ip_bytes[row]) + ETHERNET_HEADER_BYTES, minimum_frame_bytes)
-        group = ways.group[flow]
-        at = ways.place[flow]
-        begin = ways.first_way[group]
-        if state.took_ns[ways.result[flow]] < 0:
-            state.first_ns[flow] = packets.send_ns[row]
-        uplink, downlink = ways.uplink[flow], ways.downlink[flow]
-        for way in range(begin, ways.first_way[group + 1]):
-            now_ns = packets.send_ns[row]
-            first, stop = ways.first_hop[way], ways.first_hop[way + 1]
+        own = ways.flows[flow]
+        result, queue = own.result, own.queue
+        if took_ns[at(result)] < 0:
+            state.first_ns[flow] = send_ns
+        first_ns = state.first_ns[flow]
+        for way in range(own.first_way, own.stop_way):
+            now_ns = send_ns
+            first, stop = first_hop[at(way)], first_hop[at(way + 1)]
             # The uplink stands before the first hop and the downlink after the last, where there are any.
-            for hop in range(first - (uplink >= 0), stop + (downlink >= 0)):
-                link = links[uplink if hop < first else (downlink if hop >= stop else hops[hop])]
-                transmitter = Transmitter(link.rate_bps, 1.0 / link.rate_bps, link.burst_ns, free_ns[at], rests[at])
+            for hop in range(first - (own.uplink >= 0), stop + (own.downlink >= 0)):
+                link = links[at(own.uplink if hop < first else (own.downlink if hop >= stop else hops[at(hop)]))]
+                before = queues[at(queue)]
+                transmitter = Transmitter(link.rate_bps, link.per_bit, link.burst_ns, before.free_ns, before.rest)
                 sent = transmit(transmitter, now_ns, frame_bytes + link.overhead_bytes)
-                free_ns[at] = sent.free_ns
-                rests[at] = sent.free_rest
+                queues[at(queue)].free_ns = sent.free_ns
+                queues[at(queue)].rest = sent.free_rest
                 now_ns = sent.departs_ns + link.delay_ns
-                at += 1
-            state.took_ns[ways.result[flow] + way - begin] = now_ns - state.first_ns[flow]
+                queue += 1
+            took_ns[at(result)] = now_ns - first_ns
+            result += 1
 
 
 def unloaded_fct_ns(ways: FastestPaths, state: Unloaded) -> NDArray[np.int64]:
     """Completion time, int64[flows] ns, of each flow's received packets alone in the network; -1 if there are none."""
-    if len(ways.group) == 0:
+    if len(ways.flows) == 0:
         return np.empty(0, np.int64)
-    return np.minimum.reduceat(state.took_ns, ways.result[:-1])
+    return np.minimum.reduceat(state.took_ns, ways.flows["result"])
 
 
 def unloaded_times(network: Network, plan: FlowPlan, packets: Packets) -> NDArray[np.int64]:

@@ -74,6 +74,7 @@ class Fabric:
     another one, or as good. `hosts` is the shape of hosts' links, if they are modelled. The groups of `always` are
     there whether the trace uses them or not. `deals` says whether hosts in no prefix may be dealt to attachments in
     turn. With `by_conversation` there are two attachments, and who talks with whom says where hosts are.
+    `per_attachment` is how many hosts each attachment has where flow lists number them; None if they cannot.
     """
 
     edges: tuple[Edge, ...]
@@ -87,6 +88,7 @@ class Fabric:
     always: tuple[Pair, ...] = ()
     deals: bool = True
     by_conversation: bool = False
+    per_attachment: int | None = None
 
     def nodes(self) -> tuple[str, ...]:
         """Names of the nodes, in the order in which links name them."""

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from segcast.analyzer.network.fabric import Fabric, Routes, full_duplex
+from segcast.analyzer.network.numbered import HostCount
 from segcast.analyzer.network.shapes import LinkShape
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
 
@@ -17,6 +18,11 @@ class FatTreeSpec(NetworkBase):
 
     kind: Literal["fat-tree"] = Field(description="three tiers of switches with k ports each")
     k: int = Field(ge=2, le=64, description="ports of a switch, an even number: k pods, k²/4 cores")
+    hosts_per_edge: HostCount | None = Field(
+        default=None,
+        description="hosts that flow lists number, edge switch by edge switch; none: k/2. If given, edge switch E has "
+        "10.0.E.0/24 where it has no prefixes",
+    )
     links: LinkShape = Field(description="the links between edge and aggregation switches")
     core_links: LinkShape | None = Field(default=None, description="the links to cores; none: as `links`")
 
@@ -70,8 +76,9 @@ def build(spec: FatTreeSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
     return Fabric(
         edges=edges,
         links=links,
-        attachments=attach([f"edge{p}.{e}" for p in pods for e in halves], attachments),
+        attachments=attach([f"edge{p}.{e}" for p in pods for e in halves], attachments, spec.hosts_per_edge),
         routes=routes,
+        per_attachment=spec.hosts_per_edge or half,
         **common(spec),
     )
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from pydantic import Field, ValidationError, model_validator
 
 from segcast.analyzer.network.fabric import Edge, Fabric, Routes, full_duplex
+from segcast.analyzer.network.numbered import HostCount
 from segcast.analyzer.network.shapes import LinkShape, LinkSpec
 from segcast.analyzer.toml_keys import Where, WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
@@ -46,6 +47,11 @@ class GraphSpec(NetworkBase):
     link: LinkShape | None = Field(default=None, description="what edges of the file do not say")
     links: Annotated[tuple[GraphLinkSpec, ...], Field(max_length=100_000)] = Field(
         default=(), description="instead of a file"
+    )
+    hosts_per_attachment: HostCount | None = Field(
+        default=None,
+        description="hosts that flow lists number, attachment by attachment; number A, if it has no prefixes, has "
+        "10.0.A.0/24",
     )
     paths: Literal["shortest", "k-shortest"] = Field(
         default="shortest", description="of a pair: all of the least cost, or the `k` that cost least"
@@ -162,7 +168,7 @@ def build(spec: GraphSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
         raise WrongKey(("attachments", given.index(unknown[0])), f"the network has no node {unknown[0]!r}")
     if not given:
         raise WrongKey(("attachments",), "say where hosts are: [[attachments]] with name and node, or a node attribute")
-    places = attach(list(dict.fromkeys(given)), attachments)
+    places = attach(list(dict.fromkeys(given)), attachments, spec.hosts_per_attachment)
 
     def routes(a: int, b: int) -> Routes:
         low, high = sorted((a, b))
@@ -171,7 +177,15 @@ def build(spec: GraphSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
             ways = [graph.backwards(way) for way in ways]
         return Routes(tuple(ways), (len(ways),))
 
-    return Fabric(graph.edges, graph.links, places, routes, graph.explicit(), **common(spec))
+    return Fabric(
+        graph.edges,
+        graph.links,
+        places,
+        routes,
+        graph.explicit(),
+        per_attachment=spec.hosts_per_attachment,
+        **common(spec),
+    )
 
 
 class _Graph:

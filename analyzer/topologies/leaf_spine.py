@@ -9,6 +9,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from segcast.analyzer.network.fabric import Fabric, Routes, full_duplex
+from segcast.analyzer.network.numbered import HostCount
 from segcast.analyzer.network.shapes import LinkShape
 from segcast.analyzer.toml_keys import WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, attach, common, register
@@ -23,6 +24,10 @@ class LeafSpineSpec(NetworkBase):
     leaves: int = Field(ge=2, le=4096, description="number of leaves")
     spines: int = Field(ge=1, le=1024, description="number of spines")
     parallel: int = Field(default=1, ge=1, le=64, description="links between a leaf and a spine")
+    hosts_per_leaf: HostCount | None = Field(
+        default=None,
+        description="hosts that flow lists number, leaf by leaf; a leaf without prefixes has 10.0.LEAF.0/24",
+    )
     links: LinkShape = Field(description="the links between leaves and spines")
 
 
@@ -54,9 +59,10 @@ def build(spec: LeafSpineSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
     return Fabric(
         edges=edges,
         links=links,
-        attachments=attach(leaves, attachments),
+        attachments=attach(leaves, attachments, spec.hosts_per_leaf),
         routes=routes,
         explicit=frozenset(range(len(links))) if several else frozenset(),
+        per_attachment=spec.hosts_per_leaf,
         **common(spec),
     )
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from segcast.analyzer.network.fabric import BACK, Attachment, Edge, Fabric, Routes
 from segcast.analyzer.network.model import Link
+from segcast.analyzer.network.numbered import HostCount, default_prefix
 from segcast.analyzer.network.shapes import LinkSpec
 from segcast.analyzer.toml_keys import WrongKey
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, common, register
@@ -47,6 +48,11 @@ class ParallelSpec(NetworkBase):
     """Parallel paths between two attachments."""
 
     kind: Literal["parallel"] = Field(default="parallel", description="parallel paths; the default")
+    hosts_per_side: HostCount | None = Field(
+        default=None,
+        description="hosts that flow lists number, those on the left first; sides without prefixes have 10.0.0.0/24 "
+        "and 10.0.1.0/24",
+    )
     left: SideSpec = SideSpec()
     right: RightSpec = RightSpec()
     paths: Annotated[tuple[PathSpec, ...], Field(min_length=1, max_length=MOST_PATHS, description="in slot order")]
@@ -84,6 +90,7 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
         return Routes(backwards, (len(ways),), tuple(path.segments[::-1] for path in spec.paths))
 
     sides = (("left", spec.left), ("right", spec.right))
+    numbered = spec.hosts_per_side is not None
     return Fabric(
         edges=tuple(edges),
         links=(*forward, *back),
@@ -91,17 +98,18 @@ def build(spec: ParallelSpec, attachments: Sequence[AttachmentSpec]) -> Fabric:
             Attachment(
                 name,
                 name,
-                side.prefixes,
+                side.prefixes or ((default_prefix(number),) if numbered else ()),
                 (side.decapsulate_ipv4, side.decapsulate_ipv6),
                 side.decapsulate_l2,
                 ("network", name),
             )
-            for name, side in sides
+            for number, (name, side) in enumerate(sides)
         ),
         routes=routes,
         always=((0, 1), (1, 0)),
         deals=False,
-        by_conversation=not (spec.left.prefixes or spec.right.prefixes),
+        by_conversation=not (spec.left.prefixes or spec.right.prefixes or numbered),
+        per_attachment=spec.hosts_per_side,
         **common(spec),
     )
 

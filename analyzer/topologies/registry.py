@@ -15,6 +15,7 @@ from pydantic import Field
 
 from segcast.analyzer.network.fabric import Attachment, Fabric
 from segcast.analyzer.network.model import ETHERNET_MINIMUM_BYTES
+from segcast.analyzer.network.numbered import default_prefix
 from segcast.analyzer.network.shapes import LinkShape, Override
 from segcast.analyzer.registry import Registry
 from segcast.analyzer.toml_keys import Where, WrongKey
@@ -100,8 +101,11 @@ def common(spec: NetworkBase) -> dict[str, Any]:
     }
 
 
-def attach(nodes: Sequence[str], given: Sequence[AttachmentSpec]) -> tuple[Attachment, ...]:
-    """An attachment at each of the nodes, with what the scenario says of it. Raises WrongKey for others."""
+def attach(nodes: Sequence[str], given: Sequence[AttachmentSpec], hosts: int | None = None) -> tuple[Attachment, ...]:
+    """An attachment at each of the nodes, with what the scenario says of it. Raises WrongKey for others.
+
+    With `hosts` that flow lists number, those without prefixes have their default ones.
+    """
     found = {node: Attachment(node, node) for node in nodes}
     said: set[str] = set()
     for number, spec in enumerate(given):
@@ -122,4 +126,7 @@ def attach(nodes: Sequence[str], given: Sequence[AttachmentSpec]) -> tuple[Attac
         if attachment.name in names:
             raise WrongKey((*attachment.place, "name"), f"two are called {attachment.name}")
         names.add(attachment.name)
-    return tuple(found.values())
+    return tuple(
+        attachment if attachment.prefixes or hosts is None else attachment._replace(prefixes=(default_prefix(number),))
+        for number, attachment in enumerate(found.values())
+    )

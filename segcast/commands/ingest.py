@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +60,6 @@ def ingest(
         from segcast.traces.quality.cross_check import check_possible
 
         check_possible(captures, frames, layer)
-    beside = threading.Thread(target=importlib.import_module, args=["segcast.traces.quality.describe"], daemon=True)
-    beside.start()  # what describes the trace takes a while to import
     with progress("ingest", "B") as tick:
         options: dict[str, Any] = {"layer": layer or "outer", "keep_going": keep_going, "choices": choices}
         trace = run(captures, out, progress=tick, say=note, **options)

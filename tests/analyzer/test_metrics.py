@@ -22,7 +22,6 @@ from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.runner import CellResult, HeldRunner
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
-from segcast.analyzer.metrics.families.delays import HOST_BITS
 from segcast.analyzer.metrics.families.path_load import (
     add_load,
     balance,
@@ -32,20 +31,10 @@ from segcast.analyzer.metrics.families.path_load import (
     empty_load,
     path_facts,
 )
-from segcast.analyzer.metrics.families.reordering import add_rows, empty_reordering, last_rows
 from segcast.analyzer.metrics.families.utilisation import UtilisationFamily
 from segcast.analyzer.metrics.family import Ending, Measured
 from segcast.analyzer.metrics.histogram import (
-    BITS,
-    LARGEST,
-    bucket_count,
-    bucket_of,
-    empty_histogram,
-    histogram_ranks,
     lower_bound,
-    mean,
-    merge,
-    record_all,
 )
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.metrics.unloaded import unloaded_times
@@ -348,51 +337,6 @@ def test_many_paths_have_fewer_bins() -> None:
     links = tuple(Link(f"l{n}", 10**9, 0) for n in range(9))
     network = Network(links, tuple(Path(0, (n % 9,), 0, 0) for n in range(60_000)))
     assert empty_load(path_facts(network, steered=False), 1000).bytes.shape == (16, 60_000)
-
-
-@pytest.mark.parametrize("bits", [BITS, HOST_BITS])
-def test_a_bucket_holds_what_begins_with_the_same_digits(bits: int) -> None:
-    rng = np.random.default_rng(1)
-    values = [0, 1, 2**62, 2**63 - 1, *(int(v) >> int(s) for v, s in rng.integers([0, 0], [2**63 - 1, 62], (3000, 2)))]
-    values += [2**power + off for power in range(2, 63) for off in (-1, 0, 1)]
-    for value in values:
-        bucket = bucket_of(value, bits)
-        assert 0 <= bucket < bucket_count(bits)
-        assert lower_bound(bucket, bits) == twin.counted(value, bits + 1)
-        assert value - lower_bound(bucket, bits) <= value >> bits
-    assert bucket_of(2**63 - 1, bits) == bucket_count(bits) - 1
-
-
-def test_histograms_of_parts_add_up() -> None:
-    values = np.random.default_rng(2).integers(0, 2**62, 4000)
-    whole, one, other = empty_histogram(), empty_histogram(), empty_histogram()
-    record_all(*whole, values, BITS)
-    record_all(*one, values[:1000], BITS)
-    record_all(*other, values[1000:], BITS)
-    merge(one, other)
-    assert all(np.array_equal(a, b) for a, b in zip(whole, one, strict=True))
-    assert mean(whole) == pytest.approx(sum(values.tolist()) / 4000, rel=1e-15)
-    assert histogram_ranks(whole, [1.0]) == [int(values.max())]
-    assert histogram_ranks(empty_histogram(), [0.5, 1.0]) == [None, None]
-
-
-def test_reordering_keeps_what_is_under_way_and_no_more() -> None:
-    """Every tenth packet takes 1 us longer: 33 of its flow are received from its first overtaker up to it."""
-    rows, flows = np.arange(900), np.arange(900, dtype=np.uint32) % 3
-    kept = empty_reordering(3)
-    for piece in range(100):
-        send_ns = (piece * 900 + rows) * 10
-        packets = Packets(send_ns, flows, np.full(900, 100, np.uint32))
-        fates = empty_fates(900)
-        fates.state[:] = RECEIVED
-        fates.receive_ns[:] = send_ns + np.where(rows % 10, 500, 1500)
-        kept = add_rows(kept, packets, fates)
-        assert kept.progress["held"][0] < 300
-        assert len(kept.flow) < 2000
-    kept = last_rows(kept)
-    assert kept.progress["held"][0] == 0
-    assert int(kept.late.sum()) == 9000
-    assert int(kept.extents.sums[LARGEST]) == 33
 
 
 def test_utilisation_is_over_the_rate_that_a_link_was_built_with() -> None:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segcast.analyzer.engine.cell import Cell
+from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.window import Window, stream
 from segcast.analyzer.network.model import Link, parallel_network
-from segcast.analyzer.packets import FlowPlan, Packets
+from segcast.analyzer.packets import FlowPlan, Packets, empty_fates
 from segcast.analyzer.policies.registry import find_policy
 from segcast.traces.errors import InputError
-from tests.support.simulating import cell_of, pieces, run_engine, traffic_of
+from tests.support.simulating import cell_of, pieces, releases_of, run_engine, traffic_of
 from tests.support.strategies import scenarios
 from tests.twins.scenarios import Scenario
 
@@ -34,6 +34,19 @@ def test_the_same_fates_as_at_once(scenario: Scenario, batch: int, capacity: int
         assert np.array_equal(comp, ref), name
     sent = np.concatenate([given.send_ns for given, _ in out])
     assert np.array_equal(sent, packets.send_ns)
+
+
+@RELAXED
+@given(scenarios(), st.integers(0, 255))
+def test_what_other_cells_left_in_memory_changes_nothing(scenario: Scenario, byte: int) -> None:
+    whole, _ = run_engine(scenario)
+    packets, _ = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
+    room = empty_fates(len(packets.flow))
+    for column in room:
+        column.view(np.uint8)[:] = byte
+    comp = simulate(cell_of(scenario), packets, releases=releases_of(scenario), room=room)
+    for name, ref in whole._asdict().items():
+        assert np.array_equal(getattr(comp, name), ref), name
 
 
 def test_memory_follows_what_is_under_way() -> None:

@@ -158,14 +158,14 @@ from tests.fuzz import seeds, worker  # as fuzzing does, in this order, so that 
 import numpy as np
 from segcast.traces import units
 from segcast.traces.headers import link
-from segcast.traces.headers.tenants import Tenants
+from segcast.traces.headers.tenants import MOST_PARTS, Tenants
 from segcast.traces.errors import InputError
 seen = np.zeros(len(instrument.counters), np.uint8)
 def locate(frame, n=None):
     data, one = np.frombuffer(bytearray(frame), np.uint8), np.zeros(1, np.int64)
     out = np.zeros(1, np.int32), np.zeros(1, np.uint8), np.zeros(1, np.uint8)
     size = np.array([n or len(frame)], np.uint32)
-    located = link.Located(*out, np.zeros(1, np.uint32), np.zeros(1, np.uint32))
+    located = link.Located(*out, np.zeros(1, np.uint32), np.zeros(1, np.uint32), np.zeros(MOST_PARTS + 1, np.uint64))
     link.locate(data, one, size, size, np.ones(1, np.uint16), Tenants().with_room(1), located)
     return take_novelty(instrument.counters, seen)
 arp = bytes(12) + bytes([8, 6]) + bytes(20)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +25,7 @@ from segcast.traces.ingest import run as store
 from segcast.traces.ingest.opening import open_trace
 from segcast.traces.ingest.run import ingest
 from segcast.traces.quality.describe import describe
-from segcast.traces.trace import load
+from segcast.traces.trace import Trace, load
 from tests.support.ingesting import (
     assert_like_twin,
     conversations,
@@ -184,6 +185,26 @@ def test_what_is_noted(tmp_path: Path) -> None:
     protocols = Counter(d.protocol for _, d in rows if d.ip_bytes is not None)
     assert {row["protocol"]: row["packets"] for row in facts["protocols"]} == protocols
     assert facts["one_sided_flows"] == sum(f["reverse_flow_id"] is None for f in twin_flows(rows))
+
+
+def test_a_description_is_that_of_the_tables(cluster: Trace) -> None:
+    """Grouped by another library."""
+    facts, flows = describe(cluster), cluster.flows
+    together = [pl.len().alias("flows"), pl.col("packets").sum(), pl.col("bytes").sum().alias("wire_bytes")]
+    for place, key in (("protocols", "protocol"), ("ip_versions", "ip_version"), ("top_talkers", "src")):
+        sums = flows.group_by(key).agg(together).sort(["wire_bytes", key], descending=[True, False])
+        assert [{name: row[name] for name in sums.columns} for row in facts[place]] == sums.head(10).to_dicts()
+    one_sided = flows.filter(pl.col("reverse_flow_id").is_null())
+    assert facts["one_sided_flows"] == one_sided.height
+    assert facts["one_sided_tcp_flows"] == one_sided.filter(pl.col("protocol") == 6).height
+    assert facts["flows_with_rtt"] == flows["rtt_min_ns"].drop_nulls().len() > 0
+    assert facts["rtt_min_ns"] == flows["rtt_min_ns"].min()
+    for name, column in (("rtt_median_ns", "rtt_median_ns"), ("handshake_rtt_median_ns", "handshake_rtt_ns")):
+        median = flows[column].median()
+        assert facts[name] == (None if median is None else int(median))
+    assert (facts["retransmissions"], facts["out_of_order"]) == tuple(
+        flows[name].sum() for name in ("retransmissions", "out_of_order")
+    )
 
 
 def test_time_order_is_noted(tmp_path: Path) -> None:

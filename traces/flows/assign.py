@@ -22,7 +22,7 @@ from segcast.traces.flows.partners import among_tenants, answers, begin_waiting,
 from segcast.traces.flows.prefetch import prefetch
 from segcast.traces.flows.tcp import IDLE_NS, track_tcp
 from segcast.traces.headers.ip import HAS_IP, HAS_PORTS, HAS_TCP, Headers
-from segcast.traces.jit import allocating, int64, kernel
+from segcast.traces.jit import int64, kernel
 from segcast.traces.protocols import ACK, FIN, RST, SYN, TCP
 
 NO_FLOW: Final = 0xFFFFFFFF
@@ -49,7 +49,7 @@ def _last_word(headers: Headers, i: int) -> np.uint64:
 @kernel
 def _look_ahead(table: FlowTable, headers: Headers, begin: int, end: int, hashes: npt.NDArray[np.uint64]) -> None:
     """Write the `hashes` of the keys of these rows, and have their flows fetched from memory."""
-    slots, keys = table.slots, table.keys.reshape(-1)
+    slots, keys = table.slots, table.keys
     mask = np.uint64(slots.size - 1)
     for i in range(begin, end):
         h = hash_key(
@@ -71,16 +71,17 @@ def _look_ahead(table: FlowTable, headers: Headers, begin: int, end: int, hashes
             prefetch(keys, flow * np.uint64(5) + np.uint64(4))
 
 
-@allocating
+@kernel
 def assign_flows(
     table: FlowTable,
     headers: Headers,
     time_ns: npt.NDArray[np.int64],
     wire: npt.NDArray[np.uint32],
     flow_id: npt.NDArray[np.uint32],
+    hashes: npt.NDArray[np.uint64],
     begin: int,
 ) -> int:
-    """Write `flow_id` of rows from `begin` on (0 where there is no flow); the row reached.
+    """Write `flow_id` of rows from `begin` on (0 where there is no flow); the row reached. `hashes` has no meaning.
 
     It is short of n if the table is full, which then must grow, and where a flow is to lose its other direction, whose
     packets before that row must have been followed: the call for that row goes on.
@@ -89,7 +90,6 @@ def assign_flows(
     seed = table.control[1]
     capacity = np.uint64(reverse.size)
     has_tenants = table.tuples.size > 1
-    hashes = np.empty(_AHEAD, np.uint64)
     for i in range(begin, time_ns.size):
         ahead = (i - begin) % _AHEAD
         if ahead == 0:
@@ -191,6 +191,7 @@ class Flows:
             np.zeros(1, WAITING),
         )
         self.pool = connections.new_pool(capacity)
+        self._hashes = np.empty(_AHEAD, np.uint64)
         self._allocate(0)
 
     def _allocate(self, rows: int) -> None:
@@ -252,7 +253,7 @@ class Flows:
         while begin < rows:
             if len(self) == len(self.table.reverse):
                 self._grow()
-            reached = assign_flows(self.table, headers, time_ns, wire, flow_id, begin)
+            reached = assign_flows(self.table, headers, time_ns, wire, flow_id, self._hashes, begin)
             self._follow(columns if reached == rows else _until(columns, reached), begin)
             begin = reached
 
@@ -315,6 +316,6 @@ class Flows:
         """
         results = self.pool.results[: len(self)]
         median = np.zeros(len(self), np.int64)
-        connections.medians(self.pool, median)
+        connections.medians(self.pool, np.empty(connections.SAMPLES, np.int64), median)
         (sampled,) = np.nonzero(results["samples"])
         return sampled.astype(np.uint32), results["least_ns"][sampled], median[sampled]

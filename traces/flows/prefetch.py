@@ -39,7 +39,8 @@ def _nothing(rows: Any, row: Any) -> None:
     """Stand in where compilation is turned off."""
 
 
-# In a kernel: have row `row` of an array fetched; that changes nothing but when it is there.
+# In a kernel: have row `row` of an array fetched, or of one of several dimensions the element that lies so far from the
+# first; that changes nothing but when it is there.
 prefetch: Final[Callable[[Any, Any], None]] = (
     _nothing if getattr(config, "DISABLE_JIT", 0) else cast(Any, intrinsic(_fetch))
 )

@@ -23,7 +23,7 @@ from segcast.traces.headers.ip import (
     Headers,
 )
 from segcast.traces.headers.segment_lists import SegmentLists, SegmentTable
-from segcast.traces.headers.tenants import Tenants
+from segcast.traces.headers.tenants import MOST_PARTS, Tenants
 from segcast.traces.headers.tunnels import TUNNELS
 from segcast.traces.reasons import IP_FOUND, NUMBERED, OTHER_MPLS, REASONS
 
@@ -193,7 +193,8 @@ def _outermost(batch: FrameBatch, into: Headers | None, layer: str, tally: _Tall
     if into is None:
         into = ip.allocate(frames)
     out = into if len(into.valid) == frames else Headers._make(column[:frames] for column in into)
-    located = link.Located(out.ip_start, out.version, out.reason, np.zeros(frames, np.uint32), out.tenant)
+    detail, parts = np.zeros(frames, np.uint32), np.zeros(MOST_PARTS + 1, np.uint64)
+    located = link.Located(out.ip_start, out.version, out.reason, detail, out.tenant, parts)
     known = tenants.with_room(frames)
     detailed, aggregated = link.locate(
         batch.data, batch.start, batch.captured, batch.wire, batch.linktype, known, located

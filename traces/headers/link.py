@@ -12,8 +12,8 @@ from segcast.traces import reasons as r
 from segcast.traces.byteorder import Bytes, Word, be16, be32, le32, u16
 from segcast.traces.headers import wireless
 from segcast.traces.headers.announced import note_tag, stated_end, walk
-from segcast.traces.headers.tenants import MOST_PARTS, VLAN, Parts, TenantTable, number_of
-from segcast.traces.jit import allocating, int64, kernel
+from segcast.traces.headers.tenants import VLAN, Parts, TenantTable, number_of
+from segcast.traces.jit import int64, kernel
 from segcast.traces.linktypes import LENGTHS, LINK_TYPES, NO_LENGTHS
 
 FAMILIES: Final = {2: 4, 10: 6, 23: 6, 24: 6, 26: 6, 28: 6, 30: 6}
@@ -56,6 +56,7 @@ class Located(NamedTuple):
     With OTHER_MPLS, `place` is that of what the labels carry. `detail` uint32, given as zeros, gets HAS_NUMBER and the
     number of the reasons NUMBERED; and where a header on the way says that what is found stops elsewhere than the frame
     on the wire, how many bytes from the frame's start. `tenant` uint32: see `tenants`.
+    `parts` uint64[MOST_PARTS + 1], of which the first is 0, is for the kernel's own use.
     """
 
     place: npt.NDArray[np.int32]
@@ -63,6 +64,7 @@ class Located(NamedTuple):
     code: npt.NDArray[np.uint8]
     detail: npt.NDArray[np.uint32]
     tenant: npt.NDArray[np.uint32]
+    parts: Parts
 
 
 @kernel
@@ -274,7 +276,7 @@ def _find(
     return -1, 0, r.TRUNCATED, 0
 
 
-@allocating
+@kernel
 def locate(
     data: Bytes,
     start: npt.NDArray[np.int64],
@@ -290,7 +292,7 @@ def locate(
     """
     detailed = 0
     further = 0
-    parts = np.zeros(MOST_PARTS + 1, np.uint64)
+    parts = out.parts
     for i in range(start.size):
         begin: Word = start[i]
         end: Word = begin + np.int64(captured[i])

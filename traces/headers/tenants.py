@@ -117,7 +117,8 @@ class Tenants:
             chains = np.zeros((room, 2), np.uint64)
             chains[: len(self)] = self.table.chains[: len(self)]
             self.table = TenantTable(np.zeros(2 * room, np.uint32), chains, self.table.control)
-            _fill(self.table)
+            if len(self) > 1:
+                _fill(self.table)
         return self.table
 
     def state(self) -> dict[str, npt.NDArray[Any]]:

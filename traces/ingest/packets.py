@@ -40,6 +40,16 @@ _PLAIN: Final = (  # differences of these cost more time than they save room; th
     "ip_bytes",
     "payload_bytes",
 )
+_REPETITIVE: Final = (  # of these a general compression is as small, and quicker than differences
+    "file",
+    "tcp_flags",
+    "tcp_window",
+    "tos",
+    "tcp_marks",
+    "split",
+)
+_DIFFERENCES: Final = "DELTA_BINARY_PACKED"
+_WHOLE_GROUP_BYTES: Final = 8 << 20  # a column of a row group is one page, written at once
 
 _DTYPES: Final = {  # by hand: pyarrow before 26 needs pandas to say so
     pa.uint8(): np.uint8,
@@ -260,13 +270,17 @@ class PacketWriter:
 
     def _open(self) -> None:
         self._end()
+        names = PACKETS.names()
         name = f"part-{len(self.parts):05}.parquet"
         self.parts.append({"name": name, "rows": 0})
         self._writer = pq.ParquetWriter(
             self._folder / name,
             PACKETS.arrow_schema(),
             use_dictionary=False,
-            column_encoding={c.name: "PLAIN" if c.name in _PLAIN else "DELTA_BINARY_PACKED" for c in PACKETS.columns},
-            compression="none",
+            column_encoding={name: "PLAIN" if name in _PLAIN + _REPETITIVE else _DIFFERENCES for name in names},
+            compression={name: "zstd" if name in _REPETITIVE else "none" for name in names},
+            compression_level=dict.fromkeys(_REPETITIVE, 1),
             write_statistics=["time_ns"],
+            write_batch_size=GROUP_ROWS + BATCH_FRAMES,
+            data_page_size=_WHOLE_GROUP_BYTES,
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from segcast.traces.linktypes import linktype_name
 from segcast.traces.protocols import TCP
@@ -43,12 +45,12 @@ def describe(trace: Trace) -> dict[str, Any]:
     Shares are fractions of 1; a value that cannot be known is None. Bytes are bytes on the wire.
     """
     sources = trace.info["sources"]
-    flows = trace.flows
+    flows = trace.flow_table()
     packets = trace.packet_count
     first = min(_known(s["first_ns"] for s in sources), default=None)
     last = max(_known(s["last_ns"] for s in sources), default=None)
     truncated, seen = sum(s["truncated_packets"] for s in sources), sum(s["packets"] for s in sources)
-    one_sided = int(flows["reverse_flow_id"].null_count())
+    one_sided = int(flows["reverse_flow_id"].null_count)
     return {
         "packets": packets,
         "flows": trace.flow_count,
@@ -71,17 +73,17 @@ def describe(trace: Trace) -> dict[str, Any]:
         "truncated_packets": truncated,
         "truncated_share": truncated / seen if seen else None,
         "one_sided_flows": one_sided,
-        "one_sided_tcp_flows": int(flows.filter(pl.col("protocol") == TCP)["reverse_flow_id"].null_count()),
+        "one_sided_tcp_flows": int((_numbers(flows, "protocol") == TCP)[_is_null(flows, "reverse_flow_id")].sum()),
         "one_sided_share": one_sided / len(flows) if len(flows) else None,
-        "flows_with_rtt": len(flows) - int(flows["rtt_min_ns"].null_count()),
-        "rtt_min_ns": _whole(flows["rtt_min_ns"].min()),
-        "rtt_median_ns": _whole(flows["rtt_median_ns"].median()),
+        "flows_with_rtt": len(flows) - int(flows["rtt_min_ns"].null_count),
+        "rtt_min_ns": min(_numbers(flows, "rtt_min_ns").tolist(), default=None),
+        "rtt_median_ns": _median(flows, "rtt_median_ns"),
         "time_steps_backwards": sum(s["time_steps_backwards"] for s in sources),
         "furthest_step_backwards_ns": max((s["furthest_step_backwards_ns"] for s in sources), default=0),
         "packets_without_time": sum(s["packets_without_time"] for s in sources),
-        "retransmissions": int(flows["retransmissions"].sum()),
-        "out_of_order": int(flows["out_of_order"].sum()),
-        "handshake_rtt_median_ns": _whole(flows["handshake_rtt_ns"].median()),
+        "retransmissions": int(_numbers(flows, "retransmissions").sum()),
+        "out_of_order": int(_numbers(flows, "out_of_order").sum()),
+        "handshake_rtt_median_ns": _median(flows, "handshake_rtt_ns"),
         "anonymized": trace.info["anonymized"],
         "offload_split": trace.info["offload_split"],
         "filter": trace.info["filter"],
@@ -125,17 +127,57 @@ def _known(values: Iterable[int | None]) -> list[int]:
     return [value for value in values if value is not None]
 
 
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+def _is_null(flows: pa.Table, column: str) -> npt.NDArray[np.bool_]:
+    """Which rows have no value."""
+    return np.asarray(flows[column].is_null())
 
 
-def _by(flows: pl.DataFrame, column: str, names: dict[int, str]) -> list[dict[str, Any]]:
+def _numbers(flows: pa.Table, column: str) -> npt.NDArray[Any]:
+    """The values of a column that are there."""
+    return np.asarray(flows[column].drop_null())
+
+
+def _median(flows: pa.Table, column: str) -> int | None:
+    """Of two in the middle the floor of their mean; None if there is no value."""
+    values = _numbers(flows, column)
+    return int(np.median(values)) if len(values) else None
+
+
+class _Sums(NamedTuple):
+    """What flows of each value of a column hold together; `key` are the values."""
+
+    key: pa.Array
+    flows: npt.NDArray[np.int64]
+    packets: npt.NDArray[np.int64]
+    wire_bytes: npt.NDArray[np.int64]
+
+    def ordered(self, by: npt.NDArray[np.int64], most: int | None = None) -> list[tuple[Any, int, int, int]]:
+        """The rows with the largest `by`, all or `most` of them, those first; of equal ones the least key."""
+        rows = np.arange(len(by))
+        if most is not None and len(by) > most:
+            rows = np.flatnonzero(by >= np.partition(by, -most)[-most])
+        found = zip(self.key.take(pa.array(rows)).to_pylist(), rows.tolist(), strict=True)
+        ranked = sorted(found, key=lambda each: (-int(by[each[1]]), each[0]))[:most]
+        return [(key, int(self.flows[n]), int(self.packets[n]), int(self.wire_bytes[n])) for key, n in ranked]
+
+
+def _sums(flows: pa.Table, column: str) -> _Sums:
+    """Flows, packets and bytes per value of `column`; flows without a value are left out."""
+    if flows[column].null_count:
+        flows = flows.filter(flows[column].is_valid())
+    coded = flows[column].combine_chunks().dictionary_encode()
+    codes, sums = np.asarray(coded.indices), np.zeros((2, len(coded.dictionary)), np.int64)
+    for place, name in enumerate(("packets", "bytes")):
+        np.add.at(sums[place], codes, np.asarray(flows[name]).astype(np.int64))
+    return _Sums(coded.dictionary, np.bincount(codes, minlength=len(coded.dictionary)), sums[0], sums[1])
+
+
+def _by(flows: pa.Table, column: str, names: dict[int, str]) -> list[dict[str, Any]]:
     """Flows, packets and bytes per value of `column`, most bytes first."""
-    sums = flows.group_by(column).agg(pl.len().alias("flows"), pl.col("packets", "bytes").sum())
-    rows = sums.sort(["bytes", column], descending=[True, False]).rows()
+    sums = _sums(flows, column)
     return [
-        {column: int(key), "name": names.get(key, str(key)), "flows": n, "packets": p, "wire_bytes": b}
-        for key, n, p, b in rows
+        {column: key, "name": names.get(key, str(key)), "flows": n, "packets": p, "wire_bytes": b}
+        for key, n, p, b in sums.ordered(sums.wire_bytes)
     ]
 
 
@@ -150,14 +192,14 @@ def _link_types(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _tenants(flows: pl.DataFrame) -> list[dict[str, Any]]:
+def _tenants(flows: pa.Table) -> list[dict[str, Any]]:
     """The VLANs and overlays by name, those with the most packets first."""
-    sums = flows.drop_nulls("tenant").group_by("tenant").agg(pl.len().alias("flows"), pl.col("packets").sum())
-    return sums.sort(["packets", "tenant"], descending=[True, False]).to_dicts()
+    sums = _sums(flows, "tenant")
+    return [{"tenant": key, "flows": n, "packets": p} for key, n, p, _ in sums.ordered(sums.packets)]
 
 
-def _talkers(flows: pl.DataFrame) -> list[dict[str, Any]]:
+def _talkers(flows: pa.Table) -> list[dict[str, Any]]:
     """The sources that sent the most bytes."""
-    sums = flows.group_by("src").agg(pl.len().alias("flows"), pl.col("packets", "bytes").sum())
-    rows = sums.sort(["bytes", "src"], descending=[True, False]).head(_TALKERS).rows()
+    sums = _sums(flows, "src")
+    rows = sums.ordered(sums.wire_bytes, _TALKERS)
     return [{"src": src, "flows": n, "packets": p, "wire_bytes": b} for src, n, p, b in rows]

@@ -17,12 +17,15 @@ from segcast.analyzer.metrics.histogram import (
     empty_histogram,
     histogram_ranks,
     mean,
-    record,
+    note_sums,
+    nothing_summed,
+    summed,
+    with_buckets,
 )
 from segcast.analyzer.metrics.places import watched_row
 from segcast.analyzer.packets import RECEIVED, Fates, Packets
 from segcast.analyzer.schema import QUANTILES, named_quantiles, quantile_columns
-from segcast.traces.jit import kernel
+from segcast.traces.jit import at, int64, kernel
 from segcast.traces.schema import Column
 
 HOST_BITS: Final = 7  # delays of a host are within 1 / 128
@@ -37,17 +40,37 @@ class Counts(NamedTuple):
 
 
 @kernel
-def _add(packets: Packets, fates: Fates, host_of: NDArray[np.int64], counts: Counts) -> None:
-    delays, delay_sums = counts.delays.counts, counts.delays.sums
-    queues, queue_sums = counts.queues.counts, counts.queues.sums
-    for row in range(len(packets.flow)):
-        if fates.state[row] & RECEIVED:
-            delay_ns = fates.receive_ns[row] - packets.send_ns[row]
-            record(delays, delay_sums, delay_ns, BITS)
-            record(queues, queue_sums, fates.queue_ns[row], BITS)
-            host = host_of[packets.flow[row]]
+def _add(packets: Packets, fates: Fates, host_of: NDArray[np.int64], counts: Counts, begin: int) -> int:
+    """Count packets from `begin` on; returns the first one for which there is no bucket, or how many there are."""
+    delays, queues, hosts = counts.delays.counts, counts.queues.counts, counts.hosts
+    delay_sum, queue_sum = nothing_summed(), nothing_summed()
+    row = int64(begin)
+    while row < len(packets.flow):
+        if fates.state[at(row)] & RECEIVED:
+            delay_ns = fates.receive_ns[at(row)] - packets.send_ns[at(row)]
+            queue_ns = fates.queue_ns[at(row)]
+            delay, queue = bucket_of(delay_ns, BITS), bucket_of(queue_ns, BITS)
+            if delay >= len(delays) or queue >= len(queues):
+                break
+            delays[at(delay)] += 1
+            queues[at(queue)] += 1
+            delay_sum, queue_sum = summed(delay_sum, delay_ns), summed(queue_sum, queue_ns)
+            host = host_of[packets.flow[at(row)]]
             if host >= 0:
-                counts.hosts[host, bucket_of(delay_ns, HOST_BITS)] += 1
+                hosts[at(host), at(bucket_of(delay_ns, HOST_BITS))] += 1
+        row += 1
+    note_sums(counts.delays.sums, delay_sum)
+    note_sums(counts.queues.sums, queue_sum)
+    return row
+
+
+def _with_buckets(counts: Counts, delay_ns: int, queue_ns: int) -> Counts:
+    """The same counts, with buckets for such packets."""
+    return Counts(
+        counts.delays._replace(counts=with_buckets(counts.delays.counts, delay_ns)),
+        counts.queues._replace(counts=with_buckets(counts.queues.counts, queue_ns)),
+        with_buckets(counts.hosts, delay_ns, HOST_BITS),
+    )
 
 
 class DelayFamily(Family):
@@ -64,12 +87,16 @@ class DelayFamily(Family):
     def __init__(self, measured: Measured) -> None:
         """Start with empty counts."""
         self._host_of = watched_row(measured.plan, measured.hosts)
-        hosts = np.zeros((len(measured.hosts), bucket_count(HOST_BITS)), np.int64)
+        hosts = np.zeros((len(measured.hosts), bucket_count(0, HOST_BITS)), np.int64)
         self.counts = Counts(empty_histogram(), empty_histogram(), hosts)
 
     def add(self, packets: Packets, fates: Fates) -> None:
         """Count packets, which follow those before."""
-        _add(packets, fates, self._host_of, self.counts)
+        row = 0
+        while (row := _add(packets, fates, self._host_of, self.counts, row)) < len(packets.flow):
+            received = row + np.flatnonzero(fates.state[row:] & RECEIVED)
+            longest_ns = int((fates.receive_ns[received] - packets.send_ns[received]).max())
+            self.counts = _with_buckets(self.counts, longest_ns, int(fates.queue_ns[received].max()))
 
     def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
         """The columns named in `summary`."""

@@ -17,19 +17,24 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
-from segcast.analyzer.metrics.histogram import BITS, LARGEST, Histogram, empty_histogram, histogram_ranks, record_all
+from segcast.analyzer.metrics.histogram import LARGEST, Histogram, empty_histogram, histogram_ranks, with_values
 from segcast.analyzer.packets import RECEIVED, Fates, Packets
-from segcast.traces.jit import allocating, int64, kernel
+from segcast.traces.jit import allocating, at, int64, kernel
 from segcast.traces.schema import Column
 
 _NEVER_NS: Final = np.iinfo(np.int64).max
 _DISPLACED: Final = 3
+_BLOCK: Final = 1 << 13  # rows that are counted together: what is kept of them stays in a core's cache
+
+# What `marks` of a row are a sum of: it was received before one sent earlier, takes part in an extent, is late.
+_OVERTAKES, _INVOLVED, _LATE = 1, 2, 4
 
 PROGRESS: Final = np.dtype(
     [
         ("held", np.int64),
         ("counted", np.int64),
         ("left", np.int64),
+        ("overtaking", np.int64),
         ("horizon_ns", np.int64),
         ("displaced", np.int64),
     ],
@@ -38,21 +43,33 @@ PROGRESS: Final = np.dtype(
 
 
 class Reordering(NamedTuple):
-    """Rows kept: `flow` uint32, `send_ns` and `receive_ns` int64, the first `held` of them; behind them is room.
+    """Rows kept: `flow` uint32, `send_ns` and `receive_ns` int64, `marks` uint8, the first `held`; behind them is room.
 
     `progress` PROGRESS[1]: rows held, how many of them (the first) are counted and only context, how many the last
-    count left, the horizon, and packets displaced by three or more. `late` int64[flows], reordered packets; `extents`;
-    `earliest_ns` and `latest_ns` int64[flows] are scratch.
+    count left, how many overtake, the horizon, and packets displaced by three or more. `late` int64[flows], reordered
+    packets; `extents`; `latest_ns` int64[flows], the last reception so far; `earliest_ns` int64[flows] is scratch.
     """
 
     flow: NDArray[np.uint32]
     send_ns: NDArray[np.int64]
     receive_ns: NDArray[np.int64]
+    marks: NDArray[np.uint8]
     progress: NDArray[np.void]
     late: NDArray[np.int64]
     extents: Histogram
     earliest_ns: NDArray[np.int64]
     latest_ns: NDArray[np.int64]
+
+
+class Involved(NamedTuple):
+    """Rows of which extents are made, `size[0]` of them, in send order: `run` int64 (rows of one flow that were counted
+    together), `receive_ns` int64, `late` bool; and `size[1]`, how many times rows were counted.
+    """
+
+    run: NDArray[np.int64]
+    receive_ns: NDArray[np.int64]
+    late: NDArray[np.bool_]
+    size: NDArray[np.int64]
 
 
 def empty_reordering(flows: int) -> Reordering:
@@ -63,6 +80,7 @@ def empty_reordering(flows: int) -> Reordering:
         np.zeros(0, np.uint32),
         np.zeros(0, np.int64),
         np.zeros(0, np.int64),
+        np.zeros(0, np.uint8),
         progress,
         np.zeros(flows, np.int64),
         empty_histogram(),
@@ -73,107 +91,180 @@ def empty_reordering(flows: int) -> Reordering:
 
 def add_rows(kept: Reordering, packets: Packets, fates: Fates) -> Reordering:
     """Take packets whose fates are known, which follow those before in send order; what is kept from then on."""
-    if len(packets.flow) == 0:
-        return kept
-    progress = kept.progress[0]
-    kept = _with_room(kept, int(progress["held"]) + len(packets.flow))
-    _append(kept, packets, fates)
-    progress["horizon_ns"] = packets.send_ns[-1]
-    # Counting looks at all rows kept, so it waits until they have doubled: its cost stays in proportion.
-    if progress["held"] >= 2 * progress["left"]:
-        _count(kept)
+    row = 0
+    while row < len(packets.flow):
+        kept = _with_room(kept)
+        involved = _none_involved(kept)
+        row = _add(kept, packets, fates, row, involved)
+        kept = _with_extents(kept, involved)
     return kept
 
 
 def last_rows(kept: Reordering) -> Reordering:
     """Count what still waits, after the last packets have been added."""
     kept.progress["horizon_ns"] = _NEVER_NS
-    _count(kept)
-    return kept
+    involved = _none_involved(kept)
+    _count(kept, involved)
+    return _with_extents(kept, involved)
 
 
-def _with_room(kept: Reordering, rows: int) -> Reordering:
-    """The same with room for so many rows, at least twice as much as before if there was too little."""
-    room = len(kept.flow)
-    if rows <= room:
+def _none_involved(kept: Reordering) -> Involved:
+    """Room for some blocks, or all that may be held."""
+    room = max(8 * _BLOCK, len(kept.flow))
+    return Involved(np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.bool_), np.zeros(2, np.int64))
+
+
+def _with_room(kept: Reordering) -> Reordering:
+    """The same with room until it is counted next."""
+    held, needed = int(kept.progress["held"][0]), int(_counted_at(kept.progress))
+    if needed <= len(kept.flow):
         return kept
-    more = max(rows, 2 * room) - room
+
+    def longer(column: NDArray[Any]) -> NDArray[Any]:
+        more = np.zeros(needed, column.dtype)
+        more[:held] = column[:held]
+        return more
+
     return kept._replace(
-        flow=np.append(kept.flow, np.zeros(more, np.uint32)),
-        send_ns=np.append(kept.send_ns, np.zeros(more, np.int64)),
-        receive_ns=np.append(kept.receive_ns, np.zeros(more, np.int64)),
+        flow=longer(kept.flow),
+        send_ns=longer(kept.send_ns),
+        receive_ns=longer(kept.receive_ns),
+        marks=longer(kept.marks),
     )
 
 
 @kernel
-def _append(kept: Reordering, packets: Packets, fates: Fates) -> None:
-    """Put the received packets behind the rows held."""
-    held = int64(kept.progress[0].held)
-    for row in range(len(packets.flow)):
-        if fates.state[row] & RECEIVED:
-            kept.flow[held] = packets.flow[row]
-            kept.send_ns[held] = packets.send_ns[row]
-            kept.receive_ns[held] = fates.receive_ns[row]
+def _counted_at(progress: NDArray[np.void]) -> int:
+    """How many rows are held when they are counted: twice what the last count left, so that its cost stays in
+    proportion, and a block more.
+    """
+    return 2 * int64(progress[0].left) + _BLOCK
+
+
+@kernel
+def _add(kept: Reordering, packets: Packets, fates: Fates, begin: int, involved: Involved) -> int:
+    """Take packets from `begin` on, and count rows whenever there are enough; the packet at which room is missing."""
+    progress, latest_ns = kept.progress, kept.latest_ns
+    held, overtaking = int64(progress[0].held), int64(progress[0].overtaking)
+    full = _counted_at(progress)
+    for row in range(begin, len(packets.flow)):
+        if held == full:
+            progress[0].held, progress[0].overtaking = held, overtaking
+            if row > begin:
+                progress[0].horizon_ns = packets.send_ns[at(row - 1)]
+            if involved.size[0] + held > len(involved.run):
+                return row
+            _count(kept, involved)
+            held, overtaking = int64(progress[0].held), int64(progress[0].overtaking)
+            full = _counted_at(progress)
+            if full > len(kept.flow):
+                return row
+        if fates.state[at(row)] & RECEIVED:
+            flow = packets.flow[at(row)]
+            receive_ns = fates.receive_ns[at(row)]
+            overtakes = receive_ns < latest_ns[flow]
+            if not overtakes:
+                latest_ns[flow] = receive_ns
+            kept.flow[at(held)] = flow
+            kept.send_ns[at(held)] = packets.send_ns[at(row)]
+            kept.receive_ns[at(held)] = receive_ns
+            kept.marks[at(held)] = _OVERTAKES if overtakes else 0
+            overtaking += overtakes
             held += 1
-    kept.progress[0].held = held
+    progress[0].held, progress[0].overtaking = held, overtaking
+    progress[0].horizon_ns = packets.send_ns[len(packets.flow) - 1]
+    if held >= 2 * progress[0].left and involved.size[0] + held <= len(involved.run):
+        _count(kept, involved)
+    return len(packets.flow)
 
 
 @kernel
-def _settled(receive_ns: NDArray[np.int64], begin: int, held: int, horizon_ns: int) -> int:
-    """The first row from `begin` on that was received after the horizon."""
-    row = begin
-    while row < held and receive_ns[row] <= horizon_ns:
-        row += 1
-    return row
+def _count(kept: Reordering, involved: Involved) -> None:
+    """Count the rows that are settled, and let go of those that no extent can need.
+
+    They are those from `counted` to the first that was received after the horizon.
+    """
+    progress = kept.progress
+    held = int64(progress[0].held)
+    stop = int64(progress[0].counted)
+    while stop < held and kept.receive_ns[at(stop)] <= progress[0].horizon_ns:
+        stop += 1
+    overtaken = progress[0].overtaking > 0
+    if overtaken:
+        _mark(kept, int64(progress[0].counted), stop)
+    since_ns = kept.send_ns[at(stop)] if stop < held else int64(_NEVER_NS)
+    left, counted, overtaking, size = int64(0), int64(0), int64(0), int64(involved.size[0])
+    for row in range(held):
+        flow, marks, receive_ns = kept.flow[at(row)], kept.marks[at(row)], kept.receive_ns[at(row)]
+        if overtaken:
+            kept.earliest_ns[flow] = _NEVER_NS
+            if marks != 0:
+                involved.run[at(size)] = involved.size[1] * len(kept.late) + int64(flow)
+                involved.receive_ns[at(size)] = receive_ns
+                involved.late[at(size)] = marks & _LATE != 0
+                size += 1
+        if row >= stop or receive_ns > since_ns:
+            kept.flow[at(left)] = flow
+            kept.send_ns[at(left)] = kept.send_ns[at(row)]
+            kept.receive_ns[at(left)] = receive_ns
+            kept.marks[at(left)] = marks & _OVERTAKES
+            left += 1
+            counted += row < stop
+            overtaking += marks & _OVERTAKES
+    involved.size[0] = size
+    involved.size[1] += 1
+    progress[0].held = left
+    progress[0].left = left
+    progress[0].counted = counted
+    progress[0].overtaking = overtaking
 
 
 @kernel
-def _involved(kept: Reordering, begin: int, stop: int, late: NDArray[np.bool_], involved: NDArray[np.bool_]) -> int:
-    """Rows that are late (of `begin` to `stop`), and those that are late, overtake or lie between; how many are late.
+def _mark(kept: Reordering, begin: int, stop: int) -> None:
+    """Mark the rows that are late (of `begin` to `stop`), and those that are late or lie between.
 
     A row that neither is late nor overtakes has no place between an overtaker and the overtaken: were it received
     before the overtaken, it would overtake it or have been sent before it, and then be late itself.
     """
-    flow, receive_ns, earliest_ns, latest_ns = kept.flow, kept.receive_ns, kept.earliest_ns, kept.latest_ns
-    found = 0
-    held = len(late)
-    for row in range(held):
-        own = flow[row]
-        if receive_ns[row] < latest_ns[own]:
-            involved[row] = True
-        else:
-            latest_ns[own] = receive_ns[row]
     # Backwards, the earliest reception of any later packet of the flow decides (RFC 4737 section 3.3).
-    for row in range(held - 1, -1, -1):
-        own = flow[row]
-        if receive_ns[row] > earliest_ns[own]:
-            involved[row] = True
+    for row in range(int64(kept.progress[0].held) - 1, -1, -1):
+        flow, receive_ns = kept.flow[at(row)], kept.receive_ns[at(row)]
+        if receive_ns > kept.earliest_ns[flow]:
+            kept.marks[at(row)] |= _INVOLVED
             if begin <= row < stop:
-                late[row] = True
-                kept.late[own] += 1
-                found += 1
+                kept.marks[at(row)] |= _LATE
+                kept.late[flow] += 1
         else:
-            earliest_ns[own] = receive_ns[row]
-    for row in range(held):
-        earliest_ns[flow[row]] = _NEVER_NS
-        latest_ns[flow[row]] = -_NEVER_NS
-    return found
+            kept.earliest_ns[flow] = receive_ns
+
+
+def _with_extents(kept: Reordering, involved: Involved) -> Reordering:
+    """The same with the extents of rows that are late."""
+    size = int(involved.size[0])
+    late = involved.late[:size]
+    extents = np.empty(np.count_nonzero(late), np.int64)
+    if len(extents) == 0:
+        return kept
+    rows = np.lexsort((involved.receive_ns[:size], involved.run[:size]))  # stable: equals stay in send order
+    _extents(involved.run[rows], rows, late[rows], extents)
+    kept.progress["displaced"] += np.count_nonzero(extents >= _DISPLACED)
+    return kept._replace(extents=with_values(kept.extents, extents))
 
 
 @allocating
 def _extents(
-    flow: NDArray[np.uint32], sent: NDArray[np.int64], late: NDArray[np.bool_], extents: NDArray[np.int64]
+    run: NDArray[np.int64], sent: NDArray[np.int64], late: NDArray[np.bool_], extents: NDArray[np.int64]
 ) -> None:
-    """Extents of late rows (RFC 4737 section 4.2.1); rows by flow, then reception; `sent` is the place in send order.
+    """Extents of late rows (RFC 4737 section 4.2.1); rows by run, then reception; `sent` is the place in send order.
 
-    Of each flow only rows that are involved need be there: extents begin and end within a run of them.
+    Of each flow only rows that are involved are there: extents begin and end within a run of them.
     """
     found = 0
     start = 0
-    count = len(flow)
+    count = len(run)
     highest = np.empty(count, np.int64)
     for row in range(count):
-        if row == 0 or flow[row] != flow[row - 1]:
+        if row == 0 or run[row] != run[row - 1]:
             start = row
             highest[row] = sent[row]
         else:
@@ -189,43 +280,6 @@ def _extents(
                     low = middle + 1
             extents[found] = row - low
             found += 1
-
-
-@kernel
-def _drop_counted(kept: Reordering, stop: int) -> None:
-    """Keep the rows from `stop` on, and of those before only what lies within an extent that may still come."""
-    progress = kept.progress[0]
-    held = int64(progress.held)
-    since_ns = kept.send_ns[stop] if stop < held else int64(_NEVER_NS)
-    left = int64(0)
-    counted = int64(0)
-    for row in range(held):
-        if row >= stop or kept.receive_ns[row] > since_ns:
-            kept.flow[left] = kept.flow[row]
-            kept.send_ns[left] = kept.send_ns[row]
-            kept.receive_ns[left] = kept.receive_ns[row]
-            left += 1
-            counted += row < stop
-    kept.progress[0].held = left
-    kept.progress[0].left = left
-    kept.progress[0].counted = counted
-
-
-def _count(kept: Reordering) -> None:
-    """Count the rows that are settled, and let go of those that no extent can need."""
-    progress = kept.progress[0]
-    held, counted = int(progress["held"]), int(progress["counted"])
-    stop = _settled(kept.receive_ns, counted, held, int(progress["horizon_ns"]))
-    late, involved = np.zeros(held, np.bool_), np.zeros(held, np.bool_)
-    found = _involved(kept, counted, stop, late, involved)
-    if found:
-        rows = np.flatnonzero(involved)
-        rows = rows[np.lexsort((kept.receive_ns[rows], kept.flow[rows]))]  # stable: equals stay in send order
-        extents = np.empty(found, np.int64)
-        _extents(kept.flow[rows], rows, late[rows], extents)
-        record_all(kept.extents.counts, kept.extents.sums, extents, BITS)
-        progress["displaced"] += int((extents >= _DISPLACED).sum())
-    _drop_counted(kept, stop)
 
 
 class ReorderingFamily(Family):
