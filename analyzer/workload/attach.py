@@ -28,7 +28,7 @@ SERVER_PORT: Final = 5_001
 _PORTS: Final = 65_536 - FIRST_PORT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AttachedWorkload:
     """A workload on a network. A connection c is two flows: 2c from the host that sends its first flow, 2c + 1 back.
 

@@ -49,7 +49,7 @@ def nowhere(row: int, column: str) -> str:
     return f"the workload's row {row}: column {column}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Workload:
     """Flows in the order of their list; all arrays are of that length n unless said otherwise.
 
@@ -72,7 +72,7 @@ class Workload:
     connection: NDArray[np.int64]
     connection_name: pa.StringArray
     addresses: tuple[str, ...] = ()
-    where: Where = field(default=nowhere, compare=False, repr=False)
+    where: Where = field(default=nowhere, repr=False)
 
     def __len__(self) -> int:
         return len(self.start_ns)

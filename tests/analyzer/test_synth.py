@@ -20,7 +20,7 @@ from segcast.analyzer.workload.synthesis.sizes import fixed, published
 from segcast.commands.synth import synth
 from segcast.traces.errors import InputError
 from tests.conftest import Run
-from tests.support.synthesising import FOUR, HOST_LINKS, LINKS, PARALLEL, flows_of, made, scenario
+from tests.support.workloads import FOUR, HOST_LINKS, LINKS, PARALLEL, flows_of, made, scenario
 from tests.twins import workloads as twin
 
 DOCS = (Path(__file__).parents[2] / "docs" / "workloads.md").read_text("utf-8")

@@ -10,7 +10,7 @@ import pytest
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.table import Workload
 from segcast.analyzer.workload.writing import write_workload
-from tests.support.synthesising import FOUR, HOST_LINKS, made, scenario
+from tests.support.workloads import FOUR, HOST_LINKS, made, scenario
 from tests.twins import workloads as twin
 
 

@@ -1,4 +1,4 @@
-"""Networks to make flow lists for, and what tests ask of `synthesise`."""
+"""Flow lists as tests write them, networks for them, and what tests ask of `synthesise`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,21 @@ from typing import Any
 
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.workload.reading import read_workload
 from segcast.analyzer.workload.synthesis.run import Request, synthesise
 from segcast.analyzer.workload.table import Workload
 
+PLAIN = "flow,start_ns,src,dst,bytes"
+WHOLE = f"{PLAIN},path,after,think_ns,connection"
+TWO_LEAVES = """
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 4
+hosts_per_leaf = 8
+links = { rate = "10Gbps", delay = "10us" }
+host_links = { rate = "10Gbps", delay = "10us" }
+"""
 LINKS = 'links = { rate = "10Gbps", delay = "10us" }\n'
 PARALLEL = """
 [network]
@@ -18,6 +30,11 @@ paths = [{ links = [{ name = "a", rate = "10Gbps" }] }, { links = [{ name = "b",
 """
 HOST_LINKS = 'host_links = { rate = "10Gbps", delay = "10us" }\n'
 FOUR = f'[network]\nkind = "leaf-spine"\nleaves = 4\nspines = 4\nhosts_per_leaf = 8\n{LINKS}'
+
+
+def listed(folder: Path, text: str | bytes, name: str = "flows.csv") -> Workload:
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_workload(folder / name)
 
 
 def scenario(folder: Path, text: str) -> ValidScenario:
