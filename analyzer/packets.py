@@ -81,3 +81,26 @@ def empty_fates(count: int) -> Fates:
         hop=np.zeros(count, np.uint8),
         congestion=np.zeros(count, np.uint8),
     )
+
+
+class Awaited(NamedTuple):
+    """Flows some of whose packets come later than others that were sent after them, each flow once.
+
+    `flow` uint32[n]; `send_ns` int64[n]: what is still to come of it was sent then or later.
+    """
+
+    flow: NDArray[np.uint32]
+    send_ns: NDArray[np.int64]
+
+    @classmethod
+    def nothing(cls) -> Awaited:
+        """No such flow: all packets come in send order."""
+        return cls(np.empty(0, np.uint32), np.empty(0, np.int64))
+
+    def with_more(self, other: Awaited) -> Awaited:
+        """The flows of both, at the times of these if they are in both."""
+        if len(self.flow) == 0 or len(other.flow) == 0:
+            return self if len(self.flow) else other
+        flow = np.concatenate((self.flow, other.flow))
+        flow, first = np.unique(flow, return_index=True)
+        return Awaited(flow, np.concatenate((self.send_ns, other.send_ns))[first])

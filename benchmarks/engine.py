@@ -5,7 +5,10 @@ loop over the same queues and a plain copy of the bytes; a fabric of 16 leaves, 
 their own, 4 hops a packet, at 30 % load. Steady is the best of several runs; cold is a fresh process with an empty
 kernel cache, warm one with a full one, both from its start to the first result. Then a sweep on all cores, and memory.
 
-`--stream N` synthesises N packets as they go, through window, cell and metrics; nothing is written.
+`--stream N` synthesises N packets as they go, through window, cell and metrics; nothing is written. With `--stuck`
+the first flow has a path of its own, two links of 1 Mbit/s without a bound, that it fills from the start to the end.
+
+`benchmarks.sweep` is the sweep with all metrics.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.engine.steering import Steering
-from segcast.analyzer.engine.window import BATCH_PACKETS, Window, stream
+from segcast.analyzer.engine.window import BATCH_PACKETS, Window
 from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
 from segcast.analyzer.packets import FlowPlan, Packets
@@ -246,15 +249,32 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def long_run(count: int, policy: str) -> None:
+def with_stuck_flow() -> tuple[Network, FlowPlan]:
+    """Four paths, and one for the first flow alone that is slow and takes everything."""
+    network, plan = four_paths(), flow_plan()
+    slow = [Link(f"slow-{hop}", 10**6, 5000) for hop in range(2)]
+    number = len(network.links)
+    links, paths = (*network.links, *slow), (*network.paths, Path(2, (number, number + 1), 0, 10_000))
+    plan.group[0] = 2
+    return Network(links, paths), plan
+
+
+def long_run(count: int, policy: str, stuck: bool) -> None:
     """Packets/s and memory of a run of any length."""
-    plan = flow_plan()
+    network, plan = with_stuck_flow() if stuck else (four_paths(), flow_plan())
+    most_rows = 0
 
     def run(packets: int) -> tuple[float, Accumulator]:
-        started, network = time.perf_counter(), four_paths()
+        nonlocal most_rows
+        started = time.perf_counter()
         counted = Accumulator(network, plan, steered=find_policy(policy).steered, interval_ns=10**6)
-        for sent, fates in stream(cell(policy, plan, network), synthesised(packets)):
-            counted.add(sent, fates)
+        window = Window(cell(policy, plan, network))
+        for batch in synthesised(packets):
+            finished = window.feed(batch)
+            counted.sent(batch, window.paths)
+            counted.finished(*finished, window.awaited)
+            most_rows = max(most_rows, window.open_packets)
+        counted.finished(*window.drain(), window.awaited)
         counted.finish()
         return time.perf_counter() - started, counted
 
@@ -270,6 +290,7 @@ def long_run(count: int, policy: str) -> None:
     print(f"{count / seconds / 1e6:.1f} M packets/s ({count / (seconds - making) / 1e6:.1f} without making them)")
     print(f"peak memory {peak_mib():.0f} MiB, {start_mib:.0f} MiB of it after the first {2 * BATCH_PACKETS:,} packets")
     reordered = int(counted.counts.reordering.late.sum())
+    print(f"at most {most_rows:,} packets held between batches of {BATCH_PACKETS:,}")
     print(f"{totals['delivered']:,} received, {totals['dropped']:,} dropped, {reordered:,} reordered")
 
 
@@ -279,9 +300,10 @@ def main() -> None:
     parser.add_argument("--packets", type=int, default=PACKETS)
     parser.add_argument("--stream", type=int, metavar="N")
     parser.add_argument("--policy", default="inflight", help="of --stream")
+    parser.add_argument("--stuck", action="store_true", help="with --stream: one flow is stuck all the while")
     arguments = parser.parse_args()
     if arguments.stream:
-        long_run(arguments.stream, arguments.policy)
+        long_run(arguments.stream, arguments.policy, arguments.stuck)
         return
     for table in (disjoint_paths, leaf_spine, sweep, memory_per_packet):
         table(arguments.packets)

@@ -44,10 +44,13 @@ def packet_table(
 
 
 class Running:
-    """A cell that advances piece by piece: its window, its metrics, and its packets if they are kept in `file`."""
+    """A cell that advances piece by piece: its window, its metrics, and its packets if they are kept in `file`.
+
+    They are kept in send order, so those that finish early wait for the others in memory.
+    """
 
     def __init__(self, cell: Cell, metrics: Accumulator, file: Path | None) -> None:
-        self.window = Window(cell)
+        self.window = Window(cell, in_order=file is not None)
         self.metrics = metrics
         schema = PACKET_FATES.arrow_schema()
         self._writer = None if file is None else pq.ParquetWriter(file, schema, **PACKETS_WRITTEN)
@@ -58,7 +61,9 @@ class Running:
         if self._writer is not None:
             self._file = np.concatenate((self._file, piece.file))
             self._frame_number = np.concatenate((self._frame_number, piece.frame_number))
-        self._take(*self.window.feed(piece.packets))
+        finished = self.window.feed(piece.packets)
+        self.metrics.sent(piece.packets, self.window.paths)
+        self._take(*finished)
 
     def drain(self) -> None:
         """Run the cell to its end, after the last piece has been fed."""
@@ -67,7 +72,7 @@ class Running:
             self._writer.close()
 
     def _take(self, packets: Packets, fates: Fates) -> None:
-        self.metrics.add(packets, fates)
+        self.metrics.finished(packets, fates, self.window.awaited)
         count = len(packets.flow)
         if self._writer is not None and count:
             self._writer.write_table(packet_table(packets, fates, self._file[:count], self._frame_number[:count]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.tally import TallyFamily
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.packets import Fates, FlowPlan, Packets
+from segcast.analyzer.packets import Awaited, Fates, FlowPlan, Packets
 
 MOST_HOSTS: Final = 1000
 _PIECE: Final = 1 << 16  # what families read and keep of a piece stays in a core's cache
@@ -35,8 +36,15 @@ def watched_hosts(plan: FlowPlan, flow_bytes: NDArray[np.int64] | None = None) -
     return np.argsort(-sends, kind="stable")[:MOST_HOSTS]
 
 
+def _pieces(packets: Packets, fates: Fates) -> Iterator[tuple[Packets, Fates]]:
+    """The same, a piece at a time."""
+    for begin in range(0, len(packets.flow), _PIECE):
+        piece = slice(begin, begin + _PIECE)
+        yield Packets._make(c[piece] for c in packets), Fates._make(c[piece] for c in fates)
+
+
 class Accumulator:
-    """Metrics of a cell, from finished packets in send order, in pieces of any size; the result is the same."""
+    """Metrics of a cell, from its packets in pieces of any size; the result is the same."""
 
     def __init__(
         self,
@@ -75,10 +83,22 @@ class Accumulator:
         return f"{about.interval_ns} {srv6_bytes} {about.hosts.tolist()}"
 
     def add(self, packets: Packets, fates: Fates) -> None:
-        """Count finished packets, which follow those before in send order."""
-        for begin in range(0, len(packets.flow), _PIECE):
-            piece = slice(begin, begin + _PIECE)
-            some, their = Packets._make(c[piece] for c in packets), Fates._make(c[piece] for c in fates)
+        """Count packets, sent and finished, which follow those before in send order."""
+        for some, their in _pieces(packets, fates):
+            for family in self._families:
+                family.sent(some, their.path)
+                family.add(some, their)
+
+    def sent(self, packets: Packets, path: NDArray[np.uint16]) -> None:
+        """Count packets as they are sent on their paths, in send order; once they are finished they follow."""
+        for family in self._families:
+            family.sent(packets, path)
+
+    def finished(self, packets: Packets, fates: Fates, awaited: Awaited) -> None:
+        """Count finished packets that were sent before, each flow's in send order; `awaited` are those not in order."""
+        for family in self._families:
+            family.awaits(awaited)
+        for some, their in _pieces(packets, fates):
             for family in self._families:
                 family.add(some, their)
 

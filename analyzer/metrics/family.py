@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.packets import Fates, FlowPlan, Packets
+from segcast.analyzer.packets import Awaited, Fates, FlowPlan, Packets
 from segcast.traces.schema import Column
 
 FlowColumns = dict[str, NDArray[Any]]
@@ -40,7 +40,9 @@ class Ending(NamedTuple):
 
 
 class Family(ABC):
-    """Some metrics of one cell. A new one is empty; it takes finished packets in send order, in pieces of any size.
+    """Some metrics of one cell. A new one is empty; it takes packets in pieces of any size.
+
+    It takes them twice: as they are sent, all in send order, and when they are finished, those of a flow in send order.
 
     `counts` is all that it keeps between pieces: a NamedTuple of arrays, so that a run can be saved and go on. Columns
     are asked for in the order of the registry, and a family may build on those before it.
@@ -55,9 +57,17 @@ class Family(ABC):
     def __init__(self, measured: Measured) -> None:
         """Start with empty counts."""
 
+    def sent(self, packets: Packets, path: NDArray[np.uint16]) -> None:
+        """Count packets as they are sent, which follow those before."""
+        return
+
+    def awaits(self, awaited: Awaited) -> None:
+        """Note flows whose packets come later than others, while the next ones are added."""
+        return
+
     @abstractmethod
     def add(self, packets: Packets, fates: Fates) -> None:
-        """Count packets, which follow those before."""
+        """Count packets that are finished; they have been sent."""
 
     def finish(self) -> None:
         """Settle what waited for later packets: the last ones have been added."""

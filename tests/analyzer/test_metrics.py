@@ -324,7 +324,7 @@ def test_path_load_of_a_century_takes_no_more_room_than_of_a_second() -> None:
     packets = Packets(np.array([0, 3 * 10**18], np.int64), np.zeros(2, np.uint32), np.full(2, 100, np.uint32))
     facts = path_facts(network, steered=False)
     load = empty_load(facts, 1000)
-    add_load(packets, empty_fates(2), facts, load)
+    add_load(packets, empty_fates(2).path, facts, load)
     close_interval(load, facts.bounds)
     assert 200 < bins_used(load) <= 400
     assert bin_ns(load) * 400 > 3 * 10**18

@@ -33,6 +33,12 @@ def begin(scenario: Scenario) -> tuple[Window, Accumulator]:
     return Window(cell_of(scenario), 1), Accumulator(network, plan, steered=steered, interval_ns=5000)
 
 
+def count(metrics: Accumulator, window: Window, piece: Packets) -> None:
+    finished = window.feed(piece)
+    metrics.sent(piece, window.paths)
+    metrics.finished(*finished, window.awaited)
+
+
 def leaves(part: Any) -> list[NDArray[Any]]:
     return [leaf for value in part for leaf in leaves(value)] if isinstance(part, tuple) else [part]
 
@@ -49,14 +55,14 @@ def test_a_run_that_stops_and_goes_on_ends_the_same(scenario: Scenario, batch: i
     other_window, other = begin(scenario)
     with tempfile.TemporaryDirectory() as folder:
         for number, piece in enumerate(pieces(packets, batch)):
-            metrics.add(*window.feed(piece))
-            other.add(*other_window.feed(piece))
+            count(metrics, window, piece)
+            count(other, other_window, piece)
             if number == stops_after:
                 save(File(folder) / "run", other_window, other)
                 other_window, other = begin(scenario)
                 load(File(folder) / "run", other_window, other)
-    metrics.add(*window.drain())
-    other.add(*other_window.drain())
+    for counted, its in ((metrics, window), (other, other_window)):
+        counted.finished(*its.drain(), its.awaited)
     assert same(tuple(metrics.finish()), tuple(other.finish()))
     assert same(metrics.counts, other.counts)
     assert same(window.cell.policy_state, other_window.cell.policy_state)
@@ -94,7 +100,7 @@ def test_what_is_no_saved_run_of_this_cell_is_refused(tmp_path: File) -> None:
     scenario = next(s for s in (make_scenario(Seeded(n), 60) for n in range(9)) if len(s.packets) > 20)
     packets, _ = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
     window, metrics = begin(scenario)
-    metrics.add(*window.feed(packets))
+    count(metrics, window, packets)
     file = tmp_path / "run"
     save(file, window, metrics)
     with pytest.raises(InputError, match=r"nothing: does not exist"):
@@ -117,8 +123,8 @@ def test_what_is_no_saved_run_of_this_cell_is_refused(tmp_path: File) -> None:
         np.savez(out, **arrays)
     with pytest.raises(InputError, match="does not have the digest it states"):
         load(file, *begin(scenario))
-    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 3', b'"format": 9'), np.uint8)
+    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 4', b'"format": 9'), np.uint8)
     with file.open("wb") as out:
         np.savez(out, **arrays)
-    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 3"):
+    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 4"):
         load(file, *begin(scenario))

@@ -113,8 +113,8 @@ def _fold(bins: NDArray[np.int64]) -> None:
 
 
 @kernel
-def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: PathLoad) -> None:
-    """Take packets, which follow those before in send order."""
+def add_load(packets: Packets, on_path: NDArray[np.uint16], facts: PathFacts, load: PathLoad) -> None:
+    """Take packets as they are sent, which follow those before in send order."""
     scalars, sent, totals = load.scalars, load.sent, load.totals
     interval_ns = scalars[INTERVAL_NS]
     if scalars[NOW] < 0 and len(packets.flow) > 0:
@@ -132,7 +132,7 @@ def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: PathLoad) -
                 _fold(load.bytes)
                 _fold(load.dropped)
                 scalars[MERGED] *= 2
-        path = int64(fates.path[row])
+        path = int64(on_path[row])
         group = facts.group[path]
         size = max(
             int64(packets.ip_bytes[row]) + ETHERNET_HEADER_BYTES + facts.srv6_bytes[path], facts.minimum_frame_bytes
@@ -142,8 +142,15 @@ def add_load(packets: Packets, fates: Fates, facts: PathFacts, load: PathLoad) -
             scalars[TOUCHED] += 1
         sent[path] += size
         totals[group] += size
+
+
+@kernel
+def add_drops(packets: Packets, fates: Fates, load: PathLoad) -> None:
+    """Take those of the packets that were dropped, in any order."""
+    length_ns = load.scalars[MERGED] * load.scalars[INTERVAL_NS]
+    for row in range(len(packets.flow)):
         if fates.state[row] & DROPPED:
-            load.dropped[now // scalars[MERGED], path] += 1
+            load.dropped[(packets.send_ns[row] - load.scalars[START_NS]) // length_ns, fates.path[row]] += 1
 
 
 def bins_used(load: PathLoad) -> int:
@@ -179,9 +186,13 @@ class PathLoadFamily(Family):
         self._facts = path_facts(measured.network, steered=measured.steered)
         self.counts = empty_load(self._facts, measured.interval_ns)
 
+    def sent(self, packets: Packets, path: NDArray[np.uint16]) -> None:
+        """Count packets as they are sent, which follow those before."""
+        add_load(packets, path, self._facts, self.counts)
+
     def add(self, packets: Packets, fates: Fates) -> None:
-        """Count packets, which follow those before."""
-        add_load(packets, fates, self._facts, self.counts)
+        """Count those dropped of packets that are finished."""
+        add_drops(packets, fates, self.counts)
 
     def finish(self) -> None:
         """Close the present interval, after the last packets have been added."""

@@ -135,8 +135,9 @@ class TallyFamily(Family):
     def add(self, packets: Packets, fates: Fates) -> None:
         """Count packets, which follow those before."""
         totals = self.counts.totals
-        if totals["packets"][0] == 0 and len(packets.flow):
-            totals["first_send_ns"] = packets.send_ns[0]
+        if len(packets.flow):
+            first_ns, any_before = packets.send_ns[0], totals["packets"][0] > 0
+            totals["first_send_ns"] = min(totals["first_send_ns"][0], first_ns) if any_before else first_ns
         _add(packets, fates, self._places, self.counts)
 
     @property
