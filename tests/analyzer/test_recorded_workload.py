@@ -62,10 +62,10 @@ def some_scripts(count: int, epochs: int) -> list[list[Turn]]:
     ]
 
 
-@pytest.mark.parametrize("vantage", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("vantage", [0.0, 0.3, 1.0, None])
 @pytest.mark.parametrize("loss", [0.0, 0.01])
 @pytest.mark.parametrize("rtt_ms", [1, 20])
-def test_vectors_do_not_depend_on_the_network(rtt_ms: int, loss: float, vantage: float, tmp_path: Path) -> None:
+def test_vectors_do_not_depend_on_the_network(rtt_ms: int, loss: float, vantage: float | None, tmp_path: Path) -> None:
     """Sizes are exact, think times within 5 %: each without losses, of 100 all but one and their sum with them."""
     scripts = some_scripts(12, 8)
     found = told(tmp_path, scripts, Way(rtt_ms * MS, loss, vantage))
@@ -155,6 +155,17 @@ def test_a_capture_may_begin_amid_a_connection(tmp_path: Path) -> None:
     found, workload = table(tmp_path, seen)
     assert [v[:2] for v in found] == [(0, 50), (1, 30)]
     assert workload.start_ns.tolist() == [5 * MS, 0]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_without_a_handshake_other_connections_tell_the_way(known: bool, tmp_path: Path) -> None:
+    """Acknowledged only by answers, the server seems 36 ms away; another connection's handshake says 2 ms."""
+    seen = packets((0, 0, 100, 700, ACK | PSH, 50), (36, 1, 700, 150, ACK | PSH, 30), (36, 0, 150, 730, ACK, 0))
+    other = packets((50, 0, 9, 0, SYN, 0), (52, 1, 50, 10, SYN | ACK, 0), (52, 0, 10, 51, ACK, 0))
+    trace = traced(tmp_path, [*seen, *(replace(packet, connection=1) for packet in other if known)])
+    workload, _ = workload_of_trace(trace)
+    assert workload is not None
+    assert workload.think_ns.tolist() == [0, 34 * MS if known else 0]
 
 
 def test_what_only_acknowledgements_tell_counts(tmp_path: Path) -> None:
@@ -273,6 +284,14 @@ def test_reasons_are_told(tmp_path: Path) -> None:
     assert reasons[-3:] == ["UDP", "ICMP", "OTHER"]
     assert set(reasons[9:-3]) == {"CUT"}
     assert rest.open_loop.tolist() == [each != "LISTED" for each in reasons]
+
+
+def test_more_bytes_than_a_list_may_have_are_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = traced(tmp_path, packets(*REQUEST))
+    monkeypatch.setattr("segcast.analyzer.workload.recorded.run.MOST_BYTES", 179)
+    workload, rest = workload_of_trace(trace)
+    assert workload is None
+    assert rest.reason.tolist() == [Reason.JUMP] * 2
 
 
 def test_the_command_writes_a_list_that_is_read_back(tmp_path: Path, run: Run) -> None:

@@ -34,11 +34,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Way:
-    """A network: its round trip, its loss, where between side 0 (0.0) and side 1 (1.0) packets are captured."""
+    """A network: its round trip, its loss, where between side 0 (0.0) and side 1 (1.0) packets are captured.
+
+    Without a vantage each packet is captured where it leaves.
+    """
 
     rtt_ns: int = 1 * MS
     loss: float = 0.0
-    vantage: float = 0.0
+    vantage: float | None = 0.0
     seed: int = 1
     delayed_ack_ns: int = 40 * MS
     pushes: bool = True
@@ -267,7 +270,8 @@ class Connection:
         host.ids += 1
         left_ns = max(self.loop.now, self.free_ns[side])
         self.free_ns[side] = left_ns + (payload + 66) * BYTE_NS
-        near = self.way.vantage if side == 0 else 1 - self.way.vantage
+        vantage = side if self.way.vantage is None else self.way.vantage
+        near = vantage if side == 0 else 1 - vantage
         lost, first = self.draws.random() < self.way.loss, self.draws.random() < near
         if not (lost and first):
             captured_ns = left_ns + round(near * self.way.rtt_ns / 2)

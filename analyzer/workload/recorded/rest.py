@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -66,7 +66,7 @@ class Pairs:
 
     `first` int64[c] is the lower flow of each, `second` its reverse; `place` int64[flows] is twice a flow's connection,
     one more for the second, -1 for others; `path_ns` int64[2 c] by place is the least time from data that passed the
-    capture point to its acknowledgement, 0 if none was seen.
+    capture point to its acknowledgement, 0 if none is known.
     """
 
     first: NDArray[np.int64]
@@ -75,7 +75,10 @@ class Pairs:
     path_ns: NDArray[np.int64]
 
 
-FLOW_COLUMNS = ["protocol", "src", "dst", "first_ns", "packets", "bytes", "reverse_flow_id", "rtt_min_ns"]
+FLOW_COLUMNS: Final = [
+    *("protocol", "src", "dst", "first_ns", "packets", "bytes"),
+    *("reverse_flow_id", "rtt_min_ns", "handshake_rtt_ns"),
+]
 
 
 def paired(flows: pl.DataFrame) -> tuple[Pairs, NDArray[np.uint8]]:
@@ -95,9 +98,20 @@ def paired(flows: pl.DataFrame) -> tuple[Pairs, NDArray[np.uint8]]:
     place = np.full(count, -1, np.int64)
     place[first], place[second] = 2 * np.arange(len(first)), 2 * np.arange(len(first)) + 1
     path_ns = np.zeros(2 * len(first), np.int64)
-    least = flows["rtt_min_ns"].fill_null(0).to_numpy()
-    path_ns[0::2], path_ns[1::2] = least[first], least[second]
+    least = _paths(flows.filter(pl.Series(place >= 0)))
+    path_ns[place[place >= 0]] = least
     return Pairs(first, second, place, path_ns), reason
+
+
+def _paths(flows: pl.DataFrame) -> NDArray[np.int64]:
+    """From the capture point to the host that gets a flow's data, and back; 0 if it is not known.
+
+    Without a handshake all acknowledgements may have been late, and other connections between the two know better.
+    """
+    least = pl.col("rtt_min_ns")
+    between = pl.when(pl.col("handshake_rtt_ns").is_not_null()).then(least).min().over("src", "dst")
+    found = pl.when(pl.col("handshake_rtt_ns").is_not_null()).then(least).otherwise(pl.min_horizontal(least, between))
+    return flows.select(found.fill_null(0)).to_series().to_numpy()
 
 
 def _between_hosts(flows: pl.DataFrame) -> NDArray[np.bool_]:
