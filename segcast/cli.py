@@ -28,6 +28,7 @@ from segcast.commands.rewrite import rewrite
 from segcast.commands.synth import synth
 from segcast.commands.testbed import testbed
 from segcast.commands.validate import validate
+from segcast.commands.workload import workload
 from segcast.interruption import INTERRUPTION
 from segcast.readers import outlive_readers
 from segcast.screen import line_of
@@ -57,6 +58,7 @@ for command in (
     forecast,
     policies,
     synth,
+    workload,
     rewrite,
     replay,
     testbed,

@@ -17,6 +17,7 @@
 
 #include <ctime>
 #include <iostream>
+#include <map>
 #include <set>
 
 using namespace ns3;
@@ -105,6 +106,22 @@ Start(Run* run, size_t index)
     client->Connect(InetSocketAddress(Fabric::Address(flow.dst), port));
 }
 
+// ns-3 aborts at a value it cannot read.
+void
+Check(const std::string& flag, const std::string& value, const std::set<std::string>& units)
+{
+    const size_t unit = value.find_first_not_of("0123456789.");
+    if (unit == 0 || unit == std::string::npos || units.count(value.substr(unit)) == 0)
+    {
+        std::string known;
+        for (const std::string& each : units)
+        {
+            known += (known.empty() ? "" : ", ") + each;
+        }
+        Refuse("--" + flag + "=" + value + " is no number with one of the units " + known);
+    }
+}
+
 void
 SetTcp(const std::string& tcp, uint32_t segment, uint32_t window, uint32_t per_ack, bool sack,
        const std::string& min_rto, const std::string& initial_rto)
@@ -178,6 +195,18 @@ main(int argc, char** argv)
     {
         Refuse("--acks=" + steering.acks + " is none of same, steered, pinned");
     }
+    const std::map<std::string, std::string> times{{"host_delay", shape.host_delay},
+                                                   {"core_delay", shape.core_delay},
+                                                   {"timeout", timeout},
+                                                   {"min_rto", min_rto},
+                                                   {"initial_rto", initial_rto},
+                                                   {"until", until}};
+    for (const auto& [flag, value] : times)
+    {
+        Check(flag, value, {"ns", "us", "ms", "s"});
+    }
+    Check("host_rate", shape.host_rate, {"bps", "kbps", "Mbps", "Gbps"});
+    Check("core_rate", shape.core_rate, {"bps", "kbps", "Mbps", "Gbps"});
     TypeId id;
     if (!TypeId::LookupByNameFailSafe("ns3::" + tcp, &id))
     {

@@ -92,6 +92,8 @@ def test_in_flight_counters_return_to_nothing(program: Path, acks: str) -> None:
         (LIST.replace(",12,", ",1,"), [], "flows.csv: line 2: src and dst are the same host"),
         (LIST.replace("00,0", "00,"), [], "flow a has no path: --policy=pinned needs one for each"),
         (LIST, ["--policy=best"], "--policy=best is none of pinned, ecmp, random, inflight"),
+        (LIST, ["--timeout=5"], "--timeout=5 is no number with one of the units ms, ns, s, us"),
+        (LIST, ["--core_rate=fast"], "--core_rate=fast is no number with one of the units Gbps, Mbps, bps, kbps"),
         (LIST, ["--tcp=TcpNone"], "--tcp=TcpNone is not known to ns-3"),
     ],
 )

@@ -1,0 +1,364 @@
+"""What connections asked to send, told from captures: known vectors come back, whatever the network did to them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segcast.analyzer.workload.reading import read_workload
+from segcast.analyzer.workload.recorded.listing import streams_apart
+from segcast.analyzer.workload.recorded.messages import find_messages
+from segcast.analyzer.workload.recorded.rest import Reason
+from segcast.analyzer.workload.recorded.run import workload_of_trace
+from segcast.analyzer.workload.recorded.state import MESSAGE, NO_ROW, Batch, new_book
+from segcast.analyzer.workload.table import Workload
+from segcast.traces.ingest.run import ingest
+from segcast.traces.trace import Trace
+from tests.conftest import Run
+from tests.support.talking import ACK, FIN, MS, PSH, SYN, Seen, Turn, Way, pcap_of, talk
+from tests.twins import writing
+from tests.twins.exchanges import Packet, exchange
+
+Vector = tuple[int, int, int]
+
+
+def traced(folder: Path, seen: Sequence[Seen]) -> Trace:
+    (folder / "talk.pcap").write_bytes(pcap_of(seen))
+    return ingest([folder / "talk.pcap"], folder / "talk.trace")
+
+
+def vectors(trace: Trace, workload: Workload) -> list[list[Vector]]:
+    """Side, bytes and think time of the messages of each connection, by its number in the capture."""
+    ports = {flow: max(pair) - 10_000 for flow, pair in enumerate(trace.flows.select("src_port", "dst_port").rows())}
+    found: dict[int, list[Vector]] = {}
+    for row in range(len(workload)):
+        number = ports[int(workload.connection_name[int(workload.connection[row])].as_py())]
+        side = int(workload.addresses[workload.source[row]] == "10.0.1.1")
+        found.setdefault(number, []).append((side, int(workload.bytes[row]), int(workload.think_ns[row])))
+    return [found[number] for number in sorted(found)]
+
+
+def told(folder: Path, scripts: Sequence[Sequence[Turn]], way: Way) -> list[list[Vector]]:
+    trace = traced(folder, talk(scripts, way))
+    workload, _ = workload_of_trace(trace)
+    assert workload is not None
+    return vectors(trace, workload)
+
+
+def some_scripts(count: int, epochs: int) -> list[list[Turn]]:
+    draws = random.Random(5)
+    sizes, thinks = [200, 1_000, 3_000, 20_000, 100_000], [0, 2, 10, 30, 80, 300]
+    return [
+        [Turn(side, draws.choice(sizes), draws.choice(thinks) * MS) for _ in range(epochs) for side in (0, 1)]
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("vantage", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("loss", [0.0, 0.01])
+@pytest.mark.parametrize("rtt_ms", [1, 20])
+def test_vectors_do_not_depend_on_the_network(rtt_ms: int, loss: float, vantage: float, tmp_path: Path) -> None:
+    """Sizes are exact, think times within 5 %: each without losses, nearly each and their sum with them."""
+    scripts = some_scripts(12, 8)
+    found = told(tmp_path, scripts, Way(rtt_ms * MS, loss, vantage))
+    assert [[vector[:2] for vector in each] for each in found] == [[(t.side, t.size) for t in each] for each in scripts]
+    thought = np.array([vector[2] for each in found for vector in each[1:]])
+    meant = np.array([turn.think_ns for each in scripts for turn in each[1:]])
+    near = np.abs(thought - meant) <= np.maximum(0.05 * meant, MS // 20)
+    assert near.mean() >= (1 if loss == 0 else 0.98)
+    assert abs(thought.sum() / meant.sum() - 1) <= (0.001 if loss == 0 else 0.05)
+
+
+# What continues a message, and what ends it.
+
+
+def one(folder: Path, script: Sequence[Turn], way: Way = Way(MS)) -> list[Vector]:  # noqa: B008
+    return told(folder, [script], way)[0]
+
+
+@pytest.mark.parametrize("way", [Way(MS), Way(20 * MS, vantage=0.5), Way(MS, delayed_ack_ns=0, pushes=False)])
+def test_quiet_time_in_one_direction_ends_a_message(way: Way, tmp_path: Path) -> None:
+    """Half a second is the application's, 50 ms may be anything. What follows waits for what started its sender."""
+    script = [Turn(0, 300, 0), Turn(1, 500, 7 * MS), Turn(1, 600, 500 * MS), Turn(1, 700, 50 * MS), Turn(0, 90, 3 * MS)]
+    expected = [(0, 300, 0), (1, 500, 7 * MS), (1, 1300, 507 * MS), (0, 90, 3 * MS)]
+    found = one(tmp_path, script, way)
+    assert [vector[:2] for vector in found] == [vector[:2] for vector in expected]
+    assert [think for *_, think in found] == pytest.approx([think for *_, think in expected], abs=20_000)
+
+
+def test_a_long_message_is_one(tmp_path: Path) -> None:
+    """At 150 ms of round trip a window opens every 150 ms: that is the network."""
+    assert one(tmp_path, [Turn(0, 200_000, 0), Turn(1, 9, MS)], Way(150 * MS, vantage=0.5))[0] == (0, 200_000, 0)
+
+
+def test_starts_are_those_of_the_trace(tmp_path: Path) -> None:
+    """A connection starts with its SYN; what its opener thinks before it speaks is kept, the handshake is not."""
+    scripts = [[Turn(0, 100, 0)], [Turn(0, 100, 25 * MS), Turn(0, 100, 400 * MS)]]
+    trace = traced(tmp_path, talk(scripts, Way(20 * MS, vantage=0.5), apart_ns=1_000 * MS))
+    workload, rest = workload_of_trace(trace)
+    assert workload is not None
+    assert workload.start_ns.tolist() == pytest.approx([0, 1_025 * MS, 1_425 * MS], abs=20_000)
+    assert rest.origin_ns == trace.flows["first_ns"].min()
+    assert not workload.waits.any()
+
+
+def test_the_server_may_speak_first(tmp_path: Path) -> None:
+    assert [v[:2] for v in one(tmp_path, [Turn(1, 60, 5 * MS), Turn(0, 70, MS)])] == [(1, 60), (0, 70)]
+
+
+def packets(*rows: tuple[float, int, int, int, int, int], window: int = 500) -> list[Seen]:
+    """Packets of a connection: ms, side, sequence and acknowledgement numbers, flags, payload."""
+    return [Seen(round(ms * MS), 0, side, *rest, window) for ms, side, *rest in rows]
+
+
+def table(folder: Path, seen: Sequence[Seen]) -> tuple[list[Vector], Workload]:
+    trace = traced(folder, seen)
+    workload, _ = workload_of_trace(trace)
+    assert workload is not None
+    return vectors(trace, workload)[0], workload
+
+
+def test_data_that_crosses_makes_two_streams(tmp_path: Path) -> None:
+    """Neither side waited for the other: what they sent starts when it did, and waits for nothing."""
+    seen = packets(
+        (0, 0, 100, 0, SYN, 0),
+        (1, 1, 500, 101, SYN | ACK, 0),
+        (1, 0, 101, 501, ACK | PSH, 50),
+        (2, 1, 501, 151, ACK | PSH, 60),
+        (3, 0, 151, 561, ACK | PSH, 70),
+        (3.1, 1, 561, 151, ACK | PSH, 80),  # it has not seen the 70 bytes
+        (4, 0, 221, 641, ACK, 0),
+        (4.1, 1, 641, 221, ACK, 0),
+        (500, 1, 641, 221, ACK | PSH, 90),
+    )
+    found, workload = table(tmp_path, seen)
+    assert found == [(0, 120, 0), (1, 140, 0), (1, 90, 0)]
+    assert not workload.waits.any()
+    assert workload.start_ns.tolist() == [0, MS, 499 * MS]
+
+
+def test_a_capture_may_begin_amid_a_connection(tmp_path: Path) -> None:
+    seen = packets(
+        (0, 0, 2**32 - 20, 700, ACK, 0),
+        (5, 0, 2**32 - 20, 700, ACK | PSH, 50),
+        (6, 1, 700, 30, ACK | PSH, 30),
+        (7, 0, 30, 730, ACK, 0),
+    )
+    found, workload = table(tmp_path, seen)
+    assert [v[:2] for v in found] == [(0, 50), (1, 30)]
+    assert workload.start_ns.tolist() == [5 * MS, 0]
+
+
+def test_what_only_acknowledgements_tell_counts(tmp_path: Path) -> None:
+    """The capture missed the request: its bytes were acknowledged, a path's time before."""
+    seen = packets(
+        (0, 0, 100, 0, SYN, 0),
+        (2, 1, 500, 101, SYN | ACK, 0),
+        (2, 0, 101, 501, ACK, 0),
+        (14, 1, 501, 401, ACK | PSH, 60),
+        (15, 0, 401, 561, ACK, 0),
+    )
+    assert [v[:2] for v in table(tmp_path, seen)[0]] == [(0, 300), (1, 60)]
+
+
+def test_a_shut_window_keeps_alives_and_copies_are_no_messages(tmp_path: Path) -> None:
+    """The receiver's window was shut for a second: the sender had more to send."""
+    begin = packets((0, 0, 100, 0, SYN, 0), (1, 1, 500, 101, SYN | ACK, 0), (1, 0, 101, 501, ACK | PSH, 900))
+    shut = packets((2, 1, 501, 1001, ACK, 0), window=0)
+    keeps = packets((300, 0, 1000, 501, ACK, 1), (301, 0, 1000, 501, ACK, 0))
+    opens = packets((1000, 1, 501, 1001, ACK, 0))
+    rest = packets((1001, 0, 1001, 501, ACK | PSH, 400), (1001, 0, 1001, 501, ACK | PSH, 400))
+    assert table(tmp_path, [*begin, *shut, *keeps, *opens, *rest])[0] == [(0, 1300, 0)]
+
+
+# What stays open loop.
+
+
+def test_reasons_are_told(tmp_path: Path) -> None:
+    """Each flow is in the list or open loop, whole, with a reason."""
+
+    def frame(src: str, dst: str, ports: tuple[int, int], payload: bytes, flags: int, seq: int, ack: int) -> bytes:
+        segment = writing.tcp(*ports, seq=seq, ack=ack, flags=flags, payload=payload)
+        return writing.ethernet(writing.ipv4(segment, 6, src=address(src), dst=address(dst)), 0x0800)
+
+    def address(text: str) -> bytes:
+        return bytes(map(int, text.split(".")))
+
+    def exchange_of(a: str, b: str, port: int, size: int = 10, jump: int = 0) -> list[bytes]:
+        there, back = (a, b, (port, 80)), (b, a, (80, port))
+        return [
+            frame(*there, b"", SYN, 9, 0),
+            frame(*back, b"", SYN | ACK, 99, 10),
+            frame(*there, bytes(size), ACK, 10 + jump, 100),
+            frame(*back, bytes(size), ACK, 100, 10 + size),
+        ]
+
+    frames = exchange_of("10.0.0.1", "10.0.0.2", 1)
+    frames += exchange_of("10.0.0.1", "10.0.0.2", 2, size=0)
+    frames += exchange_of("127.0.0.1", "127.0.0.2", 3)
+    frames += exchange_of("10.0.0.1", "10.0.0.2", 4, jump=1 << 30)
+    frames += exchange_of("10.0.0.1", "10.0.0.2", 5)[:1]
+    frames += [each[:40] for each in exchange_of("10.0.0.3", "10.0.0.4", 6)]
+    ends = {"src": address("10.0.0.1"), "dst": address("10.0.0.2")}
+    frames.append(writing.ethernet(writing.ipv4(writing.udp(7, 53), 17, **ends), 0x0800))
+    frames.append(writing.ethernet(writing.ipv4(bytes(8), 1, **ends), 0x0800))
+    frames.append(writing.ethernet(writing.ipv4(bytes(8), 89, **ends), 0x0800))
+    records = [writing.Captured(at * 1000, max(54, len(each)), each) for at, each in enumerate(frames)]
+    (tmp_path / "a.pcap").write_bytes(writing.pcap(records, 1))
+    trace = ingest([tmp_path / "a.pcap"], tmp_path / "a.trace")
+    workload, rest = workload_of_trace(trace)
+    assert workload is not None
+    assert workload.bytes.tolist() == [10, 10]
+    reasons = [Reason(each).name for each in rest.reason.tolist()]
+    expected = ["LISTED", "NO_DATA", "NO_HOST", "JUMP"]
+    assert reasons[:8] == [each for each in expected for _ in (0, 1)]
+    assert reasons[8:9] == ["ONE_WAY"]
+    assert reasons[-3:] == ["UDP", "ICMP", "OTHER"]
+    assert set(reasons[9:-3]) == {"CUT"}
+    assert rest.open_loop.tolist() == [each != "LISTED" for each in reasons]
+
+
+def test_the_command_writes_a_list_that_is_read_back(tmp_path: Path, run: Run) -> None:
+    trace = traced(tmp_path, talk(some_scripts(3, 2), Way()))
+    for name in ("w.csv", "w.parquet"):
+        done = run("workload", trace.folder, "--out", tmp_path / name, "--json")
+        assert (done.code, done.err) == (0, "")
+        document = json.loads(done.out)
+        assert (document["flows"], document["connections"], document["crossing"]) == (12, 3, 0)
+        workload, _ = workload_of_trace(trace)
+        assert workload is not None
+        again = read_workload(tmp_path / name)
+        assert again.flow.to_pylist() == workload.flow.to_pylist() == document_names(workload)
+        for column in ("start_ns", "source", "target", "bytes", "after_row", "after_first", "think_ns", "connection"):
+            assert getattr(again, column).tolist() == getattr(workload, column).tolist(), column
+    shown = run("workload", trace.folder, "--out", tmp_path / "w.csv")
+    assert "12 flows" in shown.out
+
+
+def document_names(workload: Workload) -> list[str]:
+    """Each message is named by its connection, whose name is its first flow in the trace, and counted in it."""
+    numbers: dict[str, int] = {}
+    names = []
+    for number in workload.connection.tolist():
+        name = workload.connection_name[number].as_py()
+        numbers[name] = numbers.get(name, 0) + 1
+        names.append(f"{name}.{numbers[name]}")
+    return names
+
+
+def test_what_cannot_be_is_one_line(tmp_path: Path, run: Run) -> None:
+    trace = traced(tmp_path, packets((0, 0, 1, 0, SYN, 0)))
+    for arguments, said in (
+        ((trace.folder, "--out", tmp_path / "w.csv"), "no TCP connection whose messages can be told"),
+        ((trace.folder, "--out", tmp_path / "w.txt"), "ends in .csv or .parquet"),
+        ((tmp_path / "none", "--out", tmp_path / "w.csv"), "none"),
+    ):
+        done = run("workload", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+        assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "w.csv").exists()
+
+
+# Like the twin.
+
+
+def compare(packets: Sequence[Packet], path_ns: tuple[int, int], room: int = 4) -> None:
+    """The kernel and the twin tell the same of one connection, also if room runs out time and again."""
+    whole = np.array([None not in (p.seq, p.ack, p.flags) for p in packets], np.bool_)
+    columns = [
+        np.array([getattr(p, name) or 0 for p in packets], kind)
+        for name, kind in (
+            ("time_ns", np.int64), ("side", np.uint32), ("seq", np.uint32), ("ack", np.uint32),
+            ("payload", np.uint32), ("window", np.uint16), ("flags", np.uint8),
+        )
+    ]  # fmt: skip
+    batch = Batch(*columns, whole)  # type: ignore[arg-type]
+    book = new_book(np.array([0, 1]), np.array(path_ns))
+    messages, reached = np.zeros(room, MESSAGE), 0
+    while (reached := find_messages(book, batch, messages, reached)) < len(packets):
+        messages = np.append(messages, np.zeros(len(messages), MESSAGE))
+    twin = exchange(packets, path_ns)
+    assert (twin is None) == bool(book.connection["fault"][0])
+    if twin is None:
+        return
+    found = streams_apart(messages[: int(book.tally["messages"][0])], book.connection["crossing"])
+    shift = int(book.connection["shift_ns"][0])
+    rows = [[int(value) for value in row] for row in found[["side", "bytes", "after", "think_ns", "seen_ns"]].tolist()]
+    for side in (0, 1):
+        mine = [row for row in rows if row[0] == side]
+        assert [(row[1], row[3], row[4] - shift) for row in mine] == [
+            (m.size, m.think_ns, m.start_ns) for m in twin[side]
+        ]
+        for row, message in zip(mine, twin[side], strict=True):
+            assert (row[2] == NO_ROW) == (message.after is None)
+            if message.after is not None:
+                other = [place for place, each in enumerate(rows) if each[0] == message.after.side]
+                assert row[2] == other[[m is message.after for m in twin[message.after.side]].index(True)]
+
+
+@st.composite
+def odd_packets(draw: st.DrawFn) -> list[Packet]:
+    """Packets of a connection that need make no sense, about where sequence numbers wrap."""
+    origin = [draw(st.sampled_from([0, 2**32 - 3_000, 2**31 - 50])) for _ in (0, 1)]
+    packets, now = [], 0
+    for _ in range(draw(st.integers(1, 25))):
+        now += draw(st.sampled_from([0, 1, MS, 5 * MS, 30 * MS, 99 * MS, 100 * MS, 250 * MS, -MS]))
+        side = draw(st.integers(0, 1))
+        steps = st.sampled_from([0, 1, 2, 100, 101, 200, 1_000, 1_448, 2_896, 4_344])
+        seq, ack = origin[side] + draw(steps), origin[1 - side] + draw(steps)
+        odd = draw(st.integers(0, 60))
+        if odd == 60:
+            seq += draw(st.sampled_from([2**30, 2**31]))
+        flags = draw(st.sampled_from([ACK, ACK, ACK | PSH, ACK | PSH, SYN, SYN | ACK, ACK | FIN, 4, 0]))
+        payload = draw(st.sampled_from([0, 0, 1, 100, 1_000, 1_448]))
+        window = draw(st.sampled_from([500, 500, 500, 0]))
+        packets.append(Packet(now, side, seq % 2**32, ack % 2**32, None if odd == 59 else flags, payload, window))
+    return packets
+
+
+@given(odd_packets(), st.tuples(*[st.sampled_from([0, MS, 8 * MS, 30 * MS])] * 2))
+@settings(max_examples=400, deadline=None)
+def test_odd_packets_are_told_as_by_the_twin(packets: list[Packet], path_ns: tuple[int, int]) -> None:
+    compare(packets, path_ns)
+
+
+@st.composite
+def talks(draw: st.DrawFn) -> tuple[list[Turn], Way]:
+    sizes, thinks = st.sampled_from([1, 200, 1_448, 3_000, 30_000]), st.sampled_from([0, MS, 30 * MS, 150 * MS])
+    turns = draw(st.lists(st.builds(Turn, st.integers(0, 1), sizes, thinks), min_size=1, max_size=8))
+    way = Way(
+        draw(st.sampled_from([0, MS, 20 * MS])),
+        draw(st.sampled_from([0.0, 0.05, 0.2])),
+        draw(st.sampled_from([0.0, 0.5, 1.0])),
+        draw(st.integers(0, 1 << 30)),
+        pushes=draw(st.booleans()),
+    )
+    return turns, way
+
+
+@given(talks())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_talks_are_told_as_by_the_twin(case: tuple[list[Turn], Way]) -> None:
+    turns, way = case
+    seen = talk([turns], way)
+    packets = [Packet(p.time_ns, p.side, p.seq, p.ack, p.flags, p.payload, p.window) for p in seen]
+    compare(packets, (way.rtt_ns // 2, way.rtt_ns // 2))
+
+
+@given(talks())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_no_byte_is_lost_or_made(case: tuple[list[Turn], Way]) -> None:
+    """The bytes of each side are those that its application wrote, whatever was lost."""
+    turns, way = case
+    seen = talk([turns], way)
+    sides = exchange([Packet(p.time_ns, p.side, p.seq, p.ack, p.flags, p.payload, p.window) for p in seen], (0, 0))
+    assert sides is not None
+    assert [sum(m.size for m in side) for side in sides] == [sum(t.size for t in turns if t.side == s) for s in (0, 1)]
