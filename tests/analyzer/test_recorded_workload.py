@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +66,15 @@ def some_scripts(count: int, epochs: int) -> list[list[Turn]]:
 @pytest.mark.parametrize("loss", [0.0, 0.01])
 @pytest.mark.parametrize("rtt_ms", [1, 20])
 def test_vectors_do_not_depend_on_the_network(rtt_ms: int, loss: float, vantage: float, tmp_path: Path) -> None:
-    """Sizes are exact, think times within 5 %: each without losses, nearly each and their sum with them."""
+    """Sizes are exact, think times within 5 %: each without losses, of 100 all but one and their sum with them."""
     scripts = some_scripts(12, 8)
     found = told(tmp_path, scripts, Way(rtt_ms * MS, loss, vantage))
     assert [[vector[:2] for vector in each] for each in found] == [[(t.side, t.size) for t in each] for each in scripts]
     thought = np.array([vector[2] for each in found for vector in each[1:]])
     meant = np.array([turn.think_ns for each in scripts for turn in each[1:]])
     near = np.abs(thought - meant) <= np.maximum(0.05 * meant, MS // 20)
-    assert near.mean() >= (1 if loss == 0 else 0.98)
-    assert abs(thought.sum() / meant.sum() - 1) <= (0.001 if loss == 0 else 0.05)
+    assert near.mean() >= (1 if loss == 0 else 0.99)
+    assert abs(thought.sum() / meant.sum() - 1) <= (0.001 if loss == 0 else 0.02)
 
 
 # What continues a message, and what ends it.
@@ -178,6 +179,55 @@ def test_a_shut_window_keeps_alives_and_copies_are_no_messages(tmp_path: Path) -
     assert table(tmp_path, [*begin, *shut, *keeps, *opens, *rest])[0] == [(0, 1300, 0)]
 
 
+REQUEST = (
+    (0, 0, 100, 0, SYN, 0),
+    (2, 1, 500, 101, SYN | ACK, 0),
+    (2, 0, 101, 501, ACK, 0),
+    (3, 0, 101, 501, ACK | PSH, 50),
+    (5, 1, 501, 151, ACK, 0),
+    (5.5, 1, 501, 151, ACK, 0),
+    (6, 1, 501, 151, ACK | PSH, 60),
+    (6, 0, 151, 561, ACK | PSH, 70),
+    (8, 1, 561, 221, ACK, 0),
+)
+
+
+def numbered(seen: Sequence[Seen], ids: dict[int, int]) -> list[Seen]:
+    """With identifications that count up on each side, so much further at some packets."""
+    count, found = [0, 0], []
+    for place, packet in enumerate(seen):
+        count[packet.side] += 1 + ids.get(place, 0)
+        found.append(replace(packet, ip_id=count[packet.side]))
+    return found
+
+
+@pytest.mark.parametrize(("missing", "think_ms"), [(0, 248), (1, 46), (3, 46), (4, 248)])
+def test_an_answer_lost_before_the_capture_was_sent_a_timeout_earlier(
+    missing: int, think_ms: int, tmp_path: Path
+) -> None:
+    """Its request was acknowledged at once; 250 ms later comes an answer, before which packets are missing, or none."""
+    seen = packets(*REQUEST, (9, 1, 561, 221, ACK, 0), (256, 1, 561, 221, ACK | PSH, 80))
+    assert table(tmp_path, numbered(seen, {10: missing}))[0][-1] == (1, 80, think_ms * MS)
+
+
+@pytest.mark.parametrize(("missing", "sizes"), [(0, [60, 80, 90]), (1, [60, 170])])
+def test_the_end_of_a_message_lost_before_the_capture_is_of_it(missing: int, sizes: list[int], tmp_path: Path) -> None:
+    seen = packets(
+        *REQUEST, (9, 1, 561, 221, ACK | PSH, 80), (9, 0, 221, 641, ACK, 0), (250, 1, 641, 221, ACK | PSH, 90)
+    )
+    found, _ = table(tmp_path, numbered(seen, {11: missing}))
+    assert [size for side, size, _ in found if side == 1] == sizes
+
+
+@pytest.mark.parametrize(("missing", "think_ms"), [(0, 78), (1, 288)])
+def test_a_lost_acknowledgement_causes_a_repeat_that_is_no_arrival(missing: int, think_ms: int, tmp_path: Path) -> None:
+    """The request is sent again after 210 ms, for it was lost, or for its acknowledgement was."""
+    seen = packets(
+        *REQUEST[:-1], (216, 0, 151, 561, ACK | PSH, 70), (218, 1, 561, 221, ACK, 0), (296, 1, 561, 221, ACK | PSH, 80)
+    )
+    assert table(tmp_path, numbered(seen, {9: missing}))[0][-1] == (1, 80, think_ms * MS)
+
+
 # What stays open loop.
 
 
@@ -277,7 +327,7 @@ def compare(packets: Sequence[Packet], path_ns: tuple[int, int], room: int = 4) 
         np.array([getattr(p, name) or 0 for p in packets], kind)
         for name, kind in (
             ("time_ns", np.int64), ("side", np.uint32), ("seq", np.uint32), ("ack", np.uint32),
-            ("payload", np.uint32), ("window", np.uint16), ("flags", np.uint8),
+            ("payload", np.uint32), ("ip_id", np.uint32), ("window", np.uint16), ("flags", np.uint8),
         )
     ]  # fmt: skip
     batch = Batch(*columns, whole)  # type: ignore[arg-type]
@@ -308,7 +358,7 @@ def compare(packets: Sequence[Packet], path_ns: tuple[int, int], room: int = 4) 
 def odd_packets(draw: st.DrawFn) -> list[Packet]:
     """Packets of a connection that need make no sense, about where sequence numbers wrap."""
     origin = [draw(st.sampled_from([0, 2**32 - 3_000, 2**31 - 50])) for _ in (0, 1)]
-    packets, now = [], 0
+    packets, now, ids = [], 0, [65_530, 7]
     for _ in range(draw(st.integers(1, 25))):
         now += draw(st.sampled_from([0, 1, MS, 5 * MS, 30 * MS, 99 * MS, 100 * MS, 250 * MS, -MS]))
         side = draw(st.integers(0, 1))
@@ -320,7 +370,9 @@ def odd_packets(draw: st.DrawFn) -> list[Packet]:
         flags = draw(st.sampled_from([ACK, ACK, ACK | PSH, ACK | PSH, SYN, SYN | ACK, ACK | FIN, 4, 0]))
         payload = draw(st.sampled_from([0, 0, 1, 100, 1_000, 1_448]))
         window = draw(st.sampled_from([500, 500, 500, 0]))
-        packets.append(Packet(now, side, seq % 2**32, ack % 2**32, None if odd == 59 else flags, payload, window))
+        ids[side] += draw(st.sampled_from([1, 1, 1, 1, 1, 2, 3, 0, 5]))
+        numbers = seq % 2**32, ack % 2**32, None if odd == 59 else flags
+        packets.append(Packet(now, side, *numbers, payload, window, ids[side] % 2**16))
     return packets
 
 
@@ -349,7 +401,7 @@ def talks(draw: st.DrawFn) -> tuple[list[Turn], Way]:
 def test_talks_are_told_as_by_the_twin(case: tuple[list[Turn], Way]) -> None:
     turns, way = case
     seen = talk([turns], way)
-    packets = [Packet(p.time_ns, p.side, p.seq, p.ack, p.flags, p.payload, p.window) for p in seen]
+    packets = [Packet(p.time_ns, p.side, p.seq, p.ack, p.flags, p.payload, p.window, p.ip_id) for p in seen]
     compare(packets, (way.rtt_ns // 2, way.rtt_ns // 2))
 
 
@@ -359,6 +411,8 @@ def test_no_byte_is_lost_or_made(case: tuple[list[Turn], Way]) -> None:
     """The bytes of each side are those that its application wrote, whatever was lost."""
     turns, way = case
     seen = talk([turns], way)
-    sides = exchange([Packet(p.time_ns, p.side, p.seq, p.ack, p.flags, p.payload, p.window) for p in seen], (0, 0))
+    sides = exchange(
+        [Packet(p.time_ns, p.side, p.seq, p.ack, p.flags, p.payload, p.window, p.ip_id) for p in seen], (0, 0)
+    )
     assert sides is not None
     assert [sum(m.size for m in side) for side in sides] == [sum(t.size for t in turns if t.side == s) for s in (0, 1)]

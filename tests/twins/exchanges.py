@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 MS = 1_000_000
@@ -24,6 +25,7 @@ class Packet:
     flags: int | None
     payload: int
     window: int = 500
+    ip_id: int = 0
 
 
 @dataclass
@@ -64,6 +66,20 @@ class Side:
     fin: bool = False
     pushes: bool = False
     messages: list[Message] = field(default_factory=list)
+    seen: list[Packet] = field(default_factory=list)
+
+    def skips(self, p: Packet) -> bool:
+        """Whether packets of this side are missing before this one, by its IP identification; it is noted."""
+        steps = [
+            (b.ip_id - a.ip_id) % 2**16
+            for a, b in pairwise([*self.seen, p])
+            if not (a.flags or 0) & SYN and a.payload <= 1460
+        ]
+        here = bool(self.seen) and not (self.seen[-1].flags or 0) & SYN and self.seen[-1].payload <= 1460
+        self.seen.append(p)
+        before = steps[:-1]
+        in_turn, out_of_turn = before.count(1), sum(step > 1 for step in before)
+        return here and steps[-1] in (2, 3, 4) and in_turn >= 2 and 8 * out_of_turn <= in_turn
 
     @property
     def next(self) -> int:
@@ -98,9 +114,13 @@ class Side:
         acked_ns = self.all_acked_ns()
         if acked_ns is None:
             return found
-        repeats = [sent.time_ns for sent in self.sent[last + 1 :] if sent.counts][-2:]
-        in_time = [time_ns for time_ns in repeats if time_ns + path_ns - path_ns // 8 <= acked_ns]
-        return max(found, in_time[-1]) if in_time else found
+        repeats = [sent for sent in self.sent[last + 1 :] if sent.counts]
+        whole = [sent.time_ns for sent in repeats if sent.end == self.next]
+        parts = [sent.time_ns for sent in repeats if sent.end < self.next]
+        for times_ns in (whole[-1:], parts[-2:]):
+            in_time = [time_ns for time_ns in times_ns if time_ns + path_ns - path_ns // 8 <= acked_ns]
+            found = max([found, *in_time[-1:]])
+        return found
 
 
 def near(number: int, reference: int) -> int:
@@ -141,7 +161,12 @@ class Talk:
         if abs(begin - me.next) >= FAR:
             self.fault = "jump"
             return
+        lost = me.skips(p) and begin == me.next
+        late = lost and bool(peer.messages) and peer.all_acked_ns() is not None
         if p.flags & ACK:
+            if lost and p.payload == 0:
+                for sent in peer.sent:
+                    sent.counts = sent.counts and sent.end < peer.next
             self.acknowledge(p, peer)
         me.fin = me.fin or bool(p.flags & FIN)
         if p.payload == 0:
@@ -150,7 +175,7 @@ class Talk:
         if end > me.next:
             if p.flags & ACK and peer.messages and near(p.ack, peer.next) < peer.next:
                 self.crossing = True
-            self.say(p.side, end, p.time_ns, bool(p.flags & PSH), p.payload)
+            self.say(p.side, end, p.time_ns, bool(p.flags & PSH), p.payload, lost, late)
             me.pushes = me.pushes or bool(p.flags & PSH)
         elif me.messages and (p.payload > 1 or end < me.next):
             probe = end == me.next and p.time_ns - me.sent_ns() < 100 * MS
@@ -165,7 +190,7 @@ class Talk:
             number = near(p.ack, peer.next)
             if number > peer.next + 1:
                 path_ns = self.path_ns[1 - p.side]
-                self.say(1 - p.side, number - peer.fin, p.time_ns - path_ns, False, 0)
+                self.say(1 - p.side, number - peer.fin, p.time_ns - path_ns, False, 0, False, False)
             peer.acks.append((p.time_ns, number, peer.next))
         if p.window == 0 and not p.flags & SYN:
             peer.shut = True
@@ -187,14 +212,16 @@ class Talk:
         since_ns = me.sent_ns() if me.open_ns is None else max(me.sent_ns(), me.open_ns)
         return now - since_ns >= 100 * MS and now - max(acked_ns, opened_ns) - path_ns >= MS + path_ns // 4
 
-    def say(self, side: int, end: int, now: int, pushed: bool, payload: int) -> None:
-        """New data of a side, up to `end`."""
+    def say(self, side: int, end: int, now: int, pushed: bool, payload: int, again: bool, late: bool) -> None:
+        """New data of a side, up to `end`; `again` and `late`: it, or the answer that it is, was lost before."""
         me, peer = self.sides[side], self.sides[1 - side]
-        quiet = self.quiet(side, now, pushed)
+        quiet = self.quiet(side, now, pushed) and not again
         turns = not self.crossing and self.talker != side
         if not me.messages or quiet or turns:
             had_ns = peer.arrival_ns(self.path_ns[1 - side])
             think_ns = 0 if had_ns is None else max(0, now - had_ns - self.path_ns[1 - side])
+            if late and think_ns >= 200 * MS + sum(self.path_ns):
+                think_ns -= 200 * MS + sum(self.path_ns)
             if self.talker is None and self.opened_ns is not None:
                 self.shift_ns = max(0, now - self.opened_ns - think_ns)
             after = peer.messages[-1] if peer.messages else None

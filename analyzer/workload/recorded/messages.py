@@ -21,8 +21,14 @@ QUIET_NS: Final = 100_000_000
 PROBE_NS: Final = 100_000_000
 """The end of a message that is repeated sooner is a probe for a late acknowledgement (RFC 8985), not a loss."""
 
+TIMEOUT_NS: Final = 200_000_000
+"""What retransmission timeouts are beyond a round trip, on Linux; RFC 6298 would have a second, and none has less."""
+
 SETTLE_NS: Final = 1_000_000
 ROWS_A_PACKET: Final = 2
+
+_MOST_MISSING: Final = 3
+_LONGEST_PAYLOAD: Final = 1460  # beyond it a packet may be a super-frame, which takes several identifications
 
 _FAR: Final = 1 << 30  # no window is wider (RFC 7323 section 2.3)
 _M: Final = 0xFFFFFFFF
@@ -30,12 +36,17 @@ _HALF: Final = 0x80000000
 
 
 class _Data(NamedTuple):
-    """New bytes of a direction: up to `end`, seen at `now`, with PSH or not; `ends`: a message may end with them."""
+    """New bytes of a direction: up to `end`, seen at `now`, with PSH or not; `ends`: a message may end with them.
+
+    `again`: they were sent before, and lost before the capture point; `late`: so is the answer that they are.
+    """
 
     end: int
     now: int
     pushed: bool
     ends: bool
+    again: bool
+    late: bool
 
 
 @kernel
@@ -74,10 +85,15 @@ def find_messages(book: Book, batch: Batch, messages: NDArray[np.void], begin: i
         if abs(gap) >= _FAR:
             connection.fault = JUMP
             continue
+        skipped = _skips(mine, int64(batch.ip_id[i]), flags)
+        mine.payload = payload
+        lost, all_acked = skipped and gap == 0, theirs.all_acked
         if flags & ACK:
+            if lost and payload == 0:  # an acknowledgement was lost on its way here, and caused the repeat
+                theirs.end_again_ns = NEVER_NS
             unseen = _acknowledge(mine, theirs, int64(batch.ack[i]), now)
             if unseen > 0:
-                data = _Data(unseen, now - theirs.path_ns, False, True)
+                data = _Data(unseen, now - theirs.path_ns, False, True, False, False)
                 _send(connection, theirs, mine, messages, tally, place ^ 1, data)
                 _acknowledge(mine, theirs, int64(batch.ack[i]), now)
             if batch.window[i] == 0 and flags & SYN == 0:
@@ -97,10 +113,29 @@ def find_messages(book: Book, batch: Batch, messages: NDArray[np.void], begin: i
             connection.crossing = True
         pushed = flags & PSH != 0
         ends = pushed or payload < mine.largest
-        _send(connection, mine, theirs, messages, tally, place, _Data(end, now, pushed, ends))
+        _send(connection, mine, theirs, messages, tally, place, _Data(end, now, pushed, ends, lost, lost and all_acked))
         mine.pushes = mine.pushes or pushed
         mine.largest = max(int64(mine.largest), payload)
     return len(batch.flow)
+
+
+@kernel
+def _skips(mine: Any, ip_id: int, flags: int) -> bool:
+    """Whether this side sent packets just before this one that were lost before the capture point.
+
+    Hosts that count up the identifications of a connection's packets tell it.
+    """
+    skips = False
+    if mine.has_id and mine.payload <= _LONGEST_PAYLOAD:
+        step = (ip_id - mine.ip_id) & 0xFFFF
+        counts = mine.in_turn >= 2 and mine.out_of_turn * 8 <= mine.in_turn
+        skips = bool(counts and 1 < step <= 1 + _MOST_MISSING)
+        if step == 1:
+            mine.in_turn += 1
+        elif step > 1:
+            mine.out_of_turn += 1
+    mine.ip_id, mine.has_id = ip_id & 0xFFFF, flags & SYN == 0
+    return skips
 
 
 @kernel
@@ -123,6 +158,8 @@ def _acknowledge(mine: Any, theirs: Any, ack: int, now: int) -> int:
             theirs.arrival_ns = max(theirs.arrival_ns, theirs.again_ns)
         elif theirs.before_ns != NEVER_NS and theirs.before_ns + back_ns <= now:
             theirs.arrival_ns = max(theirs.arrival_ns, theirs.before_ns)
+        if theirs.end_again_ns != NEVER_NS and theirs.end_again_ns + back_ns <= now:
+            theirs.arrival_ns = max(theirs.arrival_ns, theirs.end_again_ns)
     return 0
 
 
@@ -131,7 +168,10 @@ def _repeat(mine: Any, end: int, now: int) -> None:
     """Bytes below next were seen: sent again, or late because of another way or a loss before the capture point."""
     if mine.row == NO_ROW:
         return
-    if end > mine.acked and (end < mine.next or now - mine.sent_ns >= PROBE_NS):
+    if end == mine.next:
+        if end > mine.acked and now - mine.sent_ns >= PROBE_NS:
+            mine.end_again_ns = now
+    elif end > mine.acked:
         mine.before_ns = mine.again_ns
         mine.again_ns = now
     mine.sent_ns = max(mine.sent_ns, now)
@@ -149,6 +189,9 @@ def _send(
         idle_ns = int64(0)
         if theirs.arrival_ns != NEVER_NS:
             idle_ns = max(int64(0), data.now - theirs.arrival_ns - theirs.path_ns)
+        timeout_ns = TIMEOUT_NS + mine.path_ns + theirs.path_ns
+        if data.late and idle_ns >= timeout_ns:
+            idle_ns -= timeout_ns
         if connection.talker < 0 and connection.syn_ns != NEVER_NS:
             connection.shift_ns = max(int64(0), data.now - connection.syn_ns - idle_ns)
         message = messages[tally.messages]
@@ -163,7 +206,7 @@ def _send(
     messages[mine.row].bytes += data.end - mine.next
     mine.next = data.end
     mine.sent_ns = mine.arrival_ns = data.now
-    mine.again_ns = mine.before_ns = NEVER_NS
+    mine.again_ns = mine.before_ns = mine.end_again_ns = NEVER_NS
     mine.all_acked = False
     mine.ended = data.ends
 
@@ -171,7 +214,7 @@ def _send(
 @kernel
 def _was_quiet(mine: Any, theirs: Any, data: _Data) -> bool:
     """Whether the sender of new data could have sent it long before, and had nothing to send."""
-    if mine.row == NO_ROW or not mine.all_acked or mine.shut:
+    if mine.row == NO_ROW or not mine.all_acked or mine.shut or data.again:
         return False
     if not mine.ended and (mine.pushes or data.pushed):
         return False  # it had more to send, or PSH would have said that this was all

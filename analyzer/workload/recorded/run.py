@@ -21,7 +21,7 @@ from segcast.traces.trace import Trace, trace_name
 
 Progress = Callable[[int, int], None]
 
-_COLUMNS: Final = ["time_ns", "flow_id", "tcp_seq", "tcp_ack", "tcp_flags", "tcp_window", "payload_bytes"]
+_COLUMNS: Final = ["time_ns", "flow_id", "tcp_seq", "tcp_ack", "tcp_flags", "tcp_window", "payload_bytes", "ip_id"]
 _BATCH_ROWS: Final = 1 << 17
 _QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
@@ -84,10 +84,12 @@ def _batch(columns: pa.RecordBatch) -> Batch:
     whole = np.ones(columns.num_rows, np.bool_)
     for name in _COLUMNS[2:]:
         if numbers[name].null_count:
-            whole &= numbers[name].is_valid().to_numpy(zero_copy_only=False)
+            if name != "ip_id":
+                whole &= numbers[name].is_valid().to_numpy(zero_copy_only=False)
             numbers[name] = numbers[name].fill_null(0)
-    time_ns, flow, seq, ack, flags, window, payload = (np.ascontiguousarray(numbers[n].to_numpy()) for n in _COLUMNS)
-    return Batch(time_ns, flow, seq, ack, payload, window, flags, whole)
+    arrays = (np.ascontiguousarray(numbers[name].to_numpy()) for name in _COLUMNS)
+    time_ns, flow, seq, ack, flags, window, payload, ip_id = arrays
+    return Batch(time_ns, flow, seq, ack, payload, ip_id, window, flags, whole)
 
 
 def _blame(book: Book, pairs: Pairs, messages: NDArray[np.void], reason: NDArray[np.uint8]) -> None:

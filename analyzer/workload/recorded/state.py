@@ -21,12 +21,18 @@ SIDE: Final = np.dtype(
         ("path_ns", np.int64),  # from the capture point to the host that receives this side's data, and back
         ("sent_ns", np.int64),  # when data was last seen, repeated or not
         ("arrival_ns", np.int64),  # when that passed by with which the peer had all of it
-        ("again_ns", np.int64),  # when unacknowledged data was last repeated
+        ("again_ns", np.int64),  # when unacknowledged data was last repeated, but for its end
         ("before_ns", np.int64),  # and the time before that
+        ("end_again_ns", np.int64),  # when its end was
         ("acked_ns", np.int64),  # when all data was acknowledged
         ("open_ns", np.int64),  # when the peer's window opened after it had been shut
         ("row", np.int64),  # the latest message, NO_ROW if there is none
         ("largest", np.uint32),  # payload of a packet
+        ("payload", np.uint32),  # of its latest packet
+        ("in_turn", np.uint32),  # packets whose IP identification was one more than that before
+        ("out_of_turn", np.uint32),  # and whose was not
+        ("ip_id", np.uint16),  # of its latest packet, if `has_id`
+        ("has_id", np.bool_),
         ("known", np.bool_),  # whether `next` means something
         ("fin", np.bool_),  # its FIN was seen, which is acknowledged like a byte
         ("shut", np.bool_),  # the peer's window is 0
@@ -63,8 +69,8 @@ TALLY: Final = np.dtype([("messages", np.int64)])
 
 
 class Batch(NamedTuple):
-    """Packets with a flow, in order: `time_ns` int64[n], `flow`, `seq`, `ack`, `payload` uint32[n], `window` uint16[n],
-    `flags` uint8[n]; `whole` bool[n]: all of these were captured.
+    """Packets with a flow, in order: `time_ns` int64[n], `flow`, `seq`, `ack`, `payload`, `ip_id` uint32[n], `window`
+    uint16[n], `flags` uint8[n]; `whole` bool[n]: all of these were captured, but for `ip_id`, which may be 0.
     """
 
     time_ns: NDArray[np.int64]
@@ -72,6 +78,7 @@ class Batch(NamedTuple):
     seq: NDArray[np.uint32]
     ack: NDArray[np.uint32]
     payload: NDArray[np.uint32]
+    ip_id: NDArray[np.uint32]
     window: NDArray[np.uint16]
     flags: NDArray[np.uint8]
     whole: NDArray[np.bool_]
@@ -94,7 +101,7 @@ def new_book(place: NDArray[np.int64], path_ns: NDArray[np.int64]) -> Book:
     """Connections of which nothing was seen; `path_ns` int64[2 c] by place."""
     side = np.zeros(len(path_ns), SIDE)
     side["path_ns"], side["row"] = path_ns, NO_ROW
-    for name in ("sent_ns", "arrival_ns", "again_ns", "before_ns", "acked_ns", "open_ns"):
+    for name in ("sent_ns", "arrival_ns", "again_ns", "before_ns", "end_again_ns", "acked_ns", "open_ns"):
         side[name] = NEVER_NS
     connection = np.zeros(len(path_ns) // 2, CONNECTION)
     connection["syn_ns"], connection["talker"] = NEVER_NS, -1
