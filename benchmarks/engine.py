@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pathlib
 import resource
 import subprocess
 import sys
@@ -199,24 +200,27 @@ def sweep(count: int) -> None:
     print(f"{sent / all_cores:.1f} on {cores}: {one / all_cores:.2f} x", flush=True)
 
 
-def nested_bytes(part: Any) -> int:
-    """Bytes of the arrays of nested tuples."""
-    return sum(nested_bytes(inner) for inner in part) if isinstance(part, tuple) else int(part.nbytes)
+def most_bytes(policy: str, count: int) -> None:
+    """Print the bytes that this process grows by at most for each of so many packets under way."""
+    packets, plan = workload(count)
+    long_way = four_paths(hops=2, delay_ns=10**11)
+    few = Packets(*(column[: 1 << 16] for column in packets))
+    simulate(cell(policy, plan, long_way), few)  # compiles
+    before = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    window = Window(cell(policy, plan, long_way), count)
+    window.feed(packets)
+    print(f"{(peak_mib() * 2**20 - before) / window.open_packets:.0f}")
 
 
 def memory_per_packet(count: int) -> None:
-    """Bytes that a cell and its window grow by for each packet under way."""
-    count = 1 << (count.bit_length() - 3)
-    print(f"\nbytes for each of {count:,} packets under way: ", end="")
-    for policy in POLICIES:
-        packets, plan = workload(count)
-        run = cell(policy, plan, four_paths(hops=2, delay_ns=10**11))
-        window = Window(run, 1)
-        before = nested_bytes(run.state)
-        window.feed(packets)
-        grown = nested_bytes(run.state) - before + nested_bytes(window.rows())
-        print(f"{policy} {grown / window.open_packets:.0f}", end="  ")
-    print(flush=True)
+    """Bytes for each packet under way, in processes of their own."""
+    for many in (count // 8, count // 4, count // 2):
+        print(f"\nbytes for each of {many:,} packets under way: ", end="")
+        for policy in POLICIES:
+            code = f"from benchmarks.engine import most_bytes; most_bytes({policy!r}, {many})"
+            ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+            print(policy, ran.stdout.strip(), end="  ", flush=True)
+    print()
 
 
 @kernel

@@ -24,6 +24,7 @@ NUMBERS: Final = 0xFFFFFFFF  # of packets, as events have them
 
 _CROWDED: Final = 1.15  # events in a bucket: then buckets get narrower
 _LONELY: Final = 1.02  # or wider
+_MANY: Final = 1 << 14  # events: then room grows by an eighth
 _LEAST_BUCKETS: Final = 1 << 10
 _MOST_BUCKETS: Final = 1 << 18
 
@@ -108,15 +109,30 @@ def empty_calendar(capacity: int) -> Calendar:
 
 
 def grown(calendar: Calendar) -> Calendar:
-    """The calendar with room for twice as many events."""
+    """The calendar, which is used up, with room for twice as many events, or an eighth more if they are many.
+
+    Of the order only what the present bucket holds is touched, so the rest of it takes no memory.
+    """
     old = len(calendar.events)
-    events = np.zeros(2 * old, EVENT).view(type(calendar.events))
-    order = np.zeros(2 * old, KEY).view(type(calendar.order))
-    events[:old], order[:old] = calendar.events, calendar.order
-    events["next"][old:] = np.arange(old + 1, 2 * old + 1, dtype=np.int32)
+    size = old + (old // 8 if old >= _MANY else old)
+    events = _longer(calendar.events, size)
+    order = np.zeros(size, KEY).view(type(calendar.order))
+    present = slice(int(calendar.row["begin"][0]), int(calendar.row["end"][0]))
+    order[present] = calendar.order[present]
+    events["next"][old:] = np.arange(old + 1, size + 1, dtype=np.int32)
     events["next"][-1] = calendar.row["free"][0]
     calendar.row["free"] = old
     return calendar._replace(events=events, order=order)
+
+
+def _longer(rows: NDArray[np.void], size: int) -> NDArray[np.void]:
+    """The same rows and more; if they own their memory they stay where they are, or leave nothing behind."""
+    if rows.flags.owndata:
+        rows.resize(size, refcheck=False)  # who gave them has no other use for them
+        return rows
+    longer = np.zeros(size, rows.dtype)
+    longer[: len(rows)] = rows
+    return longer if type(rows) is np.ndarray else longer.view(type(rows))
 
 
 def retuned(calendar: Calendar, shift: int, buckets: int) -> Calendar:

@@ -7,9 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from segcast.analyzer.metrics.families.delays import HOST_BITS, DelayFamily
-from segcast.analyzer.metrics.families.reordering import add_rows, empty_reordering, last_rows
+from segcast.analyzer.metrics.families.reordering import Reordering, add_rows, awaiting, empty_reordering, last_rows
 from segcast.analyzer.metrics.family import Measured
 from segcast.analyzer.metrics.histogram import (
     BITS,
@@ -25,7 +26,7 @@ from segcast.analyzer.metrics.histogram import (
     with_values,
 )
 from segcast.analyzer.network.model import Link, parallel_network
-from segcast.analyzer.packets import DROPPED, RECEIVED, Fates, FlowPlan, Packets, empty_fates
+from segcast.analyzer.packets import DROPPED, RECEIVED, Awaited, Fates, FlowPlan, Packets, empty_fates
 from segcast.analyzer.schema import QUANTILES
 from tests.twins import metrics as twin
 
@@ -81,6 +82,23 @@ def test_delays_find_buckets_whatever_they_are() -> None:
     assert family.counts.hosts.sum() == len(of_host)
 
 
+def assert_reordering_of(kept: Reordering, packets: Packets, fates: Fates, flows: int) -> None:
+    """Late packets of flows and extents are those of the twin, and nothing is left."""
+    flow = packets.flow
+    ref: list[int | None] = [None] * len(flow)
+    for number in range(flows):
+        rows = np.flatnonzero(flow == number)
+        times = [int(fates.receive_ns[row]) if fates.state[row] & RECEIVED else None for row in rows]
+        for row, extent in zip(rows, twin.reorder_extents([number] * len(rows), times), strict=True):
+            ref[row] = extent
+    late = [row for row, extent in enumerate(ref) if extent is not None]
+    assert len(late) > 100
+    assert np.array_equal(kept.late, np.bincount(flow[late], minlength=flows))
+    found = {lower_bound(int(b)): int(kept.extents.counts[b]) for b in np.flatnonzero(kept.extents.counts)}
+    assert found == Counter(ref[row] for row in late)
+    assert kept.progress["held"][0] == 0
+
+
 @pytest.mark.parametrize("latest_ns", [200, 40_000, 3_000_000])
 def test_reordering_of_many_packets_at_once(latest_ns: int) -> None:
     """More than are counted together, also where nearly all of them take part in extents; a few take very long."""
@@ -93,24 +111,12 @@ def test_reordering_of_many_packets_at_once(latest_ns: int) -> None:
     fates.state[:] = np.where(rng.random(count) < 0.01, DROPPED, RECEIVED)
     fates.receive_ns[:] = send_ns + took_ns
     packets = Packets(send_ns, flow, np.full(count, 100, np.uint32))
-    ref: list[int | None] = [None] * count
-    for number in range(flows):
-        rows = np.flatnonzero(flow == number)
-        times = [int(fates.receive_ns[row]) if fates.state[row] & RECEIVED else None for row in rows]
-        for row, extent in zip(rows, twin.reorder_extents([number] * len(rows), times), strict=True):
-            ref[row] = extent
-    late = [row for row, extent in enumerate(ref) if extent is not None]
-    assert len(late) > 100
     for pieces in (1, 7):
         kept = empty_reordering(flows)
         for part in np.array_split(np.arange(count), pieces):
             piece = slice(part[0], part[-1] + 1)
             kept = add_rows(kept, Packets._make(c[piece] for c in packets), Fates._make(c[piece] for c in fates))
-        kept = last_rows(kept)
-        assert np.array_equal(kept.late, np.bincount(flow[late], minlength=flows))
-        found = {lower_bound(int(b)): int(kept.extents.counts[b]) for b in np.flatnonzero(kept.extents.counts)}
-        assert found == Counter(ref[row] for row in late)
-        assert kept.progress["held"][0] == 0
+        assert_reordering_of(last_rows(kept), packets, fates, flows)
 
 
 def test_reordering_keeps_what_is_under_way_and_no_more() -> None:
@@ -130,3 +136,45 @@ def test_reordering_keeps_what_is_under_way_and_no_more() -> None:
     assert kept.progress["held"][0] == 0
     assert int(kept.late.sum()) == 9000
     assert int(kept.extents.sums[LARGEST]) == 33
+
+
+def lagging(open_rows: NDArray[np.int64], packets: Packets, horizon_ns: int) -> dict[int, int]:
+    """Flows of rows, in order, that were sent by the horizon, and when the first of each was."""
+    found: dict[int, int] = {}
+    for row in open_rows[packets.send_ns[open_rows] <= horizon_ns]:
+        found.setdefault(int(packets.flow[row]), int(packets.send_ns[row]))
+    return found
+
+
+@pytest.mark.parametrize(("slow", "batches"), [(0.05, 100), (0.002, 100), (0.05, 2)])
+@pytest.mark.parametrize("seed", range(10))
+def test_reordering_of_packets_that_come_by_flow(seed: int, slow: float, batches: int) -> None:
+    """What is received waits for the packets of its own flow alone; the twin sees all of them in order."""
+    rng = np.random.default_rng(seed)
+    count, flows = (4000, 12) if batches > 2 else (50_000, 150)
+    flow = rng.integers(0, flows, count).astype(np.uint32)
+    send_ns = np.sort(rng.integers(0, 10 * count, count))
+    took_ns = rng.integers(0, 10 ** rng.choice([2, 3, 4], count, p=[0.8, 0.2 - slow, slow]))
+    took_ns[rng.random(count) < slow / 25] += 15_000
+    fates = empty_fates(count)
+    fates.state[:] = np.where(rng.random(count) < 0.02, DROPPED, RECEIVED)
+    fates.receive_ns[:] = send_ns + took_ns
+    packets = Packets(send_ns, flow, np.full(count, 100, np.uint32))
+    kept, waits, horizon_ns = empty_reordering(flows), np.arange(0), -1
+    before: dict[int, int] = {}
+    for part in (*np.array_split(np.arange(count), batches), np.arange(0)):
+        rows = np.concatenate((waits, part))
+        clock_ns = send_ns[part[-1]] if len(part) else 10**9
+        is_open = fates.receive_ns[rows] > clock_ns
+        first = np.full(flows, count)
+        np.minimum.at(first, flow[rows[is_open]], rows[is_open])
+        stays = rows >= first[flow[rows]]
+        out, waits = rows[~stays], rows[stays]
+        horizon_ns = max(horizon_ns, int(send_ns[out].max(initial=-1)))
+        after = lagging(waits, packets, horizon_ns)
+        both = after | before
+        awaited = Awaited(np.array(list(both), np.uint32), np.array(list(both.values()), np.int64))
+        kept, before = awaiting(kept, awaited), after
+        kept = add_rows(kept, Packets._make(c[out] for c in packets), Fates._make(c[out] for c in fates))
+    kept = last_rows(kept)
+    assert_reordering_of(kept, packets, fates, flows)

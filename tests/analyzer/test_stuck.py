@@ -74,7 +74,7 @@ def slow_path(hops: int, apart: bool) -> tuple[Network, FlowPlan, Packets]:
     plan = FlowPlan(np.arange(FLOWS, dtype=np.uint64) * 7, np.arange(FLOWS) % 5, group)
     count = 120_000
     flow = np.random.default_rng(1).integers(1, FLOWS, count).astype(np.uint32)
-    flow[1::6000] = 0
+    flow[::6000] = 0
     return network, plan, Packets(np.arange(count) * 4000, flow, np.full(count, 1000, np.uint32))
 
 

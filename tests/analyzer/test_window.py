@@ -41,6 +41,25 @@ def test_the_same_fates_as_at_once(scenario: Scenario, batch: int, capacity: int
 
 
 @RELAXED
+@given(scenarios(), st.integers(1, 12), st.integers(1, 8))
+def test_it_names_the_flows_that_lag_behind(scenario: Scenario, batch: int, capacity: int) -> None:
+    """Whatever comes with a hand-out, or later, though something sent after it came before, is of a flow awaited."""
+    packets, _ = traffic_of(scenario.packets, scenario.flows, scenario.hosts)
+    window = Window(cell_of(scenario), capacity)
+    out = [(window.feed(piece)[0], window.awaited) for piece in pieces(packets, batch)]
+    out.append((window.drain()[0], window.awaited))
+    horizon_ns = before_ns = -1
+    for number, (handed, awaited) in enumerate(out):
+        before_ns, horizon_ns = horizon_ns, max(horizon_ns, int(handed.send_ns.max(initial=-1)))
+        since_ns = dict(zip(awaited.flow.tolist(), awaited.send_ns.tolist(), strict=True))
+        assert len(since_ns) == len(awaited.flow)
+        for later, (coming, _) in enumerate(out[number:]):
+            for flow, send_ns in zip(coming.flow.tolist(), coming.send_ns.tolist(), strict=True):
+                if send_ns < (horizon_ns if later else before_ns):
+                    assert since_ns[flow] <= send_ns
+
+
+@RELAXED
 @given(scenarios(), st.integers(0, 255))
 def test_what_other_cells_left_in_memory_changes_nothing(scenario: Scenario, byte: int) -> None:
     whole, _ = run_engine(scenario)
