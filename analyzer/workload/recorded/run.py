@@ -23,6 +23,7 @@ Progress = Callable[[int, int], None]
 
 _COLUMNS: Final = ["time_ns", "flow_id", "tcp_seq", "tcp_ack", "tcp_flags", "tcp_window", "payload_bytes", "ip_id"]
 _BATCH_ROWS: Final = 1 << 17
+_FIRST_ROOM: Final = 1 << 12  # messages
 _QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
@@ -61,7 +62,7 @@ def _flows(trace: Trace) -> pl.DataFrame:
 
 def _messages(trace: Trace, book: Book, tick: Progress) -> NDArray[np.void]:
     """The messages in order of their first bytes, MESSAGE[m]."""
-    messages = np.zeros(1 << 12, MESSAGE)
+    messages = np.zeros(_FIRST_ROOM, MESSAGE)
     done = 0
     for columns in trace.packet_batches(_COLUMNS, _BATCH_ROWS):
         batch = _batch(columns.filter(columns.column("flow_id").is_valid()))
