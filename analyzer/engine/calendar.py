@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.keys import KEY, insert_by_key, sort_by_key
+from segcast.traces.hashing import mix
 from segcast.traces.jit import allocating, at, inlined, int64, kernel
 
 NEVER_NS: Final = np.iinfo(np.int64).max
@@ -21,6 +22,8 @@ END: Final = -1
 MOST_IN_BUCKET: Final = 512  # with more at once a narrower bucket pays, since what is put into the present one is moved
 WIDEST: Final = 30  # log2 of ns
 NUMBERS: Final = 0xFFFFFFFF  # of packets, as events have them
+BY_NUMBER: Final = -1  # CALENDAR.tie_seed
+_LINK_RANKS: Final = 1 << 30
 
 _CROWDED: Final = 1.15  # events in a bucket: then buckets get narrower
 _LONELY: Final = 1.02  # or wider
@@ -35,8 +38,9 @@ EVENT: Final = np.dtype(
         ("next", np.int32),
         ("source", np.int32),
         ("bytes", np.int32),
-        ("path", np.int32),
-        ("hop", np.int32),
+        ("rank", np.int32),
+        ("path", np.uint16),
+        ("hop", np.uint16),
     ],
     align=True,
 )
@@ -70,6 +74,8 @@ CALENDAR: Final = np.dtype(
         ("buckets_opened", np.int64),
         ("events_opened", np.int64),
         ("put_later", np.int64),
+        ("tie_seed", np.int64),
+        ("links", np.int64),
     ],
     align=True,
 )
@@ -102,6 +108,7 @@ def empty_calendar(capacity: int) -> Calendar:
     row["shift"] = 10
     row["later"] = END
     row["later_bucket"] = NEVER_NS
+    row["tie_seed"] = BY_NUMBER
     buckets = _LEAST_BUCKETS
     return Calendar(
         events, np.full(buckets, END, np.int32), np.zeros(buckets // 64, np.uint64), np.zeros(capacity, KEY), row
@@ -265,6 +272,18 @@ def _place(
 
 
 @inlined
+def rank_of(calendar: Calendar, time_ns: int, source: int) -> int:
+    """The place of an event among those of its time: by source, or links by a hash and others after them by source."""
+    row = calendar.row
+    if row[0].tie_seed == BY_NUMBER:
+        return source
+    if source >= row[0].links:
+        return _LINK_RANKS + source - int64(row[0].links)
+    key = mix(np.uint64(time_ns & NEVER_NS)) ^ mix(np.uint64(row[0].tie_seed)) ^ np.uint64(source)
+    return int64(mix(key) >> np.uint64(34))
+
+
+@inlined
 def put(calendar: Calendar, time_ns: int, source: int, frame: Frame, now_ns: int) -> int:
     """Put an event at `time_ns`, which is `now_ns` or later; there is room. Returns its place."""
     events, row = calendar.events, calendar.row
@@ -273,6 +292,7 @@ def put(calendar: Calendar, time_ns: int, source: int, frame: Frame, now_ns: int
     events[at(event)].time_ns = time_ns
     events[at(event)].packet = np.uint32(frame.packet)
     events[at(event)].source = source
+    events[at(event)].rank = rank_of(calendar, time_ns, source)
     events[at(event)].bytes = frame.bytes
     events[at(event)].path = frame.path
     events[at(event)].hop = frame.hop
@@ -295,7 +315,7 @@ def _insert(
     """Put an event into the present bucket, behind all that are not after it."""
     events, order, row = calendar.events, calendar.order, calendar.row
     begins_ns = int64(row[0].present) << int64(row[0].shift)
-    key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].source)
+    key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].rank)
     begin, end = int64(row[0].begin), int64(row[0].end)
     if end == order.size:  # there is room in front
         for place in range(begin, end):
@@ -379,7 +399,7 @@ def open_bucket(calendar: Calendar) -> bool:
     row[0].buckets_opened += 1
     row[0].begin = 0
     if events[at(event)].next == END:  # alone, as most are
-        order[0].key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].source)
+        order[0].key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].rank)
         order[0].event = event
         row[0].end = 1
         row[0].next_ns = events[at(event)].time_ns
@@ -394,7 +414,7 @@ def _sort_bucket(calendar: Calendar, event: int, begins_ns: int) -> bool:
     events, order, row = calendar.events, calendar.order, calendar.row
     count = int64(0)
     while event != END:
-        order[at(count)].key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].source)
+        order[at(count)].key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].rank)
         order[at(count)].event = event
         count += 1
         event = int64(events[at(event)].next)

@@ -37,7 +37,7 @@ class Cell:
     """One policy, flowlet timeout and seed on one network: keeps everything between batches.
 
     Packets come in send order. `run` may be called with any split of them; the fates are the same. `detector` is that
-    of the timeout (None: `fixed` at `timeout_ns`).
+    of the timeout (None: `fixed` at `timeout_ns`). `reacts` is for senders that do (`engine.transport`).
     """
 
     def __init__(
@@ -52,20 +52,22 @@ class Cell:
         parameters: Any = None,
         detector: Detector | None = None,
         detector_parameters: Any = None,
+        reacts: bool = False,
     ) -> None:
         if policy.granularity == "flowlet" and detector is None and (timeout_ns is None or timeout_ns < 0):
             raise InputError(f"policy {policy.name!r} needs a flowlet timeout of at least 0 ns")
         detector = detector or find_detector("fixed")
-        if steering.ack != "modelled" and (policy.learns or detector.learns or steering.suspect_after):
+        if not reacts and steering.ack != "modelled" and (policy.learns or detector.learns or steering.suspect_after):
             raise InputError(
                 f"policy {policy.name!r} with timeout {detector.name!r} learns from acknowledgements; "
                 'that needs ack = "modelled"'
             )
         self.network = network
         self._policy = policy
+        self.detector = detector
         self._steering = steering
         self._run = _loop(policy, detector)
-        self.rules, self.state, setting = lay_out(network, policy, detector, flows, steering, seed)
+        self.rules, self.state, setting = lay_out(network, policy, detector, flows, steering, seed, reacts)
         chosen: dict[str, Any] = {"seed": seed, "timeout_ns": -1 if timeout_ns is None else timeout_ns}
         self.policy_state = policy.make_state(
             Setting(**setting, **chosen, parameters=parameters or policy.parameters())
@@ -158,10 +160,7 @@ class Cell:
             if status == DONE:
                 return
             if status == BAD_SLOT:
-                raise PolicyError(
-                    f"policy {self._policy.name!r} chose a slot that its flow's group does not have, which is a fault "
-                    "of the policy: its choose must return 0 to decision.path_count - 1"
-                )
+                raise bad_slot(self._policy)
             days = self.state.calendar
             if status == BUCKET_IS_FULL:
                 self.state = self.state._replace(calendar=calendar.narrower(days))
@@ -170,6 +169,14 @@ class Cell:
                 self.state = self.state._replace(calendar=calendar.grown(days))
             if self.state.rings.wanted.max() >= 0:
                 self.state = self.state._replace(rings=rings.grown(self.state.rings))
+
+
+def bad_slot(policy: Policy) -> PolicyError:
+    """The error about a policy that chose a slot that there is not."""
+    return PolicyError(
+        f"policy {policy.name!r} chose a slot that its flow's group does not have, which is a fault "
+        "of the policy: its choose must return 0 to decision.path_count - 1"
+    )
 
 
 def no_releases() -> Releases:

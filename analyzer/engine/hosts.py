@@ -268,7 +268,6 @@ def send(
 @inlined_by_type
 def returned(
     state: State,
-    rules: Rules,
     policy_state: Any,
     detector_state: Any,
     uses: Uses,
@@ -280,9 +279,7 @@ def returned(
     slot = packet.path - flows[at(flow)].first_path
     counter = flows[at(flow)].first_counter + slot
     state.inflight[at(counter)] -= packet.frame_bytes
-    if packet.lost:
-        suspect(state.counters, state.progress, counter, rules, now_ns)
-    else:
+    if not packet.lost:
         state.counters[at(counter)].silent = 0
     if uses.learns:
         feedback = Feedback(

@@ -37,7 +37,13 @@ _MOST_WATCHED: Final = 32  # queues to look at for a choice; with more it pays t
 
 
 def lay_out(
-    network: Network, policy: Policy, detector: Detector, flows: FlowPlan, steering: Steering, seed: int
+    network: Network,
+    policy: Policy,
+    detector: Detector,
+    flows: FlowPlan,
+    steering: Steering,
+    seed: int,
+    reacts: bool = False,
 ) -> tuple[Rules, State, dict[str, Any]]:
     """The rules and the state of a cell in which nothing has happened, and what policies and detectors are told of it.
 
@@ -47,6 +53,8 @@ def lay_out(
     rows, counters = _flow_rows(network.group_slots(), flows, steering.scope)
     ack_queues, watched = _ack_queues(network, flows, paths, rows)
     rules = _rules(network, policy, detector, steering, seed, int(rows["watched"].max(initial=0)))
+    if reacts:  # acknowledgements are packets, and whoever receives one acts on it
+        rules = rules._replace(ack=UNCOUNTED, defers=True)
     state = State(
         links=_links(network),
         paths=paths,
@@ -61,6 +69,7 @@ def lay_out(
         routes_down=np.zeros(len(network.links), np.bool_),
     )
     state.counters["suspect_until_ns"] = ALWAYS_NS
+    state.calendar.row["links"] = len(network.links)
     state.progress["clock_ns"] = ALWAYS_NS
     state.progress["suspects_until_ns"] = ALWAYS_NS
     return rules, state, _setting(network, flows, state)
@@ -103,7 +112,10 @@ def _links(network: Network) -> NDArray[np.void]:
         row["overhead_bytes"] = link.overhead_bytes
         row["burst_ns"] = link.burst_ns
         row["free_ns"] = ALWAYS_NS
-        row["bounded"] = link.buffer_bytes is not None or link.ecn_bytes is not None
+        row["buffer_frames"] = UNBOUNDED_BYTES if link.buffer_packets is None else link.buffer_packets
+        row["ecn_frames"] = UNBOUNDED_BYTES if link.ecn_packets is None else link.ecn_packets
+        row["counted"] = link.buffer_packets is not None or link.ecn_packets is not None
+        row["bounded"] = row["counted"] or link.buffer_bytes is not None or link.ecn_bytes is not None
         row["remembers"] = row["bounded"] or bool(network.changes)
     return links
 

@@ -31,13 +31,15 @@ class LinkModel(NamedTuple):
     buffer_bytes: int
     overhead_bytes: int
     burst_bytes: int
+    buffer_packets: int = UNBOUNDED_BYTES
 
 
 def link_model(link: Link, burst_bytes: int | None = None) -> LinkModel:
     """The model of a network's link; `burst_bytes`, if given, stands for the link's own burst."""
     buffer_bytes = UNBOUNDED_BYTES if link.buffer_bytes is None else link.buffer_bytes
     burst = link.burst_bytes if burst_bytes is None else burst_bytes
-    return LinkModel(link.rate_bps, link.delay_ns, buffer_bytes, link.overhead_bytes, burst)
+    packets = UNBOUNDED_BYTES if link.buffer_packets is None else link.buffer_packets
+    return LinkModel(link.rate_bps, link.delay_ns, buffer_bytes, link.overhead_bytes, burst, packets)
 
 
 class AsSent(NamedTuple):
@@ -63,17 +65,19 @@ def through_link(
     burst_ns = int64(link.burst_bytes) * NANOSECOND_BITS // rate_bps
     per_bit = 1.0 / rate_bps
     free_ns, free_rest = int64(ALWAYS_NS), int64(0)
-    backlog, leaving = int64(0), 0
+    backlog, held, leaving = int64(0), int64(0), 0
     for i in range(len(arrival_ns)):
         now_ns = arrival_ns[i]
         while leaving < i and (depart_ns[leaving] == LOST or depart_ns[leaving] <= now_ns):
             if depart_ns[leaving] != LOST:
                 backlog -= frame_bytes[leaving]
+                held -= 1
             leaving += 1
-        if frame_bytes[i] > link.buffer_bytes - backlog:
+        if frame_bytes[i] > link.buffer_bytes - backlog or held >= link.buffer_packets:
             depart_ns[i] = LOST
             continue
         backlog += frame_bytes[i]
+        held += 1
         transmitter = Transmitter(rate_bps, per_bit, burst_ns, free_ns, free_rest)
         sent = transmit(transmitter, now_ns, frame_bytes[i] + link.overhead_bytes)
         free_ns, free_rest = sent.free_ns, sent.free_rest

@@ -65,6 +65,11 @@ def cross(state: State, rules: Rules, fates: Fates, frame: Travelling, measures:
             links[at(link)].backlog_bytes = backlog
             fits = fits and backlog + frame_bytes <= links[at(link)].buffer_bytes
             marks = backlog >= links[at(link)].ecn_bytes
+        if links[at(link)].counted:
+            links[at(link)].backlog_bytes -= leave(rings, link, now_ns)
+            held = int64(rings.rings[at(link)].next) - int64(rings.rings[at(link)].first)
+            fits = fits and held < links[at(link)].buffer_frames
+            marks = marks or held >= links[at(link)].ecn_frames
     if not fits:
         fates.state[at(row)] |= DROPPED
         fates.hop[at(row)] = hop

@@ -18,6 +18,7 @@ from segcast.analyzer.engine.hosts import (
     next_lost,
     returned,
     send,
+    suspect,
     uses_of,
 )
 from segcast.analyzer.engine.links import ARRIVED, GONE, Travelling, cross
@@ -159,7 +160,10 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     lost,
                     int64(fates.congestion[at(leaving)]),
                 )
-                returned(state, rules, policy_state, detector_state, uses, packet_back, now_ns)
+                if lost:
+                    counter = flows[at(flow)].first_counter + path - flows[at(flow)].first_path
+                    suspect(state.counters, progress, counter, rules, now_ns)
+                returned(state, policy_state, detector_state, uses, packet_back, now_ns)
                 continue
 
             fate = cross(state, rules, fates, Travelling(subject, flow, frame_bytes, path, hop), measures, now_ns)

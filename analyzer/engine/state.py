@@ -18,6 +18,7 @@ DONE: Final = 0
 NO_ROOM: Final = 1
 BAD_SLOT: Final = 2
 BUCKET_IS_FULL: Final = 3
+ROWS_ARE_FULL: Final = 4
 
 # Uses.granularity: when the policy is asked.
 PER_FLOW: Final = 0
@@ -46,6 +47,9 @@ LINK: Final = np.dtype(
         ("backlog_bytes", np.int64),
         ("largest_bytes", np.int64),
         ("bounded", np.int64),
+        ("counted", np.int64),
+        ("buffer_frames", np.int64),
+        ("ecn_frames", np.int64),
         ("remembers", np.int64),
         ("marked", np.int64),
         ("estimate_bytes", np.int64),

@@ -28,7 +28,10 @@ _MAX_BURST_BYTES: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One direction of a link: a FIFO queue and a transmitter, or with a burst a token bucket. None means no bound."""
+    """One direction of a link: a FIFO queue and a transmitter, or with a burst a token bucket. None means no bound.
+
+    What a queue holds and from where on it marks may be said in bytes, in packets, or in both.
+    """
 
     name: str
     rate_bps: int
@@ -37,6 +40,8 @@ class Link:
     ecn_bytes: int | None = None
     overhead_bytes: int = ETHERNET_OVERHEAD_BYTES
     burst_bytes: int = 0
+    buffer_packets: int | None = None
+    ecn_packets: int | None = None
 
     @property
     def burst_ns(self) -> int:
@@ -130,13 +135,21 @@ def _check_link(link: Link) -> None:
         raise InputError(f"link {link.name}: rate {link.rate_bps} bit/s is not in 1 kbit/s to 10 Tbit/s")
     if not 0 <= link.delay_ns <= _MAX_DELAY_NS:
         raise InputError(f"link {link.name}: delay {link.delay_ns} ns is not in 0 to 1000 s")
-    if not 0 <= link.overhead_bytes <= 1000:
-        raise InputError(f"link {link.name}: overhead {link.overhead_bytes} bytes is not in 0 to 1000")
+    if not -ETHERNET_HEADER_BYTES <= link.overhead_bytes <= 1000:
+        raise InputError(
+            f"link {link.name}: overhead {link.overhead_bytes} bytes is not in -{ETHERNET_HEADER_BYTES} to 1000"
+        )
     if not 0 <= link.burst_bytes <= _MAX_BURST_BYTES:
         raise InputError(f"link {link.name}: burst {link.burst_bytes} bytes is not in 0 to 1 GiB")
-    for what, value in (("buffer", link.buffer_bytes), ("ECN threshold", link.ecn_bytes)):
+    bounds = (
+        ("buffer", "bytes", link.buffer_bytes),
+        ("ECN threshold", "bytes", link.ecn_bytes),
+        ("buffer", "packets", link.buffer_packets),
+        ("ECN threshold", "packets", link.ecn_packets),
+    )
+    for what, unit, value in bounds:
         if value is not None and value < 0:
-            raise InputError(f"link {link.name}: {what} {value} bytes is negative")
+            raise InputError(f"link {link.name}: {what} {value} {unit} is negative")
 
 
 def parallel_network(

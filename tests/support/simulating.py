@@ -35,12 +35,27 @@ CELLS = [(policy, "fixed") for policy in POLICIES] + [
 ]
 
 
+def links_of(links: Sequence[given.Link]) -> list[Link]:
+    """Links of the product."""
+    return [
+        Link(
+            f"l{n}",
+            x.rate_bps,
+            x.delay_ns,
+            x.buffer_bytes,
+            x.ecn_bytes,
+            x.overhead_bytes,
+            x.burst_bytes,
+            x.buffer_packets,
+            x.ecn_packets,
+        )
+        for n, x in enumerate(links)
+    ]
+
+
 def network_of(scenario: Scenario) -> Network:
     """The scenario's network."""
-    links = [
-        Link(f"l{n}", x.rate_bps, x.delay_ns, x.buffer_bytes, x.ecn_bytes, x.overhead_bytes, x.burst_bytes)
-        for n, x in enumerate(scenario.links)
-    ]
+    links = links_of(scenario.links)
     return Network(
         tuple(links),
         tuple(Path(p.group, p.links, p.srv6_bytes, p.ack_delay_ns) for p in scenario.paths),

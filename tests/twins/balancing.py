@@ -51,6 +51,7 @@ class Choice:
     seed: int
     draw: Callable[[int], int]
     live: Sequence[LiveLink]
+    awaited: bool = True  # whether feedback will tell of the packet
 
     @property
     def all_usable(self) -> bool:

@@ -348,6 +348,7 @@ class Run:
             seed=self.options.seed,
             draw=self.draws.draw,
             live=self.links,
+            awaited=packet.awaited,
         )
         answer = self.policy.choose(choice)
         assert 0 <= answer < choice.slots

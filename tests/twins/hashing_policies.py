@@ -142,7 +142,7 @@ class FlowBender(Balancer):
             return
         self.acks[flow] += 1
         self.marks[flow] += feedback.marked
-        if now_ns - feedback.round_trip_ns >= self.round_start_ns[flow]:
+        if now_ns - feedback.round_trip_ns >= self.round_start_ns.get(flow, 0):  # a pinned flow never asked
             self.congested[flow] = self.congested[flow] + 1 if self.was_congested(flow) else 0
             self.start_round(flow, now_ns)
             self.ended(flow)
@@ -202,4 +202,4 @@ class Plb(FlowBender):
         if enough and not suspended:
             self.v[flow] += 1
             self.congested[flow] = 0
-        self.awaiting[flow] += 1
+        self.awaiting[flow] += choice.awaited

@@ -50,6 +50,10 @@ class LiveLink:
         waiting = itertools.takewhile(lambda p: p.departs_ns > now_ns, reversed(self.passages))
         return sum(p.frame_bytes for p in waiting)
 
+    def backlog_frames(self, now_ns: int) -> int:
+        """How many frames that is."""
+        return sum(1 for _ in itertools.takewhile(lambda p: p.departs_ns > now_ns, reversed(self.passages)))
+
     def waiting_ns(self, now_ns: int) -> int:
         """How long a frame that came now would wait."""
         if not self.passages:
@@ -71,13 +75,15 @@ class LiveLink:
         """Whether a frame that comes now is accepted."""
         if self.rate_bps == 0:
             return False
-        limit = self.link.buffer_bytes
-        return limit is None or self.backlog_bytes(now_ns) + frame_bytes <= limit
+        limit, most = self.link.buffer_bytes, self.link.buffer_packets
+        fits = limit is None or self.backlog_bytes(now_ns) + frame_bytes <= limit
+        return fits and (most is None or self.backlog_frames(now_ns) + 1 <= most)
 
     def marks(self, now_ns: int) -> bool:
         """Whether a frame that is accepted now is marked."""
-        threshold = self.link.ecn_bytes
-        return threshold is not None and self.backlog_bytes(now_ns) >= threshold
+        threshold, count = self.link.ecn_bytes, self.link.ecn_packets
+        marks = threshold is not None and self.backlog_bytes(now_ns) >= threshold
+        return marks or (count is not None and self.backlog_frames(now_ns) >= count)
 
     def accept(self, packet: int, hop: int, frame_bytes: int, now_ns: int) -> Passage:
         """Queue a frame that fits, and add it to the register."""

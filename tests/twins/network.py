@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Link:
-    """A FIFO queue and its transmitter; a `buffer_bytes` or `ecn_bytes` of None is no limit."""
+    """A FIFO queue and its transmitter; a bound of None is no limit."""
 
     rate_bps: int
     delay_ns: int
@@ -16,6 +16,8 @@ class Link:
     ecn_bytes: int | None
     overhead_bytes: int
     burst_bytes: int = 0
+    buffer_packets: int | None = None
+    ecn_packets: int | None = None
 
     @property
     def is_bucket(self) -> bool:
@@ -81,6 +83,7 @@ class Packet:
     flow: int
     ip_bytes: int
     segment: Segment | None = None
+    awaited: bool = True  # whether feedback will tell of it
 
 
 @dataclass(frozen=True)
