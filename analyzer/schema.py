@@ -53,6 +53,22 @@ PACKET_FATES: Final = Table(
     ),
 )
 
+SENT_PACKETS: Final = Table(
+    "packets",
+    "a packet that a sender made, in send order, where senders react: what it was, its path and its fate",
+    (
+        Column("flow_id", pa.uint32(), "2c from the host that opened connection c, 2c + 1 back"),
+        *(column for column in PACKET_FATES.columns if column.name not in ("file", "frame_number", "flow_id")),
+        Column("ip_bytes", pa.uint32(), "IP header and payload"),
+        Column("kind", pa.string(), "`data`, `ack`, `syn`, `syn-ack`, or `recorded`: of no connection"),
+        Column(
+            "number",
+            pa.uint32(),
+            "segment of its flow, the next that the receiver expects, or its place among those recorded; from 0 on",
+        ),
+    ),
+)
+
 SIZES: Final = Table(
     "sizes",
     "flows of a cell in one size bin",

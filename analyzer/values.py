@@ -65,6 +65,12 @@ Size = Annotated[
     PlainSerializer(write_size),
     _text("512KiB", "a size with its unit: B, kB, KiB, MB, MiB"),
 ]
+Difference = Annotated[
+    int,
+    _quantity(lambda text: -size_bytes(text[1:]) if text.startswith("-") else size_bytes(text)),
+    PlainSerializer(lambda value: f"-{write_size(-value)}" if value < 0 else write_size(value)),
+    _text("-12B", "a size with its unit, which may be below 0"),
+]
 Rate = Annotated[
     int, _quantity(rate_bps), PlainSerializer(write_rate), _text("25Gbps", "a rate with its unit: bps, Mbps, Gbps")
 ]

@@ -17,7 +17,7 @@ import click
 
 from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
-from segcast.analyzer.metrics.tables import FORECAST_TABLES
+from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES
 from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
 from segcast.analyzer.scenario.model import Scenario
@@ -141,6 +141,9 @@ def tables_page() -> str:
     lines += ["## A forecast: a folder", ""]
     for table in FORECAST_TABLES:
         where = "`packets/CELL.parquet`" if table.name == "packets" else f"`{table.name}.parquet`"
+        lines += _table_lines(table, where)
+    for table in REACTING_TABLES:
+        where = "`packets/CELL.parquet` of senders that react" if table.name == "packets" else f"`{table.name}.parquet`"
         lines += _table_lines(table, where)
     lines += document("forecast.json")
     lines += ["## A rewrite: a folder of captures", ""]

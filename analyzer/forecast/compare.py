@@ -22,6 +22,8 @@ COMPARED: Final = (
     "reordered_ratio",
 )
 HEADLINE: Final = "delay_p99_ns"
+FCT_HEADLINE: Final = "fct_p99_ns"  # where senders react
+_NAMED: Final = {HEADLINE: "p99 delay", FCT_HEADLINE: "p99 flow completion time"}
 TENFOLD: Final = 9.0  # The change that makes ten of one: bounds from there on are told as such, not in percent.
 
 
@@ -124,12 +126,13 @@ def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str,
     return {"value": value, "baseline": base, "change": change, "low": low, "high": high}
 
 
-def chosen(comparisons: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The comparison of lowest p99 delay, of those clearly better than the baseline or else of all; None without any.
+def chosen(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> dict[str, Any] | None:
+    """The comparison of the lowest headline metric, of those clearly better than the baseline or else of all.
 
-    Clearly better: the whole interval of the change is below 0. At the trace's own load if that ran, else at the first.
+    None without any. Clearly better: the whole interval of the change is below 0. At the trace's own load if that ran,
+    else at the first.
     """
-    headlines = [c for c in comparisons if c["metric"] == HEADLINE and c["change"] is not None]
+    headlines = [c for c in comparisons if c["metric"] == headline and c["change"] is not None]
     if not headlines:
         return None
     loads = [c["load"] for c in headlines]
@@ -139,15 +142,15 @@ def chosen(comparisons: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return min(sure or there, key=lambda c: c["value"])
 
 
-def answered(comparisons: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def answered(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> dict[str, Any] | None:
     """The policy, timeout and load that `answer` is about."""
-    best = chosen(comparisons)
+    best = chosen(comparisons, headline)
     return None if best is None else _variant(best)._asdict()
 
 
-def answer(comparisons: Sequence[dict[str, Any]]) -> str:
-    """The headline: what is chosen, and how its p99 delay changes. An interval with 0 in it is no clear difference."""
-    best = chosen(comparisons)
+def answer(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> str:
+    """What is chosen, and how the headline metric changes. An interval with 0 in it is no clear difference."""
+    best = chosen(comparisons, headline)
     if best is None:
         return "no comparison: nothing was delivered, or there is only one policy"
     name = variant_label(best["policy"], best["timeout_ns"], best["timeout"], best["load"])
@@ -158,7 +161,7 @@ def answer(comparisons: Sequence[dict[str, Any]]) -> str:
             bounds = (
                 f" ({_percent(best['low'])} to more than tenfold)" if best["low"] < TENFOLD else " (more than tenfold)"
             )
-    sentence = f"{name}: p99 delay {_percent(best['change'])} %{bounds} against {best['baseline_policy']}"
+    sentence = f"{name}: {_NAMED[headline]} {_percent(best['change'])} %{bounds} against {best['baseline_policy']}"
     unclear = "; no clear difference" if best["high"] is not None and best["low"] <= 0 <= best["high"] else ""
     if unclear and best["high"] >= TENFOLD:
         unclear += ": too wide to tell, run more seeds"

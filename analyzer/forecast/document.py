@@ -49,12 +49,13 @@ class ForecastSource(Shape):
 
 
 class ForecastTrace(Shape):
-    """The trace that was forecast, as far as its packets are sent."""
+    """The trace or the workload that was forecast, as far as it is sent."""
 
+    kind: Literal["trace", "workload"] = Field("trace", description="a capture, or a flow list whose senders react")
     name: str = Field("", description="a short name for reports")
-    folder: str = Field("", description="the trace's folder, absolute")
+    folder: str = Field("", description="the trace's folder, or that of the flow list; absolute")
     layer: Literal["outer", "inner"] = Field("outer", description="the IP header that counts where tunnels nest them")
-    packets: Count | None = Field(None, description="packets sent")
+    packets: Count | None = Field(None, description="packets sent; null for a workload")
     flows: Count | None = Field(None, description="flows that send")
     hosts: Count | None = Field(None, description="steering hosts")
     duration_ns: Whole | None = Field(None, description="from the first packet sent to the last, at load 1")
@@ -86,7 +87,9 @@ class LinkEntry(Shape):
     delay_ns: Count | None = Field(None, description="its propagation delay")
     buffer_bytes: Count | None = Field(None, description="what its queue holds; null for any amount")
     ecn_bytes: Count | None = Field(None, description="queue from which packets are marked; null for never")
-    overhead_bytes: Count | None = Field(None, description="what a frame takes on the wire besides its own bytes")
+    buffer_packets: Count | None = Field(None, description="what its queue holds in packets; null for any number")
+    ecn_packets: Count | None = Field(None, description="queue in packets from which they are marked; null for never")
+    overhead_bytes: Whole | None = Field(None, description="what a frame takes on the wire besides its own bytes")
     burst_bytes: Count | None = Field(None, description="what it lets pass at once after an idle time")
 
 

@@ -50,6 +50,11 @@ def trace_of(folder: Path) -> Trace:
     ingested again. Raises InputError if the trace came from a pipe, is gone, or is not the one it was.
     """
     origin = origin_of(folder)
+    if origin.kind == "workload":
+        raise InputError(
+            f"{folder}: is of a flow list ({origin.sources[0].path}), whose packets its own senders made; "
+            "what needs captured packets needs the forecast of a trace"
+        )
     for source in origin.sources:
         if source.path == STDIN or is_pipe(source.path):
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.cells import plan_cells
+from segcast.analyzer.forecast.reacting import ReactingRunner
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner, StreamedRunner
-from segcast.analyzer.forecast.writing import forecast_document
+from segcast.analyzer.forecast.writing import forecast_document, origin_entry
+from segcast.analyzer.metrics.messages import MESSAGES
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.parallel import usable_cores
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -21,6 +24,7 @@ from segcast.analyzer.schema import DISTRIBUTIONS, HOSTS, LINKS, PROFILE, SERIES
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, schedule
 from segcast.analyzer.traffic.streamed import survey
+from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
 from segcast.traces.schema import Table
@@ -35,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 
 def forecast(
-    trace: Trace,
+    trace: Trace | WorkloadFile,
     scenario: ValidScenario,
     out: str | Path,
     progress: Progress | None = None,
@@ -46,6 +50,7 @@ def forecast(
 ) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
+    A workload has no packets of its own: TCP senders make them, as the scenario's `transport` says, and react.
     The result does not depend on `threads` (all cores unless given), nor on `stream`: whether the trace is read batch
     by batch, once for each group of cells that advance together, or held in memory (by its size, unless given).
     `finish` is called with the complete folder before it gets its name, so that what it adds is there from the start.
@@ -54,22 +59,29 @@ def forecast(
     """
     cells = plan_cells(scenario)
     scenario.check_sids()  # refused before the trace is read, if the network cannot be built
-    inputs = [trace.folder, *(source.path for source in trace.sources)]
+    reacts = isinstance(trace, WorkloadFile)
+    if isinstance(trace, WorkloadFile):
+        inputs: list[str | Path] = [trace.path]
+    else:
+        inputs = [trace.folder, *(source.path for source in trace.sources)]
     with new_folder(Path(out), marker="forecast.json", inputs=inputs) as folder:
         cores = threads or usable_cores()
-        if stream is None:
-            stream = _larger_than_memory(trace, scenario, min(len(cells), cores))
-        runner = _runner(trace, scenario, folder, stream)
+        runner = _runner(trace, scenario, folder, stream, min(len(cells), cores))
         results: list[CellResult] = []
         tick = partial(_tell, progress, results, len(cells))
-        with pq.ParquetWriter(_file(folder, FLOW_FATES), FLOW_FATES.arrow_schema(), compression="zstd") as flows:
+        with contextlib.ExitStack() as stack:
+            flows = stack.enter_context(_writer(folder, FLOW_FATES))
+            messages = stack.enter_context(_writer(folder, MESSAGES)) if reacts else None
             for result in runner.results(cells, cores, tick):
                 flows.write_table(result.flows)
+                if messages is not None and result.messages is not None:
+                    messages.write_table(result.messages)
                 results.append(result.without_flows())
         _write(folder, PROFILE, runner.profile(cores, tick))
         _write_results(folder, results)
         summary = [result.summary for result in results]
-        document = forecast_document(trace, scenario, runner.traffic, runner.extent, summary)
+        origin = origin_entry(trace, scenario, runner.traffic, runner.extent)
+        document = forecast_document(origin, scenario, runner.traffic, runner.extent, summary)
         text = scenario.to_toml_with(document.sids, "forecast.json")
         (folder / "scenario.toml").write_text(text, encoding="utf-8")
         (folder / "forecast.json").write_text(json_text(document), encoding="utf-8")
@@ -85,14 +97,22 @@ def _larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bo
     return trace.packet_count * packet_bytes > memory // 4
 
 
-def _runner(trace: Trace, scenario: ValidScenario, folder: Path, stream: bool) -> CellRunner:
-    if stream:
+def _runner(
+    trace: Trace | WorkloadFile, scenario: ValidScenario, folder: Path, stream: bool | None, together: int
+) -> CellRunner:
+    if isinstance(trace, WorkloadFile):
+        return ReactingRunner(trace, scenario, folder)
+    if _larger_than_memory(trace, scenario, together) if stream is None else stream:
         return StreamedRunner(survey(trace, scenario), scenario, folder)
     flows = trace.flow_table()
     packets = trace.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
     releases = schedule(packets, flows, traffic) if scenario.records else None
     return HeldRunner(traffic, scenario, folder, releases)
+
+
+def _writer(folder: Path, table: Table) -> pq.ParquetWriter:
+    return pq.ParquetWriter(_file(folder, table), table.arrow_schema(), compression="zstd")
 
 
 def _tell(progress: Progress | None, results: Sequence[CellResult], cells: int) -> None:

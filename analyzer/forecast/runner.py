@@ -26,7 +26,7 @@ from segcast.analyzer.forecast.running import PACKETS_WRITTEN, Running, packet_t
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
 from segcast.analyzer.metrics.families.path_load import PathLoad, PathLoadFamily, bin_ns, bins_used
-from segcast.analyzer.metrics.family import FlowColumns
+from segcast.analyzer.metrics.family import Ending, FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.packets import Fates, empty_fates
@@ -62,10 +62,11 @@ class CellResult:
     distributions: pa.Table
     flows: pa.Table
     series: pa.Table
+    messages: pa.Table | None = None
 
     def without_flows(self) -> CellResult:
-        """This result without its table of flows, by far the largest part, once that is written."""
-        return replace(self, flows=FLOW_FATES.arrow_schema().empty_table())
+        """This result without its tables of flows and messages, by far the largest part, once they are written."""
+        return replace(self, flows=FLOW_FATES.arrow_schema().empty_table(), messages=None)
 
 
 class CellRunner(ABC):
@@ -120,7 +121,12 @@ class CellRunner(ABC):
 
     def _result(self, plan: CellPlan, counted: Accumulator, cell: Cell) -> CellResult:
         flows = counted.finish()
-        ending = counted.ending(flows, cell.state.links)
+        return self._rows(plan, counted, counted.ending(flows, cell.state.links), flows, flows)
+
+    def _rows(
+        self, plan: CellPlan, counted: Accumulator, ending: Ending, flows: FlowColumns, completions: FlowColumns
+    ) -> CellResult:
+        """Rows of a cell that has ended; `completions` are `bytes`, `fct_ns` and `slowdown` of what is completed."""
         columns = plan.columns()
 
         def of_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -128,10 +134,10 @@ class CellRunner(ABC):
 
         return CellResult(
             {**columns, **counted.summary(ending)},
-            of_cell(cell_rows.size_rows(flows)),
+            of_cell(cell_rows.size_rows(completions)),
             of_cell(cell_rows.link_rows(counted, ending)),
             of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
-            _distributions(plan, cell_rows.distribution_columns(counted, flows)),
+            _distributions(plan, cell_rows.distribution_columns(counted, completions)),
             _flow_table(plan, flows),
             self._series(plan, counted.family(PathLoadFamily).counts),
         )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import xxhash
 
-from segcast.analyzer.forecast.compare import answer, answered, compare
+from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, answer, answered, compare
 from segcast.analyzer.forecast.document import (
     ChangeEntry,
     ForecastDocument,
@@ -25,6 +26,7 @@ from segcast.analyzer.forecast.document import (
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
+from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.document import Finding
 from segcast.traces.quality.findings import for_timeouts
 from segcast.traces.trace import Trace, trace_name
@@ -35,46 +37,64 @@ SCHEMA_VERSION: Final = 2
 _MOST_PREFIXES: Final = 4
 
 
+def origin_entry(
+    trace: Trace | WorkloadFile, scenario: ValidScenario, traffic: Traffic, extent: Extent
+) -> ForecastTrace:
+    """What forecast.json says of the trace or the workload; `extent` is what it sends."""
+    findings = [*_event_findings(scenario, extent), *_side_findings(traffic.sides)]
+    shared: dict[str, Any] = {
+        "flows": extent.flows,
+        "hosts": len(traffic.hosts),
+        "duration_ns": extent.last_ns - extent.first_ns,
+    }
+    if isinstance(trace, WorkloadFile):
+        data = trace.path.read_bytes()
+        source = ForecastSource(path=str(trace.path), bytes=len(data), xxh128=xxhash.xxh128_hexdigest(data))
+        folder = str(trace.path.resolve().parent)
+        return ForecastTrace(
+            kind="workload", name=trace.path.stem, folder=folder, findings=findings, sources=[source], **shared
+        )
+    return ForecastTrace(
+        name=trace_name(trace),
+        folder=str(trace.folder.resolve()),
+        layer=trace.layer,
+        packets=extent.packets,
+        findings=[
+            *(Finding.model_validate(finding) for finding in for_timeouts(trace.info, scenario.fixed_timeouts_ns)),
+            *_event_findings(scenario, extent),
+            *_size_findings(traffic, scenario),
+            *_side_findings(traffic.sides),
+        ],
+        sources=[
+            ForecastSource(path=str(source.path), bytes=source.bytes, xxh128=source.xxh128) for source in trace.sources
+        ],
+        **shared,
+    )
+
+
 def forecast_document(
-    trace: Trace, scenario: ValidScenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
+    origin: ForecastTrace, scenario: ValidScenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
 ) -> ForecastDocument:
-    """What forecast.json says; `summary` are the rows of SUMMARY, `extent` what the trace sends."""
+    """What forecast.json says; `summary` are the rows of SUMMARY, `extent` what is sent."""
     baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
     baseline = baseline_row["policy"]
     comparisons = compare(summary, baseline)
     # What a policy would do if its hosts knew otherwise is no advice, where it also runs as they know.
     otherwise = {choice.label for choice in scenario.policies if choice.steering}
     advised = [row for row in comparisons if row["policy"] not in otherwise] or comparisons
-    best = answered(advised)
+    headline = FCT_HEADLINE if origin.kind == "workload" else HEADLINE
+    best = answered(advised, headline)
     return ForecastDocument(
         segcast=VERSION,
         schema_version=SCHEMA_VERSION,
-        answer=answer(advised),
+        answer=answer(advised, headline) + _unfinished(summary),
         answered=None if best is None else LoadedVariant.model_validate(best),
         baseline=StatedVariant(policy=baseline, timeout=baseline_row["timeout"], timeout_ns=baseline_row["timeout_ns"]),
         comparisons=[StatedComparison.model_validate(row) for row in comparisons],
         cells=len(summary),
         seeds=list(dict.fromkeys(scenario.seeds)),
         loads=[float(load) for load in scenario.loads],
-        trace=ForecastTrace(
-            name=trace_name(trace),
-            folder=str(trace.folder.resolve()),
-            layer=trace.layer,
-            packets=extent.packets,
-            flows=extent.flows,
-            hosts=len(traffic.hosts),
-            duration_ns=extent.last_ns - extent.first_ns,
-            findings=[
-                *(Finding.model_validate(finding) for finding in for_timeouts(trace.info, scenario.fixed_timeouts_ns)),
-                *_event_findings(scenario, extent),
-                *_size_findings(traffic, scenario),
-                *_side_findings(traffic.sides),
-            ],
-            sources=[
-                ForecastSource(path=str(source.path), bytes=source.bytes, xxh128=source.xxh128)
-                for source in trace.sources
-            ],
-        ),
+        trace=origin,
         excluded=traffic.excluded,
         network=_network_entry(traffic, scenario.kind, extent.first_ns),
         sids=scenario.sid_table(scenario.between(traffic.groups)),
@@ -83,6 +103,12 @@ def forecast_document(
             left=list(traffic.sides.left), groups=traffic.sides.groups, flows_together=traffic.sides.together
         ),
     )
+
+
+def _unfinished(summary: Sequence[dict[str, Any]]) -> str:
+    """How many messages are in no completion time, if any are."""
+    unfinished, messages = (sum(row.get(name) or 0 for row in summary) for name in ("unfinished", "messages"))
+    return f"; {unfinished:,} of {messages:,} flows did not finish and are in no time" if unfinished else ""
 
 
 def _event_findings(scenario: ValidScenario, extent: Extent) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -55,11 +55,12 @@ class Accumulator:
         interval_ns: int,
         hosts: NDArray[np.int64] | None = None,
         unloaded_ns: NDArray[np.int64] | None = None,
+        families: Sequence[type[Family]] = FAMILIES,
     ) -> None:
         """`hosts` are those to be watched (`watched_hosts`); `unloaded_ns` as in `Measured`, if it is known."""
         watched = watched_hosts(plan) if hosts is None else hosts
         self.measured = Measured(network, plan, steered, interval_ns, watched, unloaded_ns)
-        self._families = [family(self.measured) for family in FAMILIES]
+        self._families = [family(self.measured) for family in families]
 
     def family(self, kind: type[One]) -> One:
         """The accumulator's member of that family."""

@@ -7,13 +7,24 @@ from typing import Final
 import pyarrow as pa
 
 from segcast.analyzer.metrics.families.registry import FAMILIES
-from segcast.analyzer.schema import CELL, DISTRIBUTIONS, HOSTS, LINKS, PACKET_FATES, PROFILE, SERIES, SIZES
+from segcast.analyzer.metrics.messages import MESSAGE_SUMMARY, MESSAGES
+from segcast.analyzer.schema import (
+    CELL,
+    DISTRIBUTIONS,
+    HOSTS,
+    LINKS,
+    PACKET_FATES,
+    PROFILE,
+    SENT_PACKETS,
+    SERIES,
+    SIZES,
+)
 from segcast.traces.schema import Column, Table
 
 SUMMARY: Final = Table(
     "summary",
     "a cell: one policy, timeout, load and seed",
-    (*CELL, *(column for family in FAMILIES for column in family.summary)),
+    (*CELL, *(column for family in FAMILIES for column in family.summary), *MESSAGE_SUMMARY),
 )
 
 FLOW_FATES: Final = Table(
@@ -26,4 +37,17 @@ FLOW_FATES: Final = Table(
     ),
 )
 
-FORECAST_TABLES: Final = (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, LINKS, HOSTS, PROFILE, PACKET_FATES)
+FORECAST_TABLES: Final = (
+    SUMMARY,
+    FLOW_FATES,
+    SIZES,
+    DISTRIBUTIONS,
+    SERIES,
+    LINKS,
+    HOSTS,
+    PROFILE,
+    PACKET_FATES,
+)
+
+REACTING_TABLES: Final = (MESSAGES, SENT_PACKETS)
+"""Tables of forecasts whose senders react: messages beside the others, and other packets."""

@@ -71,7 +71,8 @@ class Fabric:
     """What a topology makes. `routes(a, b)` are the paths from attachment a to b; slot s of (b, a) is its way back.
 
     `explicit` are the links that a packet takes only if an End.X tells it to: the shortest way to the node behind is
-    another one, or as good. `hosts` is the shape of hosts' links, if they are modelled. The groups of `always` are
+    another one, or as good. `hosts` is the shape of hosts' links, if they are modelled, and `uplinks` that of the
+    direction from hosts, if it is another. The groups of `always` are
     there whether the trace uses them or not. `deals` says whether hosts in no prefix may be dealt to attachments in
     turn. With `by_conversation` there are two attachments, and who talks with whom says where hosts are.
     `per_attachment` is how many hosts each attachment has where flow lists number them; None if they cannot.
@@ -83,6 +84,7 @@ class Fabric:
     routes: Callable[[int, int], Routes]
     explicit: frozenset[int] = frozenset()
     hosts: LinkShape | None = None
+    uplinks: LinkShape | None = None
     minimum_frame_bytes: int = 60
     overrides: tuple[Override, ...] = ()
     always: tuple[Pair, ...] = ()
@@ -229,7 +231,7 @@ def _with_hosts(fabric: Fabric, hosts: Sequence[tuple[str, int]]) -> tuple[tuple
         node = fabric.attachments[attachment].node
         full = f"host-{name}" + (f"@{fabric.attachments[attachment].name}" if names.count(name) > 1 else "")
         edges.append(Edge(full, (name, node), len(links), len(links) + 1))
-        links += [fabric.hosts.link(full), fabric.hosts.link(full + BACK)]
+        links += [(fabric.uplinks or fabric.hosts).link(full), fabric.hosts.link(full + BACK)]
     return tuple(edges), tuple(links)
 
 

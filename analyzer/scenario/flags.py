@@ -31,6 +31,8 @@ def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
         fields["traffic"] = prefixes
     if "seeds" in fields:
         fields["seeds"] = list(range(1, fields["seeds"] + 1))
+    if "transport" in fields:
+        fields["transport"] = {"control": fields["transport"]}
     if "paths" not in fields:
         raise InputError("give the network: --paths 4x10Gbps, or --scenario FILE")
     return short_scenario(**fields)

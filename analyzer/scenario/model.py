@@ -15,6 +15,7 @@ from segcast.analyzer.scenario.events import EventSpec
 from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
 from segcast.analyzer.scenario.traffic import TrafficSpec
+from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, topologies
 from segcast.analyzer.values import Duration, Model, Seed
 
@@ -90,6 +91,9 @@ class Scenario(Model):
     )
     detection: Duration = Field(
         default=1_000_000, description="until the fabric's routing knows that a link is down or up"
+    )
+    transport: TransportSpec | None = Field(
+        default=None, description="senders that react, for workloads; none: packets leave as the trace has them"
     )
     steering: SteeringSpec = Field(default=SteeringSpec(), description="the sending hosts")
     srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")

@@ -32,6 +32,9 @@ class NetworkBase(Model):
     host_links: LinkShape | None = Field(
         default=None, description="the link of each host to its attachment; none: not modelled"
     )
+    host_uplinks: LinkShape | None = Field(
+        default=None, description="the direction from hosts, if it differs, such as the queue of their NICs"
+    )
     overrides: tuple[Override, ...] = Field(default=(), description="links that differ from their kind")
 
 
@@ -93,9 +96,12 @@ def build_fabric(spec: NetworkBase, attachments: Sequence[AttachmentSpec]) -> Fa
 
 
 def common(spec: NetworkBase) -> dict[str, Any]:
-    """The fields of `Fabric` that do not depend on the kind."""
+    """The fields of `Fabric` that do not depend on the kind. Raises WrongKey."""
+    if spec.host_uplinks is not None and spec.host_links is None:
+        raise WrongKey(("network", "host_uplinks"), "needs network.host_links, which is not there")
     return {
         "hosts": spec.host_links,
+        "uplinks": spec.host_uplinks,
         "minimum_frame_bytes": spec.minimum_frame,
         "overrides": spec.overrides,
     }

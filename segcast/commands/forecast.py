@@ -29,15 +29,21 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.option("--only", help="Only flows from or to these prefixes, such as 10.0.0.0/8,fd00::/8 [all].")
 @click.option("--without", help="No flows from or to these prefixes [none].")
 @click.option("--sensitivity", is_flag=True, help="Also run what counts bytes in flight with errors of that count.")
+@click.option("--transport", help="For flow lists: how senders react, cubic, dctcp or newreno [cubic].")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @layer_option
 @json_option
 def forecast(
     trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, sensitivity: bool, **flags: Any
 ) -> None:
-    """Forecast delay, loss and balance of a trace under several policies, timeouts and seeds."""
+    """Forecast delay, loss and balance of a trace, or completion times of a flow list, under several policies.
+
+    TRACE is a trace, a capture, or a flow list (docs/workloads.md), whose TCP senders react to the network.
+    """
     from segcast.analyzer.forecast.run import forecast as run
     from segcast.analyzer.scenario.flags import scenario_of
+    from segcast.analyzer.workload.reading import is_workload
+    from segcast.analyzer.workload.source import open_workload
     from segcast.reports.forecast.page import write_report
 
     chosen = scenario_of(scenario, flags)
@@ -46,7 +52,7 @@ def forecast(
 
         chosen = with_errors(chosen)
     with progress("forecast", "cells") as tick:
-        taken = open_trace_of(trace, layer)
+        taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
         with INTERRUPTION.deferred():
             document = run(taken, chosen, out, tick, finish=write_report)
     if as_json:

@@ -1,0 +1,67 @@
+"""How senders react, as a scenario says it (docs/transport.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from segcast.analyzer.engine.transport.cell import Transport
+from segcast.analyzer.values import Duration, Model, Size
+
+_Positive = Annotated[Duration, Field(ge=1, le=10**12)]
+
+
+class TransportSpec(Model):
+    """TCP at the hosts: congestion control, loss recovery and receiver."""
+
+    control: Literal["cubic", "dctcp", "newreno"] = Field(default="cubic", description="congestion control")
+    rules: Literal["rfc", "ns-3"] = Field(default="rfc", description="the RFCs, or what ns-3 3.37 does instead of them")
+    receiver: Literal["rack", "dupack"] = Field(
+        default="rack",
+        description="how losses are told: by time (RFC 8985), so that reordering costs little, or by three SACKed",
+    )
+    mss: Annotated[Size, Field(ge=1, le=65_000)] = Field(default=1460, description="payload of a full segment")
+    header: Annotated[Size, Field(ge=40, le=120)] = Field(default=40, description="IP and TCP headers of a segment")
+    initial_window: int = Field(default=10, ge=1, le=10_000, description="first window, in segments (RFC 6928)")
+    receive_window: Annotated[Size, Field(ge=1)] = Field(default=1 << 24, description="bytes that a receiver takes")
+    min_rto: _Positive = Field(default=200_000_000, description="least retransmission timeout")
+    initial_rto: _Positive = Field(
+        default=1_000_000_000, description="timeout of SYN, and of data before a round trip is known (RFC 6298)"
+    )
+    max_rto: _Positive = Field(default=60_000_000_000, description="timeouts double up to it")
+    granularity: Duration = Field(default=1_000_000, description="least addition to the smoothed round trip")
+    ack_delay: Duration = Field(default=40_000_000, description="how long an acknowledgement may be delayed")
+    ack_every: int = Field(default=2, ge=1, le=1000, description="segments after which one is sent at once")
+    ecn: bool = Field(default=False, description="whether marks are echoed (RFC 3168); always with dctcp")
+    tso: Size = Field(
+        default=0, description="super-frames: bytes that leave together on one path; 0B: every segment by itself"
+    )
+    pacing: bool = Field(default=False, description="whether segments are spread over the round trip")
+    after_idle: bool = Field(default=True, description="whether the window restarts after an idle time (RFC 5681)")
+    retries: int = Field(default=15, ge=1, le=100, description="timeouts in a row after which a connection fails")
+    syn_retries: int = Field(default=6, ge=0, le=100, description="times that SYN is sent again")
+    acks: Literal["steered", "hashed"] = Field(
+        default="steered", description="acknowledgements: steered by the policy like data, or by a hash, without SRv6"
+    )
+    ties: Literal["hash", "number"] = Field(
+        default="hash", description="what arrives from several links at one instant: by a hash of the seed, or by link"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> TransportSpec:
+        if self.rules == "ns-3":
+            if self.receiver == "rack":
+                raise ValueError('rules = "ns-3" has receiver = "dupack" only')
+            if self.tso or self.pacing:
+                raise ValueError('rules = "ns-3" has neither tso nor pacing')
+        if self.initial_rto > self.max_rto or self.min_rto > self.max_rto:
+            raise ValueError("max_rto is below initial_rto or min_rto")
+        return self
+
+    def transport(self) -> Transport:
+        """What the engine needs of it."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        for name in ("min_rto", "initial_rto", "max_rto", "granularity", "ack_delay"):
+            values[f"{name}_ns"] = values.pop(name)
+        return Transport(**values)
