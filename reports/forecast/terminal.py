@@ -82,6 +82,7 @@ _FLOW_COLUMNS: Final = (
     _Column("resent", _mean("retransmissions", _tally), 1),
     _Column("RTOs", _mean("timeouts", _tally), 2),
     _Column("reord", _mean("reordered_ratio", text.percent), 1),
+    _Column("SYNs", _mean("syn_retransmissions", _tally), 7),
     _Column("goodput", _mean("goodput_bps", text.rate), 7),
     _Column("delay99", _mean("delay_p99_ns", text.duration), 8),
 )

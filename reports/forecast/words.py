@@ -143,7 +143,8 @@ def _by_unfinished(forecast: Forecast) -> tuple[str, Comparison | None] | None:
     flows = forecast.estimate(forecast.variants[0], "messages").mean or 0.0
     if not differing(list(left.values()), flows):
         return None
-    best, baselines = ranked[0], [v for v in ranked if v in forecast.baselines]
+    best = forecast.answered if forecast.answered in left else ranked[0]
+    baselines = [v for v in ranked if v in forecast.baselines]
     found = forecast.compared(best, forecast.headline)
     against = found.against if found is not None else baselines[0] if baselines else ranked[-1]
     share = f"{text.tally(left[best])} of {text.count(flows)}"
@@ -151,7 +152,8 @@ def _by_unfinished(forecast: Forecast) -> tuple[str, Comparison | None] | None:
     if best in forecast.baselines or against == best:
         return f"Nothing tried leaves fewer flows unfinished than {best.label}: {share}. {apart}", None
     theirs = f"{text.tally(left.get(against, 0.0))} under {against.label}"
-    return f"{best.label} leaves the fewest flows unfinished, {share}, against {theirs}. {apart}", found
+    fewest = "the fewest" if left[best] == min(left.values()) else "few"
+    return f"{best.label} leaves {fewest} flows unfinished, {share}, against {theirs}. {apart}", found
 
 
 def _left(found: Comparison, forecast: Forecast) -> str:

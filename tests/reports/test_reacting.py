@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import statistics
@@ -188,6 +189,16 @@ def test_where_other_flows_finish_times_are_not_compared(lossy: Path) -> None:
     tables = ForecastContent(Forecast(lossy)).tables
     marked = {v.policy for t in tables.values() for v, found in t.rows for cell in found if cell.best or cell.tied}
     assert marked == {"random"}
+
+
+def test_the_answer_is_that_of_the_document(lossy: Path) -> None:
+    """Which knows what is no advice: how hosts would choose if their counts were wrong on purpose."""
+    assert printed(lossy)[0].startswith("random, 100 us: 0 of 2,000 flows unfinished, against 400 under ecmp; ")
+    document = json.loads((lossy / "forecast.json").read_text(encoding="utf-8"))
+    said = document | {"answered": {"policy": "inflight", "timeout_ns": 100_000, "load": 1.0}}
+    (lossy / "forecast.json").write_text(json.dumps(said), encoding="utf-8")
+    assert headline(Forecast(lossy))[0].startswith("inflight, 100 us leaves few flows unfinished, 200 of 2 000, ")
+    (lossy / "forecast.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def test_curves_end_at_the_share_that_finished(lossy: Path) -> None:

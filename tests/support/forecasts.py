@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.compare import variant_label
+from segcast.analyzer.forecast.unfinished import unfinished_answer
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, QUANTILES, SERIES, SIZES
 from segcast.reports import text
@@ -96,6 +97,8 @@ def make_reacting(
     document["trace"]["sources"] = [{"path": "/data/pages.csv"}]
     document["excluded"] = {}
     document["answer"] = document["answer"].replace("p99 delay", "p99 flow completion time")
+    if (apart := unfinished_answer(summary, variants[0][0])) is not None:
+        document["answer"], document["answered"] = apart
     for one in document["comparisons"]:
         one["metric"] = "fct_p99_ns"
     (folder / "forecast.json").write_text(json.dumps(document | meta), encoding="utf-8")
