@@ -78,6 +78,7 @@ FORECAST: Final = FolderKind(
         "links.parquet",
         "hosts.parquet",
         "profile.parquet",
+        "messages.parquet",
         "packets/*-s[0-9]*.parquet",
         "scenario.toml",
         "report.html",
