@@ -98,6 +98,13 @@ def count(value: Number, gap: str = " ") -> str:
     return _scaled(value, _COUNT, DIGITS)
 
 
+def tally(value: Number, gap: str = " ") -> str:
+    """How many there are on average: `12 345`; below a hundred `0.33`, so that few are not none."""
+    if value is None or not math.isfinite(value):
+        return NO_VALUE
+    return count(value, gap) if abs(value) >= 100 or value == round(value) else significant(value)
+
+
 def counted(number: int, noun: str) -> str:
     """So many of something: `1 flow`, `12,345 flows`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

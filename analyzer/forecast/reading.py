@@ -43,18 +43,29 @@ def origin_of(folder: Path) -> ForecastTrace:
     return document.trace
 
 
+def captured_origin(folder: Path) -> ForecastTrace:
+    """The same of a forecast whose packets were captured. Raises InputError for one of a flow list, too."""
+    check_captured(folder)
+    return origin_of(folder)
+
+
+def check_captured(folder: Path) -> None:
+    """Raise InputError if the packets of a forecast were made by its senders: they are in no capture."""
+    origin = read_document(folder).trace
+    if origin.kind == "workload":
+        raise InputError(
+            f"{folder}: is of a flow list ({origin.name}), whose packets its own senders made; "
+            "what needs captured packets needs the forecast of a trace"
+        )
+
+
 def trace_of(folder: Path) -> Trace:
     """The trace that the forecast in `folder` was made from, unchanged.
 
     A forecast of a single capture may have had it ingested on the way: where that trace is gone, the capture is
     ingested again. Raises InputError if the trace came from a pipe, is gone, or is not the one it was.
     """
-    origin = origin_of(folder)
-    if origin.kind == "workload":
-        raise InputError(
-            f"{folder}: is of a flow list ({origin.sources[0].path}), whose packets its own senders made; "
-            "what needs captured packets needs the forecast of a trace"
-        )
+    origin = captured_origin(folder)
     for source in origin.sources:
         if source.path == STDIN or is_pipe(source.path):
             raise InputError(

@@ -23,6 +23,7 @@ from segcast.analyzer.forecast.document import (
     StatedSides,
     StatedVariant,
 )
+from segcast.analyzer.forecast.unfinished import unfinished_answer
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
@@ -83,11 +84,13 @@ def forecast_document(
     otherwise = {choice.label for choice in scenario.policies if choice.steering}
     advised = [row for row in comparisons if row["policy"] not in otherwise] or comparisons
     headline = FCT_HEADLINE if origin.kind == "workload" else HEADLINE
-    best = answered(advised, headline)
+    best, said = answered(advised, headline), answer(advised, headline) + _unfinished(summary)
+    if (left := unfinished_answer([row for row in summary if row["policy"] not in otherwise], baseline)) is not None:
+        said, best = left
     return ForecastDocument(
         segcast=VERSION,
         schema_version=SCHEMA_VERSION,
-        answer=answer(advised, headline) + _unfinished(summary),
+        answer=said,
         answered=None if best is None else LoadedVariant.model_validate(best),
         baseline=StatedVariant(policy=baseline, timeout=baseline_row["timeout"], timeout_ns=baseline_row["timeout_ns"]),
         comparisons=[StatedComparison.model_validate(row) for row in comparisons],

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.forecast.reading import origin_of
+from segcast.analyzer.forecast.reading import captured_origin
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
 from segcast.replay.inject.files import Records, SendingLoad, busiest_pps, load_of, open_records
 from segcast.replay.inject.machines import Facts, probe
@@ -197,7 +197,7 @@ def plan_replay(
     missing = f"{folder}: has no {MANIFEST}, so it is no folder that segcast rewrite wrote"
     document = read_rewrite(folder, missing, _AGAIN)
     if forecast is not None:
-        origin_of(Path(forecast))
+        captured_origin(Path(forecast))
     files: dict[str, dict[Path, HostCapture]] = {}
     for entry in document.files:
         owner = inventory.sender_of(entry.host)

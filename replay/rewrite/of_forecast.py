@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from segcast.analyzer.forecast.network import network_of
-from segcast.analyzer.forecast.reading import find_cell, origin_of, read_schedule, trace_of
+from segcast.analyzer.forecast.reading import captured_origin, find_cell, read_schedule, trace_of
 from segcast.analyzer.network.fabric import Assembled
 from segcast.analyzer.network.sids import Flavor
 from segcast.analyzer.network.srv6_modes import Mode
@@ -97,7 +97,7 @@ def rewrite_forecast(
     `wanted` cannot be, or `out` is a forecast, a trace, or holds one of the captures.
     """
     _refuse_own_folders(out)
-    origin_of(folder)
+    captured_origin(folder)
     scenario = read_scenario(folder / "scenario.toml")
     if scenario.srv6.mode.inserts and scenario.traffic.link_scope == "include":
         raise scenario.wrong(

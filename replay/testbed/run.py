@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from segcast.analyzer.forecast.network import network_of
-from segcast.analyzer.forecast.reading import find_cell, read_schedule, trace_of
+from segcast.analyzer.forecast.reading import check_captured, find_cell, read_schedule, trace_of
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.inject.plan import Options, plan_replay
@@ -107,6 +107,7 @@ def run_in_testbed(
     The rewrite goes to RUN-rewrite, beside the run. Raises InputError if the testbed does not stand or was built for
     another network than the forecast's.
     """
+    check_captured(folder)  # refused first
     with held(name):
         built, inventory_file = standing(name)
         wanted = read_scenario(folder / "scenario.toml")

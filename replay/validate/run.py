@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.engine.link_by_link import LinkModel, link_model
 from segcast.analyzer.forecast.network import network_of
-from segcast.analyzer.forecast.reading import read_document, read_summary
+from segcast.analyzer.forecast.reading import check_captured, read_summary
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -56,7 +56,7 @@ def validate(
     Raises InputError if something is missing, or a measurement is of another forecast.
     """
     tolerances = tolerances or Tolerances()
-    read_document(forecast)  # refused first if it is no forecast
+    check_captured(forecast)  # refused first if it is no forecast, or of none that can be measured
     model = read_scenario(forecast / "scenario.toml" if scenario is None else scenario)
     network = _network(forecast, model)
     summary = {row["cell"]: row for row in read_summary(forecast).to_pylist()}

@@ -11,13 +11,23 @@ from typing import Any, Final
 from segcast.analyzer.forecast.compare import TENFOLD
 from segcast.analyzer.network.sid_table import SIDS_BEGIN
 from segcast.reports import text
-from segcast.reports.forecast import figures
-from segcast.reports.forecast.data import Comparison, Estimate, Forecast, Variant
+from segcast.reports.forecast import distributions, figures
+from segcast.reports.forecast.caveats import caveats
+from segcast.reports.forecast.data import Comparison, Forecast, Variant
+from segcast.reports.forecast.distributions import DELAY, FCT, SLOWDOWN, bin_label, by_size
+from segcast.reports.forecast.metrics import BY_COLUMN, FLOW_TIMES, METRICS, PACKET_TIMES, TCP_COSTS, UNFINISHED
+from segcast.reports.forecast.numbers import Numbers, numbers
 from segcast.reports.forecast.path_loads import PathLoads, group_names, path_loads
-from segcast.reports.forecast.words import BY_COLUMN, METRICS, Metric, caveats, headline
+from segcast.reports.forecast.words import headline, mode, unfinished
 from segcast.reports.style import Figure
 
-_TILES: Final = ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")
+_TILES: Final = [BY_COLUMN[c] for c in ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")]
+_FLOW_TILES: Final = [
+    metric
+    for metric in (*FLOW_TIMES, *TCP_COSTS)
+    if metric.column in ("fct_p50_ns", "fct_p99_ns", "retransmissions", "reordered_ratio")
+]
+_LOSSES: Final = {False: "losses told by time (rack)", True: "losses told by three later segments (dupack)"}
 _MOST_ROWS: Final = 16
 _MOST_SIDS: Final = 2000
 _LONGEST_SCENARIO: Final = 20_000
@@ -33,16 +43,6 @@ class Chip:
     colour: str
     dash: str
     marker: str
-
-
-@dataclass(frozen=True, slots=True)
-class TableCell:
-    """A key number: its mean, its interval, and whether it is the best (or cannot be told from it)."""
-
-    mean: str
-    interval: str = ""
-    best: bool = False
-    tied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class ForecastContent:
         self.forecast = forecast
         self.cast = figures.Cast.of(forecast)
         self.sentence, self.found = headline(forecast)
-        self.metrics = METRICS
+        self.mode, self.meaning = mode(forecast)
+        self.unfinished = unfinished(forecast)
         self.caveats = caveats(forecast)
         self.trace = forecast.section("trace")
         self.network = forecast.section("network")
@@ -82,10 +83,11 @@ class ForecastContent:
         if self.found is None:
             return []
         rows = []
-        for column in _TILES:
-            metric = BY_COLUMN[column]
+        tiles = _FLOW_TILES if self.forecast.reacts else _TILES
+        for metric in [UNFINISHED, *tiles[1:]] if self.unfinished else tiles:
             ours, theirs = (
-                metric.unit(self.forecast.estimate(v, column).mean) for v in (self.found.variant, self.found.against)
+                metric.unit(self.forecast.estimate(v, metric.column).mean)
+                for v in (self.found.variant, self.found.against)
             )
             rows.append((metric.title, ours, theirs))
         return rows
@@ -107,37 +109,21 @@ class ForecastContent:
         return "its column at each load" if len({v.load for v in self.forecast.variants}) > 1 else "its column"
 
     @cached_property
-    def table(self) -> list[tuple[Variant, list[TableCell]]]:
-        """Key numbers: a row per variant, a cell per metric; the best is that of each load."""
-        variants = self.forecast.variants
-        columns = [self._column(metric, variants) for metric in METRICS]
-        return [(variant, [column[row] for column in columns]) for row, variant in enumerate(variants)]
-
-    def _column(self, metric: Metric, variants: Sequence[Variant]) -> list[TableCell]:
-        found = [self.forecast.estimate(v, metric.column) for v in variants]
-        words = [metric.unit(e.mean) for e in found]
-        at_load: dict[float, list[tuple[Estimate, str]]] = {}
-        for variant, estimate, mean in zip(variants, found, words, strict=True):
-            if estimate.mean is not None:
-                at_load.setdefault(variant.load, []).append((estimate, mean))
-        # The best of each load, unless all there are written alike.
-        best = {
-            load: min(there, key=lambda one: one[0].mean or 0.0)
-            for load, there in at_load.items()
-            if len({mean for _, mean in there}) > 1
+    def tables(self) -> dict[str, Numbers]:
+        """Key numbers by the name under which the page places them."""
+        if not self.forecast.reacts:
+            return {"numbers": numbers(self.forecast, "Key numbers", METRICS)}
+        times = FLOW_TIMES if self.unfinished else FLOW_TIMES[1:]
+        return {
+            "numbers": numbers(self.forecast, "Flow completion times", times, self.forecast.headline),
+            "costs": numbers(self.forecast, "What reordering and losses cost", TCP_COSTS),
+            "packets": numbers(self.forecast, "Packets", PACKET_TIMES),
         }
-        cells = []
-        for variant, estimate, mean in zip(variants, found, words, strict=True):
-            least = best.get(variant.load)
-            first = least is not None and mean == least[1]
-            tied = not first and least is not None and _overlap(estimate, least[0])
-            cells.append(TableCell(mean, _interval(estimate, metric), first, tied))
-        return cells
 
     @cached_property
     def changes(self) -> list[Whisker]:
         """The answer's metric against the baseline, a row per variant."""
-        metric = self.found.metric if self.found else "delay_p99_ns"
+        metric = self.found.metric if self.found else self.forecast.headline
         rows = [c for v in self.forecast.variants if (c := self.forecast.compared(v, metric)) and c.change is not None]
         if not rows:
             return []
@@ -165,6 +151,28 @@ class ForecastContent:
         return f"{one.label} at the same {' and '.join(['timeout'] * timeouts + ['load'] * loads)}"
 
     @property
+    def senders(self) -> str:
+        """How senders react, in words."""
+        said = self.forecast.senders
+        rules = " as ns-3 has it" if said.get("rules") == "ns-3" else ""
+        also = [word for key, word in (("tso", "super-frames of {}"), ("pacing", "paced")) if said.get(key)]
+        also = [word.format(said.get("tso")) for word in also if not (word[0] == "s" and said.get("tso") == "0B")]
+        words = [f"TCP {said.get('control', 'cubic')}{rules}", _LOSSES[said.get("receiver") == "dupack"], *also]
+        return ", ".join(words)
+
+    @property
+    def recovery(self) -> str:
+        """What receivers and senders do about reordering, in a sentence."""
+        if self.forecast.senders.get("receiver") == "dupack":
+            return "A segment counts as lost when three sent after it have arrived (receiver = dupack)."
+        return "A segment counts as lost when one sent a while after it has arrived (receiver = rack)."
+
+    @property
+    def first_cell(self) -> str:
+        """The variant of the first cell."""
+        return self.forecast.first.label
+
+    @property
     def sources(self) -> list[str]:
         """Names of the capture files."""
         return [PurePath(source["path"]).name for source in self.trace.get("sources", [])]
@@ -172,22 +180,40 @@ class ForecastContent:
     @property
     def changes_title(self) -> str:
         """What `changes` shows."""
-        return BY_COLUMN[self.found.metric].title if self.found else "p99 delay"
+        return BY_COLUMN[self.found.metric if self.found else self.forecast.headline].title
 
     def drawings(self) -> dict[str, Figure]:
         """Figures by the name under which the page places them."""
         found: dict[str, Figure] = {}
+        detail = distributions.points(len(self.cast.variants) * (6 if self.forecast.reacts else 2))
+        if self.forecast.reacts and self.has_sizes:
+            found |= self._flow_drawings(detail)
         if self.has_delays:
             curves = self.forecast.curves("delay_ns")
-            found["delay-tail"] = figures.delay_tail(curves, self.cast)
-            found["delay-cdf"] = figures.delay_cdf(curves, self.cast)
+            found["delay-tail"] = distributions.tail(curves, self.cast, DELAY, detail)
+            found["delay-cdf"] = distributions.cdf(curves, self.cast, DELAY, detail)
         if self.has_sizes:
-            found["slowdown-p50"] = figures.slowdown(self.forecast.sizes, self.cast, "p50")
-            found["slowdown-p99"] = figures.slowdown(self.forecast.sizes, self.cast, "p99")
+            for quantile in ("p50", "p99"):
+                column = f"slowdown_{quantile}"
+                found[f"slowdown-{quantile}"] = by_size(self.forecast.sizes, self.cast, SLOWDOWN, column)
         if self.forecast.profile:
             found["profile-flowlets"] = figures.profile_flowlets(self.forecast.profile)
             found["profile-packets"] = figures.profile_packets(self.forecast.profile)
         return found | self.loads.figures
+
+    def _flow_drawings(self, detail: int) -> dict[str, Figure]:
+        """Figures of what flows feel, where senders react."""
+        most = max(
+            (int(n) for v in self.forecast.variants for n in self.forecast.values(v, "messages") if n), default=1
+        )
+        found: dict[str, Figure] = {}
+        for name, metric, of in (("fct", "fct_ns", FCT), ("slow", "slowdown", SLOWDOWN)):
+            curves = self.forecast.curves(metric)
+            found[f"{name}-tail"] = distributions.tail(curves, self.cast, of, detail, most)
+            found[f"{name}-cdf"] = distributions.cdf(curves, self.cast, of, detail)
+        for quantile in ("p50", "p99"):
+            found[f"fct-{quantile}"] = by_size(self.forecast.sizes, self.cast, FCT, f"fct_{quantile}_ns")
+        return found
 
     @cached_property
     def has_delays(self) -> bool:
@@ -206,7 +232,7 @@ class ForecastContent:
         for row in (row for rows in self.forecast.sizes.values() for row in rows if row["flows"]):
             key = (row["min_bytes"], row["below_bytes"])
             bins[key] = max(bins.get(key, 0), row["flows"])
-        return [(figures.bin_label(*key), number) for key, number in sorted(bins.items(), key=lambda item: item[0][0])]
+        return [(bin_label(*key), number) for key, number in sorted(bins.items(), key=lambda item: item[0][0])]
 
     @cached_property
     def loads(self) -> PathLoads:
@@ -302,21 +328,6 @@ def _busiest(rows: Sequence[dict[str, Any]], load: Sequence[float]) -> Sequence[
     if len(rows) <= _MOST_ROWS:
         return rows
     return [rows[place] for place in sorted(range(len(rows)), key=lambda place: -load[place])[:_MOST_ROWS]]
-
-
-def _overlap(one: Estimate, other: Estimate) -> bool:
-    """Whether two 95 % intervals meet; false if either is unknown."""
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return False
-    return one.low <= other.high and other.low <= one.high
-
-
-def _interval(estimate: Estimate, metric: Metric) -> str:
-    """The interval in words; empty if unknown or too narrow to be seen."""
-    if estimate.low is None or estimate.high is None:
-        return ""
-    low, high = metric.unit(estimate.low), metric.unit(estimate.high)
-    return "" if low == high else text.span(low, high, "–")
 
 
 def _whisker(found: Comparison, low: float, high: float, most: float) -> Whisker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +13,12 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
-from segcast.analyzer.forecast.compare import interval, timeout_label, variant_label
+from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, interval, timeout_label, variant_label
 from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
 from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
 from segcast.reports import text
 
+_OF_FLOWS: Final = ("fct_ns", "slowdown")
 _NAMED: Final = ["policy", "timeout", "timeout_ns", "load"]
 
 
@@ -98,12 +100,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A distribution over the seeds: at each quantile the mean, smallest and largest value."""
+    """A distribution over the seeds: at each quantile the mean, smallest and largest value.
+
+    `part` is how much of all it is of: what has no value, as a flow that never finished, is beyond every one.
+    """
 
     quantile: np.ndarray[Any, np.dtype[np.float64]]
     mean: np.ndarray[Any, np.dtype[np.float64]]
     low: np.ndarray[Any, np.dtype[np.float64]]
     high: np.ndarray[Any, np.dtype[np.float64]]
+    part: float = 1.0
 
 
 class Forecast:
@@ -124,6 +130,30 @@ class Forecast:
         """An object of `forecast.json`, empty if absent."""
         found: dict[str, Any] = self.meta.get(name, {})
         return found
+
+    @property
+    def reacts(self) -> bool:
+        """Whether TCP senders made the packets; else they leave as captured."""
+        return "transport" in self._cells["mode"]
+
+    @property
+    def headline(self) -> str:
+        """The column that the answer is about."""
+        return FCT_HEADLINE if self.reacts else HEADLINE
+
+    @cached_property
+    def senders(self) -> dict[str, Any]:
+        """How senders react: the table `transport` of the scenario in the folder, empty if there is none to read."""
+        try:
+            found = tomllib.loads((self.folder / "scenario.toml").read_text(encoding="utf-8")).get("transport")
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def first(self) -> Variant:
+        """The variant of the first cell."""
+        return next(iter(self._rows))
 
     @cached_property
     def variants(self) -> list[Variant]:
@@ -201,10 +231,18 @@ class Forecast:
         """A summary column's mean over the seeds, with its interval."""
         return Estimate.of(self.values(variant, column))
 
-    def best_first(self, column: str = "delay_p99_ns") -> list[Variant]:
-        """Variants that have a value, lowest mean first."""
-        means = [(self.estimate(v, column).mean, i, v) for i, v in enumerate(self.variants)]
-        return [v for _, _, v in sorted((m, i, v) for m, i, v in means if m is not None)]
+    def best_first(self) -> list[Variant]:
+        """Variants that have a value of the headline, lowest mean first; fewer unfinished flows come before."""
+        means = [
+            (self.estimate(v, "unfinished").mean or 0.0, self.estimate(v, self.headline).mean, i, v)
+            for i, v in enumerate(self.variants)
+        ]
+        return [v for _, _, _, v in sorted((u, m, i, v) for u, m, i, v in means if m is not None)]
+
+    def finished(self, variant: Variant) -> float:
+        """The share of a variant's flows that finished, over all seeds; 1 where packets leave as captured."""
+        left, flows = (sum(n or 0 for n in self.values(variant, name)) for name in ("unfinished", "messages"))
+        return max(0.0, 1 - left / flows) if flows else 1.0
 
     @cached_property
     def shown(self) -> list[Variant]:
@@ -237,7 +275,9 @@ class Forecast:
             quantile, mean, low, high = (
                 part[name].to_numpy() for name in ("quantile", "value_mean", "value_min", "value_max")
             )
-            curves[variant] = Curve(quantile, *(np.maximum.accumulate(v) for v in (mean, low, high)))
+            part = self.finished(variant) if metric in _OF_FLOWS else 1.0
+            mean, low, high = (np.maximum.accumulate(v) for v in (mean, low, high))
+            curves[variant] = Curve(quantile, mean, low, high, part)
         return curves
 
     @cached_property

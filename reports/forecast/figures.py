@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from segcast.reports import text
-from segcast.reports.forecast.data import Curve, Forecast, Variant
+from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.style import (
     COLOURS,
     DASHES,
@@ -33,9 +33,8 @@ from segcast.reports.style import (
 )
 from segcast.traces.units import say_duration
 
-_MOST_INTERVALS: Final = 120
+MOST_INTERVALS: Final = 120
 MOST_LINES: Final = 6
-_POINTS: Final = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,123 +96,6 @@ def short(values: Any, digits: int = 4) -> list[float | None]:
     return [float(f"{v:.{digits}g}") if v is not None and math.isfinite(v) else None for v in values]
 
 
-def delay_cdf(curves: Mapping[Variant, Curve], cast: Cast) -> Figure:
-    """Share of received packets that arrived within a delay: mean over seeds, band from least to most."""
-    y = {
-        "range": [0, 1.01],
-        "tickvals": [0, 0.25, 0.5, 0.75, 1],
-        "ticktext": ["0", "25 %", "50 %", "75 %", "100 %"],
-    }
-    return _delay(curves, cast, axis("packets received by then", **y), np.linspace(0, 1, _POINTS), tail=False)
-
-
-def delay_tail(curves: Mapping[Variant, Curve], cast: Cast) -> Figure:
-    """The slowest packets: share of received packets slower than a delay, on a logarithmic axis."""
-    finest = min((1 - c.quantile[c.quantile < 1].max(initial=0) for c in curves.values()), default=1e-3)
-    decades = max(2, min(6, math.ceil(-math.log10(max(finest, 1e-6)) - 1e-6)))
-    y = axis(
-        "packets slower than that",
-        type="log",
-        range=[-decades - 0.05, 0.05],
-        tickvals=[10.0**-d for d in range(decades + 1)],
-        ticktext=["all", "1 in 10", "1 in 100", *(f"1 in {text.count(10**d)}" for d in range(3, decades + 1))],
-    )
-    return _delay(curves, cast, y, 1 - np.logspace(0, -decades, _POINTS), tail=True)
-
-
-def _delay(curves: Mapping[Variant, Curve], cast: Cast, y_axis: Any, wanted: Any, *, tail: bool) -> Figure:
-    """Bands and lines of every variant at the wanted quantiles."""
-    bands, lines = [], []
-    for variant in cast.variants:
-        if (curve := curves.get(variant)) is None or not len(curve.quantile):
-            continue
-        rows = np.unique(np.searchsorted(curve.quantile, wanted - 1e-12).clip(max=len(curve.quantile) - 1))
-        if tail:
-            rows = rows[curve.quantile[rows] < 1]
-        mean, low, high = (np.maximum(v[rows], 1.0) for v in (curve.mean, curve.low, curve.high))
-        quantile = curve.quantile[rows]
-        share = short(1 - quantile if tail else quantile, 6)
-        hover = [
-            f"{text.typeset(text.percent(s))} {'slower than' if tail else 'within'} {text.typeset(text.duration(m))}"
-            for s, m in zip(share, mean, strict=True)
-        ]
-        lines.append(
-            cast.line(
-                variant, x=short(mean), y=share, text=hover, hovertemplate="%{text}<extra>%{fullData.name}</extra>"
-            )
-        )
-        if (high > low).any():
-            bands.append(cast.band(variant, [*short(low), *reversed(short(high))], [*share, *reversed(share)]))
-    least = min((float(c.low.min(initial=np.inf)) for c in curves.values()), default=1e3)
-    # The slowest half percent is for the other panel.
-    ends = [c.high if tail else c.high[c.quantile <= max(0.995, c.quantile.min())] for c in curves.values()]
-    most = max((float(end.max(initial=1.0)) for end in ends), default=1e6)
-    x_axis = log_axis("one-way delay", max(least, 1.0), max(most, 1.0), text.duration)
-    return {"data": bands + lines, "layout": layout(xaxis=x_axis, yaxis=y_axis)}
-
-
-def slowdown(sizes: Mapping[Variant, list[dict[str, Any]]], cast: Cast, quantile: str) -> Figure:
-    """Slowdown at a quantile (`p50`, `p99`) by flow size: mean over seeds, whiskers from least to most."""
-    below = {row["min_bytes"]: row["below_bytes"] for rows in sizes.values() for row in rows if row["flows"]}
-    order = sorted(below)
-    step = min(0.07, 0.6 / max(len(cast.variants), 1))
-    data: list[dict[str, Any]] = []
-    for number, variant in enumerate(cast.variants):
-        found: dict[int, list[float]] = {}
-        for row in sizes.get(variant, []):
-            if row[f"slowdown_{quantile}"] is not None:
-                found.setdefault(row["min_bytes"], []).append(row[f"slowdown_{quantile}"])
-        places = [place for place in order if place in found]
-        if not places:
-            continue
-        mean = [math.fsum(found[p]) / len(found[p]) for p in places]
-        words = [
-            f"{text.typeset(bin_label(p, below[p]))}: {text.plain(m)}× "
-            f"({text.plain(min(found[p]))} to {text.plain(max(found[p]))})"
-            for p, m in zip(places, mean, strict=True)
-        ]
-        trace = cast.line(
-            variant,
-            x=short(order.index(p) + (number - (len(cast.variants) - 1) / 2) * step for p in places),
-            y=short(mean),
-            text=words,
-            hovertemplate="%{text}<extra>%{fullData.name}</extra>",
-        )
-        trace["marker"].pop("maxdisplayed")
-        if any(len(found[p]) > 1 for p in places):
-            trace["error_y"] = {
-                "type": "data",
-                "symmetric": False,
-                "array": short(max(found[p]) - m for p, m in zip(places, mean, strict=True)),
-                "arrayminus": short(m - min(found[p]) for p, m in zip(places, mean, strict=True)),
-                "thickness": 1.2,
-                "width": 3,
-            }
-        data.append(trace)
-    extremes = [row[f"slowdown_{quantile}"] for rows in sizes.values() for row in rows]
-    known: list[float] = [value for value in extremes if value is not None] or [1.0, 2.0]
-    x_axis = axis(
-        "flow size",
-        range=[-0.5, max(len(order), 1) - 0.5],
-        tickvals=list(range(len(order))),
-        ticktext=[label(text.typeset(bin_label(p, below[p], brief=True))) for p in order],
-        showgrid=False,
-    )
-    y_axis = log_axis(
-        "times the empty network", max(min(known), 1e-3), max(*known, 1e-3), lambda v: f"{text.plain(v)}×"
-    )
-    return {"data": data, "layout": layout(xaxis=x_axis, yaxis=y_axis)}
-
-
-def bin_label(low: int, below: int | None, *, brief: bool = False) -> str:
-    """A bin of flow sizes in words: `1 kB to 10 kB`; brief, as a tick: `1 kB+`."""
-    if low <= 1:
-        return f"<{text.size(below)}" if below else "all"
-    if brief or below is None:
-        return f"{text.size(low)}+"
-    return f"{text.size(low)} to {text.size(below)}"
-
-
 @dataclass(frozen=True, slots=True)
 class Load:
     """Bytes sent into a group's paths over time, for one variant: `bps` has a row per path, a column per interval."""
@@ -231,8 +113,8 @@ class Load:
         return int(self.bytes.max()) / total if total else None
 
 
-def load(series: Any, group: int, path_ids: Sequence[int] = ()) -> Load | None:
-    """The series of one variant and group on a dense grid, neighbours joined to at most 120 intervals.
+def load(series: Any, group: int, path_ids: Sequence[int] = (), most: int = MOST_INTERVALS) -> Load | None:
+    """The series of one variant and group on a dense grid, neighbours joined to at most `most` intervals.
 
     `path_ids` names the group's paths, so that an idle one counts as zero; None if nothing was sent.
     """
@@ -243,7 +125,7 @@ def load(series: Any, group: int, path_ids: Sequence[int] = ()) -> Load | None:
     interval_ns = int(rows["interval_ns"][0].as_py())
     ids = sorted({*path.tolist(), *path_ids})
     column = start // interval_ns
-    joined = max(1, math.ceil((int(column.max()) + 1) / _MOST_INTERVALS))
+    joined = max(1, math.ceil((int(column.max()) + 1) / most))
     shape = (len(ids), int(column.max()) // joined + 1)
     place = (np.searchsorted(ids, path), column // joined)
     sent_bytes, drops = np.zeros(shape, np.int64), np.zeros(shape, np.int64)

@@ -12,6 +12,10 @@ from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.style import COLOURS, DASH_ARRAYS, Figure
 
 _MOST_GROUPS: Final = 6
+_MOST_PANELS: Final = 200
+_MANY_PANELS: Final = 100
+_FEWEST_INTERVALS: Final = 24
+_ALL_INTERVALS: Final = 2_400
 _SIDES: Final = {"left", "right"}
 
 
@@ -60,11 +64,14 @@ def path_loads(forecast: Forecast, cast: figures.Cast) -> PathLoads:
     sent = _sent(forecast)
     few = max(sent, default=0) <= 1
     # The direction with the most bytes says most; of a few, they keep their order.
-    busiest = sorted(sent, key=lambda g: (len(of_group.get(g, ())) < 2, g if few else -sent[g]))[:_MOST_GROUPS]
+    most_groups = max(2, min(_MOST_GROUPS, _MOST_PANELS // len(forecast.variants)))
+    busiest = sorted(sent, key=lambda g: (len(of_group.get(g, ())) < 2, g if few else -sent[g]))[:most_groups]
+    panels = len(forecast.variants) * len(busiest)
+    detail = figures.MOST_INTERVALS if panels <= _MANY_PANELS else max(_FEWEST_INTERVALS, _ALL_INTERVALS // panels)
     found: list[tuple[int, int, figures.Load]] = []
     for number, variant in enumerate(forecast.variants):
         for group in busiest if variant in forecast.series else ():
-            one = figures.load(forecast.series[variant], group, list(of_group.get(group, ())))
+            one = figures.load(forecast.series[variant], group, list(of_group.get(group, ())), detail)
             if one is not None:
                 found.append((number, group, one))
     most = max((float(one.bps.max()) for *_, one in found), default=0.0)

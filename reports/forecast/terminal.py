@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from segcast.reports import text
+from segcast.reports.forecast.caveats import idle
 from segcast.reports.forecast.data import Forecast, Variant
-from segcast.reports.forecast.words import headline, idle
+from segcast.reports.forecast.words import headline, mode, unfinished
 from segcast.traces.units import say_number
 
 if TYPE_CHECKING:
@@ -33,14 +34,18 @@ def _mean(column: str, unit: Callable[[float | None], str]) -> Callable[[Forecas
 
 
 def _against(forecast: Forecast, variant: Variant) -> str:
-    """The change of p99 delay: `-31 % (-35 to -27)`, `-31 % (-90 to >x10)`."""
+    """The change of the headline's p99: `-31 % (-35 to -27)`, `-31 % (-90 to >x10)`."""
     if variant in forecast.baselines:
         return "baseline"
-    found = forecast.compared(variant, "delay_p99_ns")
+    found = forecast.compared(variant, forecast.headline)
     if found is None:
         return text.NO_VALUE
     interval = text.change_interval(found.low, found.high).replace("more than tenfold", ">x10")
     return text.change(found.change) + (f" ({interval})" if interval else "")
+
+
+def _tally(value: float | None) -> str:
+    return text.tally(value, ",")
 
 
 def _policy(forecast: Forecast, variant: Variant) -> str:
@@ -48,10 +53,13 @@ def _policy(forecast: Forecast, variant: Variant) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 2]}.."
 
 
-_COLUMNS: Final = (
+_NAMES: Final = (
     _Column("policy", _policy),
     _Column("timeout", lambda _, v: v.timeout),
     _Column("load", lambda _, v: say_number(v.load)),
+)
+_COLUMNS: Final = (
+    *_NAMES,
     _Column("p50", _mean("delay_p50_ns", text.duration), 5),
     _Column("p99", _mean("delay_p99_ns", text.duration)),
     _Column("change of p99", _against),
@@ -61,6 +69,22 @@ _COLUMNS: Final = (
     _Column("drops", _mean("drop_ratio", text.percent), 1),
     _Column("reord", _mean("reordered_ratio", text.percent), 2),
     _Column("imbal", _mean("imbalance", lambda v: text.plain(v, 2)), 7),
+)
+_FLOW_COLUMNS: Final = (
+    *_NAMES,
+    _Column("unfin", _mean("unfinished", _tally)),
+    _Column("FCT50", _mean("fct_p50_ns", text.duration), 3),
+    _Column("FCT95", _mean("fct_p95_ns", text.duration), 6),
+    _Column("FCT99", _mean("fct_p99_ns", text.duration)),
+    _Column("change of p99", _against),
+    _Column("mean", _mean("fct_mean_ns", text.duration), 4),
+    _Column("slow99", _mean("slowdown_p99", text.plain), 5),
+    _Column("resent", _mean("retransmissions", _tally), 1),
+    _Column("RTOs", _mean("timeouts", _tally), 2),
+    _Column("reord", _mean("reordered_ratio", text.percent), 1),
+    _Column("SYNs", _mean("syn_retransmissions", _tally), 7),
+    _Column("goodput", _mean("goodput_bps", text.rate), 7),
+    _Column("delay99", _mean("delay_p99_ns", text.duration), 8),
 )
 _LEFT: Final = ("policy", "change of p99")
 
@@ -78,6 +102,9 @@ def print_forecast(folder: Path, console: Console) -> None:
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     say(forecast.answer or sentence, "bold")
+    say(" ".join(mode(forecast)))
+    if (left := unfinished(forecast)) is not None:
+        say(left, "bold")
     say("")
     lines, left_out = table(forecast, min(width, WIDTH))
     best = found.variant if found is not None else None
@@ -90,8 +117,11 @@ def print_forecast(folder: Path, console: Console) -> None:
 
 def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, str]], bool]:
     """Aligned lines with their variants (None: the head), and whether columns had to go to fit `width`."""
-    cells = {c: [c.title, *(c.words(forecast, v) for v in forecast.variants)] for c in _COLUMNS}
-    kept = [c for c in _COLUMNS if c.title != "load" or any(v.load != 1 for v in forecast.variants)]
+    columns = _FLOW_COLUMNS if forecast.reacts else _COLUMNS
+    cells = {c: [c.title, *(c.words(forecast, v) for v in forecast.variants)] for c in columns}
+    kept = [c for c in columns if c.title != "load" or any(v.load != 1 for v in forecast.variants)]
+    if unfinished(forecast) is None:
+        kept = [c for c in kept if c.title != "unfin"]
     there = len(kept)
     gap = 2
 
@@ -124,10 +154,11 @@ _WHY: Final = {
 
 def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
     seeds = forecast.most_seeds
+    what = "FCT: from asked for to the last byte." if forecast.reacts else "Delays are one-way, of received packets."
     if seeds > 1:
-        yield f"Means over {seeds} seeds, 95 % intervals in parentheses. Delays are one-way, of received packets."
+        yield f"Means over {seeds} seeds, 95 % intervals in parentheses. {what}"
     else:
-        yield "One seed, so no intervals. Delays are one-way, of received packets."
+        yield f"One seed, so no intervals. {what}"
     if (nothing := idle(forecast)) is not None:
         yield nothing
     excluded = {key: n for key, n in forecast.section("excluded").items() if isinstance(n, int) and n > 0}

@@ -84,8 +84,8 @@ def test_the_best_is_that_of_each_load(tmp_path: Path) -> None:
     heavy = [one | {"load": 2.0, "delay_p99_ns": 10 * one["delay_p99_ns"]} for one in light]
     write_table(folder, SUMMARY, light + heavy)
     content = ForecastContent(Forecast(folder))
-    place = [metric.column for metric in content.metrics].index("delay_p99_ns")
-    marked = {variant.label for variant, cells in content.table if cells[place].best}
+    place = content.tables["numbers"].heads.index("p99 delay")
+    marked = {variant.label for variant, cells in content.tables["numbers"].rows if cells[place].best}
     assert marked == {"inflight, 100 us", "inflight, 100 us, load 2"}
     assert "★ is the best of its column at each load" in page_of(folder).text
 

@@ -11,11 +11,12 @@ import pytest
 
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.reports.forecast import figures
+from segcast.reports.forecast.caveats import caveats
 from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.page import write_report
 from segcast.reports.forecast.terminal import table
-from segcast.reports.forecast.words import caveats, headline
+from segcast.reports.forecast.words import headline
 from segcast.reports.style import looks
 from segcast.traces.errors import InputError
 from tests.support.forecasts import (

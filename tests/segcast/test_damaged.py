@@ -30,7 +30,7 @@ from segcast.traces.ingest.run import ingest
 from segcast.traces.quality.describe import describe
 from segcast.traces.schema import FLOWS, PACKETS
 from segcast.traces.trace import Trace
-from tests.support.forecasts import cells, make_forecast
+from tests.support.forecasts import cells, make_forecast, make_reacting
 from tests.support.ingesting import conversations
 
 NUMBERS = (1, -1, 1.5, 10**400, float("nan"))
@@ -72,7 +72,18 @@ def read_forecast(folder: Path) -> None:
     """As the report and the terminal do, but for laying out the page."""
     content = ForecastContent(Forecast(folder))
     content.drawings()
-    names = ("tiles", "table", "changes", "changes_against", "sources", "title", "size_bins")
+    names = (
+        "tiles",
+        "tables",
+        "senders",
+        "recovery",
+        "first_cell",
+        "changes",
+        "changes_against",
+        "sources",
+        "title",
+        "size_bins",
+    )
     for name in (*names, "paths", "links", "hidden", "changes_of_links", "scenario", "chips"):
         getattr(content, name)
     print_forecast(folder, Console(file=io.StringIO()))
@@ -323,8 +334,9 @@ def test_a_rewrite_needs_to_know_the_trace(home: Path, path: tuple[str | int, ..
     assert not (home / "o").exists()
 
 
-def test_any_wrong_value_in_a_forecast_document(tmp_path: Path) -> None:
-    folder = make_forecast(tmp_path / "f", cells(("inflight",)), seeds=2, paths=2)
+@pytest.mark.parametrize("make", [make_forecast, make_reacting])
+def test_any_wrong_value_in_a_forecast_document(tmp_path: Path, make: Callable[..., Path]) -> None:
+    folder = make(tmp_path / "f", cells(("inflight",)), seeds=2, paths=2)
     for name in ("distributions", "series", "sizes"):  # quicker to draw
         pq.write_table(pq.read_table(folder / f"{name}.parquet").slice(0, 20), folder / f"{name}.parquet")
     fine, wrong = sweep(folder / "forecast.json", lambda: read_forecast(folder))

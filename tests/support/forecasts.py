@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.compare import variant_label
+from segcast.analyzer.forecast.unfinished import unfinished_answer
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, QUANTILES, SERIES, SIZES
 from segcast.reports import text
@@ -69,6 +70,60 @@ def make_forecast(
     (folder / "forecast.json").write_text(json.dumps(document), encoding="utf-8")
     (folder / "scenario.toml").write_text('seeds = [1, 2, 3]\npolicy = ["<ecmp>"]\n', encoding="utf-8")
     return folder
+
+
+def make_reacting(
+    folder: Path, variants: Cells, seeds: int = 3, *, unfinished: Sequence[int] = (), flows: int = 2_000, **meta: Any
+) -> Path:
+    """The same where TCP senders react; of `flows` flows, `unfinished` of each variant never finish, in any cell."""
+    make_forecast(folder, variants, seeds, **meta)
+    left = [*unfinished, *[0] * (len(variants) - len(unfinished))]
+    summary = pq.read_table(folder / "summary.parquet").to_pylist()
+    for place, row in enumerate(summary):
+        lost = left[place // seeds]
+        row |= message_columns(row, lost, flows, place)
+        if lost == flows:
+            row |= {name: None for name in row if name.startswith(("fct_", "slowdown_"))}
+    write_table(folder, SUMMARY, summary)
+    points = pq.read_table(folder / "distributions.parquet").to_pylist()
+    slow = [row | {"metric": "slowdown", "value": row["value"] / 50_000} for row in points if row["metric"] == "fct_ns"]
+    whole = {row["cell"] for row in summary if row["unfinished"] < flows}
+    write_table(folder, DISTRIBUTIONS, [r for r in points + slow if r["metric"] == "delay_ns" or r["cell"] in whole])
+    sizes = pq.read_table(folder / "sizes.parquet").to_pylist()
+    none = {name: None for name in SIZES.names() if name.startswith(("fct_", "slowdown_"))} | {"flows": 0}
+    write_table(folder, SIZES, [row if row["cell"] in whole else row | none for row in sizes])
+    document = json.loads((folder / "forecast.json").read_text(encoding="utf-8"))
+    document["trace"] |= {"kind": "workload", "name": "pages", "packets": None, "flows": flows}
+    document["trace"]["sources"] = [{"path": "/data/pages.csv"}]
+    document["excluded"] = {}
+    document["answer"] = document["answer"].replace("p99 delay", "p99 flow completion time")
+    if (apart := unfinished_answer(summary, variants[0][0])) is not None:
+        document["answer"], document["answered"] = apart
+    for one in document["comparisons"]:
+        one["metric"] = "fct_p99_ns"
+    (folder / "forecast.json").write_text(json.dumps(document | meta), encoding="utf-8")
+    scenario = 'seeds = [1, 2, 3]\n[transport]\ncontrol = "dctcp"\nreceiver = "dupack"\n'
+    (folder / "scenario.toml").write_text(scenario, encoding="utf-8")
+    return folder
+
+
+def message_columns(row: Row, unfinished: int, flows: int, place: int) -> Row:
+    """What the summary says of messages."""
+    p99 = row["fct_p99_ns"] or 0
+    return {
+        "mode": "transport",
+        "messages": flows,
+        "unfinished": unfinished,
+        "fct_p95_ns": round(p99 * 0.7),
+        "fct_p98_ns": round(p99 * 0.9),
+        "fct_mean_ns": p99 * 0.3,
+        "goodput_bps": 7e9 + 1e8 * place,
+        "retransmissions": 1200 + 31 * place,
+        "needless": 300 + 7 * place,
+        "timeouts": place % 3,
+        "recoveries": 40 + place,
+        "syn_retransmissions": place % 2,
+    }
 
 
 def write_table(folder: Path, definition: Table, rows: list[Row]) -> None:

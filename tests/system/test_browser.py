@@ -13,7 +13,7 @@ from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.reports.forecast.page import write_report
 from segcast.traces.trace import Trace
-from tests.support.forecasts import make_forecast
+from tests.support.forecasts import cells, make_forecast, make_reacting
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -26,6 +26,15 @@ def test_every_figure_is_drawn_without_the_network(cluster: Trace, tmp_path: Pat
     assert shown.count('class="main-svg"') >= 8
     assert not re.findall(r"CONSOLE.*(?:Error|Refused|error)", said)
     assert "p99" in shown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_every_figure_is_drawn_where_senders_react(tmp_path: Path) -> None:
+    folder = make_reacting(tmp_path / "f", cells(), seeds=2, unfinished=(400, 0, 200))
+    shown, said = opened(write_report(folder), tmp_path)
+    assert shown.count('class="main-svg"') >= 14
+    assert not re.findall(r"CONSOLE.*(?:Error|Refused|error)", said)
+    assert "Flows did not finish" in shown
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

@@ -11,8 +11,8 @@ import pytest
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
+from segcast.reports.forecast.caveats import caveats
 from segcast.reports.forecast.data import Forecast
-from segcast.reports.forecast.words import caveats
 from segcast.traces.errors import InputError
 from segcast.traces.ingest.intake import choose
 from segcast.traces.ingest.run import ingest

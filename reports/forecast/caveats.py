@@ -1,0 +1,119 @@
+"""What limits a forecast, in words. Plain ASCII; `text.typeset` adorns it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from segcast.reports import text
+from segcast.reports.forecast.data import Forecast, Variant
+
+OVERLOAD: Final = 0.01  # Above this share of drops, queues are full and the delay's tail is that of the buffers.
+_FEW_FLOWS: Final = 1_000
+_BY_TIME: Final = "a segment is lost if one sent a while later is received (RACK), which forgives some reordering"
+_RECORDED: Final = (
+    "Packets leave when the capture says. Senders do not slow down, retransmit or speed up in answer to the "
+    "forecast network, so heavy loss or queueing is overstated against real senders."
+)
+_REORDERED: Final = {
+    False: "Reordered packets are counted, not punished: their effect on TCP is not part of the delays.",
+    True: "Reordered and delays are of all packets, acknowledgements and handshakes among them.",
+}
+
+
+def idle(forecast: Forecast) -> str | None:
+    """What to know where links never fill under any policy: then no policy can be better than another."""
+    longest = [value for v in forecast.variants for value in forecast.values(v, "queue_p999_ns") if value is not None]
+    if not longest or max(longest) > 0:
+        return None
+    return (
+        "Not one packet in a thousand waits in a queue, so nothing tells policies apart but the lengths of paths: give "
+        "slower links, or a higher load."
+    )
+
+
+def _capture_caveats(forecast: Forecast) -> list[str]:
+    """The warnings and errors among the findings of the trace."""
+    findings = forecast.section("trace").get("findings") or []
+    what = "Flow list" if forecast.reacts else "Capture"
+    return [
+        f"{what}: {f['detail']} ({text.count(f['count'])}). Effect: {f['effect']}."
+        for f in findings
+        if f["severity"] in ("warning", "error") or f["code"] == "sides_chosen"
+    ]
+
+
+def caveats(forecast: Forecast) -> list[str]:
+    """What limits the forecast, most of all first."""
+    found = _capture_caveats(forecast)
+    excluded = forecast.section("excluded")
+    reasons = {
+        "no_ip": "have no readable IP header",
+        "link_scope": "are of link scope (multicast, broadcast, link-local, loopback, or without an address), which no "
+        "router forwards; traffic.link_scope includes them",
+        "deselected": "are not of the traffic that was chosen (traffic.only, traffic.without)",
+        "too_large": "are larger than 16 MiB, which no network carries",
+        "unassigned": "have an address that no attachment's prefix holds",
+        "same_attachment": "have both ends on one side of the network, so they do not cross it",
+    }
+    for key, number in excluded.items():
+        if isinstance(number, int) and number > 0:
+            reason = reasons.get(key, key.replace("_", " "))
+            found.append(f"{text.count(number)} packets are left out: they {reason}.")
+    if forecast.most_seeds == 1:
+        found.append("Every cell was run with one seed: how much hash or draws of luck matter is not known.")
+    found += _of_senders(forecast) if forecast.reacts else [_RECORDED]
+    if (nothing := idle(forecast)) is not None:
+        found.append(nothing)
+    if not forecast.reacts:
+        found += _of_received(forecast)
+    if any(path.get("srv6_bytes") for path in forecast.section("network").get("paths", [])):
+        sizes = sorted({path.get("srv6_bytes", 0) for path in forecast.section("network")["paths"]})
+        extra = text.span(str(sizes[0]), str(sizes[-1])) if len(sizes) > 1 else str(sizes[0])
+        found.append(f"Steered packets carry {extra} bytes of SRv6 headers on every link; ECMP packets do not.")
+    found.append(_REORDERED[forecast.reacts])
+    return found
+
+
+def _of_received(forecast: Forecast) -> Iterator[str]:
+    """What limits times of received packets."""
+    drops = {v: forecast.estimate(v, "drop_ratio").mean or 0.0 for v in forecast.variants}
+    if max(drops.values(), default=0.0) > OVERLOAD:
+        yield (
+            f"Up to {text.percent(max(drops.values()))} of packets are dropped: queues are full, and the tail of the "
+            "delay is that of the buffers under every policy. Compare drops and flow completion, or give more capacity."
+        )
+    if max(drops.values(), default=0.0) > 0:
+        yield (
+            "Delays and flow completion are those of received packets. A policy that drops more can look quicker, and "
+            "a flow that loses its first or last packets seems quick, even below 1x slowdown: read both beside drops."
+        )
+    delivered = [n for v in forecast.variants for n in forecast.values(v, "delivered") if n is not None]
+    if 0 < min(delivered, default=0) < 10_000:
+        yield ("Fewer than 10 000 packets are received: p99.9 rests on fewer than ten of them.")
+
+
+def _of_senders(forecast: Forecast) -> Iterator[str]:
+    """What limits times of flows whose senders react."""
+    said = forecast.senders
+    recovery = (
+        "three segments received above a missing one make it lost" if said.get("receiver") == "dupack" else _BY_TIME
+    )
+    rules = "ns-3" if said.get("rules") == "ns-3" else "the RFCs"
+    yield (
+        f"Senders are a model of TCP after {rules}, with {said.get('control', 'cubic')}; {recovery}. Hosts "
+        "take no time of their own, receivers read at once, and applications ask for what the list says and no more."
+    )
+    done = [n - (left or 0) for v in forecast.variants for n, left in _flows(forecast, v) if n is not None]
+    if 0 < min(done, default=0) < _FEW_FLOWS:
+        yield "Fewer than 1 000 flows finish in a cell: p99 rests on fewer than ten of them, p99.9 on none or one."
+    if any(left for v in forecast.variants for _, left in _flows(forecast, v)):
+        yield (
+            "Flows that did not finish are in no completion time: percentiles of a policy that leaves more of them are "
+            "those of the luckier flows. The figures of all flows show them as slower than anything."
+        )
+
+
+def _flows(forecast: Forecast, variant: Variant) -> list[tuple[float | None, float | None]]:
+    """Of each seed, the flows and how many of them are unfinished."""
+    return list(zip(forecast.values(variant, "messages"), forecast.values(variant, "unfinished"), strict=True))

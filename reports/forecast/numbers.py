@@ -1,0 +1,99 @@
+"""The tables of key numbers: a row per variant, a cell per metric, with the best of each load marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from segcast.reports import text
+from segcast.reports.forecast.data import Estimate, Forecast, Variant
+from segcast.reports.forecast.metrics import UNFINISHED, Metric
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """A key number: its mean, its interval, and whether it is the best (or cannot be told from it)."""
+
+    mean: str
+    interval: str = ""
+    best: bool = False
+    tied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A table: what it is of, the heads of its columns, and the cells of each variant."""
+
+    title: str
+    heads: list[str]
+    rows: list[tuple[Variant, list[TableCell]]]
+
+
+def numbers(forecast: Forecast, title: str, metrics: Sequence[Metric], changed: str | None = None) -> Numbers:
+    """The table of some metrics; after the column `changed` comes its change against the baseline."""
+    heads: list[str] = []
+    columns: list[list[TableCell]] = []
+    for metric in metrics:
+        heads.append(metric.title)
+        columns.append(_column(forecast, metric))
+        if metric.column == changed and forecast.comparisons:
+            heads.append("change of it")
+            columns.append([_change(forecast, variant, metric.column) for variant in forecast.variants])
+    rows = [(variant, [column[row] for column in columns]) for row, variant in enumerate(forecast.variants)]
+    return Numbers(title, heads, rows)
+
+
+def _column(forecast: Forecast, metric: Metric) -> list[TableCell]:
+    variants = forecast.variants
+    found = [forecast.estimate(v, metric.column) for v in variants]
+    words = [metric.unit(e.mean) for e in found]
+    at_load: dict[float, list[tuple[Variant, Estimate, str]]] = {}
+    for variant, estimate, mean in zip(variants, found, words, strict=True):
+        if estimate.mean is not None:
+            at_load.setdefault(variant.load, []).append((variant, estimate, mean))
+    sign = -1 if metric.more else 1
+    # The best of each load, unless all there are written alike. Who leaves more flows unfinished does not compete.
+    best: dict[float, tuple[Variant, Estimate, str]] = {}
+    able: set[Variant] = set()
+    for load, there in at_load.items():
+        fewest = min(_left(forecast, v) for v, *_ in there)
+        rivals = [one for one in there if metric is UNFINISHED or _left(forecast, one[0]) == fewest]
+        able |= {v for v, *_ in rivals}
+        if len({mean for *_, mean in rivals}) > 1:
+            best[load] = min(rivals, key=lambda one: sign * (one[1].mean or 0.0))
+    cells = []
+    for variant, estimate, mean in zip(variants, found, words, strict=True):
+        least = best.get(variant.load) if variant in able else None
+        first = least is not None and mean == least[2]
+        tied = not first and least is not None and _overlap(estimate, least[1])
+        cells.append(TableCell(mean, _interval(estimate, metric), first, tied))
+    return cells
+
+
+def _left(forecast: Forecast, variant: Variant) -> float:
+    return forecast.estimate(variant, UNFINISHED.column).mean or 0.0
+
+
+def _change(forecast: Forecast, variant: Variant, column: str) -> TableCell:
+    if variant in forecast.baselines:
+        return TableCell("baseline")
+    found = forecast.compared(variant, column)
+    if found is None:
+        return TableCell(text.NO_VALUE)
+    interval = text.change_interval(found.low, found.high, " %").replace("more than tenfold", ">x10")
+    return TableCell(text.change(found.change), interval)
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    """Whether two 95 % intervals meet; false if either is unknown."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return False
+    return one.low <= other.high and other.low <= one.high
+
+
+def _interval(estimate: Estimate, metric: Metric) -> str:
+    """The interval in words; empty if unknown or too narrow to be seen."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = metric.unit(estimate.low), metric.unit(estimate.high)
+    return "" if low == high else text.span(low, high, "–")
