@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from segcast.analyzer.engine.transport.cell import Transport
 from segcast.analyzer.values import Duration, Model, Size
 
+_ACK_DELAY_NS = 40_000_000
+
 _Positive = Annotated[Duration, Field(ge=1, le=10**12)]
 
 
@@ -31,7 +33,10 @@ class TransportSpec(Model):
     )
     max_rto: _Positive = Field(default=60_000_000_000, description="timeouts double up to it")
     granularity: Duration = Field(default=1_000_000, description="least addition to the smoothed round trip")
-    ack_delay: Duration = Field(default=40_000_000, description="how long an acknowledgement may be delayed")
+    ack_delay: Duration | None = Field(
+        default=None,
+        description="how long an acknowledgement may be delayed; none: 40ms, or a quarter of min_rto if that is less",
+    )
     ack_every: int = Field(default=2, ge=1, le=1000, description="segments after which one is sent at once")
     ecn: bool = Field(default=False, description="whether marks are echoed (RFC 3168); always with dctcp")
     tso: Size = Field(
@@ -62,6 +67,8 @@ class TransportSpec(Model):
     def transport(self) -> Transport:
         """What the engine needs of it."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
+        if self.ack_delay is None:  # a longer one than the sender waits for has it send again for nothing
+            values["ack_delay"] = min(_ACK_DELAY_NS, self.min_rto // 4)
         for name in ("min_rto", "initial_rto", "max_rto", "granularity", "ack_delay"):
             values[f"{name}_ns"] = values.pop(name)
         return Transport(**values)
