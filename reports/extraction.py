@@ -1,4 +1,4 @@
-"""What `segcast workload` prints in a terminal, from the document that `--json` shows."""
+"""What `segcast workload` and `segcast export` print in a terminal, from the documents that `--json` shows."""
 
 from __future__ import annotations
 
@@ -35,3 +35,15 @@ def print_extraction(made: dict[str, Any], console: Console) -> None:
     print_table(console, [["", "flows", "packets", "bytes"], *rows])
     if rest:
         console.print("note: what is not in the list stays open loop: sent when the trace says", markup=False)
+
+
+def print_export(made: dict[str, Any], console: Console) -> None:
+    """What is in the capture."""
+    packets, connections = counted(made["packets"], "packet"), counted(made["connections"], "connection")
+    console.print(f"{made['pcap']}: {packets} of {connections}, cell {made['cell']}", markup=False)
+    if made["resized"]:
+        console.print(
+            f"note: {counted(made['resized'], 'packet')} have another length than in the model: TCP/IP headers of its "
+            "size cannot be written",
+            markup=False,
+        )

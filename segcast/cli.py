@@ -16,6 +16,7 @@ import click
 
 from segcast.commands.calibrate import calibrate
 from segcast.commands.demo import demo
+from segcast.commands.export import export
 from segcast.commands.flowlets import flowlets
 from segcast.commands.forecast import forecast
 from segcast.commands.ingest import ingest
@@ -59,6 +60,7 @@ for command in (
     policies,
     synth,
     workload,
+    export,
     rewrite,
     replay,
     testbed,

@@ -51,11 +51,14 @@ class ForecastSource(Shape):
 class ForecastTrace(Shape):
     """The trace or the workload that was forecast, as far as it is sent."""
 
-    kind: Literal["trace", "workload"] = Field("trace", description="a capture, or a flow list whose senders react")
+    kind: Literal["trace", "workload"] = Field("trace", description="a capture, or a flow list")
+    reacts: bool = Field(False, description="whether TCP senders react; else all packets leave as captured")
     name: str = Field("", description="a short name for reports")
     folder: str = Field("", description="the trace's folder, or that of the flow list; absolute")
     layer: Literal["outer", "inner"] = Field("outer", description="the IP header that counts where tunnels nest them")
-    packets: Count | None = Field(None, description="packets sent; null for a workload")
+    packets: Count | None = Field(None, description="packets that leave as captured; null for a workload")
+    messages: Count | None = Field(None, description="messages of senders that react; null without any")
+    connections: Count | None = Field(None, description="their connections; null without any")
     flows: Count | None = Field(None, description="flows that send")
     hosts: Count | None = Field(None, description="steering hosts")
     duration_ns: Whole | None = Field(None, description="from the first packet sent to the last, at load 1")

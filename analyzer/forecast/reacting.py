@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.transport.cell import Messages, Piece, TransportCell
+from segcast.analyzer.engine.transport.state import DATA, RECORDED
 from segcast.analyzer.flowlets.split import StreamedProfile
+from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, Tick
 from segcast.analyzer.forecast.running import PACKETS_WRITTEN
@@ -22,38 +24,30 @@ from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.slowdown import SlowdownFamily
 from segcast.analyzer.metrics.messages import MessageColumns, least_ns
-from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Packets
+from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import SENT_PACKETS
-from segcast.analyzer.traffic.prepare import Extent, Traffic, scaled_ns
-from segcast.analyzer.traffic.selection import Selection
-from segcast.analyzer.workload.attach import AttachedWorkload, attach
-from segcast.analyzer.workload.source import WorkloadFile
+from segcast.analyzer.traffic.prepare import at_load, scaled_ns
 
 _FAMILIES: Final = tuple(family for family in FAMILIES if family is not SlowdownFamily)
 KINDS: Final = ("data", "ack", "syn", "syn-ack", "recorded")
-_DATA: Final = 0
 
 
 class ReactingRunner(CellRunner):
     """Runs cells over a workload, each on its own; `run` may be called from several threads."""
 
-    def __init__(self, source: WorkloadFile, scenario: ValidScenario, folder: Path) -> None:
-        """Put the workload on the network. Raises InputError if it does not fit."""
-        attached = attach(source.workload, scenario)
-        super().__init__(_traffic(attached), _extent(attached), _flow_bytes(attached), scenario, folder)
-        self._spec = scenario.transport or TransportSpec()
-        self._attached = attached
-        transport = self._spec.transport()
-        opens = np.zeros(len(attached.workload), np.bool_)
-        opens[np.unique(attached.connection, return_index=True)[1]] = True
-        self._least_ns = least_ns(
-            attached.network, attached.plan, transport, attached.flow_of_row, attached.workload.bytes, opens
-        )
+    def __init__(self, asked: Asked, scenario: ValidScenario, folder: Path) -> None:
+        """Prepare to run `asked` at the scenario's loads. Raises InputError for a load out of range."""
+        super().__init__(asked.traffic, asked.extent, asked.flow_bytes, scenario, folder)
+        self._transport = (scenario.transport or TransportSpec()).transport()
+        self.asked: Asked = asked
+        flow, size = asked.messages.half, asked.messages.bytes
+        self._least_ns = least_ns(self._network, self.traffic.plan, self._transport, flow, size, asked.opens)
         self._messages = {load: self._at_load(load) for load in scenario.loads}
-        self._profile = StreamedProfile(len(attached.plan.keys), self._profile_timeouts())
+        self._recorded = {load: at_load(asked.traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
+        self._profile = StreamedProfile(len(self.traffic.plan.keys), self._profile_timeouts())
         self._profiled: CellPlan | None = None
 
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
@@ -63,15 +57,16 @@ class ReactingRunner(CellRunner):
 
     def run(self, plan: CellPlan) -> CellResult:
         """The result of one cell; writes its packets if they are kept."""
-        attached, timeout = self._attached, plan.timeout
+        asked, timeout = self.asked, plan.timeout
         cell = TransportCell(
             self._network,
             plan.policy.policy,
-            attached.plan,
+            self.traffic.plan,
             self._scenario.steering_of(plan.policy).steering(),
-            self._spec.transport(),
+            self._transport,
             self._messages[plan.load],
-            pin=attached.pin,
+            pin=asked.pin,
+            recorded=self._recorded[plan.load],
             timeout_ns=None if timeout is None else timeout.timeout_ns,
             seed=plan.seed,
             parameters=plan.policy.built(),
@@ -86,12 +81,11 @@ class ReactingRunner(CellRunner):
         for piece in cell.pieces():
             counted.add(piece.packets, piece.fates)
             if plan is self._profiled:
-                data = piece.headers.headers["kind"] == _DATA
-                self._profile.add(
-                    *(column[data] for column in (piece.packets.flow, piece.packets.send_ns, piece.packets.ip_bytes))
-                )
+                data = np.isin(piece.headers.headers["kind"], (DATA, RECORDED))
+                sent = piece.packets
+                self._profile.add(sent.flow[data], sent.send_ns[data], sent.ip_bytes[data])
             if writer is not None:
-                writer.write_table(sent_table(piece))
+                writer.write_table(sent_table(piece, asked.flow_id))
         if writer is not None:
             writer.close()
         messages = MessageColumns(cell, self._least_ns)
@@ -99,10 +93,11 @@ class ReactingRunner(CellRunner):
         ending = counted.ending(flows, cell.state.links)
         result = self._rows(plan, counted, ending, flows, messages.completions())
         summary = result.summary | messages.summary(ending.window_ns)
-        return replace(result, summary=summary, messages=messages.table(plan.columns(), attached.workload.flow))
+        table = messages.table(plan.columns(), asked.names)
+        return replace(result, summary=summary, messages=table, flows=_named(result.flows, asked.flow_id))
 
     def profile(self, threads: int, tick: Tick) -> pa.Table:
-        """PROFILE of the data segments of the first cell: what leaves depends on the network."""
+        """PROFILE of the data segments of the first cell, and of packets that leave as captured."""
         return self._profile.finish()
 
     def _metrics(self, plan: CellPlan) -> Accumulator:
@@ -116,26 +111,29 @@ class ReactingRunner(CellRunner):
         )
 
     def _at_load(self, load: Fraction) -> Messages:
-        workload = self._attached.workload
-        start_ns, think_ns = workload.start_ns, workload.think_ns
-        if load != 1:
-            start_ns = scaled_ns(start_ns, int(start_ns.min()), load)
-            think_ns = scaled_ns(think_ns, 0, load)
-        return Messages(
-            self._attached.flow_of_row,
-            workload.bytes,
-            start_ns,
-            think_ns,
-            workload.after_first,
-            workload.after_row,
+        messages, first_ns = self.asked.messages, self.extent.first_ns
+        if load == 1:
+            return messages
+        return messages._replace(
+            start_ns=np.maximum(scaled_ns(messages.start_ns, first_ns, load), 0),
+            think_ns=scaled_ns(messages.think_ns, 0, load),
         )
 
 
-def sent_table(piece: Piece) -> pa.Table:
-    """SENT_PACKETS of packets that have ended."""
+def _named(flows: pa.Table, flow_id: NDArray[np.uint32] | None) -> pa.Table:
+    """FLOW_FATES with the flows' own numbers in place of those of the plan, in their order."""
+    if flow_id is None:
+        return flows
+    column = flows.schema.get_field_index("flow_id")
+    own = flow_id[flows.column(column).to_numpy()]
+    return flows.set_column(column, flows.schema.field(column), pa.array(own)).take(np.argsort(own))
+
+
+def sent_table(piece: Piece, flow_id: NDArray[np.uint32] | None = None) -> pa.Table:
+    """SENT_PACKETS of packets that have ended; `flow_id` uint32[flows] is what flows are called, None: their number."""
     packets, fates, header = piece.packets, piece.fates, piece.headers.headers
     columns = {
-        "flow_id": packets.flow,
+        "flow_id": packets.flow if flow_id is None else flow_id[packets.flow],
         "flowlet_id": fates.flowlet,
         "path_id": fates.path,
         "send_ns": packets.send_ns,
@@ -148,33 +146,3 @@ def sent_table(piece: Piece) -> pa.Table:
         "number": header["number"].astype(np.uint32),
     }
     return pa.table(columns, schema=SENT_PACKETS.arrow_schema())
-
-
-def _traffic(attached: AttachedWorkload) -> Traffic:
-    """The part of a Traffic that needs no packets."""
-    flows = len(attached.plan.keys)
-    none = np.zeros(flows, np.bool_)
-    return Traffic(
-        Packets(np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0, np.uint32)),
-        np.empty(0, np.uint16),
-        np.empty(0, np.uint64),
-        np.empty(0, np.int64),
-        attached.plan,
-        attached.hosts,
-        ~none,
-        {},
-        attached.network,
-        attached.groups,
-        Selection(none, none),
-        attached.sides,
-    )
-
-
-def _extent(attached: AttachedWorkload) -> Extent:
-    workload = attached.workload
-    return Extent(0, len(workload), int(workload.start_ns.min()), int(workload.start_ns.max()))
-
-
-def _flow_bytes(attached: AttachedWorkload) -> NDArray[np.int64]:
-    counts = np.bincount(attached.flow_of_row, attached.workload.bytes, len(attached.plan.keys))
-    return counts.astype(np.int64)

@@ -57,6 +57,11 @@ def check_captured(folder: Path) -> None:
             f"{folder}: is of a flow list ({origin.name}), whose packets its own senders made; "
             "what needs captured packets needs the forecast of a trace"
         )
+    if origin.reacts:
+        raise InputError(
+            f"{folder}: has packets that TCP senders made in place of the captured ones; what needs captured packets "
+            "needs a forecast without [transport] and --transport"
+        )
 
 
 def trace_of(folder: Path) -> Trace:

@@ -12,6 +12,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from segcast.analyzer.forecast.asked import asked_of_list
+from segcast.analyzer.forecast.asked_of_trace import asked_of_trace
 from segcast.analyzer.forecast.cells import plan_cells
 from segcast.analyzer.forecast.reacting import ReactingRunner
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner, StreamedRunner
@@ -50,7 +52,8 @@ def forecast(
 ) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
-    A workload has no packets of its own: TCP senders make them, as the scenario's `transport` says, and react.
+    A workload has no packets of its own: TCP senders make them, as the scenario's `transport` says, and react. So do
+    those of a trace's TCP connections if the scenario has a `transport`; what else the trace has leaves as captured.
     The result does not depend on `threads` (all cores unless given), nor on `stream`: whether the trace is read batch
     by batch, once for each group of cells that advance together, or held in memory (by its size, unless given).
     `finish` is called with the complete folder before it gets its name, so that what it adds is there from the start.
@@ -59,7 +62,6 @@ def forecast(
     """
     cells = plan_cells(scenario)
     scenario.check_sids()  # refused before the trace is read, if the network cannot be built
-    reacts = isinstance(trace, WorkloadFile)
     if isinstance(trace, WorkloadFile):
         inputs: list[str | Path] = [trace.path]
     else:
@@ -71,7 +73,7 @@ def forecast(
         tick = partial(_tell, progress, results, len(cells))
         with contextlib.ExitStack() as stack:
             flows = stack.enter_context(_writer(folder, FLOW_FATES))
-            messages = stack.enter_context(_writer(folder, MESSAGES)) if reacts else None
+            messages = stack.enter_context(_writer(folder, MESSAGES)) if runner.asked is not None else None
             for result in runner.results(cells, cores, tick):
                 flows.write_table(result.flows)
                 if messages is not None and result.messages is not None:
@@ -80,7 +82,7 @@ def forecast(
         _write(folder, PROFILE, runner.profile(cores, tick))
         _write_results(folder, results)
         summary = [result.summary for result in results]
-        origin = origin_entry(trace, scenario, runner.traffic, runner.extent)
+        origin = origin_entry(trace, scenario, runner.traffic, runner.extent, runner.asked)
         document = forecast_document(origin, scenario, runner.traffic, runner.extent, summary)
         text = scenario.to_toml_with(document.sids, "forecast.json")
         (folder / "scenario.toml").write_text(text, encoding="utf-8")
@@ -101,7 +103,9 @@ def _runner(
     trace: Trace | WorkloadFile, scenario: ValidScenario, folder: Path, stream: bool | None, together: int
 ) -> CellRunner:
     if isinstance(trace, WorkloadFile):
-        return ReactingRunner(trace, scenario, folder)
+        return ReactingRunner(asked_of_list(trace, scenario), scenario, folder)
+    if scenario.transport is not None:
+        return ReactingRunner(asked_of_trace(trace, scenario), scenario, folder)
     if _larger_than_memory(trace, scenario, together) if stream is None else stream:
         return StreamedRunner(survey(trace, scenario), scenario, folder)
     flows = trace.flow_table()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.flowlets.split import StreamedProfile, profile, split_flowlets
+from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.running import PACKETS_WRITTEN, Running, packet_table
 from segcast.analyzer.metrics import rows as cell_rows
@@ -70,7 +71,12 @@ class CellResult:
 
 
 class CellRunner(ABC):
-    """Runs cells over shared traffic, and writes the packets of those that keep them into `folder`."""
+    """Runs cells over shared traffic, and writes the packets of those that keep them into `folder`.
+
+    `asked` is what senders that react are asked to send; None: all packets leave as captured.
+    """
+
+    asked: Asked | None = None
 
     def __init__(
         self, traffic: Traffic, extent: Extent, flow_bytes: NDArray[np.int64], scenario: ValidScenario, folder: Path

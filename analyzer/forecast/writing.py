@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import xxhash
 
+from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, answer, answered, compare
 from segcast.analyzer.forecast.document import (
     ChangeEntry,
@@ -39,14 +40,17 @@ _MOST_PREFIXES: Final = 4
 
 
 def origin_entry(
-    trace: Trace | WorkloadFile, scenario: ValidScenario, traffic: Traffic, extent: Extent
+    trace: Trace | WorkloadFile, scenario: ValidScenario, traffic: Traffic, extent: Extent, asked: Asked | None = None
 ) -> ForecastTrace:
-    """What forecast.json says of the trace or the workload; `extent` is what it sends."""
+    """What forecast.json says of the trace or the workload; `extent` is what it sends, `asked` if senders react."""
     findings = [*_event_findings(scenario, extent), *_side_findings(traffic.sides)]
     shared: dict[str, Any] = {
         "flows": extent.flows,
         "hosts": len(traffic.hosts),
         "duration_ns": extent.last_ns - extent.first_ns,
+        "reacts": asked is not None,
+        "messages": None if asked is None else len(asked.names),
+        "connections": None if asked is None else asked.connections,
     }
     if isinstance(trace, WorkloadFile):
         data = trace.path.read_bytes()
@@ -64,6 +68,7 @@ def origin_entry(
             *(Finding.model_validate(finding) for finding in for_timeouts(trace.info, scenario.fixed_timeouts_ns)),
             *_event_findings(scenario, extent),
             *_size_findings(traffic, scenario),
+            *_open_loop_findings(asked),
             *_side_findings(traffic.sides),
         ],
         sources=[
@@ -83,7 +88,7 @@ def forecast_document(
     # What a policy would do if its hosts knew otherwise is no advice, where it also runs as they know.
     otherwise = {choice.label for choice in scenario.policies if choice.steering}
     advised = [row for row in comparisons if row["policy"] not in otherwise] or comparisons
-    headline = FCT_HEADLINE if origin.kind == "workload" else HEADLINE
+    headline = FCT_HEADLINE if origin.reacts else HEADLINE
     best, said = answered(advised, headline), answer(advised, headline) + _unfinished(summary)
     if (left := unfinished_answer([row for row in summary if row["policy"] not in otherwise], baseline)) is not None:
         said, best = left
@@ -135,6 +140,8 @@ def _event_findings(scenario: ValidScenario, extent: Extent) -> list[Finding]:
 
 def _size_findings(traffic: Traffic, scenario: ValidScenario) -> list[Finding]:
     """That nobody checked whether steered packets fit the links, if so."""
+    if len(traffic.packets.flow) == 0:
+        return []
     largest, steered = srv6_overhead(traffic)
     if scenario.network.mtu is not None or steered == largest:
         return []
@@ -145,6 +152,23 @@ def _size_findings(traffic: Traffic, scenario: ValidScenario) -> list[Finding]:
             count=len(np.unique(traffic.packets.flow[traffic.packets.ip_bytes == largest])),
             detail=f"flows have packets of {largest} bytes that become up to {steered} bytes with SRv6",
             effect=f"links must carry an MTU of {steered} bytes; network.mtu has that checked",
+        )
+    ]
+
+
+def _open_loop_findings(asked: Asked | None) -> list[Finding]:
+    """That part of a trace whose senders react leaves as captured, if so, and why."""
+    if asked is None or not asked.open_loop:
+        return []
+    packets = sum(packets for _, _, packets in asked.open_loop)
+    reasons = ", ".join(f"{why} ({packets:,})" for why, _, packets in asked.open_loop)
+    return [
+        Finding(
+            code="open_loop",
+            severity="info",
+            count=packets,
+            detail=f"packets of {sum(flows for _, flows, _ in asked.open_loop):,} flows leave as captured: {reasons}",
+            effect="they share links with the others, and do not react to what happens to them",
         )
     ]
 

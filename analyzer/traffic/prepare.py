@@ -74,11 +74,13 @@ class Traffic:
         return counts.astype(np.int64)
 
 
-def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows_are: str = "packets") -> Traffic:
+def prepare(
+    packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows_are: str = "packets", checks_mtu: bool = True
+) -> Traffic:
     """Traffic of a trace (tables PACKETS and FLOWS) under a scenario, at the rate of the trace.
 
     `rows_are` names in errors what is counted, where a packet stands for each flow. Raises InputError if nothing is
-    left to send, or the network cannot carry it.
+    left to send, or the network cannot carry it: sizes are looked at if `checks_mtu`.
     """
     rows = pl.from_arrow(packets.select(TRAFFIC_COLUMNS))
     table = pl.from_arrow(flows)
@@ -145,8 +147,8 @@ def prepare(packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows
         selection,
         ends.sides,
     )
-    if (mtu := scenario.network.mtu) is not None:
-        _check_mtu(traffic, scenario, mtu, rows_are)
+    if checks_mtu:
+        check_mtu(network, plan.group[flow], ip_bytes, scenario, rows_are)
     return traffic
 
 
@@ -182,11 +184,22 @@ def srv6_overhead(traffic: Traffic) -> tuple[int, int]:
     return largest, largest + max(path.srv6_bytes for path in traffic.network.paths)
 
 
-def _check_mtu(traffic: Traffic, scenario: ValidScenario, mtu: int, rows_are: str) -> None:
-    """Raise InputError if packets would be larger than the links carry, once they are steered."""
-    groups = traffic.network.group_slots()
-    extra = np.array([max(traffic.network.paths[path].srv6_bytes for path in slots) for slots in groups], np.int64)
-    sizes = traffic.packets.ip_bytes.astype(np.int64) + extra[traffic.plan.group[traffic.packets.flow]]
+def check_mtu(
+    network: Network,
+    group: NDArray[np.int64],
+    ip_bytes: NDArray[np.uint32] | NDArray[np.int64],
+    scenario: ValidScenario,
+    rows_are: str,
+) -> None:
+    """Raise InputError if packets of `ip_bytes` between the ends of `group`, both [n], would be too large when steered.
+
+    `rows_are` says what they are. Nothing is checked without an MTU.
+    """
+    mtu = scenario.network.mtu
+    if mtu is None:
+        return
+    extra = np.array([max(network.paths[path].srv6_bytes for path in slots) for slots in network.group_slots()])
+    sizes = ip_bytes.astype(np.int64) + extra[group]
     over = int((sizes > mtu).sum())
     if over:
         raise scenario.wrong(

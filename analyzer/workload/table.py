@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -200,6 +200,28 @@ def _check_connections(workload: Workload) -> None:
             shared = workload.connection_name[int(number[row])].as_py()
             other = workload.name(int(first[number[row]]))
             raise workload.wrong(row, column, f"flow {workload.name(row)} {what} {other} of its connection {shared!r}")
+
+
+def of_rows(workload: Workload, kept: NDArray[np.bool_]) -> Workload:
+    """The rows `kept` bool[n] of a workload, which wait for none of the others; connections are numbered anew."""
+    rows = np.flatnonzero(kept)
+    counts = np.diff(workload.after_first)
+    place = np.cumsum(kept) - 1
+    first = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(counts[rows], out=first[1:])
+    used, connection = np.unique(workload.connection[rows], return_inverse=True)
+    return replace(
+        workload,
+        **{
+            name: getattr(workload, name)[rows]
+            for name in ("start_ns", "source", "target", "bytes", "path", "think_ns")
+        },
+        flow=workload.flow.take(pa.array(rows)),
+        after_first=first,
+        after_row=place[workload.after_row[np.repeat(kept, counts)]],
+        connection=connection.astype(np.int64),
+        connection_name=workload.connection_name.take(pa.array(used)),
+    )
 
 
 def first_rows(connection: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -35,11 +35,11 @@ def idle(forecast: Forecast) -> str | None:
 def _capture_caveats(forecast: Forecast) -> list[str]:
     """The warnings and errors among the findings of the trace."""
     findings = forecast.section("trace").get("findings") or []
-    what = "Flow list" if forecast.reacts else "Capture"
+    what = "Flow list" if forecast.of_list else "Capture"
     return [
         f"{what}: {f['detail']} ({text.count(f['count'])}). Effect: {f['effect']}."
         for f in findings
-        if f["severity"] in ("warning", "error") or f["code"] == "sides_chosen"
+        if f["severity"] in ("warning", "error") or f["code"] in ("sides_chosen", "open_loop")
     ]
 
 
@@ -100,9 +100,10 @@ def _of_senders(forecast: Forecast) -> Iterator[str]:
         "three segments received above a missing one make it lost" if said.get("receiver") == "dupack" else _BY_TIME
     )
     rules = "ns-3" if said.get("rules") == "ns-3" else "the RFCs"
+    of = "list" if forecast.of_list else "trace"
     yield (
         f"Senders are a model of TCP after {rules}, with {said.get('control', 'cubic')}; {recovery}. Hosts "
-        "take no time of their own, receivers read at once, and applications ask for what the list says and no more."
+        f"take no time of their own, receivers read at once, and applications ask for what the {of} says and no more."
     )
     done = [n - (left or 0) for v in forecast.variants for n, left in _flows(forecast, v) if n is not None]
     if 0 < min(done, default=0) < _FEW_FLOWS:

@@ -137,6 +137,11 @@ class Forecast:
         return "transport" in self._cells["mode"]
 
     @property
+    def of_list(self) -> bool:
+        """Whether it is of a flow list, not of a trace."""
+        return bool(self.section("trace").get("kind") == "workload")
+
+    @property
     def headline(self) -> str:
         """The column that the answer is about."""
         return FCT_HEADLINE if self.reacts else HEADLINE

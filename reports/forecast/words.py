@@ -28,7 +28,12 @@ def mode(forecast: Forecast) -> tuple[str, str]:
     """Whether senders react, and what that means for the numbers: two sentences."""
     if not forecast.reacts:
         return "Packets leave as captured, whatever the network does:", "no sender slows down or sends losses again."
-    return "TCP senders react:", f"completion times are those of TCP ({_control(forecast)}), losses and waits included."
+    apart = forecast.section("trace").get("packets") or 0
+    rest = f" {text.count(apart)} packets that are not of its connections leave as captured." if apart else ""
+    return (
+        "TCP senders react:",
+        f"completion times are those of TCP ({_control(forecast)}), losses and waits included.{rest}",
+    )
 
 
 def _control(forecast: Forecast) -> str:
@@ -76,7 +81,8 @@ def headline(forecast: Forecast) -> tuple[str, Comparison | None]:
 def _nothing(forecast: Forecast) -> str:
     """The answer where nothing gets through, else none."""
     if forecast.reacts and all(forecast.finished(v) == 0 for v in forecast.variants):
-        return "Nothing gets through: no flow of this list finishes under any policy."
+        what = "list" if forecast.of_list else "trace"
+        return f"Nothing gets through: no flow of this {what} finishes under any policy."
     if any(value for v in forecast.variants for value in forecast.values(v, "delivered")):
         return ""
     return "Nothing gets through: no packet of this trace is delivered under any policy."

@@ -29,7 +29,7 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.option("--only", help="Only flows from or to these prefixes, such as 10.0.0.0/8,fd00::/8 [all].")
 @click.option("--without", help="No flows from or to these prefixes [none].")
 @click.option("--sensitivity", is_flag=True, help="Also run what counts bytes in flight with errors of that count.")
-@click.option("--transport", help="For flow lists: how senders react, cubic, dctcp or newreno [cubic].")
+@click.option("--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic].")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @layer_option
 @json_option
@@ -38,7 +38,8 @@ def forecast(
 ) -> None:
     """Forecast delay, loss and balance of a trace, or completion times of a flow list, under several policies.
 
-    TRACE is a trace, a capture, or a flow list (docs/workloads.md), whose TCP senders react to the network.
+    TRACE is a trace, a capture, or a flow list (docs/workloads.md). Packets of a trace leave as captured; with
+    --transport, and for flow lists, TCP senders react to the network.
     """
     from segcast.analyzer.forecast.run import forecast as run
     from segcast.analyzer.scenario.flags import scenario_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,14 +12,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.transport import cell as transport_cell
 from segcast.analyzer.engine.transport.cell import Messages, Transport, TransportCell
+from segcast.analyzer.engine.transport.state import RECORDED
 from segcast.analyzer.network.model import Link, Network
 from segcast.analyzer.network.model import Path as Way
-from segcast.analyzer.packets import DROPPED, FlowPlan, Packets
+from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
-from tests.support.connecting import connected, run_cell
+from tests.support.connecting import connected, network_of, run_cell, steering_of
+from tests.support.simulating import traffic_of
 from tests.support.transport import Case, Seeded, cases, make_case, run_twin
 
 CONTROLS = [(control, rules) for rules in ("rfc", "ns-3") for control in ("newreno", "cubic", "dctcp")]
@@ -47,6 +51,56 @@ def test_where_rows_are_handed_out_changes_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(transport_cell, "_FIRST_PLACES", 64)
     assert len(list(connected(case).pieces())) > 3
     assert run_cell(case) == whole
+
+
+@pytest.mark.parametrize("policy", ["ecmp", "random", "host-ecmp"])
+def test_packets_as_captured_alone_fare_as_in_the_engine_of_recorded_packets(policy: str) -> None:
+    tried = 0
+    for seed in range(40):
+        case = make_case(Seeded(seed), ((policy, "fixed"),))
+        if not case.recorded:
+            continue
+        tried += 1
+        case = dataclasses.replace(case, messages=(), settings=dataclasses.replace(case.settings, ties="number"))
+        (piece,) = connected(case).pieces()
+        packets, plan = traffic_of(case.recorded, case.flows, case.options["hosts"])
+        options = case.options | {"ack": "timeout", "suspect_after": 0}
+        alone = Cell(
+            network_of(case),
+            find_policy(policy),
+            plan,
+            steering_of(options),
+            timeout_ns=options["timeout_ns"],
+            seed=options["seed"],
+        )
+        fates = simulate(alone, packets)
+        for mine, theirs in zip(piece.packets, packets, strict=True):
+            assert (mine == theirs).all()
+        assert (piece.headers.headers["kind"] == RECORDED).all()
+        outcome = MARKED | DROPPED | RECEIVED
+        assert (piece.fates.state & outcome == fates.state & outcome).all()
+        for name in ("path", "flowlet", "receive_ns", "queue_ns"):
+            assert (getattr(piece.fates, name) == getattr(fates, name)).all(), (name, seed)
+    assert tried > 10
+
+
+def test_packets_as_captured_end_once_and_count_for_nothing() -> None:
+    """Beside connections every one is sent, received or dropped, and nothing stays in flight."""
+    mixed = 0
+    for seed in range(30):
+        case = make_case(Seeded(seed), (("inflight", "fixed"),))
+        cell = connected(case)
+        sent = [piece for piece in cell.pieces() if len(piece.packets.flow)]
+        kind = np.concatenate([piece.headers.headers["kind"] for piece in sent])
+        state = np.concatenate([piece.fates.state for piece in sent])
+        flow = np.concatenate([piece.packets.flow for piece in sent])
+        recorded = kind == RECORDED
+        mixed += bool(recorded.any())
+        assert recorded.sum() == len(case.recorded)
+        assert (recorded == (flow >= 2 * len(case.connections))).all()
+        assert (((state & DROPPED) > 0) != ((state & RECEIVED) > 0)).all()
+        assert not cell.state.inflight.any()
+    assert mixed > 8
 
 
 OFF = """

@@ -284,13 +284,24 @@ def test_seeded_cases_see_everything() -> None:
         case = make_case(Seeded(number))
         packets, results, halves = run_twin(case)
         seen.update(case.settings.control + case.settings.rules for _ in [0])
+        seen.update(sent.kind for sent in packets)
         seen["dropped"] += sum(sent.dropped for sent in packets)
         seen["marked"] += sum(sent.marked for sent in packets)
         seen["unfinished"] += sum(result.complete_ns is None for result in results)
         seen["done"] += sum(result.complete_ns is not None for result in results)
         for half in halves:
             seen.update(vars(half))
-    expected = ("dropped", "marked", "unfinished", "done", "retransmissions", "timeouts", "recoveries", "needless")
+    expected = (
+        "recorded",
+        "dropped",
+        "marked",
+        "unfinished",
+        "done",
+        "retransmissions",
+        "timeouts",
+        "recoveries",
+        "needless",
+    )
     assert all(seen[name] > 0 for name in (*expected, "marks", "newrenorfc", "cubicns-3", "dctcprfc")), seen
 
 
@@ -305,6 +316,7 @@ def test_cases_of_hypothesis(case: Case) -> None:
         case.connections,
         case.settings,
         Options(**case.options),
+        case.recorded,
     )
     run.go()
     assert_links_conserved(run)

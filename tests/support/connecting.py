@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +16,15 @@ from tests.support.simulating import links_of, traffic_of, with_records
 from tests.support.transport import Case
 from tests.twins.tcp_settings import Counts, Result, Sent
 
-KINDS = ("data", "ack", "syn", "syn-ack")
+KINDS = ("data", "ack", "syn", "syn-ack", "recorded")
+NUMBERED = (0, 1, 4)
 COUNTS = ("retransmissions", "timeouts_all", "recoveries", "needless", "echoes")
 
 
-def connected(case: Case) -> TransportCell:
-    """The product's cell for a case."""
+def network_of(case: Case) -> Network:
+    """The product's network for a case."""
     options = case.options
-    network = Network(
+    return Network(
         tuple(links_of(case.links)),
         tuple(Path(p.group, p.links, p.srv6_bytes, p.ack_delay_ns) for p in case.paths),
         options["minimum_frame_bytes"],
@@ -31,7 +33,23 @@ def connected(case: Case) -> TransportCell:
         options["detection_ns"],
         bool(options["hosts"]),
     )
-    _, plan = traffic_of([], case.flows, options["hosts"])
+
+
+def steering_of(options: dict[str, Any]) -> Steering:
+    """What hosts know, of a case's options."""
+    return Steering(
+        options["loss_timeout_ns"],
+        options.get("ack", "modelled"),
+        options["scope"],
+        options["suspect_after"],
+        options["suspect_for_ns"],
+    )
+
+
+def connected(case: Case) -> TransportCell:
+    """The product's cell for a case."""
+    options = case.options
+    recorded, plan = traffic_of(case.recorded, case.flows, options["hosts"])
     after = [message.after for message in case.messages]
     messages = Messages(
         np.array([2 * m.connection + m.half for m in case.messages], np.int64),
@@ -43,19 +61,14 @@ def connected(case: Case) -> TransportCell:
     )
     pins = [-1 if connection.pinned is None else connection.pinned for connection in case.connections]
     return TransportCell(
-        network,
+        network_of(case),
         find_policy(options["policy"]),
         plan,
-        Steering(
-            options["loss_timeout_ns"],
-            "modelled",
-            options["scope"],
-            options["suspect_after"],
-            options["suspect_for_ns"],
-        ),
+        steering_of(options),
         Transport(**dataclasses.asdict(case.settings)),
         messages,
-        pin=np.repeat(np.array(pins, np.int64), 2),
+        pin=np.concatenate([np.repeat(pins, 2), np.full(len(case.flows) - 2 * len(pins), -1)]).astype(np.int64),
+        recorded=recorded,
         timeout_ns=options["timeout_ns"],
         seed=options["seed"],
     )
@@ -83,7 +96,7 @@ def _sent(piece: Piece) -> list[Sent]:
             int(packets.send_ns[row]),
             int(packets.flow[row]),
             KINDS[headers["kind"][row]],  # type: ignore[arg-type]
-            int(headers["number"][row]) if headers["kind"][row] < 2 else 0,
+            int(headers["number"][row]) if headers["kind"][row] in NUMBERED else 0,
             int(packets.ip_bytes[row]),
             int(fates.path[row]),
             int(fates.flowlet[row]),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.strategies import Drawn
 from tests.twins.choosing import Chooser, Seeded
 from tests.twins.hashing import fold
-from tests.twins.network import Change, Flow, HostLinks, Link, Path
+from tests.twins.network import Change, Flow, HostLinks, Link, Packet, Path
 from tests.twins.tcp_settings import Connection, Counts, Message, Result, Sent, TransportSettings
 from tests.twins.transport import simulate
 
@@ -33,7 +33,10 @@ LARGEST_HEADER_BYTES = 200
 
 @dataclass(frozen=True)
 class Case:
-    """All that a transport is given, in the twin's types; `options` are those of the network and the policy."""
+    """All that a transport is given, in the twin's types; `options` are those of the network and the policy.
+
+    `recorded` are packets of the flows beyond those of connections.
+    """
 
     links: tuple[Link, ...]
     paths: tuple[Path, ...]
@@ -42,11 +45,21 @@ class Case:
     connections: tuple[Connection, ...]
     settings: TransportSettings
     options: dict[str, Any]
+    recorded: tuple[Packet, ...] = ()
 
 
 def run_twin(case: Case) -> tuple[list[Sent], list[Result], list[Counts]]:
     """What the slow transport makes of a case."""
-    return simulate(case.links, case.paths, case.flows, case.messages, case.connections, case.settings, **case.options)
+    return simulate(
+        case.links,
+        case.paths,
+        case.flows,
+        case.messages,
+        case.connections,
+        case.settings,
+        case.recorded,
+        **case.options,
+    )
 
 
 @st.composite
@@ -78,10 +91,7 @@ def make_case(
     for _ in range(c.integer(1, 6)):
         ends = make_ends(c, leaf_of, bool(hosts))
         for source, target in (ends, ends[::-1]):
-            here, there = leaf_of[source], leaf_of[target]
-            words = (0, source + 10, 0, target + 10, 6 << 32 | c.integer(0, 2**32 - 1))
-            group = 2 if here == there else here
-            flows.append(Flow(fold(words), source, group, words, here, target, len(flows) ^ 1))
+            flows.append(make_flow(c, leaf_of, source, target, len(flows) ^ 1))
         least = min(tiers[flow.group][0] for flow in flows[-2:])
         connections.append(Connection(None if c.integer(0, 3) else c.integer(0, least - 1)))
     messages = make_messages(c, len(connections), settings.mss, most_segments)
@@ -101,7 +111,28 @@ def make_case(
         "suspect_after": c.pick((0, 1, 2)),
         "suspect_for_ns": c.pick((10**7, 0, 10**5)),
     }
-    return Case(links, paths, tuple(flows), messages, tuple(connections), settings, options)
+    recorded = make_recorded(c, flows, leaf_of, bool(hosts))
+    return Case(links, paths, tuple(flows), messages, tuple(connections), settings, options, recorded)
+
+
+def make_flow(c: Chooser, leaf_of: Sequence[int], source: int, target: int, reverse: int | None) -> Flow:
+    """A flow between two hosts, with ports of its own."""
+    here, there = leaf_of[source], leaf_of[target]
+    words = (0, source + 10, 0, target + 10, 6 << 32 | c.integer(0, 2**32 - 1))
+    return Flow(fold(words), source, 2 if here == there else here, words, here, target, reverse)
+
+
+def make_recorded(c: Chooser, flows: list[Flow], leaf_of: Sequence[int], with_links: bool) -> tuple[Packet, ...]:
+    """Up to 40 packets of up to 3 further flows, which are put behind the others; often none."""
+    first = len(flows)
+    flows += [make_flow(c, leaf_of, *make_ends(c, leaf_of, with_links), None) for _ in range(c.pick((0, 0, 1, 3)))]
+    packets: list[Packet] = []
+    now_ns = 0
+    for _ in range(c.integer(1, 40) if len(flows) > first else 0):
+        now_ns += c.pick((0, 0, 1000, 10_000, 100_000, 1_000_000))
+        size = c.pick((1500, 40, 576, 9000))
+        packets.append(Packet(now_ns, c.integer(first, len(flows) - 1), size, None, False))
+    return tuple(packets)
 
 
 def make_settings(c: Chooser, controls: Sequence[tuple[str, str]]) -> TransportSettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["syn", "syn-ack", "data", "ack"]
+Kind = Literal["syn", "syn-ack", "data", "ack", "recorded"]
 
 
 @dataclass(frozen=True)

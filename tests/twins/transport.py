@@ -23,7 +23,7 @@ from tests.twins.tcp_settings import Carried, Connection, Counts, Message, Resul
 __all__ = ["Connection", "Message", "Transport", "TransportSettings", "assert_links_conserved", "simulate"]
 
 # What happens first at one instant, after changes, routing and arrivals.
-TIMER, ASK = ARRIVE + 1, ARRIVE + 2
+TIMER, ASK, CAPTURED = ARRIVE + 1, ARRIVE + 2, ARRIVE + 3
 HANDSHAKE = 0
 
 
@@ -34,10 +34,11 @@ def simulate(
     messages: Sequence[Message],
     connections: Sequence[Connection],
     settings: TransportSettings,
+    recorded: Sequence[Packet] = (),
     **options: Any,
 ) -> tuple[list[Sent], list[Result], list[Counts]]:
     """Every packet in the order of sending, what became of every message, and what every half counted."""
-    run = Transport(links, paths, flows, messages, connections, settings, Options(**options))
+    run = Transport(links, paths, flows, messages, connections, settings, Options(**options), recorded)
     run.go()
     return run.sent(), run.results, run.counts
 
@@ -64,9 +65,12 @@ class Transport(Run):
         connections: Sequence[Connection],
         settings: TransportSettings,
         options: Options,
+        recorded: Sequence[Packet] = (),
     ) -> None:
         super().__init__(links, paths, flows, [], options)
-        assert len(flows) == 2 * len(connections)
+        halves = range(2 * len(connections))
+        assert all(packet.flow in range(len(halves), len(flows)) for packet in recorded)
+        self.recorded = recorded
         self.outgoing: list[Packet] = []
         self.packets = self.outgoing
         self.settings = settings
@@ -75,9 +79,9 @@ class Transport(Run):
         self.carried: list[Carried] = []
         self.results = [Result() for _ in messages]
         self.counts = [Counts() for _ in flows]
-        self.receivers = [Receiver(self, half) for half in range(len(flows))]
+        self.receivers = [Receiver(self, half) for half in halves]
         kind = RfcSender if settings.rules == "rfc" else Ns3Sender
-        self.senders: list[Sender] = [kind(self, half) for half in range(len(flows))]
+        self.senders: list[Sender] = [kind(self, half) for half in halves]
         self.handshakes = [Handshake(self, number) for number in range(len(connections))]
         self.timers: dict[tuple[int, int], tuple[int, int]] = {}  # by half and kind: time, running number of the event
         self.hashed_flowlet: dict[int, int] = {}
@@ -92,6 +96,8 @@ class Transport(Run):
         for row, message in enumerate(self.messages):
             if not message.after:
                 self.happen(message.start_ns, ASK, (0, row), row)
+        for number, packet in enumerate(self.recorded):
+            self.happen(packet.send_ns, CAPTURED, (number,), number)
         before_ns = 0
         while self.events:
             now_ns, kind, _, number, subject, hop = heapq.heappop(self.events)
@@ -109,8 +115,11 @@ class Transport(Run):
                     continue
                 del self.timers[subject, hop]
                 self.fire(subject, hop, now_ns)
-            else:
+            elif kind == ASK:
                 self.ask(subject, now_ns)
+            else:
+                packet = self.recorded[subject]
+                self.hand_down(packet.flow, Carried("recorded", packet.flow, subject), packet.ip_bytes, now_ns)
             check_always(self)
         check_end(self)
 
@@ -213,7 +222,7 @@ class Transport(Run):
         self.marked.append(False)
         self.receive_ns.append(None)
         path_ids = self.paths_of_group[self.flows[flow].group]
-        pinned = self.connections[flow // 2].pinned
+        pinned = None if said.kind == "recorded" else self.connections[flow // 2].pinned
         steered = self.policy.steered
         if pinned is None and said.kind == "ack" and self.settings.acks == "hashed":
             slot = scale(mix(self.flows[flow].key ^ mix(self.options.seed % 2**64)), len(path_ids))
@@ -265,6 +274,8 @@ class Transport(Run):
         self.receive_ns[packet] = now_ns
         self.in_network[self.packets[packet].flow].remove(packet)
         said = self.carried[packet]
+        if said.kind == "recorded":
+            return
         handshake = self.handshakes[said.half // 2]
         if handshake.failed:
             return

@@ -172,6 +172,7 @@ class TransportCell(Cell):
             self.state.calendar.row["tie_seed"] = seed % (1 << 63)
         self.connections = _lay_out(self.transport, transport, messages, flows, self.state.flows, pin, seed)
         self._recorded = no_packets() if recorded is None else recorded
+        self.check(self._recorded)
         self._packets, self._fates, self._headers = _allocate(_FIRST_ROWS)
 
     @property

@@ -47,11 +47,16 @@ def recorded_workload(trace: Trace, tick: Progress = lambda done, total: None) -
     """The list as `segcast workload` writes it, and the document about it. Raises InputError if there is none."""
     workload, rest = workload_of_trace(trace, tick)
     flows = _flows(trace)
-    left = counted(flows, rest.reason)
     if workload is None:
-        why = ", ".join(f"{each['reason']} ({each['packets']:,} packets)" for each in left) or "no packet of IP"
-        raise InputError(f"{trace.folder}: holds no TCP connection whose messages can be told, but {why}")
-    return workload, _document(trace, workload, rest, flows, left)
+        raise InputError(why_none(trace, rest))
+    return workload, _document(trace, workload, rest, flows, counted(flows, rest.reason))
+
+
+def why_none(trace: Trace, rest: Rest) -> str:
+    """That a trace has no messages, and what it has instead."""
+    left = counted(_flows(trace), rest.reason)
+    why = ", ".join(f"{each['reason']} ({each['packets']:,} packets)" for each in left) or "no packet of IP"
+    return f"{trace.folder}: holds no TCP connection whose messages can be told, but {why}"
 
 
 def _flows(trace: Trace) -> pl.DataFrame:

@@ -1,0 +1,101 @@
+"""What senders that react are asked to send, put on the network: a flow list's messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from segcast.analyzer.engine.transport.cell import Messages, no_packets
+from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import FlowPlan
+from segcast.analyzer.scenario.transport import TransportSpec
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.traffic.prepare import Extent, Traffic, check_mtu
+from segcast.analyzer.traffic.selection import Selection
+from segcast.analyzer.workload.attach import AttachedWorkload, attach
+from segcast.analyzer.workload.source import WorkloadFile
+from segcast.analyzer.workload.table import Workload, first_rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Messages on a network, and packets that leave as captured beside them.
+
+    Flows 2c and 2c + 1 of `traffic.plan` are those of connection c, further ones those of `traffic.packets`; `pin`
+    int64[flows] is the slot that each is pinned to, or -1. `names` are those of the messages, `opens` bool[messages]
+    says which are the first of their connection. `flow_id` uint32[flows] is what tables call each flow, None: its
+    number. `open_loop` are the flows and packets that leave as captured, by reason.
+    """
+
+    names: pa.StringArray
+    messages: Messages
+    opens: NDArray[np.bool_]
+    pin: NDArray[np.int64]
+    traffic: Traffic
+    extent: Extent
+    flow_bytes: NDArray[np.int64]
+    connections: int
+    flow_id: NDArray[np.uint32] | None = None
+    open_loop: tuple[tuple[str, int, int], ...] = ()
+
+
+def asked_of_list(source: WorkloadFile, scenario: ValidScenario) -> Asked:
+    """A flow list on the scenario's network. Raises InputError if it does not fit."""
+    attached = attach(source.workload, scenario)
+    workload, flow = attached.workload, attached.flow_of_row
+    check_segments(attached.network, attached.plan, len(attached.plan.keys), scenario)
+    return Asked(
+        workload.flow,
+        messages_of(workload, flow),
+        opening(workload),
+        attached.pin,
+        _traffic(attached),
+        Extent(0, len(workload), int(workload.start_ns.min()), int(workload.start_ns.max())),
+        np.bincount(flow, workload.bytes, len(attached.plan.keys)).astype(np.int64),
+        len(attached.ends),
+    )
+
+
+def messages_of(workload: Workload, flow: NDArray[np.int64]) -> Messages:
+    """The rows of a list as the engine takes them; `flow` int64[rows] carries their bytes."""
+    return Messages(
+        flow, workload.bytes, workload.start_ns, workload.think_ns, workload.after_first, workload.after_row
+    )
+
+
+def opening(workload: Workload) -> NDArray[np.bool_]:
+    """Which rows are the first of their connection, bool[rows]."""
+    opens = np.zeros(len(workload), np.bool_)
+    opens[first_rows(workload.connection)] = True
+    return opens
+
+
+def check_segments(network: Network, plan: FlowPlan, flows: int, scenario: ValidScenario) -> None:
+    """Raise InputError if full segments of the first `flows` flows are larger than links carry, once steered."""
+    if scenario.network.mtu is None:
+        return
+    spec = scenario.transport or TransportSpec()
+    sizes = np.full(flows, spec.mss + spec.header, np.int64)
+    check_mtu(network, plan.group[:flows], sizes, scenario, "flows' full segments")
+
+
+def _traffic(attached: AttachedWorkload) -> Traffic:
+    """The part of a Traffic that needs no packets."""
+    none = np.zeros(len(attached.plan.keys), np.bool_)
+    return Traffic(
+        no_packets(),
+        np.empty(0, np.uint16),
+        np.empty(0, np.uint64),
+        np.empty(0, np.int64),
+        attached.plan,
+        attached.hosts,
+        ~none,
+        {},
+        attached.network,
+        attached.groups,
+        Selection(none, none),
+        attached.sides,
+    )

@@ -1,0 +1,1 @@
+"""The packets of senders that react, written as a capture."""
