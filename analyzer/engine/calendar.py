@@ -75,6 +75,7 @@ CALENDAR: Final = np.dtype(
         ("events_opened", np.int64),
         ("put_later", np.int64),
         ("tie_seed", np.int64),
+        ("tie_from_ns", np.int64),
         ("links", np.int64),
     ],
     align=True,
@@ -82,7 +83,8 @@ CALENDAR: Final = np.dtype(
 """One row: no event is before `next_ns`; buckets are 2**`shift` ns wide, and number `present` is being worked off: the
 sorted events from `begin` to `end`. `free` heads the chain of free events, `pending` are in use. `following` is the
 next bucket with events if the present one is done. Events after all buckets chain from `later`, the first of them in
-bucket `later_bucket`. The last three count since the width was chosen."""
+bucket `later_bucket`. `buckets_opened`, `events_opened` and `put_later` count since the width was chosen. Times that
+break ties count from `tie_from_ns`, before which nothing happens."""
 
 
 class Calendar(NamedTuple):
@@ -279,7 +281,7 @@ def rank_of(calendar: Calendar, time_ns: int, source: int) -> int:
         return source
     if source >= row[0].links:
         return _LINK_RANKS + source - int64(row[0].links)
-    key = mix(np.uint64(time_ns & NEVER_NS)) ^ mix(np.uint64(row[0].tie_seed)) ^ np.uint64(source)
+    key = mix(np.uint64(time_ns - row[0].tie_from_ns)) ^ mix(np.uint64(row[0].tie_seed)) ^ np.uint64(source)
     return int64(mix(key) >> np.uint64(34))
 
 

@@ -29,8 +29,8 @@ def asked_of_trace(trace: Trace, scenario: ValidScenario) -> Asked:
     workload, rest = workload_of_trace(trace)
     if workload is None:
         raise InputError(f"{why_none(trace, rest)}; {_INSTEAD}")
-    surveyed = survey(trace, scenario, checks_mtu=False)
-    workload, pairs = _crossing(workload, _reverse(trace), surveyed.crosses)
+    surveyed = survey(trace, scenario, as_captured=False)
+    workload, pairs, number = _crossing(workload, _reverse(trace), surveyed.crosses)
     if len(workload) == 0:
         raise InputError(
             f"{trace.folder}: no TCP connection whose messages can be told crosses the network; {_INSTEAD}"
@@ -52,7 +52,7 @@ def asked_of_trace(trace: Trace, scenario: ValidScenario) -> Asked:
     network = replace(outline.network, changes=changes)
     check_segments(network, plan, 2 * len(pairs), scenario)
     check_mtu(network, plan.group[recorded.flow], recorded.ip_bytes, scenario, "packets that leave as captured")
-    flow = streams(workload)
+    flow = 2 * number[workload.connection] + streams(workload) % 2
     sent_bytes = np.bincount(flow, workload.bytes, len(flow_id)).astype(np.int64)
     return Asked(
         workload.flow,
@@ -77,18 +77,23 @@ def _reverse(trace: Trace) -> pl.DataFrame:
 
 def _crossing(
     workload: Workload, flows: pl.DataFrame, crosses: NDArray[np.bool_]
-) -> tuple[Workload, NDArray[np.int64]]:
-    """The rows of connections both of whose flows cross the network, and the two flows of each, int64[connections, 2].
+) -> tuple[Workload, NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of connections both of whose flows cross the network; the two flows of each, int64[connections, 2].
 
-    The first flow is that of the host that sends the connection's first row.
+    The first flow is that of the host that sends the connection's first row. Connections come in the order in which
+    they begin; the last is the place there of each connection of the list.
     """
     lower = np.array([int(name) for name in workload.connection_name.to_pylist()], np.int64)
     higher = flows["reverse_flow_id"].to_numpy()[lower]
-    hosts = pl.Series(workload.addresses, dtype=pl.String).gather(workload.source[first_rows(workload.connection)])
+    first = first_rows(workload.connection)
+    hosts = pl.Series(workload.addresses, dtype=pl.String).gather(workload.source[first])
     forward = (flows["src"].gather(lower) == hosts).to_numpy()
     kept = crosses[lower] & crosses[higher]
     pairs = np.stack([np.where(forward, lower, higher), np.where(forward, higher, lower)], axis=1)[kept]
-    return of_rows(workload, kept[workload.connection]), pairs
+    order = np.argsort(workload.start_ns[first[kept]], kind="stable")
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    return of_rows(workload, kept[workload.connection]), pairs[order], number
 
 
 def _packets_of(surveyed: StreamedTraffic, apart: NDArray[np.int64], first: int, origin_ns: int) -> Packets:

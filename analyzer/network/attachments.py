@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -92,3 +92,13 @@ def host_names(flows: pl.DataFrame, prefixes: Sequence[str]) -> dict[str, str]:
         address = ipaddress.ip_address(text)
         names[text] = next((str(network) for network in networks if address in network), text)
     return names
+
+
+def in_order(hosts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Hosts (name, attachment) by attachment, then by address; names are those of `host_names`."""
+
+    def rank(host: tuple[str, int]) -> tuple[int, int, int, int]:
+        network = ipaddress.ip_network(host[0])
+        return host[1], network.version, int(network.network_address), network.prefixlen
+
+    return sorted(hosts, key=rank)

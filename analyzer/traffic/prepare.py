@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import LATEST_NS, MAX_IP_BYTES
-from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_names
+from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_names, in_order
 from segcast.analyzer.network.fabric import Fabric, Pair
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sides import Sides
@@ -75,12 +75,13 @@ class Traffic:
 
 
 def prepare(
-    packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows_are: str = "packets", checks_mtu: bool = True
+    packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows_are: str = "packets", as_captured: bool = True
 ) -> Traffic:
     """Traffic of a trace (tables PACKETS and FLOWS) under a scenario, at the rate of the trace.
 
     `rows_are` names in errors what is counted, where a packet stands for each flow. Raises InputError if nothing is
-    left to send, or the network cannot carry it: sizes are looked at if `checks_mtu`.
+    left to send, or the network cannot carry it. Unless all packets leave `as_captured` sizes are not looked at, and
+    hosts' links are numbered in the order of hosts, not of flows.
     """
     rows = pl.from_arrow(packets.select(TRAFFIC_COLUMNS))
     table = pl.from_arrow(flows)
@@ -123,7 +124,7 @@ def prepare(
     group = np.zeros(len(table), np.int64)
     number = {pair: place for place, pair in enumerate(pairs)}
     group[used] = [number[int(ends.source[flow]), int(ends.target[flow])] for flow in used]
-    links = _HostLinks(table, names, ends, used) if fabric.hosts is not None else None
+    links = _HostLinks(table, names, ends, used, sort=not as_captured) if fabric.hosts is not None else None
     assembled = scenario.assembled(pairs, links.hosts if links else ())
     # Kernels are compiled anew for arrays that may not be written, so those of polars would cost seconds per policy.
     send_ns, flow, ip_bytes = (chosen[name].to_numpy(writable=True) for name in ("time_ns", "flow_id", "ip_bytes"))
@@ -147,7 +148,7 @@ def prepare(
         selection,
         ends.sides,
     )
-    if checks_mtu:
+    if as_captured:
         check_mtu(network, plan.group[flow], ip_bytes, scenario, rows_are)
     return traffic
 
@@ -164,7 +165,9 @@ class _HostLinks:
     A host that sits at several attachments, by its addresses or by its conversations, has a link at each.
     """
 
-    def __init__(self, flows: pl.DataFrame, names: dict[str, str], ends: Ends, used: NDArray[np.int64]) -> None:
+    def __init__(
+        self, flows: pl.DataFrame, names: dict[str, str], ends: Ends, used: NDArray[np.int64], *, sort: bool
+    ) -> None:
         numbers: dict[tuple[str, int], int] = {}
         found: list[NDArray[np.int64]] = []
         for side, places in (("src", ends.source), ("dst", ends.target)):
@@ -174,8 +177,10 @@ class _HostLinks:
                 host = (names[addresses[int(flow)]], int(places[flow]))
                 numbered[flow] = numbers.setdefault(host, len(numbers))
             found.append(numbered)
-        self.source, self.target = found
-        self.hosts = tuple(numbers)
+        self.hosts = tuple(in_order(numbers)) if sort else tuple(numbers)
+        place = np.zeros(len(numbers), np.int64)
+        place[[numbers[host] for host in self.hosts]] = np.arange(len(numbers))
+        self.source, self.target = (place[numbered] for numbered in found)
 
 
 def srv6_overhead(traffic: Traffic) -> tuple[int, int]:

@@ -83,8 +83,8 @@ class StreamedTraffic:
             yield _piece(held)
 
 
-def survey(trace: Trace, scenario: ValidScenario, *, checks_mtu: bool = True) -> StreamedTraffic:
-    """Where every flow goes and what it sends; see `prepare` for `checks_mtu`. Raises InputError as `prepare` does."""
+def survey(trace: Trace, scenario: ValidScenario, *, as_captured: bool = True) -> StreamedTraffic:
+    """Where every flow goes and what it sends; see `prepare` for `as_captured`. Raises InputError as `prepare` does."""
     count = trace.flow_count
     opened = np.zeros(count, np.bool_)
     flow_bytes, flow_packets, seen_packets = (np.zeros(count, np.int64) for _ in range(3))
@@ -128,7 +128,7 @@ def survey(trace: Trace, scenario: ValidScenario, *, checks_mtu: bool = True) ->
     }
     types = {"time_ns": np.int64, "tcp_flags": np.uint8, "file": np.uint16, "frame_number": np.uint64}
     table = pa.table({name: pa.array(v.astype(types.get(name, np.uint32))) for name, v in stand_ins.items()})
-    outline = prepare(table, trace.flow_table(), scenario, rows_are="flows", checks_mtu=checks_mtu)
+    outline = prepare(table, trace.flow_table(), scenario, rows_are="flows", as_captured=as_captured)
     crosses = np.zeros(count, np.bool_)
     crosses[outline.packets.flow] = True
     selection = outline.selection

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from segcast.analyzer.network.attachments import NOWHERE, ends_of, host_names
+from segcast.analyzer.network.attachments import NOWHERE, ends_of, host_names, in_order
 from segcast.analyzer.network.fabric import Assembled, Fabric
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.numbered import address_of
@@ -259,14 +259,9 @@ def _host_links(
     """The hosts (name, attachment) that have links, if links are modelled, and each flow's uplink and downlink."""
     if fabric.hosts is None:
         return (), None, None
-    number: dict[tuple[str, int], int] = {}
-    of_host = np.array(
-        [
-            number.setdefault((names[address], place), len(number))
-            for address, place in zip(hosts.addresses, hosts.place.tolist(), strict=True)
-        ],
-        np.int64,
-    )
+    named = [(names[address], place) for address, place in zip(hosts.addresses, hosts.place.tolist(), strict=True)]
+    number = {host: place for place, host in enumerate(in_order(set(named)))}
+    of_host = np.array([number[host] for host in named], np.int64)
     first = len(fabric.links)
     sends, receives = of_host[ends].reshape(-1), of_host[ends[:, ::-1]].reshape(-1)
     return tuple(number), first + 2 * sends, first + 2 * receives + 1

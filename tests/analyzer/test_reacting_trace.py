@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,29 @@ def test_messages_are_those_of_the_list(cluster: Trace, asked: Asked) -> None:
     assert source.to_list() == [workload.host(int(number)) for number in workload.source]
     assert (asked.messages.half[asked.opens] % 2 == 0).all()
     assert asked.opens.sum() == asked.connections
+
+
+def test_links_of_hosts_are_in_the_order_of_hosts(cluster: Trace, tmp_path: Path) -> None:
+    """So they are numbered as those of a list, and each flow is on those of its own ends."""
+    (tmp_path / "s.toml").write_text(
+        'policies = ["ecmp"]\n[network]\nkind = "leaf-spine"\nleaves = 2\nspines = 2\n'
+        'links = { rate = "1Gbps" }\nhost_links = { rate = "1Gbps" }\n[transport]\n',
+        "utf-8",
+    )
+    asked = asked_of_trace(cluster, read_scenario(tmp_path / "s.toml"))
+    plan, names = asked.traffic.plan, [link.name for link in asked.traffic.network.links]
+    assert asked.flow_id is not None and plan.uplink is not None and plan.downlink is not None
+    for end, links, back in (("src", plan.uplink, ""), ("dst", plan.downlink, "-back")):
+        addresses = cluster.flows[end].gather(asked.flow_id)
+        for address, link in zip(addresses, links.tolist(), strict=True):
+            assert names[link] == f"host-{address}{back}"
+    attachment = dict(zip(plan.uplink.tolist(), (plan.attachment if plan.attachment is not None else []), strict=True))
+    ranks = [
+        (int(attachment[link]), ip_address(names[link].removeprefix("host-")).version,
+         int(ip_address(names[link].removeprefix("host-"))))
+        for link in sorted(attachment)
+    ]  # fmt: skip
+    assert ranks == sorted(ranks)
 
 
 def test_every_packet_is_accounted_for(cluster: Trace, asked: Asked, folder: Path) -> None:

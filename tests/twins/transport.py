@@ -85,6 +85,8 @@ class Transport(Run):
         self.handshakes = [Handshake(self, number) for number in range(len(connections))]
         self.timers: dict[tuple[int, int], tuple[int, int]] = {}  # by half and kind: time, running number of the event
         self.hashed_flowlet: dict[int, int] = {}
+        asked_ns = [message.start_ns for message in messages if not message.after]
+        self.begin_ns = min([*asked_ns, *(packet.send_ns for packet in recorded)], default=0)
 
     # Events.
 
@@ -128,7 +130,7 @@ class Transport(Run):
         arrives_ns = passage.leaves_ns + self.links[link].link.delay_ns
         rank: tuple[int, ...] = (link,)
         if self.settings.ties == "hash":
-            rank = (mix(mix(arrives_ns % 2**63) ^ mix(self.options.seed % 2**63) ^ link) >> 34, link)
+            rank = (mix(mix(arrives_ns - self.begin_ns) ^ mix(self.options.seed % 2**63) ^ link) >> 34, link)
         self.happen(arrives_ns, ARRIVE, rank, passage.packet, passage.hop + 1)
 
     # Timers: one of each kind for a half.

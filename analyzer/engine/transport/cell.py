@@ -170,6 +170,7 @@ class TransportCell(Cell):
         self._react = _loop(policy, self.detector)
         if transport.ties == "hash":
             self.state.calendar.row["tie_seed"] = seed % (1 << 63)
+            self.state.calendar.row["tie_from_ns"] = _first_ns(messages, no_packets() if recorded is None else recorded)
         self.connections = _lay_out(self.transport, transport, messages, flows, self.state.flows, pin, seed)
         self._recorded = no_packets() if recorded is None else recorded
         self.check(self._recorded)
@@ -259,6 +260,12 @@ class TransportCell(Cell):
             for mine, other in zip(old, new, strict=True):
                 other[:rows] = mine[:rows]
         self._packets, self._fates, self._headers = grown
+
+
+def _first_ns(messages: Messages, recorded: Packets) -> int:
+    """When the first message is asked that waits for no other, or the first recorded packet leaves."""
+    times = np.concatenate([messages.start_ns[np.diff(messages.after_first) == 0], recorded.send_ns[:1]])
+    return int(times.min()) if len(times) else 0
 
 
 def no_packets() -> Packets:

@@ -1,0 +1,74 @@
+"""Lists, forecasts and captures in a circle: made, run, written, read, told apart, and run on the same network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.workload.source import open_workload
+from segcast.analyzer.workload.synthesis.run import Request, synthesise
+from segcast.analyzer.workload.writing import write_workload
+from segcast.replay.export.run import export_cell
+from segcast.traces.ingest.run import ingest
+
+SCENARIO = """
+policies = ["{policy}"]
+timeouts = ["100us"]
+seeds = [3]
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 2
+hosts_per_leaf = 4
+links = {{ rate = "10Gbps", delay = "10us", buffer = "60kB", ecn = {ecn} }}
+host_links = {{ rate = "10Gbps", delay = "10us", buffer = "60kB", ecn = {ecn} }}
+[transport]
+control = "{control}"
+min_rto = "5ms"
+"""
+RANKS = (0.5, 0.95, 0.99)
+
+
+def around(
+    folder: Path, request: Request, control: str, policy: str = "ecmp", ecn: str = '"30kB"'
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The messages of a list's cell, and of the cell of the trace that it became."""
+    (folder / "s.toml").write_text(SCENARIO.format(control=control, policy=policy, ecn=ecn), "utf-8")
+    scenario = read_scenario(folder / "s.toml")
+    workload, _ = synthesise(request, scenario)
+    write_workload(workload, folder / "w.csv")
+    forecast(open_workload(folder / "w.csv"), scenario, folder / "a")
+    cell = pl.read_parquet(folder / "a" / "summary.parquet")["cell"][0]
+    export_cell(folder / "a", cell, folder / "run.pcap")
+    forecast(ingest([folder / "run.pcap"], folder / "run.trace"), scenario, folder / "b")
+    first, second = (pl.read_parquet(folder / name / "messages.parquet") for name in "ab")
+    return first, second
+
+
+@pytest.mark.parametrize(("control", "policy"), [("cubic", "ecmp"), ("dctcp", "inflight")])
+@pytest.mark.parametrize("kind", ["fixed", "web-search"])
+def test_flows_take_as_long_to_the_nanosecond(tmp_path: Path, kind: str, control: str, policy: str) -> None:
+    """Losses, marks and timeouts included: the second cell is the first one, later by when the first flow began."""
+    request = Request(kind, load=0.7, flows=300, seed=5, size_bytes=200_000 if kind == "fixed" else None)
+    first, second = around(tmp_path, request, control, policy)
+    assert first["fct_ns"].null_count() == 0
+    assert control == "dctcp" or first["retransmissions"].sum() > 0
+    begin_ns = first["start_ns"].min()
+    columns = ["start_ns", "bytes", "fct_ns", "retransmissions", "rto", "flowlets", "path_changes"]
+    found = first.sort("start_ns").with_columns(pl.col("start_ns") - begin_ns)
+    assert found.select(columns).equals(second.sort("start_ns").select(columns))
+
+
+def test_exchanges_take_as_long_at_all_ranks(tmp_path: Path) -> None:
+    """Requests, responses and think times: what waited in queues counts as thinking, a little."""
+    first, second = around(tmp_path, Request("web-pages", load=0.5, flows=3000, seed=2), "cubic")
+    assert len(first) == len(second)
+    assert first["bytes"].sum() == second["bytes"].sum()
+    for rank in RANKS:
+        a, b = (each["fct_ns"].quantile(rank, "nearest") for each in (first, second))
+        assert a is not None and b is not None
+        assert abs(b / a - 1) < 0.05, rank
