@@ -282,6 +282,27 @@ def test_reasons_are_told(tmp_path: Path) -> None:
     assert rest.open_loop.tolist() == [each != "LISTED" for each in reasons]
 
 
+def test_connections_that_are_not_listed_leave_no_trace_in_those_that_are(tmp_path: Path) -> None:
+    """One whose sequence numbers jump after it had messages: what the others wait for is theirs all the same."""
+    scripts = some_scripts(3, 4)
+    seen = talk(scripts, Way())
+    alone = told(tmp_path, scripts[1:], Way())
+    last = max(each.time_ns for each in seen if each.connection == 0)
+    jump = next(each for each in seen if each.connection == 0 and each.payload)
+    far = replace(jump, time_ns=last + 1, seq=(jump.seq + (1 << 30) + 10**6) % 2**32)
+    (tmp_path / "jump").mkdir()
+    trace = traced(tmp_path / "jump", sorted([*seen, far], key=lambda each: each.time_ns))
+    workload, rest = workload_of_trace(trace)
+    assert workload is not None
+    assert (rest.reason == Reason.JUMP).sum() == 2
+    found = vectors(trace, workload)
+    assert [[turn[:2] for turn in each] for each in found] == [[turn[:2] for turn in each] for each in alone]
+    rows = np.repeat(np.arange(len(workload)), np.diff(workload.after_first))
+    assert (workload.connection[rows] == workload.connection[workload.after_row]).all()
+    assert (workload.after_row < rows).all()
+    assert (workload.source[rows] != workload.source[workload.after_row]).all()
+
+
 def test_more_bytes_than_a_list_may_have_are_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = traced(tmp_path, packets(*REQUEST))
     monkeypatch.setattr("segcast.analyzer.workload.recorded.run.MOST_BYTES", 179)

@@ -17,7 +17,7 @@ def workload_from_messages(
     messages: NDArray[np.void], book: Book, pairs: Pairs, flows: pl.DataFrame, origin_ns: int
 ) -> Workload | None:
     """The list of these messages, which are in order of their first bytes; None if there is none. Raises InputError."""
-    messages = messages[book.connection["fault"][messages["connection"]] == 0]
+    messages = _of(messages, book.connection["fault"][messages["connection"]] == 0)
     messages = streams_apart(messages, book.connection["crossing"])
     if len(messages) == 0:
         return None
@@ -58,10 +58,14 @@ def streams_apart(messages: NDArray[np.void], crossing: NDArray[np.bool_]) -> ND
     kept = messages.copy()
     kept["bytes"][order[heads[order]]] = sums
     kept["after"][crosses], kept["think_ns"][crosses] = NO_ROW, 0
-    place = np.cumsum(heads) - 1
-    waits = kept["after"] != NO_ROW
-    kept["after"][waits] = place[kept["after"][waits]]
-    found: NDArray[np.void] = kept[heads]
+    return _of(kept, heads)
+
+
+def _of(messages: NDArray[np.void], chosen: NDArray[np.bool_]) -> NDArray[np.void]:
+    """The chosen messages, whose `after`, another of them, is numbered anew."""
+    found: NDArray[np.void] = messages[chosen]
+    waits = found["after"] != NO_ROW
+    found["after"][waits] = (np.cumsum(chosen) - 1)[found["after"][waits]]
     return found
 
 
