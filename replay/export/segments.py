@@ -61,9 +61,7 @@ def segments_of(sent: pa.Table, header_bytes: int, flows: int, messages: tuple[N
     flow = table["flow_id"].cast(pl.Int64).to_numpy()
     number = table["number"].cast(pl.Int64).to_numpy()
     ip_bytes = table["ip_bytes"].cast(pl.Int64).to_numpy()
-    kind = table["kind"].to_numpy()
-    data, pure = kind == "data", kind == "ack"
-    opens, answers = kind == "syn", kind == "syn-ack"
+    data, pure, opens, answers = ((table["kind"] == kind).to_numpy() for kind in ("data", "ack", "syn", "syn-ack"))
     payload = np.where(data, ip_bytes - header_bytes, 0)
     ends = _ends_of(table.filter(pl.Series(data)), payload[data], flows)
 

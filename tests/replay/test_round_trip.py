@@ -9,6 +9,7 @@ import pytest
 
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.workload.recorded.run import workload_of_trace
 from segcast.analyzer.workload.source import open_workload
 from segcast.analyzer.workload.synthesis.run import Request, synthesise
 from segcast.analyzer.workload.writing import write_workload
@@ -72,3 +73,22 @@ def test_exchanges_take_as_long_at_all_ranks(tmp_path: Path) -> None:
         a, b = (each["fct_ns"].quantile(rank, "nearest") for each in (first, second))
         assert a is not None and b is not None
         assert abs(b / a - 1) < 0.05, rank
+
+
+def test_a_list_of_a_trace_is_what_the_trace_is_run_as(tmp_path: Path) -> None:
+    """Over a single path, where five-tuples decide nothing."""
+    scenario = SCENARIO.replace("spines = 2", "spines = 1")
+    (tmp_path / "s.toml").write_text(scenario.format(control="cubic", policy="ecmp", ecn='"30kB"'), "utf-8")
+    of = read_scenario(tmp_path / "s.toml")
+    workload, _ = synthesise(Request("web-pages", load=0.6, flows=300, seed=2), of)
+    write_workload(workload, tmp_path / "w.csv")
+    forecast(open_workload(tmp_path / "w.csv"), of, tmp_path / "a")
+    export_cell(tmp_path / "a", "ecmp-s3", tmp_path / "run.pcap")
+    trace = ingest([tmp_path / "run.pcap"], tmp_path / "run.trace")
+    forecast(trace, of, tmp_path / "b")
+    listed, _ = workload_of_trace(trace)
+    assert listed is not None
+    write_workload(listed, tmp_path / "again.csv")
+    forecast(open_workload(tmp_path / "again.csv"), of, tmp_path / "c")
+    first, second = (pl.read_parquet(tmp_path / name / "messages.parquet") for name in "bc")
+    assert first.sort("flow").equals(second.sort("flow"))
