@@ -330,7 +330,7 @@ def test_the_docs_examples_run(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     Path("fabric.toml").write_text(re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL)[0], "utf-8")
     commands = re.findall(r"^segcast (synth .*)$", DOCS, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         ran = run(*command.split())
         assert (ran.code, ran.err) == (0, "")
