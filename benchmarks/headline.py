@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.detectors.registry import find_detector
 from segcast.analyzer.engine.steering import Steering
-from segcast.analyzer.engine.transport.cell import Messages, Transport, TransportCell
+from segcast.analyzer.engine.transport.cell import Transport, TransportCell
+from segcast.analyzer.forecast.asked import messages_of
 from segcast.analyzer.forecast.compare import interval
 from segcast.analyzer.packets import DROPPED, RECEIVED
 from segcast.analyzer.policies.registry import find_policy
@@ -105,7 +106,7 @@ def flow_list(setting: Setting, flows: int, seed: int, folder: Path) -> Path:
 
 def run(attached: AttachedWorkload, setting: Setting, seed: int, variant: Variant) -> dict[str, Any]:
     """Completion times of one cell, and what they cost."""
-    workload, timeout = attached.workload, variant.timeout
+    timeout = variant.timeout
     transport = Transport(
         control=setting.control,  # type: ignore[arg-type]
         receiver=setting.receiver,  # type: ignore[arg-type]
@@ -120,14 +121,7 @@ def run(attached: AttachedWorkload, setting: Setting, seed: int, variant: Varian
         attached.plan,
         Steering(10_000_000, scope=variant.scope),  # type: ignore[arg-type]
         transport,
-        Messages(
-            attached.flow_of_row,
-            workload.bytes,
-            workload.start_ns,
-            workload.think_ns,
-            workload.after_first,
-            workload.after_row,
-        ),
+        messages_of(attached.workload, attached.flow_of_row),
         timeout_ns=timeout if isinstance(timeout, int) else None,
         detector=find_detector(timeout) if isinstance(timeout, str) else None,
         seed=seed,

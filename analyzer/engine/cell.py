@@ -159,24 +159,23 @@ class Cell:
             )
             if status == DONE:
                 return
-            if status == BAD_SLOT:
-                raise bad_slot(self._policy)
-            days = self.state.calendar
-            if status == BUCKET_IS_FULL:
-                self.state = self.state._replace(calendar=calendar.narrower(days))
-                continue
-            if days.row["free"][0] == calendar.END:
-                self.state = self.state._replace(calendar=calendar.grown(days))
-            if self.state.rings.wanted.max() >= 0:
-                self.state = self.state._replace(rings=rings.grown(self.state.rings))
+            self._make_way(status, 1)
 
-
-def bad_slot(policy: Policy) -> PolicyError:
-    """The error about a policy that chose a slot that there is not."""
-    return PolicyError(
-        f"policy {policy.name!r} chose a slot that its flow's group does not have, which is a fault "
-        "of the policy: its choose must return 0 to decision.path_count - 1"
-    )
+    def _make_way(self, status: int, events: int) -> None:
+        """Give a loop that stopped what it asks for, so many free `events` among it. Raises PolicyError."""
+        days = self.state.calendar
+        if status == BAD_SLOT:
+            raise PolicyError(
+                f"policy {self._policy.name!r} chose a slot that its flow's group does not have, which is a fault "
+                "of the policy: its choose must return 0 to decision.path_count - 1"
+            )
+        if status == BUCKET_IS_FULL:
+            self.state = self.state._replace(calendar=calendar.narrower(days))
+            return
+        if int(days.row["pending"][0]) + events > len(days.events):
+            self.state = self.state._replace(calendar=calendar.grown(days))
+        if self.state.rings.wanted.max() >= 0:
+            self.state = self.state._replace(rings=rings.grown(self.state.rings))
 
 
 def no_releases() -> Releases:

@@ -27,7 +27,7 @@ from segcast.analyzer.engine.unseen import unseen
 from segcast.analyzer.network.model import ETHERNET_HEADER_BYTES
 from segcast.analyzer.packets import DROPPED, RELEASED, UNACKED, Fates, Packets
 from segcast.analyzer.policies.registry import PENALTY_BYTES, Decision, Feedback, NetworkState, Policy, choose, learn
-from segcast.traces.jit import at, inlined_by_type, int64, kernel
+from segcast.traces.jit import at, inlined, inlined_by_type, int64, kernel
 
 
 class Uses(NamedTuple):
@@ -97,6 +97,13 @@ class Slots(NamedTuple):
 def frame_bytes_of(ip_bytes: int, srv6_bytes: int, minimum_bytes: int) -> int:
     """The bytes of a packet's frame."""
     return max(int64(ip_bytes) + ETHERNET_HEADER_BYTES + srv6_bytes, minimum_bytes)
+
+
+@inlined
+def counter_of(state: State, flow: int, path: int) -> int:
+    """The in-flight counter of a flow's packets on a path."""
+    row = state.flows[at(flow)]
+    return int64(row.first_counter) + path - int64(row.first_path)
 
 
 @kernel
@@ -276,8 +283,7 @@ def returned(
 ) -> None:
     """A packet's bytes leave the in-flight count, and its host learns what became of it."""
     flows, flow = state.flows, packet.flow
-    slot = packet.path - flows[at(flow)].first_path
-    counter = flows[at(flow)].first_counter + slot
+    counter = counter_of(state, flow, packet.path)
     state.inflight[at(counter)] -= packet.frame_bytes
     if not packet.lost:
         state.counters[at(counter)].silent = 0
@@ -288,7 +294,7 @@ def returned(
             int64(flows[at(flow)].first_counter),
             int64(flows[at(flow)].first_path),
             int64(flows[at(flow)].path_count),
-            slot,
+            packet.path - int64(flows[at(flow)].first_path),
             packet.frame_bytes,
             packet.marked,
             packet.lost,

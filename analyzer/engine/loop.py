@@ -1,7 +1,7 @@
 """The event loop of the engine: packets of the trace and arrivals from links, in one order, through policy and queues.
 
-One loop body serves both sources of frames, so a further source is one more branch where the next event is picked.
-The rules are those of docs/model.md, by section. Packets are named by their row in the present window (see `window`).
+What hosts and links do is in `hosts` and `links`, which the loop of senders that react (`transport.loop`) shares. The
+rules are those of docs/model.md, by section. Packets are named by their row in the present window (see `window`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from segcast.analyzer.detectors.registry import Detector
 from segcast.analyzer.engine.calendar import END, NEVER_NS, NUMBERS, Frame, open_bucket, put, take
 from segcast.analyzer.engine.hosts import (
     Returned,
+    counter_of,
     expect_timeout,
     frame_bytes_of,
     next_lost,
@@ -148,7 +149,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
             if leaving >= 0:
                 fate_state[at(leaving)] |= RELEASED
                 if ack == SCHEDULED:
-                    inflight[at(flows[at(flow)].first_counter + path - flows[at(flow)].first_path)] -= frame_bytes
+                    inflight[at(counter_of(state, flow, path))] -= frame_bytes
                     continue
                 packet_back = Returned(
                     flow,
@@ -161,8 +162,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     int64(fates.congestion[at(leaving)]),
                 )
                 if lost:
-                    counter = flows[at(flow)].first_counter + path - flows[at(flow)].first_path
-                    suspect(state.counters, progress, counter, rules, now_ns)
+                    suspect(state.counters, progress, counter_of(state, flow, path), rules, now_ns)
                 returned(state, policy_state, detector_state, uses, packet_back, now_ns)
                 continue
 
@@ -181,8 +181,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     queue = link_count + paths[at(path)].ack_queue + flows[at(flow)].ack_queue
                     if ack == LAZY:
                         fate_state[at(subject)] |= RELEASED  # the ring knows all that is needed
-                        counter = flows[at(flow)].first_counter + path - flows[at(flow)].first_path
-                        if append(rings, queue, back_ns, frame_bytes, counter):
+                        if append(rings, queue, back_ns, frame_bytes, counter_of(state, flow, path)):
                             release(rings, queue, now_ns, inflight)
                             make_room(rings, queue, 1)
                     else:

@@ -19,24 +19,23 @@ from segcast.analyzer.flowlets.split import StreamedProfile
 from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, Tick
-from segcast.analyzer.forecast.running import PACKETS_WRITTEN
-from segcast.analyzer.metrics.accumulator import Accumulator
+from segcast.analyzer.forecast.running import PACKETS_WRITTEN, fate_columns
 from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.slowdown import SlowdownFamily
 from segcast.analyzer.metrics.messages import MessageColumns, least_ns
-from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import SENT_PACKETS
 from segcast.analyzer.traffic.prepare import at_load, scaled_ns
 
-_FAMILIES: Final = tuple(family for family in FAMILIES if family is not SlowdownFamily)
 KINDS: Final = ("data", "ack", "syn", "syn-ack", "recorded")
 
 
 class ReactingRunner(CellRunner):
     """Runs cells over a workload, each on its own; `run` may be called from several threads."""
+
+    families = tuple(family for family in FAMILIES if family is not SlowdownFamily)
 
     def __init__(self, asked: Asked, scenario: ValidScenario, folder: Path) -> None:
         """Prepare to run `asked` at the scenario's loads. Raises InputError for a load out of range."""
@@ -57,7 +56,7 @@ class ReactingRunner(CellRunner):
 
     def run(self, plan: CellPlan) -> CellResult:
         """The result of one cell; writes its packets if they are kept."""
-        asked, timeout = self.asked, plan.timeout
+        asked = self.asked
         cell = TransportCell(
             self._network,
             plan.policy.policy,
@@ -67,11 +66,7 @@ class ReactingRunner(CellRunner):
             self._messages[plan.load],
             pin=asked.pin,
             recorded=self._recorded[plan.load],
-            timeout_ns=None if timeout is None else timeout.timeout_ns,
-            seed=plan.seed,
-            parameters=plan.policy.built(),
-            detector=None if timeout is None else timeout.detector,
-            detector_parameters=None if timeout is None else timeout.built(),
+            **self._chosen(plan),
         )
         counted = self._metrics(plan)
         writer = None
@@ -81,7 +76,7 @@ class ReactingRunner(CellRunner):
         for piece in cell.pieces():
             counted.add(piece.packets, piece.fates)
             if plan is self._profiled:
-                data = np.isin(piece.headers.headers["kind"], (DATA, RECORDED))
+                data = np.isin(piece.headers["kind"], (DATA, RECORDED))
                 sent = piece.packets
                 self._profile.add(sent.flow[data], sent.send_ns[data], sent.ip_bytes[data])
             if writer is not None:
@@ -99,16 +94,6 @@ class ReactingRunner(CellRunner):
     def profile(self, threads: int, tick: Tick) -> pa.Table:
         """PROFILE of the data segments of the first cell, and of packets that leave as captured."""
         return self._profile.finish()
-
-    def _metrics(self, plan: CellPlan) -> Accumulator:
-        return Accumulator(
-            self._network,
-            self.traffic.plan,
-            steered=plan.policy.policy.steered,
-            interval_ns=self._scenario.interval,
-            hosts=self._hosts,
-            families=_FAMILIES,
-        )
 
     def _at_load(self, load: Fraction) -> Messages:
         messages, first_ns = self.asked.messages, self.extent.first_ns
@@ -131,16 +116,10 @@ def _named(flows: pa.Table, flow_id: NDArray[np.uint32] | None) -> pa.Table:
 
 def sent_table(piece: Piece, flow_id: NDArray[np.uint32] | None = None) -> pa.Table:
     """SENT_PACKETS of packets that have ended; `flow_id` uint32[flows] is what flows are called, None: their number."""
-    packets, fates, header = piece.packets, piece.fates, piece.headers.headers
+    packets, header = piece.packets, piece.headers
     columns = {
         "flow_id": packets.flow if flow_id is None else flow_id[packets.flow],
-        "flowlet_id": fates.flowlet,
-        "path_id": fates.path,
-        "send_ns": packets.send_ns,
-        "receive_ns": pa.array(fates.receive_ns, mask=(fates.state & RECEIVED) == 0),
-        "queue_ns": fates.queue_ns,
-        "ecn_marked": (fates.state & MARKED) > 0,
-        "dropped": (fates.state & DROPPED) > 0,
+        **fate_columns(packets, piece.fates),
         "ip_bytes": packets.ip_bytes,
         "kind": pa.array(np.array(KINDS)[header["kind"]]),
         "number": header["number"].astype(np.uint32),

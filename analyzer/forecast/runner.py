@@ -27,7 +27,8 @@ from segcast.analyzer.forecast.running import PACKETS_WRITTEN, Running, packet_t
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
 from segcast.analyzer.metrics.families.path_load import PathLoad, PathLoadFamily, bin_ns, bins_used
-from segcast.analyzer.metrics.family import Ending, FlowColumns
+from segcast.analyzer.metrics.families.registry import FAMILIES
+from segcast.analyzer.metrics.family import Ending, Family, FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.packets import Fates, empty_fates
@@ -73,10 +74,11 @@ class CellResult:
 class CellRunner(ABC):
     """Runs cells over shared traffic, and writes the packets of those that keep them into `folder`.
 
-    `asked` is what senders that react are asked to send; None: all packets leave as captured.
+    `asked` is what senders that react are asked to send; None: all packets leave as captured. `families` are measured.
     """
 
     asked: Asked | None = None
+    families: Sequence[type[Family]] = FAMILIES
 
     def __init__(
         self, traffic: Traffic, extent: Extent, flow_bytes: NDArray[np.int64], scenario: ValidScenario, folder: Path
@@ -109,21 +111,23 @@ class CellRunner(ABC):
             interval_ns=self._scenario.interval,
             hosts=self._hosts,
             unloaded_ns=self._unloaded_ns.get(plan.load),
+            families=self.families,
         )
 
     def _cell(self, plan: CellPlan) -> Cell:
+        steering = self._scenario.steering_of(plan.policy).steering()
+        return Cell(self._network, plan.policy.policy, self.traffic.plan, steering, **self._chosen(plan))
+
+    def _chosen(self, plan: CellPlan) -> dict[str, Any]:
+        """What a cell is told of its timeout, its seed and their parameters."""
         timeout = plan.timeout
-        return Cell(
-            self._network,
-            plan.policy.policy,
-            self.traffic.plan,
-            self._scenario.steering_of(plan.policy).steering(),
-            timeout_ns=None if timeout is None else timeout.timeout_ns,
-            seed=plan.seed,
-            parameters=plan.policy.built(),
-            detector=None if timeout is None else timeout.detector,
-            detector_parameters=None if timeout is None else timeout.built(),
-        )
+        return {
+            "timeout_ns": None if timeout is None else timeout.timeout_ns,
+            "seed": plan.seed,
+            "parameters": plan.policy.built(),
+            "detector": None if timeout is None else timeout.detector,
+            "detector_parameters": None if timeout is None else timeout.built(),
+        }
 
     def _result(self, plan: CellPlan, counted: Accumulator, cell: Cell) -> CellResult:
         flows = counted.finish()

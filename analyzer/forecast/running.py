@@ -32,6 +32,14 @@ def packet_table(
         "file": file,
         "frame_number": frame_number,
         "flow_id": packets.flow,
+        **fate_columns(packets, fates),
+    }
+    return pa.table(columns, schema=PACKET_FATES.arrow_schema())
+
+
+def fate_columns(packets: Packets, fates: Fates) -> dict[str, Any]:
+    """What became of finished packets, as columns of PACKET_FATES and of SENT_PACKETS."""
+    return {
         "flowlet_id": fates.flowlet,
         "path_id": fates.path,
         "send_ns": packets.send_ns,
@@ -40,7 +48,6 @@ def packet_table(
         "ecn_marked": (fates.state & MARKED) > 0,
         "dropped": (fates.state & DROPPED) > 0,
     }
-    return pa.table(columns, schema=PACKET_FATES.arrow_schema())
 
 
 class Running:

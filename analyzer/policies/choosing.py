@@ -53,9 +53,14 @@ def least(values: NDArray[np.int64], first: int, count: int) -> int:
     return int64(found)
 
 
-def flow_hashes(setting: Setting) -> NDArray[np.uint64]:
+def keyed_hashes(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     """What a switch makes of each flow's key, uint64[flows]: mix(flow_key ^ mix(seed))."""
-    return mix_each(setting.flow_keys ^ mix(np.uint64(setting.seed)))
+    return mix_each(keys ^ mix(np.uint64(seed)))
+
+
+def flow_hashes(setting: Setting) -> NDArray[np.uint64]:
+    """The keyed hashes of the setting's flows, uint64[flows]."""
+    return keyed_hashes(setting.flow_keys, setting.seed)
 
 
 def group_sizes(setting: Setting) -> NDArray[np.int64]:

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.steering import Steering
-from segcast.analyzer.engine.transport.cell import Messages, Transport, TransportCell
+from segcast.analyzer.engine.transport.cell import Transport, TransportCell
+from segcast.analyzer.forecast.asked import messages_of
 from segcast.analyzer.policies.registry import find_policy
 from segcast.analyzer.scenario.reading import validated
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -77,14 +78,7 @@ def cell_of(said: dict[str, Any], flows: Path, seed: int) -> TransportCell:
         attached.plan,
         Steering(10_000_000),
         transport,
-        Messages(
-            attached.flow_of_row,
-            workload.bytes,
-            workload.start_ns,
-            workload.think_ns,
-            workload.after_first,
-            workload.after_row,
-        ),
+        messages_of(attached.workload, attached.flow_of_row),
         pin=attached.pin,
         timeout_ns=said["timeout_us"] * 1000,
         seed=seed,

@@ -76,7 +76,7 @@ def test_packets_as_captured_alone_fare_as_in_the_engine_of_recorded_packets(pol
         fates = simulate(alone, packets)
         for mine, theirs in zip(piece.packets, packets, strict=True):
             assert (mine == theirs).all()
-        assert (piece.headers.headers["kind"] == RECORDED).all()
+        assert (piece.headers["kind"] == RECORDED).all()
         outcome = MARKED | DROPPED | RECEIVED
         assert (piece.fates.state & outcome == fates.state & outcome).all()
         for name in ("path", "flowlet", "receive_ns", "queue_ns"):
@@ -91,7 +91,7 @@ def test_packets_as_captured_end_once_and_count_for_nothing() -> None:
         case = make_case(Seeded(seed), (("inflight", "fixed"),))
         cell = connected(case)
         sent = [piece for piece in cell.pieces() if len(piece.packets.flow)]
-        kind = np.concatenate([piece.headers.headers["kind"] for piece in sent])
+        kind = np.concatenate([piece.headers["kind"] for piece in sent])
         state = np.concatenate([piece.fates.state for piece in sent])
         flow = np.concatenate([piece.packets.flow for piece in sent])
         recorded = kind == RECORDED

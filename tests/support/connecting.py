@@ -90,7 +90,7 @@ def run_cell(case: Case, *, compiled: bool = True) -> tuple[list[Sent], list[Res
 
 
 def _sent(piece: Piece) -> list[Sent]:
-    packets, fates, headers = piece.packets, piece.fates, piece.headers.headers
+    packets, fates, headers = piece.packets, piece.fates, piece.headers
     return [
         Sent(
             int(packets.send_ns[row]),

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.detectors.registry import Detector
-from segcast.analyzer.engine import calendar, rings
+from segcast.analyzer.engine import calendar
 from segcast.analyzer.engine import link_changes as changes
-from segcast.analyzer.engine.cell import Cell, bad_slot
-from segcast.analyzer.engine.state import BAD_SLOT, BUCKET_IS_FULL, DONE, ROWS_ARE_FULL
+from segcast.analyzer.engine.calendar import NEVER_NS
+from segcast.analyzer.engine.cell import Cell
+from segcast.analyzer.engine.state import DONE, ROWS_ARE_FULL
 from segcast.analyzer.engine.steering import Steering
-from segcast.analyzer.engine.transport.loop import Run, specialise
+from segcast.analyzer.engine.transport.loop import SPARE_EVENTS, Run, specialise
 from segcast.analyzer.engine.transport.state import (
     CUBIC,
     DCTCP,
@@ -26,7 +27,6 @@ from segcast.analyzer.engine.transport.state import (
     LOT,
     MESSAGE,
     MOST_BLOCKS,
-    NEVER_NS,
     NEWRENO,
     SEGMENT,
     UNBOUNDED,
@@ -38,8 +38,9 @@ from segcast.analyzer.engine.transport.state import (
 from segcast.analyzer.engine.window import finished
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import Fates, FlowPlan, Packets, empty_fates
+from segcast.analyzer.policies.choosing import keyed_hashes
 from segcast.analyzer.policies.registry import Policy
-from segcast.traces.hashing import mix
+from segcast.traces.hashing import reduce_to
 
 CONTROLS: Final = {"newreno": NEWRENO, "cubic": CUBIC, "dctcp": DCTCP}
 
@@ -117,11 +118,11 @@ class Messages(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Packets that have ended, in the order of sending, and what they said."""
+    """Packets that have ended, in the order of sending, and what they said: `headers` HEADER."""
 
     packets: Packets
     fates: Fates
-    headers: Headers
+    headers: NDArray[np.void]
 
 
 @functools.cache
@@ -212,8 +213,6 @@ class TransportCell(Cell):
             )
             if status == DONE:
                 return
-            if status == BAD_SLOT:
-                raise bad_slot(self._policy)
             if status == ROWS_ARE_FULL:
                 piece = self._hand_out()
                 if len(piece.packets.flow):
@@ -222,14 +221,7 @@ class TransportCell(Cell):
                 if self._rows > len(self._packets.flow) // 2 or len(self._packets.flow) < _ROWS:
                     self._grow_rows()
                 continue
-            days = self.state.calendar
-            if status == BUCKET_IS_FULL:
-                self.state = self.state._replace(calendar=calendar.narrower(days))
-                continue
-            if days.row["pending"][0] + 8 > len(days.events):
-                self.state = self.state._replace(calendar=calendar.grown(days))
-            if self.state.rings.wanted.max() >= 0:
-                self.state = self.state._replace(rings=rings.grown(self.state.rings))
+            self._make_way(status, SPARE_EVENTS)
             self.connections = _with_room(self.connections)
 
     @property
@@ -244,7 +236,8 @@ class TransportCell(Cell):
             done = min(done, int(held[0]))
             held -= done
         parts: tuple[Packets | Fates | Headers, ...] = (self._packets, self._fates, self._headers)
-        piece = Piece._make(type(part)._make(column[:done].copy() for column in part) for part in parts)
+        packets, fates = (type(part)._make(column[:done].copy() for column in part) for part in parts[:2])
+        piece = Piece(packets, fates, self._headers.headers[:done].copy())  # type: ignore[arg-type]
         if done:
             for part in parts:
                 for column in part:
@@ -341,7 +334,6 @@ def _lay_out(
     for name in ["woken", "ready", "replies", "thanks", "greets", "held_row", "fails", "cause"]:
         lot[name] = UNKNOWN
     lot["largest"] = _FEWEST_PLACES
-    lot["unfinished"] = len(waits)
     pinned = np.full(count, UNKNOWN, np.int64) if pin is None else pin
     fixed = pinned.copy()
     if transport.acks == "hashed":
@@ -380,13 +372,8 @@ def _message_rows(messages: Messages) -> NDArray[np.void]:
 
 def _hashed_slots(keys: NDArray[np.uint64], path_count: NDArray[np.int32], seed: int) -> NDArray[np.int64]:
     """The slots of `host-ecmp`, int64[flows]."""
-    mask = (1 << 64) - 1
-    seed_hash = int(mix(np.uint64(seed & mask)))
-    slots = [
-        (int(mix(np.uint64(key ^ seed_hash))) >> 32) * size >> 32
-        for key, size in zip(keys.tolist(), path_count.tolist(), strict=True)
-    ]
-    return np.array(slots, np.int64)
+    hashes = keyed_hashes(keys, seed)
+    return np.array([reduce_to(of_flow, int(size)) for of_flow, size in zip(hashes, path_count, strict=True)], np.int64)
 
 
 def _with_room(connections: Connections) -> Connections:

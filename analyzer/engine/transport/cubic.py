@@ -6,7 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from segcast.analyzer.engine.transport.state import NEVER_NS, UNKNOWN, Connections, TransportRules
+from segcast.analyzer.engine.calendar import NEVER_NS
+from segcast.analyzer.engine.transport.state import Connections, TransportRules
+from segcast.analyzer.engine.transport.timing import known
 from segcast.traces.jit import at, int64, kernel
 
 _C: Final = 0.4
@@ -64,7 +66,7 @@ def cubic_avoids(connections: Connections, rules: TransportRules, half: int, ack
     row = halves[at(half)]
     segments = np.float64(acked) / rules.mss
     t = np.float64(now_ns - row.epoch_ns) / 1e9
-    srtt = np.float64(int64(row.srtt) if row.srtt != UNKNOWN else int64(1_000_000_000)) / 1e9
+    srtt = np.float64(known(int64(row.srtt))) / 1e9
     off = t + srtt - row.k
     target = min(max(_C * (off * off * off) + row.w_max, w), 1.5 * w)
     gain = _FRIENDLY if row.w_est < row.w_prior else 1.0

@@ -8,11 +8,11 @@ for more room between any two of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from segcast.analyzer.detectors.registry import Detector
 from segcast.analyzer.engine.calendar import NEVER_NS, NUMBERS, Frame, open_bucket, put, take
-from segcast.analyzer.engine.hosts import Returned, Sent, frame_bytes_of, returned, send, suspect, uses_of
+from segcast.analyzer.engine.hosts import Returned, Sent, counter_of, frame_bytes_of, returned, send, suspect, uses_of
 from segcast.analyzer.engine.links import ARRIVED, GOES_ON, Travelling, cross
 from segcast.analyzer.engine.state import (
     BAD_SLOT,
@@ -48,7 +48,7 @@ from segcast.analyzer.packets import MARKED, RELEASED, Fates, Packets
 from segcast.analyzer.policies.registry import Policy
 from segcast.traces.jit import at, inlined, int64, kernel, kernel_of
 
-_SPARE_EVENTS = 8
+SPARE_EVENTS: Final = 8  # that an event may put, at most
 
 Run = Callable[[State, Rules, Any, Any, Packets, Fates, Connections, TransportRules, Headers, Packets, int], int]
 
@@ -110,17 +110,15 @@ def _sort_gone(connections: Connections) -> None:
     """Sort what leaves the in-flight count: what was delivered before what is lost, each by number."""
     gone, count = connections.gone, connections.lot[0].gone
     for last in range(1, count):
+        gone[count] = gone[last]  # which is free
         place = last
         while place > 0 and (
-            gone[place - 1].lost > gone[place].lost
-            or (gone[place - 1].lost == gone[place].lost and gone[place - 1].number > gone[place].number)
+            gone[place - 1].lost > gone[count].lost
+            or (gone[place - 1].lost == gone[count].lost and gone[place - 1].number > gone[count].number)
         ):
-            number, sent_ns, frame_bytes = gone[place].number, gone[place].sent_ns, gone[place].frame_bytes
-            path, lost = gone[place].path, gone[place].lost
             gone[place] = gone[place - 1]
-            gone[place - 1].number, gone[place - 1].sent_ns, gone[place - 1].frame_bytes = number, sent_ns, frame_bytes
-            gone[place - 1].path, gone[place - 1].lost = path, lost
             place -= 1
+        gone[place] = gone[count]
 
 
 @kernel
@@ -148,8 +146,7 @@ def _fires(state: State, rules: Rules, connections: Connections, transport: Tran
         lot[0].ready = half
     elif halves[at(half)].rto_ns <= now_ns:
         una = connections.segments[at(place_of(connections, half, int64(halves[at(half)].una)))]
-        flow = state.flows[at(half)]
-        suspect(state.counters, state.progress, flow.first_counter + una.path - flow.first_path, rules, now_ns)
+        suspect(state.counters, state.progress, counter_of(state, half, int64(una.path)), rules, now_ns)
         if transport.ns3:
             goes_on = times_out_ns3(connections, transport, half, now_ns)
         else:
@@ -246,8 +243,7 @@ def _arrive(
 def specialise(policy: Policy, detector: Detector) -> Run:
     """The loop compiled for one policy and one detector; see `engine.loop.specialise`."""
     uses = uses_of(policy, detector)
-    tracks, measures, learns, steered = uses.tracks, uses.measures, uses.learns, uses.steered
-    counts = policy.counts_inflight or learns or steered
+    tracks, measures, counts, steered = uses.tracks, uses.measures, uses.counted, uses.steered
 
     def run(
         state: State,
@@ -270,7 +266,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
         start_source = link_count + len(halves)
         while True:
             row = int64(progress[0].next_packet)
-            if days[0].pending + _SPARE_EVENTS > calendar.events.size or wanted[0] & wanted[1] != -1:
+            if days[0].pending + SPARE_EVENTS > calendar.events.size or wanted[0] & wanted[1] != -1:
                 return NO_ROOM
             if is_short(connections):
                 return NO_ROOM
@@ -429,8 +425,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 if kind == DATA:
                     note_way(connections, headers, fates, row, half, path, frame_bytes if counts else int64(0))
                     if counts:
-                        counter = flows[at(flow)].first_counter + path - flows[at(flow)].first_path
-                        state.inflight[at(counter)] += frame_bytes
+                        state.inflight[at(counter_of(state, flow, path))] += frame_bytes
                 progress[0].next_packet = row + 1
 
             fate = cross(state, rules, fates, Travelling(subject, flow, frame_bytes, path, hop), measures, now_ns)

@@ -6,8 +6,10 @@ from typing import Final
 
 import numpy as np
 
+from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.cubic import cube_root
-from segcast.analyzer.engine.transport.state import CUBIC, DCTCP, NEVER_NS, UNKNOWN, Connections, TransportRules
+from segcast.analyzer.engine.transport.state import CUBIC, DCTCP, UNKNOWN, Connections, TransportRules
+from segcast.analyzer.engine.transport.timing import known
 from segcast.traces.jit import at, inlined, int64, kernel
 
 # HALF.echo.
@@ -15,7 +17,6 @@ IDLE: Final = 0
 RECEIVED: Final = 1
 SENT: Final = 2
 
-_NO_SAMPLE_NS: Final = 1_000_000_000
 _QUIET_NS: Final = 10_000_000  # after an epoch began
 _TRAIN_NS: Final = 2_000_000
 _LEAST_MORE_NS: Final = 4_000_000
@@ -99,8 +100,7 @@ def counted(connections: Connections, rules: TransportRules, half: int, segments
         epoch_ns = int64(halves[at(half)].epoch_ns)
         if epoch_ns != NEVER_NS and now_ns - epoch_ns < _QUIET_NS:
             return
-        srtt = int64(halves[at(half)].srtt)
-        srtt = int64(_NO_SAMPLE_NS) if srtt == UNKNOWN else srtt
+        srtt = known(int64(halves[at(half)].srtt))
         halves[at(half)].delay_min_ns = min(int64(halves[at(half)].delay_min_ns), srtt)
         row = halves[at(half)]
         if not row.found and row.cwnd <= row.ssthresh and row.cwnd >= _LOW_WINDOW * rules.mss:

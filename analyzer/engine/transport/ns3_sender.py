@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.ns3_control import (
     IDLE,
     RECEIVED,
@@ -31,10 +32,10 @@ from segcast.analyzer.engine.transport.state import (
     CWR,
     DCTCP,
     DISORDER,
+    DUPTHRESH,
     ECHO,
     LOSS,
     MISSING,
-    NEVER_NS,
     OPEN,
     RECOVERY,
     SACKED,
@@ -47,7 +48,6 @@ from segcast.analyzer.engine.transport.timing import restart, sample
 from segcast.traces.jit import at, inlined, int64, kernel
 
 _MODULUS = 1 << 32
-_DUPTHRESH = 3
 
 
 @inlined
@@ -110,7 +110,7 @@ def _duplicate(
     if row.state == RECOVERY:
         _reduce_in_proportion(connections, rules, half, delivered, again)
     elif row.state == DISORDER and (
-        (row.dupacks == _DUPTHRESH and (row.una >= row.recover or not row.guards)) or _next_is_lost(connections, half)
+        (row.dupacks == DUPTHRESH and (row.una >= row.recover or not row.guards)) or _next_is_lost(connections, half)
     ):
         if row.una < row.nxt and not connections.flags[at(place_of(connections, half, int64(row.una)))] & MISSING:
             lose(connections, rules, half, int64(row.una), True)

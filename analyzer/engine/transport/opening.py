@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.control import set_window
 from segcast.analyzer.engine.transport.scoreboard import begin_message
 from segcast.analyzer.engine.transport.state import (
     CLOSED,
     ESTABLISHED,
     FAILED,
-    NEVER_NS,
     OPENING,
     SYN,
     SYN_ACK,
@@ -108,7 +108,6 @@ def complete(connections: Connections, half: int, now_ns: int) -> None:
         messages[at(message)].flowlets += halves[at(half)].flowlets
         messages[at(message)].path_changes += halves[at(half)].path_changes
         halves[at(half)].arriving = messages[at(message)].following
-        lot[0].unfinished -= 1
         first, end = int64(messages[at(message)].first_waiting), int64(messages[at(message + 1)].first_waiting)
         for entry in range(first, end):
             other = connections.waiting[at(entry)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.scoreboard import lose
 from segcast.analyzer.engine.transport.segments import place_of
 from segcast.analyzer.engine.transport.state import (
     AGAIN,
+    DUPTHRESH,
     LOSS,
     MISSING,
-    NEVER_NS,
     OPEN,
     RECOVERY,
     SACKED,
@@ -20,7 +21,6 @@ from segcast.analyzer.engine.transport.state import (
 )
 from segcast.traces.jit import at, int64, kernel
 
-_DUPTHRESH: Final = 3
 _CALM_RECOVERIES: Final = 16
 _FIRST_PROBE_NS: Final = 1_000_000_000
 
@@ -55,7 +55,7 @@ def lose_by_time(connections: Connections, rules: TransportRules, half: int, now
     if row.rack_ns < 0:
         return
     window_ns = int64(0)
-    if row.reordered or not (row.state in (RECOVERY, LOSS) or row.sacked >= _DUPTHRESH):
+    if row.reordered or not (row.state in (RECOVERY, LOSS) or row.sacked >= DUPTHRESH):
         window_ns = row.mult * row.min_rtt // 4
         if row.srtt != UNKNOWN:
             window_ns = min(window_ns, int64(row.srtt))

@@ -5,12 +5,12 @@ The rules are those of docs/transport.md (The receiver), after RFC 5681 section 
 
 from __future__ import annotations
 
+from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.segments import place_of
 from segcast.analyzer.engine.transport.state import (
     DCTCP,
     ECHO,
     MOST_BLOCKS,
-    NEVER_NS,
     REDUCED,
     TWICE,
     UNKNOWN,

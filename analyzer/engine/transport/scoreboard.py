@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.segments import give_back, make_place, place_of
 from segcast.analyzer.engine.transport.state import (
     AGAIN,
     CWR,
+    DUPTHRESH,
     ESTABLISHED,
     EVER_AGAIN,
     MISSING,
     MOST_BLOCKS,
-    NEVER_NS,
     RECOVERY,
     SACKED,
     UNTIMED,
@@ -29,8 +30,6 @@ from segcast.traces.jit import at, inlined, int64, kernel
 # What `what_next` returns besides a segment's number.
 NOTHING: Final = -1
 NEW: Final = -2
-
-_DUPTHRESH: Final = 3
 
 
 @inlined
@@ -172,12 +171,12 @@ def advance(connections: Connections, rules: TransportRules, half: int, number: 
 def lose_below_three(connections: Connections, rules: TransportRules, half: int) -> None:
     """Segments above which three are sacked are lost (RFC 6675, IsLost)."""
     halves, flags = connections.halves, connections.flags
-    if halves[at(half)].sacked < _DUPTHRESH:
+    if halves[at(half)].sacked < DUPTHRESH:
         return
     number, found = int64(halves[at(half)].highest_sacked), int64(0)
     while True:
         found += int64(flags[at(place_of(connections, half, number))]) & SACKED
-        if found == _DUPTHRESH:
+        if found == DUPTHRESH:
             break
         number -= 1
     for segment in range(max(int64(halves[at(half)].third), int64(halves[at(half)].una)), number):

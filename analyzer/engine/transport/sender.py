@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.control import grow, note_echo, reduced, set_window
 from segcast.analyzer.engine.transport.rack import lose_by_time, note_calm, note_twice, set_probe
 from segcast.analyzer.engine.transport.scoreboard import (
@@ -25,7 +26,6 @@ from segcast.analyzer.engine.transport.state import (
     ECHO,
     FAILED,
     LOSS,
-    NEVER_NS,
     OPEN,
     RECOVERY,
     TWICE,

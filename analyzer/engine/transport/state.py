@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NEVER_NS: Final = np.iinfo(np.int64).max
 UNKNOWN: Final = -1
 UNBOUNDED: Final = 1 << 62  # of ssthresh, before the first loss
 
@@ -49,6 +48,7 @@ UNTIMED: Final = 8  # its round trip is no sample
 EVER_AGAIN: Final = 16  # was sent more than once
 
 MOST_BLOCKS: Final = 4
+DUPTHRESH: Final = 3  # RFC 6675
 
 
 def _fields(names: str, kind: type = np.int64) -> list[tuple[str, type]]:
@@ -142,14 +142,14 @@ segment that caused it, the one-way delay and the level of that, and the duplica
 
 LOT: Final = np.dtype(
     [
-        *_fields("used largest next_start next_recorded unfinished"),
+        *_fields("used largest next_start next_recorded"),
         *_fields("woken ready replies thanks greets greets_kind held_row fails"),
         *_fields("gone gone_half cause cause_delay_ns level marks"),
     ],
     align=True,
 )
 """One row: places of the pool that belong to a ring or did (`used`), the size of the largest ring, the next of
-`starts` and of recorded packets, and messages that are not complete.
+`starts`, and of recorded packets.
 
 What is still to be done at the present instant, -1 for none: `woken` heads the messages that wait no more; `ready` is
 the half that may send, `replies` one to be acknowledged, `thanks` one whose SYN/ACK is answered, `greets` one that
@@ -204,8 +204,7 @@ class Connections(NamedTuple):
     `messages` MESSAGE[n + 1], `waiting` int64 (rows that wait for a message, message after message), `starts` int64:
     the rows that wait for none, in order of start. `fixed_slot` int64[flows]: the slot of packets that no policy is
     asked for, or -1: of all if `pins` uint8[flows], else of acknowledgements; `fixed_flowlet` int64[flows]: their
-    flowlet, -1
-    before the first. `gone` GONE; `lot` LOT[1].
+    flowlet, -1 before the first. `gone` GONE; `lot` LOT[1].
     """
 
     halves: NDArray[np.void]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from segcast.analyzer.engine.transport.state import NEVER_NS, UNKNOWN, Connections, TransportRules
+from segcast.analyzer.engine.calendar import NEVER_NS
+from segcast.analyzer.engine.transport.state import UNKNOWN, Connections, TransportRules
 from segcast.traces.jit import at, inlined, int64
 
 _NO_SAMPLE_NS: Final = 1_000_000_000
@@ -32,11 +33,17 @@ def sample(connections: Connections, rules: TransportRules, half: int, round_tri
 
 
 @inlined
+def known(srtt: int) -> int:
+    """A smoothed round trip in ns; a second, if none was measured."""
+    return int64(_NO_SAMPLE_NS) if srtt == UNKNOWN else srtt
+
+
+@inlined
 def timeout_of(rules: TransportRules, srtt: int, rttvar: int) -> int:
     """The retransmission timeout, before any backoff."""
     if srtt == UNKNOWN and not rules.ns3:
         return rules.initial_rto_ns
-    srtt = int64(_NO_SAMPLE_NS) if srtt == UNKNOWN else srtt
+    srtt = known(srtt)
     timeout_ns = max(srtt + max(rules.granularity_ns, 4 * rttvar), rules.min_rto_ns)
     return timeout_ns if rules.ns3 else min(timeout_ns, rules.max_rto_ns)
 
