@@ -16,6 +16,7 @@ from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
 from segcast.analyzer.scenario.traffic import TrafficSpec
 from segcast.analyzer.scenario.transport import TransportSpec
+from segcast.analyzer.slo import SloSpec
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, topologies
 from segcast.analyzer.values import Duration, Model, Seed
 
@@ -96,6 +97,7 @@ class Scenario(Model):
         default=None, description="senders that react, for workloads; none: packets leave as the trace has them"
     )
     steering: SteeringSpec = Field(default=SteeringSpec(), description="the sending hosts")
+    slo: SloSpec | None = Field(default=None, description="budgets that an answer must keep")
     srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
 
     @property
