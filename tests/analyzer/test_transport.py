@@ -21,6 +21,7 @@ from segcast.analyzer.network.model import Link, Network
 from segcast.analyzer.network.model import Path as Way
 from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, FlowPlan, Packets
 from segcast.analyzer.policies.registry import find_policy
+from segcast.analyzer.scenario.transport import TransportSpec
 from tests.support.connecting import connected, network_of, run_cell, steering_of
 from tests.support.simulating import traffic_of
 from tests.support.transport import Case, Seeded, cases, make_case, run_twin
@@ -41,6 +42,10 @@ def test_every_packet_is_that_of_the_slow_twin(control: str, rules: str, policy:
 @given(cases((("inflight", "fixed"),), most_segments=20))
 def test_any_small_case_is_that_of_the_slow_twin(case: Case) -> None:
     assert run_cell(case) == run_twin(case)
+
+
+def test_a_scenario_that_says_nothing_of_its_senders_has_those_of_the_engine() -> None:
+    assert TransportSpec().transport() == Transport()
 
 
 def test_where_rows_are_handed_out_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

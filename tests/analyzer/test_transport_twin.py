@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 from tests.support.transport import Case, Seeded, cases, make_case, run_twin
 from tests.twins.hashing import fold
-from tests.twins.network import Flow, Link, Options, Path
+from tests.twins.network import Change, Flow, Link, Options, Path
 from tests.twins.tcp_congestion import cbrt
 from tests.twins.tcp_settings import Sent
 from tests.twins.transport import Connection, Message, Transport, TransportSettings, assert_links_conserved
@@ -206,6 +206,47 @@ def test_reordering_costs_less_with_rack() -> None:
     assert recoveries[1] == 1  # it then knows that segments overtake each other
 
 
+def test_recovery_sends_in_proportion_to_what_is_delivered() -> None:
+    run = run_one(40, losses={2: 1})
+    again = [sent for sent in of_kind(run, "data") if sent.number == 2][1]
+    acks = [sent.receive_ns for sent in of_kind(run, "ack") if sent.number == 2 and sent.receive_ns is not None]
+    sent_at = [sent.send_ns for sent in of_kind(run, "data") if sent.send_ns >= again.send_ns]
+    # [2, 16) were out as 5 was sacked, two of them sacked before: 12 of which 7 are to stay. Seven are sent for twelve
+    # delivered until only seven are in the network (at the sixth), then one for one.
+    sent = [sum(send_ns <= heard_ns for send_ns in sent_at) for heard_ns in acks if heard_ns >= again.send_ns]
+    assert sent == [1, 1, 1, 2, 2, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("control", ["newreno", "dctcp"])
+def test_needless_reduction_is_undone(control: Any) -> None:
+    links = [Link(GBPS, delay_ns, None, None, 24) for delay_ns in (100 * US, 150 * US)]
+    how = replace(PLAIN, receiver="rack", control=control)
+    run = run_on(links, [Message(0, 0, 500 * MSS, 0)], how, policy="spray", parameters={"order": "round-robin"})
+    sender, counts = run.senders[0], run.counts[0]
+    assert counts.recoveries == counts.undone == 1
+    assert counts.retransmissions == counts.needless > 0
+    assert sender.ssthresh == 2**62  # slow start goes on as if nothing had happened
+    assert max(sender.cwnds) == sender.cwnd > 200 * MSS
+
+
+def test_reduction_for_a_loss_is_not_undone() -> None:
+    run = run_one(40, replace(PLAIN, receiver="rack"), {2: 1})
+    counts = run.counts[0]
+    assert (counts.recoveries, counts.undone, counts.retransmissions, counts.needless) == (1, 0, 1, 0)
+    assert run.senders[0].ssthresh < 40 * MSS
+
+
+def test_needless_timeout_is_undone() -> None:
+    """Acknowledgements are so slow for a while that the timer fires, and all that is sent again is needless."""
+    slow = (Change(200 * US, 1, 50_000), Change(14 * MS, 1, GBPS))
+    link = Link(GBPS, DELAY_NS, None, None, 24)
+    run = run_on([link], [Message(0, 0, 200 * MSS, 0)], replace(PLAIN, receiver="rack"), changes=slow)
+    counts = run.counts[0]
+    assert (counts.timeouts, counts.recoveries, counts.undone) == (1, 0, 1)
+    assert counts.retransmissions == counts.needless > 10
+    assert run.senders[0].ssthresh == 2**62
+
+
 def test_burst_takes_one_path() -> None:
     links = [Link(GBPS, DELAY_NS, None, None, 24)] * 4
     how = replace(PLAIN, tso=4 * MSS)
@@ -300,6 +341,7 @@ def test_seeded_cases_see_everything() -> None:
         "retransmissions",
         "timeouts",
         "recoveries",
+        "undone",
         "needless",
     )
     assert all(seen[name] > 0 for name in (*expected, "marks", "newrenorfc", "cubicns-3", "dctcprfc")), seen

@@ -18,7 +18,7 @@ from tests.twins.tcp_settings import Counts, Result, Sent
 
 KINDS = ("data", "ack", "syn", "syn-ack", "recorded")
 NUMBERED = (0, 1, 4)
-COUNTS = ("retransmissions", "timeouts_all", "recoveries", "needless", "echoes")
+COUNTS = ("retransmissions", "timeouts_all", "recoveries", "undone", "needless", "echoes")
 
 
 def network_of(case: Case) -> Network:

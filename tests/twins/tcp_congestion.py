@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.twins.tcp_rfc import RfcSender
@@ -43,6 +43,13 @@ class NewReno:
 
     def counted(self, acked: int, echo: bool) -> None:
         """An acknowledgement came."""
+
+    def memory(self) -> tuple[Any, ...]:
+        """What a reduction changes, besides the sender's windows."""
+        return ()
+
+    def remember(self, memory: tuple[Any, ...]) -> None:
+        """A reduction is undone."""
 
 
 class Dctcp(NewReno):
@@ -132,6 +139,12 @@ class Cubic(NewReno):
         self.w_max = 0.0
         self.start_ns = None
         return math.floor(self.sender.flight() * 0.7)
+
+    def memory(self) -> tuple[Any, ...]:
+        return self.w_max, self.w_prior, self.w_est, self.k, self.start_ns
+
+    def remember(self, memory: tuple[Any, ...]) -> None:
+        self.w_max, self.w_prior, self.w_est, self.k, self.start_ns = memory
 
 
 CONTROLS: dict[str, type[NewReno]] = {"newreno": NewReno, "dctcp": Dctcp, "cubic": Cubic}

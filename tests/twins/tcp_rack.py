@@ -33,8 +33,8 @@ class Rack:
         """A sample."""
         self.min_rtt = round_trip_ns if self.min_rtt is None else min(self.min_rtt, round_trip_ns)
 
-    def acknowledged(self, said: Carried, taken: Taken, least_ns: int, now_ns: int) -> None:
-        """After the scoreboard: what is lost; `least_ns` is the least sample before."""
+    def acknowledged(self, said: Carried, taken: Taken, least_ns: int, now_ns: int) -> int:
+        """After the scoreboard: what is lost, and how much becomes so; `least_ns` is the least sample before."""
         highest = max(self.highest, taken.old - 1)
         for segment in sorted(taken.newly, key=lambda segment: segment.number):
             rtt = now_ns - segment.sent_ns
@@ -47,21 +47,32 @@ class Rack:
                 self.reordered = True
             self.highest = max(self.highest, segment.number)
         self.adapt(said)
-        self.find_lost(now_ns)
+        return self.find_lost(now_ns)
+
+    def hear(self, said: Carried) -> bool:
+        """What a D-SACK says; whether the window for reordering grows, as it does once a round."""
+        sender = self.sender
+        if said.repeated is None:
+            return False
+        if sender.episode is not None:
+            sender.episode.told(said.repeated)
+        if self.round_end is not None and sender.una < self.round_end:
+            return False
+        self.round_end = sender.nxt
+        self.mult += 1
+        self.persist = 16
+        return True
 
     def adapt(self, said: Carried) -> None:
-        """The window grows with needless retransmissions, once a round."""
+        """The window grows with needless retransmissions, and shrinks without."""
         sender = self.sender
-        if self.round_end is not None and sender.una >= self.round_end:
-            self.round_end = None
-        if self.round_end is None and said.repeated is not None:
-            self.round_end = sender.nxt
-            self.mult += 1
-            self.persist = 16
-        elif sender.state in (RECOVERY, LOSS) and sender.una >= sender.recover:
+        ends = sender.state in (RECOVERY, LOSS) and sender.una >= sender.recover
+        grows = self.hear(said)
+        if ends and not grows:
             self.persist -= 1
-            if self.persist <= 0:
+            if self.persist == 0:
                 self.mult = 1
+                self.persist = 16
 
     def window_ns(self) -> int:
         """How long a segment may be overtaken before it counts as lost."""
@@ -73,9 +84,10 @@ class Rack:
             return 0
         return min(self.mult * self.min_rtt // 4, sender.srtt)
 
-    def find_lost(self, now_ns: int) -> None:
-        """Segments sent so long before one that was delivered."""
+    def find_lost(self, now_ns: int) -> int:
+        """Segments sent so long before one that was delivered; how many are lost, again or at last."""
         latest_ns = None
+        found = 0
         window_ns = self.window_ns()
         for segment in self.sender.segments():
             if segment.sacked or (segment.lost and not segment.retransmitted):
@@ -86,12 +98,14 @@ class Rack:
             if due_ns <= now_ns:
                 self.sender.lose(segment, now_ns)
                 segment.retransmitted = False
+                found += 1
             else:
                 latest_ns = due_ns if latest_ns is None else max(latest_ns, due_ns)
         if latest_ns is None:
             self.run.stop_timer(self.half, REORDER)
         else:
             self.run.set_timer(self.half, REORDER, latest_ns)
+        return found
 
     # Tail loss probes.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.twins.tcp_congestion import CONTROLS
 from tests.twins.tcp_rack import Rack
+from tests.twins.tcp_recovery import Episode, Reduction
 from tests.twins.tcp_sender import CWR, LOSS, OPEN, PROBE, RECOVERY, REORDER, RTO, Sender
 from tests.twins.tcp_settings import Carried, Segment, Taken
 
@@ -21,6 +22,8 @@ class RfcSender(Sender):
         self.backoff = 0
         self.control = CONTROLS[run.settings.control](self)
         self.rack = Rack(self) if run.settings.receiver == "rack" else None
+        self.reduction: Reduction | None = None
+        self.episode: Episode | None = None  # that can still be undone
 
     # The clock.
 
@@ -47,6 +50,11 @@ class RfcSender(Sender):
         self.run.set_timer(self.half, RTO, now_ns + wait_ns)
 
     def sent(self, segment: Segment, now_ns: int) -> None:
+        if self.state == RECOVERY:
+            assert self.reduction
+            self.reduction.sent.append(segment.size)
+        if self.episode and segment.times > 1:
+            self.episode.repeated += 1
         if not self.run.timer_runs(self.half, RTO):
             self.start_rto(now_ns)
         if self.rack:
@@ -63,6 +71,10 @@ class RfcSender(Sender):
 
     def acknowledged(self, said: Carried, now_ns: int) -> None:
         if said.number < self.una:
+            if said.repeated is not None:
+                assert self.rack
+                self.rack.hear(said)
+                self.send(now_ns)
             return
         before_ns = self.rack.min_rtt if self.rack else None
         taken = self.take(said, now_ns)
@@ -73,11 +85,12 @@ class RfcSender(Sender):
                 self.start_rto(now_ns)
             else:
                 self.run.stop_timer(self.half, RTO)
+        lost = 0
         if self.rack:
-            self.rack.acknowledged(said, taken, before_ns or 0, now_ns)
+            lost = self.rack.acknowledged(said, taken, before_ns or 0, now_ns)
         elif taken.sacks:
-            self.lose_below_sacked(now_ns)
-        forced = self.react(said, taken, now_ns)
+            lost = self.lose_below_sacked(now_ns)
+        forced = self.react(said, taken, self.una > taken.old and lost == 0, now_ns)
         if self.rack:
             self.rack.arm_after(taken, now_ns)
         self.send(now_ns, forced)
@@ -89,8 +102,8 @@ class RfcSender(Sender):
             if last.times == 1:
                 self.sample(now_ns - last.sent_ns, now_ns)
 
-    def react(self, said: Carried, taken: Taken, now_ns: int) -> bool:
-        """What an acknowledgement does to state and window; whether the first segment may go whatever the window."""
+    def react(self, said: Carried, taken: Taken, safe: bool, now_ns: int) -> bool:
+        """What an acknowledgement does to state and window; whether the first segment may go whatever the pace."""
         if self.una >= self.recover:
             if self.state == RECOVERY:
                 self.cwnd = self.ssthresh
@@ -101,8 +114,7 @@ class RfcSender(Sender):
                 self.reduce_for_echo(now_ns)
         if self.rack:
             self.rack.judge_probe(said, now_ns)
-        if self.lowest_lost() is not None and self.state in (OPEN, CWR):
-            self.recover_losses()
+        if self.repair(taken.delivered, safe):
             return True
         if taken.acked > 0 and (self.state == LOSS or (self.state == OPEN and self.limited)):
             self.control.grow(taken.acked, now_ns)
@@ -115,19 +127,30 @@ class RfcSender(Sender):
             self.recover = self.nxt
             self.state = CWR
             self.says_reduced = True
+            self.episode = None
 
-    def recover_losses(self) -> None:
-        """Losses are repaired from now on."""
-        self.recover = self.nxt
-        self.ssthresh = self.cwnd = max(self.control.reduced(False), 2 * self.mss)
-        self.state = RECOVERY
-        self.counts.recoveries += 1
+    def repair(self, delivered: int, safe: bool) -> bool:
+        """What is delivered lets losses be repaired; whether that begins now."""
+        begins = self.lowest_lost() is not None and self.state in (OPEN, CWR)
+        if begins:
+            self.episode = Episode(self)
+            self.recover = self.nxt
+            self.ssthresh = max(self.control.reduced(False), 2 * self.mss)
+            self.state = RECOVERY
+            self.counts.recoveries += 1
+            self.reduction = Reduction(self, delivered)
+        if self.state == RECOVERY:
+            assert self.reduction
+            self.cwnd = self.reduction.window(delivered, safe)
+        return begins
 
     # Timers.
 
     def timeout(self, now_ns: int) -> None:
         self.counts.timeouts += 1
         self.run.stayed_silent(self.board[self.una].packet, now_ns)
+        if self.state in (OPEN, CWR):
+            self.episode = Episode(self)
         if self.state != LOSS:
             self.ssthresh = max(self.control.reduced_by_timeout(), 2 * self.mss)
         self.state = LOSS
@@ -149,9 +172,8 @@ class RfcSender(Sender):
     def reorder_timer(self, now_ns: int) -> None:
         assert self.rack
         self.rack.find_lost(now_ns)
-        forced = self.lowest_lost() is not None and self.state in (OPEN, CWR)
+        forced = self.repair(0, False)
         if forced:
-            self.recover_losses()
             self.rack.arm_probe(now_ns)
         self.send(now_ns, forced)
 

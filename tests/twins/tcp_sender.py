@@ -123,12 +123,15 @@ class Sender:
             segment.counted = False
             self.run.release(segment.packet, now_ns, None)
 
-    def lose_below_sacked(self, now_ns: int) -> None:
-        """Three sacked segments above one say that it is lost."""
+    def lose_below_sacked(self, now_ns: int) -> int:
+        """Three sacked segments above one say that it is lost; how many are found so."""
+        found = 0
         for segment in self.segments():
             above = sum(other.sacked for other in self.segments() if other.number > segment.number)
             if not segment.sacked and not segment.lost and above >= 3:
                 self.lose(segment, now_ns)
+                found += 1
+        return found
 
     # What may be sent.
 

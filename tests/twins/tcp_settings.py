@@ -85,12 +85,15 @@ class Result:
 
 @dataclass
 class Counts:
-    """What a half did; `needless` are duplicates that were received, `marks` acknowledgements sent that echo one."""
+    """What a half did: `undone` are reductions taken back, `needless` duplicates that were received, `marks`
+    acknowledgements sent that echo one.
+    """
 
     data: int = 0
     retransmissions: int = 0
     timeouts: int = 0
     recoveries: int = 0
+    undone: int = 0
     needless: int = 0
     marks: int = 0
 

@@ -299,6 +299,7 @@ def _lay_out(
         "last_marked",
         "cause",
         "twice",
+        "undo_from",
         "last_flowlet",
         "last_path",
         "rack_ns",

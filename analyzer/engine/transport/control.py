@@ -37,9 +37,11 @@ def grow(connections: Connections, rules: TransportRules, half: int, acked: int,
 
 @inlined
 def set_window(connections: Connections, half: int, cwnd: int) -> None:
-    """The window is another, whatever fraction of a byte CUBIC kept of it."""
-    connections.halves[at(half)].cwnd = cwnd
-    connections.halves[at(half)].w_cwnd = UNKNOWN
+    """The window is so large; if that is another, CUBIC keeps no fraction of a byte of it."""
+    halves = connections.halves
+    if halves[at(half)].cwnd != cwnd:
+        halves[at(half)].cwnd = cwnd
+        halves[at(half)].w_cwnd = UNKNOWN
 
 
 @kernel

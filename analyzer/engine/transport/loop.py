@@ -30,7 +30,7 @@ from segcast.analyzer.engine.transport.rack import set_probe
 from segcast.analyzer.engine.transport.receiver import acknowledge, answers_first, receive, thank
 from segcast.analyzer.engine.transport.scoreboard import NEW, NOTHING, commit, what_next
 from segcast.analyzer.engine.transport.segments import is_short, place_of
-from segcast.analyzer.engine.transport.sender import acknowledged, fails, probes, reorders, times_out
+from segcast.analyzer.engine.transport.sender import acknowledged, fails, overtaken, probes, reorders, times_out
 from segcast.analyzer.engine.transport.state import (
     ACK,
     DATA,
@@ -39,6 +39,7 @@ from segcast.analyzer.engine.transport.state import (
     RECORDED,
     SYN,
     SYN_ACK,
+    TWICE,
     UNKNOWN,
     Connections,
     Headers,
@@ -238,6 +239,9 @@ def _arrive(
         else:
             acknowledged(connections, transport, headers, row, half, now_ns)
         lot[0].ready = half
+    elif header.signs & TWICE:
+        overtaken(connections, transport, headers, row, flow ^ 1)
+        lot[0].ready = flow ^ 1
 
 
 def specialise(policy: Policy, detector: Detector) -> Run:

@@ -26,34 +26,35 @@ _FIRST_PROBE_NS: Final = 1_000_000_000
 
 
 @kernel
-def note_twice(connections: Connections, half: int) -> None:
-    """A duplicate was reported: the window for reordering was too short (RFC 8985 section 6.2, step 4)."""
+def adapt(connections: Connections, half: int, twice: bool) -> None:
+    """The window for reordering was too short if a duplicate is reported, once a round; after enough recoveries that
+    end without one it is as at first (RFC 8985 section 6.2, step 4).
+    """
     halves = connections.halves
     row = halves[at(half)]
-    if row.una >= row.mult_until:
+    if twice and row.una >= row.mult_until:
         halves[at(half)].mult += 1
         halves[at(half)].mult_until = row.nxt
-    halves[at(half)].calm = 0
-
-
-@kernel
-def note_calm(connections: Connections, half: int) -> None:
-    """A recovery ended; after enough of them without duplicates the window is as at first."""
-    halves = connections.halves
-    halves[at(half)].calm += 1
-    if halves[at(half)].calm >= _CALM_RECOVERIES:
-        halves[at(half)].mult = 1
         halves[at(half)].calm = 0
+    elif row.state in (RECOVERY, LOSS) and row.una >= row.recover:
+        halves[at(half)].calm += 1
+        if halves[at(half)].calm >= _CALM_RECOVERIES:
+            halves[at(half)].mult = 1
+            halves[at(half)].calm = 0
 
 
 @kernel
-def lose_by_time(connections: Connections, rules: TransportRules, half: int, now_ns: int) -> None:
-    """Segments sent so long before a delivered one that they should be there are lost; a timer is set for others."""
+def lose_by_time(connections: Connections, rules: TransportRules, half: int, now_ns: int) -> int:
+    """Segments sent so long before a delivered one that they should be there are lost; a timer is set for others.
+
+    Returns how many became so, or became so again.
+    """
     halves, flags = connections.halves, connections.flags
     row = halves[at(half)]
     halves[at(half)].reorder_ns = NEVER_NS
+    lost = int64(0)
     if row.rack_ns < 0:
-        return
+        return lost
     window_ns = int64(0)
     if row.reordered or not (row.state in (RECOVERY, LOSS) or row.sacked >= DUPTHRESH):
         window_ns = row.mult * row.min_rtt // 4
@@ -72,10 +73,12 @@ def lose_by_time(connections: Connections, rules: TransportRules, half: int, now
             due_ns = sent_ns + row.rack_rtt + window_ns
             if due_ns <= now_ns:
                 lose(connections, rules, half, number, True)
+                lost += 1
             else:
                 latest_ns = max(latest_ns, due_ns)
     if latest_ns >= 0:
         halves[at(half)].reorder_ns = latest_ns
+    return lost
 
 
 @kernel

@@ -168,11 +168,12 @@ def advance(connections: Connections, rules: TransportRules, half: int, number: 
 
 
 @kernel
-def lose_below_three(connections: Connections, rules: TransportRules, half: int) -> None:
-    """Segments above which three are sacked are lost (RFC 6675, IsLost)."""
+def lose_below_three(connections: Connections, rules: TransportRules, half: int) -> int:
+    """Segments above which three are sacked are lost (RFC 6675, IsLost); how many became so."""
     halves, flags = connections.halves, connections.flags
+    lost = int64(0)
     if halves[at(half)].sacked < DUPTHRESH:
-        return
+        return lost
     number, found = int64(halves[at(half)].highest_sacked), int64(0)
     while True:
         found += int64(flags[at(place_of(connections, half, number))]) & SACKED
@@ -182,7 +183,9 @@ def lose_below_three(connections: Connections, rules: TransportRules, half: int)
     for segment in range(max(int64(halves[at(half)].third), int64(halves[at(half)].una)), number):
         if not flags[at(place_of(connections, half, segment))] & (SACKED | MISSING):
             lose(connections, rules, half, segment, False)
+            lost += 1
     halves[at(half)].third = number
+    return lost
 
 
 @kernel
@@ -305,6 +308,7 @@ def commit(connections: Connections, rules: TransportRules, half: int, number: i
         flags = int64(connections.flags[at(place)]) | AGAIN | EVER_AGAIN | UNTIMED
         reflag(connections, rules, half, place, flags)
         halves[at(half)].retransmissions += 1
+        halves[at(half)].undo_left += 1
     segments[at(place)].sent_ns = now_ns
     halves[at(half)].last_sent_ns = now_ns
     row = halves[at(half)]
@@ -316,7 +320,7 @@ def commit(connections: Connections, rules: TransportRules, half: int, number: i
             halves[at(half)].next_ns = begins_ns + size * row.srtt // (row.cwnd * 2)
         else:
             halves[at(half)].next_ns = begins_ns + size * row.srtt * 5 // (row.cwnd * 6)
-    if rules.ns3 and (row.state in (RECOVERY, CWR)):
+    if row.state == RECOVERY or (rules.ns3 and row.state == CWR):
         halves[at(half)].prr_out += size
     return number
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.control import grow, note_echo, reduced, set_window
-from segcast.analyzer.engine.transport.rack import lose_by_time, note_calm, note_twice, set_probe
+from segcast.analyzer.engine.transport.rack import adapt, lose_by_time, set_probe
+from segcast.analyzer.engine.transport.recovery import (
+    begin_episode,
+    begin_reducing,
+    reduce_in_proportion,
+    told_needless,
+)
 from segcast.analyzer.engine.transport.scoreboard import (
     NEW,
     NOTHING,
@@ -55,20 +61,21 @@ def acknowledged(
     acked = outstanding - int64(halves[at(half)].outstanding_bytes)
     if newly > 0 and not halves[at(half)].latest_again:
         sample(connections, rules, half, now_ns - int64(halves[at(half)].latest_ns))
+    lost = int64(0)
     if rules.rack:
+        adapt(connections, half, flags & TWICE != 0)
         if flags & TWICE:
-            note_twice(connections, half)
+            told_needless(connections, rules, half, int64(header.twice))
         highest = max(number - 1, int64(halves[at(half)].highest_sacked))
         halves[at(half)].fack = max(int64(halves[at(half)].fack), highest)
-        lose_by_time(connections, rules, half, now_ns)
+        lost = lose_by_time(connections, rules, half, now_ns)
     elif sacked > 0:
-        lose_below_three(connections, rules, half)
+        lost = lose_below_three(connections, rules, half)
 
     # 1. What ends.
     if number >= halves[at(half)].recover and halves[at(half)].state != OPEN:
         if halves[at(half)].state == RECOVERY:
             set_window(connections, half, int64(halves[at(half)].ssthresh))
-            note_calm(connections, half)
         halves[at(half)].state = OPEN
     probe_lost = False
     if halves[at(half)].probe_end != UNKNOWN and number >= halves[at(half)].probe_end:
@@ -86,11 +93,11 @@ def acknowledged(
         halves[at(half)].recover = halves[at(half)].nxt
         halves[at(half)].state = CWR
         halves[at(half)].reduces = 1
-    # 3. Losses; 4. growth.
+        halves[at(half)].undo_from = UNKNOWN
+    # 3. Losses; 4. their repair; 5. growth.
+    repair(connections, rules, half, newly, advances and lost == 0, now_ns)
     state = halves[at(half)].state
-    if halves[at(half)].missing > 0 and state in (OPEN, CWR):
-        recover(connections, rules, half, now_ns)
-    elif acked > 0 and (state == LOSS or (state == OPEN and was_limited)):
+    if acked > 0 and (state == LOSS or (state == OPEN and was_limited)):
         grow(connections, rules, half, acked, now_ns)
     if advances:
         restart(connections, rules, half, now_ns)
@@ -102,16 +109,36 @@ def acknowledged(
 
 
 @kernel
-def recover(connections: Connections, rules: TransportRules, half: int, now_ns: int) -> None:
-    """Begin to repair losses; the first that may be sent is sent whatever the window (RFC 6675, step 4)."""
+def overtaken(connections: Connections, rules: TransportRules, headers: Headers, row: int, half: int) -> None:
+    """An acknowledgement has arrived that is below `una`, because another overtook it: of it only D-SACK counts."""
+    twice = int64(headers.headers[at(row)].twice)
+    if connections.halves[at(half)].una >= connections.halves[at(half)].mult_until:
+        adapt(connections, half, True)
+    told_needless(connections, rules, half, twice)
+
+
+@kernel
+def repair(
+    connections: Connections, rules: TransportRules, half: int, delivered: int, is_safe: bool, now_ns: int
+) -> None:
+    """Begin to repair losses, or go on with it, after an event that `delivered` so many bytes.
+
+    The first segment is sent at once, whatever the pace (RFC 6675, step 4).
+    """
     halves = connections.halves
+    if halves[at(half)].state == RECOVERY:
+        reduce_in_proportion(connections, rules, half, delivered, is_safe)
+    if halves[at(half)].missing == 0 or halves[at(half)].state not in (OPEN, CWR):
+        return
+    begin_episode(connections, half)
     window = reduced(connections, rules, half, False)
     halves[at(half)].ssthresh = window
-    set_window(connections, half, window)
     halves[at(half)].recover = halves[at(half)].nxt
     halves[at(half)].state = RECOVERY
     halves[at(half)].recoveries += 1
     halves[at(half)].first_open = halves[at(half)].una
+    begin_reducing(connections, half, delivered)
+    reduce_in_proportion(connections, rules, half, delivered, is_safe)
     number = first_missing(connections, half)
     if number != NOTHING:
         owe(connections, half, commit(connections, rules, half, number, now_ns))
@@ -133,8 +160,7 @@ def reorders(connections: Connections, rules: TransportRules, half: int, now_ns:
     """The reordering timer has fired."""
     halves = connections.halves
     lose_by_time(connections, rules, half, now_ns)
-    if halves[at(half)].missing > 0 and halves[at(half)].state in (OPEN, CWR):
-        recover(connections, rules, half, now_ns)
+    repair(connections, rules, half, int64(0), False, now_ns)
     if halves[at(half)].state != OPEN:
         halves[at(half)].probe_ns = NEVER_NS
 
@@ -157,6 +183,7 @@ def probes(connections: Connections, rules: TransportRules, half: int, now_ns: i
 def times_out(connections: Connections, rules: TransportRules, half: int, now_ns: int) -> bool:
     """The retransmission timer has fired; whether the connection goes on."""
     halves = connections.halves
+    begin_episode(connections, half)
     if halves[at(half)].state != LOSS:
         halves[at(half)].ssthresh = reduced(connections, rules, half, False)
         if rules.control == CUBIC:

@@ -74,15 +74,19 @@ HALF: Final = np.dtype(
         *_fields(
             "rack_ns rack_number rack_again rack_rtt min_rtt reordered mult mult_until calm probe_end probe_again"
         ),
+        # Reduction in proportion, and what undoing it needs.
+        *_fields("prr_out prr_delivered prr_flight"),
+        *_fields("undo_from undo_left prior_cwnd prior_ssthresh prior_epoch_ns"),
         # ns-3.
-        *_fields("dupacks guards rest first prr_out prr_delivered prr_flight next_sent"),
+        *_fields("dupacks guards rest first next_sent"),
         *_fields("echo echo_number cwr_number boundary"),
         # The receiver.
         *_fields("next held unacked congested last_marked arriving cause cause_delay_ns cause_level twice"),
         # What is counted.
-        *_fields("segments retransmissions timeouts_all recoveries needless echoes syns"),
+        *_fields("segments retransmissions timeouts_all recoveries undone needless echoes syns"),
         *_fields("flowlets path_changes last_flowlet last_path"),
         *_fields("w w_max w_prior w_est k share", np.float64),
+        *_fields("prior_w_max prior_w_prior prior_w_est prior_k", np.float64),
     ],
     align=True,
 )
