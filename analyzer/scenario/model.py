@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from segcast.analyzer.scenario.choices import PolicyChoice, PolicyField, TimeoutChoice, TimeoutField
-from segcast.analyzer.scenario.events import EventSpec
+from segcast.analyzer.scenario.events import EventSpec, GroupsField
 from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
 from segcast.analyzer.scenario.traffic import TrafficSpec
@@ -89,6 +89,9 @@ class Scenario(Model):
     )
     events: Annotated[tuple[EventSpec, ...], Field(max_length=10_000)] = Field(
         default=(), description="what happens to links"
+    )
+    groups: GroupsField = Field(
+        default={}, description="shared-risk groups: what fails together, nodes and links by name or pattern"
     )
     detection: Duration = Field(
         default=1_000_000, description="until the fabric's routing knows that a link is down or up"
