@@ -64,13 +64,23 @@ def test_flows_take_as_long_to_the_nanosecond(tmp_path: Path, kind: str, control
     assert found.select(columns).equals(second.sort("start_ns").select(columns))
 
 
-def test_exchanges_take_as_long_at_all_ranks(tmp_path: Path) -> None:
-    """Requests, responses and think times: what waited in queues counts as thinking, a little."""
-    first, second = around(tmp_path, Request("web-pages", load=0.5, flows=3000, seed=2), "cubic")
-    assert len(first) == len(second)
-    assert first["bytes"].sum() == second["bytes"].sum()
-    for rank in RANKS:
-        a, b = (each["fct_ns"].quantile(rank, "nearest") for each in (first, second))
+@pytest.mark.parametrize(("load", "ranks"), [(0.1, RANKS), (0.5, RANKS[:2])])
+def test_exchanges_take_as_long(tmp_path: Path, load: float, ranks: tuple[float, ...]) -> None:
+    """Requests, responses and think times: what waited in queues counts as thinking, a little.
+
+    Where losses decide, a nanosecond moves the tail of one list by a third, so six are pooled; at half load the last
+    hundredth is timeouts, of which there are too few to compare.
+    """
+    pairs = []
+    for seed in range(1, 7):
+        (tmp_path / str(seed)).mkdir()
+        pairs.append(around(tmp_path / str(seed), Request("web-pages", load=load, flows=3000, seed=seed), "cubic"))
+        first, second = pairs[-1]
+        assert len(first) == len(second)
+        assert first["bytes"].sum() == second["bytes"].sum()
+    before, after = (pl.concat([pair[n]["fct_ns"] for pair in pairs]) for n in (0, 1))
+    for rank in ranks:
+        a, b = (each.quantile(rank, "nearest") for each in (before, after))
         assert a is not None and b is not None
         assert abs(b / a - 1) < 0.05, rank
 
