@@ -5,6 +5,7 @@ A topology (analyzer/topologies) makes a `Fabric`; `assemble` builds of it the g
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import ipaddress
 from collections import Counter
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from segcast.analyzer.network.model import MAX_PATHS, Change, Link, Network, Path
+from segcast.analyzer.network.model import MAX_PATHS, Link, Network, Path
 from segcast.analyzer.network.shapes import LinkShape, Override
 from segcast.analyzer.network.sids import Flavor, Layout, Sids, srv6_bytes
 from segcast.analyzer.network.srv6_modes import Mode
@@ -138,13 +139,39 @@ def link_names(edges: Sequence[Edge]) -> dict[str, list[str]]:
     return found
 
 
-def matching(names: Sequence[str], pattern: str, key: Place) -> list[int]:
-    """The places of the names that fit the pattern of a key. Raises WrongKey if there are none."""
+def matching(edges: Sequence[Edge], pattern: str, key: Place, what: str = "link") -> list[int]:
+    """The places of the edges whose name fits the pattern of a key. Raises WrongKey if there are none.
+
+    `what` the pattern may be is said in errors.
+    """
+    names = [edge.name for edge in edges]
     found = [place for place, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise WrongKey(key, f"no link is called {pattern!r}; there are {some}")
+        raise WrongKey(key, f"no {what} is called {pattern!r}{_hint(edges, pattern, key)}; there are {some_of(names)}")
     return found
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _hint(edges: Sequence[Edge], pattern: str, key: Place) -> str:
+    """What may have been meant by a pattern that fits no link: a node's links, or a link of nearly that name."""
+    links = [edge.name for edge in edges if pattern in edge.ends]
+    if links:
+        fits = (f"*-{pattern}", f"{pattern}-*", f"*{pattern}*")
+        names = [edge.name for edge in edges]
+        way = next((fit for fit in fits if fnmatch.filter(names, fit) == links), None)
+        ways = [f'node = "{pattern}"'] * (key[0] == "events") + ([f'link = "{way}"'] if way else [])
+        return f", but a node is: write {' or '.join(ways)}" if ways else ", but a node is"
+    return meant(pattern, [edge.name for edge in edges])
+
+
+def meant(pattern: str, names: Sequence[str]) -> str:
+    """The name that a pattern without wildcards nearly is, as a question; empty if there is none."""
+    close = [] if set(pattern) & set("*?[") else difflib.get_close_matches(pattern, names, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +264,8 @@ def _with_hosts(fabric: Fabric, hosts: Sequence[tuple[str, int]]) -> tuple[tuple
 
 def _overridden(edges: Sequence[Edge], links: Sequence[Link], overrides: Sequence[Override]) -> tuple[Link, ...]:
     changed = list(links)
-    names = [edge.name for edge in edges]
     for number, override in enumerate(overrides):
-        for place in matching(names, override.link, ("network", "overrides", number, "link")):
+        for place in matching(edges, override.link, ("network", "overrides", number, "link")):
             for link in (edges[place].forward, edges[place].back):
                 changed[link] = replace(changed[link], **override.changes())
     return tuple(changed)
@@ -338,28 +364,3 @@ class Segments:
                 + ("" if assembly.mode.compressed else '; mode = "usid" packs them'),
             )
         return srv6_bytes(count, assembly.mode, tag=assembly.tag, signed=assembly.signed)
-
-
-class Event(NamedTuple):
-    """From `at_ns` after the first packet on, the links that fit have the rate; None: the one they were built with."""
-
-    at_ns: int
-    link: str
-    rate_bps: int | None
-
-
-def with_events(assembled: Assembled, events: Sequence[tuple[int, Event]], first_ns: int, detection_ns: int) -> Network:
-    """The network with what happens to its links; each event comes with its number in the scenario.
-
-    Both directions of a link change. Raises WrongKey if an event fits no link.
-    """
-    network, edges = assembled.network, assembled.edges
-    names = [edge.name for edge in edges]
-    changes: list[Change] = []
-    for number, event in events:
-        for place in matching(names, event.link, ("events", number, "link")):
-            for link in (edges[place].forward, edges[place].back):
-                rate_bps = network.links[link].rate_bps if event.rate_bps is None else event.rate_bps
-                changes.append(Change(first_ns + event.at_ns, link, rate_bps))
-    changes.sort(key=lambda change: change.time_ns)
-    return replace(network, changes=tuple(changes), detection_ns=detection_ns)

@@ -11,11 +11,12 @@ import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from segcast.analyzer.scenario.choices import PolicyChoice, PolicyField, TimeoutChoice, TimeoutField
-from segcast.analyzer.scenario.events import EventSpec
+from segcast.analyzer.scenario.events import EventSpec, GroupsField
 from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
 from segcast.analyzer.scenario.traffic import TrafficSpec
 from segcast.analyzer.scenario.transport import TransportSpec
+from segcast.analyzer.slo import SloSpec
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, topologies
 from segcast.analyzer.values import Duration, Model, Seed
 
@@ -89,6 +90,9 @@ class Scenario(Model):
     events: Annotated[tuple[EventSpec, ...], Field(max_length=10_000)] = Field(
         default=(), description="what happens to links"
     )
+    groups: GroupsField = Field(
+        default={}, description="shared-risk groups: what fails together, nodes and links by name or pattern"
+    )
     detection: Duration = Field(
         default=1_000_000, description="until the fabric's routing knows that a link is down or up"
     )
@@ -96,6 +100,7 @@ class Scenario(Model):
         default=None, description="senders that react, for workloads; none: packets leave as the trace has them"
     )
     steering: SteeringSpec = Field(default=SteeringSpec(), description="the sending hosts")
+    slo: SloSpec | None = Field(default=None, description="budgets that an answer must keep")
     srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
 
     @property

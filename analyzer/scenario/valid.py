@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pydantic import PrivateAttr
 
-from segcast.analyzer.network.fabric import Assembled, Fabric, Pair, Segments, assemble, pairs_named, with_events
+from segcast.analyzer.network.events import with_events
+from segcast.analyzer.network.fabric import Assembled, Fabric, Pair, Segments, assemble, pairs_named
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sid_table import SidTable, sid_table
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
@@ -103,7 +104,7 @@ class ValidScenario(Scenario):
         """The network with what happens to it, if its first packet is sent at `first_ns`. Raises InputError."""
         events = [(number, event) for number, spec in enumerate(self.events) for event in spec.events()]
         with self._located():
-            return with_events(assembled, events, first_ns, self.detection)
+            return with_events(assembled, events, first_ns, self.detection, self.groups)
 
     @property
     def source(self) -> str:

@@ -12,7 +12,6 @@ import networkx as nx
 import pytest
 
 from segcast.analyzer.forecast.cells import plan_cells
-from segcast.analyzer.network.model import Change
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -139,6 +138,46 @@ def test_one_mistake_counts_once() -> None:
     ("old", "new", "message"),
     [
         ('"leaf0-spine0"', '"leaf9-*"', "21: events[0].link: no link is called 'leaf9-*'; there are leaf0-spine0, "),
+        (
+            'link = "leaf0-spine0"',
+            'link = "spine1"',
+            '21: events[0].link: no link is called \'spine1\', but a node is: write node = "spine1" or link = "*-',
+        ),
+        (
+            'link = "leaf0-spine0"',
+            'link = "leaf1"',
+            '21: events[0].link: no link is called \'leaf1\', but a node is: write node = "leaf1" or link = "leaf1-*"',
+        ),
+        (
+            '"leaf0-spine0"',
+            '"leaf0-spin0"',
+            "21: events[0].link: no link is called 'leaf0-spin0'; did you mean 'leaf0-spine0'?; ",
+        ),
+        (
+            'link = "leaf0-spine0"',
+            'node = "spin1"',
+            "21: events[0].node: no node is called 'spin1'; did you mean 'spine1'?; there are leaf0, spine0, spine1",
+        ),
+        (
+            'link = "leaf0-spine0"',
+            'node = "leaf0-spine0"',
+            "21: events[0].node: no node is called 'leaf0-spine0', but a link is: write link = \"leaf0-spine0\"; ",
+        ),
+        (
+            'link = "leaf0-spine0"',
+            'group = "chassis"',
+            "21: events[0].group: no group is called 'chassis'; name it in [groups]",
+        ),
+        (
+            "[srv6]",
+            '[[events]]\nat = "1s"\ngroup = "rack"\nstate = "down"\n[groups]\nrack = ["leaf0", "leaf1-spin1"]\n[srv6]',
+            "29: groups.rack[1]: no link or node is called 'leaf1-spin1'; did you mean 'leaf1-spine1'?; there are",
+        ),
+        (
+            '"leaf0-*"',
+            '"spine1"',
+            "12: network.overrides[0].link: no link is called 'spine1', but a node is: write link = \"*-spine1\"; ",
+        ),
         ('"leaf0-*"', '"spine"', "12: network.overrides[0].link: no link is called 'spine'; there are leaf0-spine0, "),
         (
             'name = "leaf0"',
@@ -304,33 +343,6 @@ def test_suspicion_needs_modelled_acknowledgements() -> None:
     scenario = short_scenario(paths="1Gbps", steering={"ack": "timeout", "suspect_after": 2})
     with pytest.raises(InputError, match=r'steering.suspect_after needs steering.ack = "modelled"'):
         plan_cells(scenario)
-
-
-def test_events_change_both_directions_in_order(tmp_path: Path) -> None:
-    events = """
-[[events]]
-at = "2ms"
-link = "leaf1-spine0"
-rate = "5Gbps"
-[[events]]
-at = "1500us"
-link = "leaf0-spine1"
-flap = { period = "10us", times = 2 }
-"""
-    scenario = read(tmp_path, FABRIC.replace("[srv6]", f"{events}\n[srv6]"))
-    network = scenario.changed(scenario.assembled([(0, 1)]), 7)
-    names = [link.name for link in network.links]
-    assert names[:4] == ["leaf0-spine0", "leaf0-spine1", "leaf1-spine0", "leaf1-spine1"]
-    assert names[4:] == [f"{name}-back" for name in names[:4]]
-    flaps = [
-        Change(1_500_007 + at, link, rate)
-        for at, rate in ((0, 0), (5_000, 10**9), (10_000, 0), (15_000, 10**9))
-        for link in (1, 5)
-    ]
-    slower = [Change(2_000_007, link, 5 * 10**9) for link in (2, 6)]
-    down = [Change(1_000_000_007, link, 0) for link in (0, 4)]
-    assert list(network.changes) == [*flaps, *slower, *down]
-    assert network.detection_ns == 1_000_000
 
 
 def graph_scenario(folder: Path, graph: Any, form: str, **network: Any) -> ValidScenario:

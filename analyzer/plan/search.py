@@ -1,0 +1,273 @@
+"""Finds where budgets begin to break along an axis, from runs that are noisy.
+
+The search knows nothing of networks. It asks for margins (see `segcast.analyzer.slo`) at places on an axis, scaled so
+that further is worse: each ask is a place and seeds, each answer float64[seeds, budgets], of which negative ones are
+outside. Seeds are the same at every place, so what they draw cancels where places are compared. A place is settled if
+each budget's 95 % interval of the mean over seeds (Student's t) lies on one side of 0; more seeds are asked for until
+it is, or until the last stage. An exact budget (`drops == 0`) is broken by one seed that breaks it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segcast.analyzer.forecast.student import student_bound
+
+STAGES: Final = (10, 20, 40)
+_GRID: Final = 5
+_MOST_STEPS: Final = 40
+_TAIL: Final = 0.025
+_EDGEMOST: Final = 0.1  # of a bracket: a step comes no nearer to its ends, so that both close in
+
+
+class Ask(NamedTuple):
+    """Margins that are wanted: at `place`, of seeds number `first` up to but without `stop`."""
+
+    place: float
+    first: int
+    stop: int
+
+
+Verdict = Literal["kept", "broken", "unclear"]
+State = Literal["edge", "nowhere", "everywhere"]
+Margins = NDArray[np.float64]
+Search = Generator[list[Ask], list[Margins], "Edge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The axis from `near` to `far`, where further is worse, and how well the edge is to be known.
+
+    `exact` says of each budget whether it has no margin to speak of. `whole`: only whole places exist. `step` is how
+    close the ends of the edge's bracket come to each other. `most` is how many margins (seeds over all places) may be
+    asked for.
+    """
+
+    near: float
+    far: float
+    exact: tuple[bool, ...]
+    step: float
+    whole: bool = False
+    stages: tuple[int, ...] = STAGES
+    most: int = 1000
+
+
+@dataclass(slots=True)
+class Probe:
+    """A place that was asked: margins float64[seeds, budgets]."""
+
+    place: float
+    margins: Margins
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds were run."""
+        return len(self.margins)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where budgets begin to break.
+
+    `place` is the estimate; between `low` and `high` it lies at 95 %, as far as the seeds' draws go. None of them where
+    the whole axis is on one side. `binding` is the budget that breaks first, by number. `settled`: every place next to
+    the edge was; else the seeds ran out, and the interval is that of the noise. `monotone`: nothing was kept beyond a
+    place that was broken; else the edge is the first one.
+    """
+
+    state: State
+    place: float | None
+    low: float | None
+    high: float | None
+    binding: int | None
+    settled: bool
+    monotone: bool
+    probes: tuple[Probe, ...] = field(repr=False)
+
+    @property
+    def cells(self) -> int:
+        """How many margins it took."""
+        return sum(probe.seeds for probe in self.probes)
+
+
+def bounds(margins: Margins, exact: Sequence[bool]) -> tuple[Margins, Margins, Margins]:
+    """Mean of each budget's margins over seeds, and the bounds of its interval: float64[budgets] each.
+
+    Of an exact budget all three are the least margin: one seed that breaks it does. So does one in which nothing was
+    received, whose margin is minus infinity.
+    """
+    least = margins.min(axis=0)
+    alone = np.array(exact) | np.isinf(least)
+    finite = np.where(alone, 0.0, margins)
+    half = np.zeros_like(least)
+    if len(margins) > 1:
+        half = student_bound(_TAIL, len(margins) - 1) * finite.std(axis=0, ddof=1) / math.sqrt(len(margins))
+    mean = np.where(alone, least, finite.mean(axis=0))
+    return mean, mean - half, mean + half
+
+
+def verdict(margins: Margins, exact: Sequence[bool]) -> Verdict:
+    """Whether budgets are kept at a place, are broken, or cannot be told yet."""
+    _, low, high = bounds(margins, exact)
+    if (high < 0).any():
+        return "broken"
+    return "kept" if (low >= 0).all() else "unclear"
+
+
+class _Probes:
+    """Places asked so far, in order, and how many margins are left to ask."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.places: list[float] = []
+        self.at: dict[float, Probe] = {}
+        self.left = question.most
+
+    def ask(self, places: Sequence[float], stop: int) -> Generator[list[Ask], list[Margins], None]:
+        """Margins at places, of seeds up to `stop`, as far as they are not known and may be asked."""
+        asks: list[Ask] = []
+        for place in dict.fromkeys(places):
+            known = self.at[place].seeds if place in self.at else 0
+            wanted = min(stop - known, self.left)
+            if wanted > 0:
+                asks.append(Ask(place, known, known + wanted))
+                self.left -= wanted
+        if not asks:
+            return
+        for ask, margins in zip(asks, (yield asks), strict=True):
+            if ask.place in self.at:
+                margins = np.concatenate([self.at[ask.place].margins, margins])
+            else:
+                bisect.insort(self.places, ask.place)
+            self.at[ask.place] = Probe(ask.place, margins)
+
+    def settle(self, places: Sequence[float]) -> Generator[list[Ask], list[Margins], None]:
+        """Ask at places, with more seeds where they do not yet tell."""
+        for stop in self.question.stages:
+            unsettled = [place for place in places if place not in self.at or self.verdict(place) == "unclear"]
+            yield from self.ask(unsettled, stop)
+
+    def verdict(self, place: float) -> Verdict:
+        """See `verdict`."""
+        return verdict(self.at[place].margins, self.question.exact)
+
+    def worst(self, place: float) -> float:
+        """The least of the budgets' mean margins."""
+        return float(bounds(self.at[place].margins, self.question.exact)[0].min())
+
+    def kept(self, place: float) -> bool:
+        """Whether budgets are kept there as far as the mean says."""
+        return self.worst(place) >= 0
+
+    def edge(self, state: State, settled: bool = True) -> Edge:
+        """What is known of the edge."""
+        probes = tuple(self.at[place] for place in self.places)
+        if state != "edge":
+            return Edge(state, None, None, None, None, settled, self.monotone(), probes)
+        place, binding, _ = _crossing(probes, self.question.exact, 0)
+        low, high = (_crossing(probes, self.question.exact, which)[0] for which in (1, 2))
+        return Edge("edge", place, min(low, place), max(high, place), binding, settled, self.monotone(), probes)
+
+    def monotone(self) -> bool:
+        """Whether nothing is surely kept beyond what is surely broken."""
+        verdicts = [self.verdict(place) for place in self.places]
+        first = next((number for number, each in enumerate(verdicts) if each == "broken"), len(verdicts))
+        return "kept" not in verdicts[first:]
+
+
+def _crossing(probes: Sequence[Probe], exact: Sequence[bool], which: int) -> tuple[float, int, bool]:
+    """Where the first budget goes below 0 on straight lines between probes: place, budget, and whether it does at all.
+
+    `which` of mean, lower and upper bound. An exact budget steps: it breaks after the last place that keeps it, or, for
+    the upper bound, at the first that does not.
+    """
+    curves = np.array([bounds(probe.margins, exact)[which] for probe in probes])
+    found: list[tuple[float, int]] = []
+    for budget, curve in enumerate(curves.T):
+        outside = np.flatnonzero(curve < 0)
+        if len(outside) == 0:
+            continue
+        after = int(outside[0])
+        if after == 0:
+            found.append((probes[0].place, budget))
+            continue
+        a, b = probes[after - 1].place, probes[after].place
+        if exact[budget] or not np.isfinite(curve[after - 1 : after + 1]).all():
+            found.append((b if which == 2 else a, budget))
+        else:
+            found.append((a + (b - a) * float(curve[after - 1] / (curve[after - 1] - curve[after])), budget))
+    if not found:
+        return probes[-1].place, 0, False
+    return *min(found), True
+
+
+def find_edge(question: Question) -> Search:
+    """A search for the edge: yields what it wants to know, is sent the answers, and returns the Edge."""
+    probes = _Probes(question)
+    ends = [question.near, question.far]
+    yield from probes.settle(ends)
+    inner: list[float] = np.linspace(question.near, question.far, _GRID + 2)[1:-1].tolist()
+    if question.whole:
+        inner = [place for place in dict.fromkeys(float(round(each)) for each in inner) if place not in ends]
+    yield from probes.ask(inner, question.stages[0])
+    if not probes.kept(question.near):
+        return probes.edge("nowhere", probes.verdict(question.near) == "broken")
+    if all(probes.kept(place) for place in probes.places):
+        return probes.edge("everywhere", probes.verdict(question.far) == "kept")
+    settled = True
+    for _ in range(_MOST_STEPS):
+        a, b = _bracket(probes)
+        if b - a <= question.step:
+            break
+        place = _between(probes, a, b)
+        if probes.left <= 0:
+            settled = False
+            break
+        yield from probes.settle([place])
+        if probes.verdict(place) == "unclear":
+            yield from _around(probes, place, a, b)
+            settled = False
+            break
+    a, b = _bracket(probes)
+    yield from probes.settle([a, b])
+    return probes.edge("edge", settled and all(probes.verdict(place) != "unclear" for place in _bracket(probes)))
+
+
+def _bracket(probes: _Probes) -> tuple[float, float]:
+    """The last place kept before the first that is not, and that."""
+    after = next(number for number, place in enumerate(probes.places) if not probes.kept(place))
+    return probes.places[max(after - 1, 0)], probes.places[after]
+
+
+def _between(probes: _Probes, a: float, b: float) -> float:
+    """The place to ask next: where a straight line between the ends crosses 0, but not too near to either."""
+    inside, outside = probes.worst(a), probes.worst(b)
+    exact = probes.question.exact
+    broken = bounds(probes.at[b].margins, exact)[0] < 0
+    straight = math.isfinite(inside) and math.isfinite(outside) and not (broken & np.array(exact)).any()
+    share = inside / (inside - outside) if straight and inside > outside else 0.5
+    place = a + (b - a) * min(max(share, _EDGEMOST), 1 - _EDGEMOST)
+    if probes.question.whole:
+        place = min(max(float(round(place)), a + 1), b - 1)
+    return place
+
+
+def _around(probes: _Probes, place: float, a: float, b: float) -> Generator[list[Ask], list[Margins], None]:
+    """Places on both sides of one that noise hides, just far enough to tell: they give the slope there."""
+    if probes.question.whole:
+        return
+    mean, low, high = bounds(probes.at[place].margins, probes.question.exact)
+    budget = int(mean.argmin())
+    slope = (probes.worst(a) - probes.worst(b)) / (b - a)
+    if not math.isfinite(slope) or slope <= 0:
+        return
+    reach = 1.5 * float(high[budget] - low[budget]) / 2 / slope
+    sides = [max(place - reach, a), min(place + reach, b)]
+    yield from probes.ask([side for side in sides if a < side < b], probes.question.stages[-1])

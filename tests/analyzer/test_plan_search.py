@@ -1,0 +1,132 @@
+"""The search for an edge, on functions whose edge is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from segcast.analyzer.plan.search import Edge, Question, find_edge, verdict
+
+Margin = Callable[[float, int], list[float]]
+
+
+def searched(question: Question, margin: Margin) -> Edge:
+    """The edge, found by answering every ask with margins of the function."""
+    search = find_edge(question)
+    answers: list[NDArray[np.float64]] | None = None
+    asked: set[tuple[float, int]] = set()
+    while True:
+        try:
+            asks = next(search) if answers is None else search.send(answers)
+        except StopIteration as ended:
+            edge: Edge = ended.value
+            assert edge.cells == len(asked) <= question.most
+            return edge
+        answers = []
+        for ask in asks:
+            seeds = range(ask.first, ask.stop)
+            assert not asked & {(ask.place, seed) for seed in seeds}, "asked twice"
+            asked |= {(ask.place, seed) for seed in seeds}
+            answers.append(np.array([margin(ask.place, seed) for seed in seeds]))
+
+
+def plain(near: float = 0.0, far: float = 1.0, *, exact: tuple[bool, ...] = (False,), **others: object) -> Question:
+    return Question(near, far, exact, **{"step": 0.01, **others})  # type: ignore[arg-type]
+
+
+@given(st.floats(0.02, 0.98), st.floats(0.2, 5.0))
+@settings(max_examples=60, deadline=None)
+def test_without_noise_the_edge_is_bracketed(at: float, power: float) -> None:
+    edge = searched(plain(), lambda u, seed: [at**power - u**power])
+    assert edge.state == "edge"
+    assert edge.settled
+    assert edge.monotone
+    assert edge.place is not None
+    assert edge.low is not None
+    assert edge.high is not None
+    assert abs(edge.place - at) <= 0.01
+    assert edge.low <= edge.place <= edge.high
+    assert edge.high - edge.low <= 0.01
+
+
+def test_noise_widens_the_interval_to_cover() -> None:
+    rng = np.random.default_rng(7)
+    covered, widths = 0, []
+    for _ in range(100):
+        draw = rng.normal(0, 0.05, 40)
+        own = rng.normal(0, 0.02, (1000, 40))
+        edge = searched(plain(), lambda u, seed, d=draw, o=own: [0.6 - u + d[seed] + o[int(u * 997), seed]])  # type: ignore[misc]
+        assert edge.low is not None
+        assert edge.high is not None
+        covered += edge.low <= 0.6 <= edge.high
+        widths.append(edge.high - edge.low)
+    assert covered >= 88
+    assert np.median(widths) < 0.05  # 40 seeds of 0.054 are 0.034 wide
+
+
+def test_more_seeds_are_asked_for_only_where_they_tell() -> None:
+    def margin(u: float, seed: int) -> list[float]:
+        return [0.5 - u + (0.2 if seed % 2 else -0.2)]
+
+    edge = searched(plain(), margin)
+    seeds = {probe.place: probe.seeds for probe in edge.probes}
+    assert seeds[0.0] == 10
+    assert max(seeds.values()) == 40
+
+
+def test_an_exact_budget_breaks_with_one_seed() -> None:
+    edge = searched(plain(exact=(True,)), lambda u, seed: [-1.0 if u > 0.37 and seed == 3 else 0.0])
+    assert edge.place is not None
+    assert edge.high is not None
+    assert edge.place <= 0.37 < edge.high <= edge.place + 0.01
+
+
+def test_the_budget_that_breaks_first_binds() -> None:
+    edge = searched(plain(exact=(False, True, False)), lambda u, s: [0.8 - u, -float(u > 0.9), 0.3 - u])
+    assert edge.binding == 2
+    assert edge.place == pytest.approx(0.3, abs=0.01)
+    edge = searched(plain(exact=(False, True)), lambda u, s: [0.8 - u, -float(u > 0.5)])
+    assert edge.binding == 1
+    assert edge.place == pytest.approx(0.5, abs=0.01)
+
+
+def test_an_axis_on_one_side_has_no_edge() -> None:
+    nowhere = searched(plain(), lambda u, s: [-1.0 - u])
+    assert (nowhere.state, nowhere.place) == ("nowhere", None)
+    everywhere = searched(plain(), lambda u, s: [2.0 - u])
+    assert (everywhere.state, everywhere.place) == ("everywhere", None)
+
+
+def test_what_is_not_monotone_says_so_and_takes_the_first_edge() -> None:
+    edge = searched(plain(), lambda u, s: [math.cos(3 * math.pi * u)])
+    assert not edge.monotone
+    assert edge.place == pytest.approx(1 / 6, abs=0.01)
+
+
+@pytest.mark.parametrize("last", range(1, 16))
+def test_whole_places_are_found_exactly(last: int) -> None:
+    question = plain(1.0, 16.0, whole=True, step=1.0)
+    edge = searched(question, lambda u, s: [last + 0.5 - u] if u == round(u) else [math.nan])
+    assert edge.low is not None
+    assert edge.high is not None
+    kept = [probe.place for probe in edge.probes if verdict(probe.margins, (False,)) == "kept"]
+    assert max(kept) == last
+
+
+def test_nothing_delivered_is_outside() -> None:
+    edge = searched(plain(), lambda u, s: [-math.inf if u > 0.5 else 1.0])
+    assert edge.place is not None
+    assert edge.high is not None
+    assert edge.place <= 0.5 <= edge.high <= edge.place + 0.01
+
+
+def test_no_more_is_asked_than_may_be() -> None:
+    rng = np.random.default_rng(1)
+    edge = searched(plain(most=50), lambda u, s: [0.5 - u + float(rng.normal(0, 1))])
+    assert edge.cells <= 50
