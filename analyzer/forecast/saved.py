@@ -23,7 +23,7 @@ from segcast.traces.disk.documents import Count, Shape
 from segcast.traces.disk.folders import new_file
 from segcast.traces.errors import InputError
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 _ABOUT: Final = "about"
 
 Arrays = dict[str, NDArray[Any]]
