@@ -69,7 +69,7 @@ def variants(timeouts_us: Sequence[int]) -> list[Variant]:
     for timeout in (1000 * t for t in timeouts_us):
         found += [Variant("random", timeout), Variant("inflight", timeout)]
         found += [Variant("inflight", timeout, "fabric"), Variant("least-queue", timeout)]
-    for rule in ("rtt", "spread", "safe"):
+    for rule in ("rtt", "spread", "drained", "safe"):
         found += [Variant("random", rule), Variant("inflight", rule)]
     return [*found, Variant("spray")]
 

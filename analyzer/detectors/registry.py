@@ -21,7 +21,8 @@ from segcast.traces.jit import UNCOUNTED
 class Gap(NamedTuple):
     """`flow` sends a packet at `time_ns`, `gap_ns` after its previous one; it has the counters from `first_counter` on.
 
-    `in_network` says whether any packet of the flow is still on its way: for an oracle.
+    `in_network` says whether any packet of the flow is still on its way: for an oracle. `awaited` says whether its host
+    awaits an acknowledgement of any.
     """
 
     time_ns: int
@@ -31,6 +32,7 @@ class Gap(NamedTuple):
     path_count: int
     slot: int
     in_network: bool
+    awaited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Detector:
     summary: str
     source: str
     tracks: bool
+    awaits: bool
     state: type
     make_state: Callable[[Setting], Any]
     starts: Callable[[Any, Gap], bool]
@@ -107,15 +110,19 @@ def register(
     starts: Callable[[Any, Gap], bool],
     observe: Callable[[Any, Feedback], None] | None = None,
     tracks: bool = False,
+    awaits: bool = False,
     parameters: type[Parameters] = NoParameters,
 ) -> Detector:
-    """Add a detector; `tracks` if it looks at `in_network`. The rules are those of `policies.registry.register`."""
+    """Add a detector; `tracks` if it looks at `in_network`, `awaits` if at `awaited`.
+
+    The rules are those of `policies.registry.register`.
+    """
     owner = _BY_STATE.get(state)
     if owner is not None and (owner.name != name or owner.starts is not starts or owner.observe is not observe):
         raise InputError(
             f"detector {name!r}: the state class {state.__name__} already belongs to {owner.name!r}; define a new class"
         )
-    detector = Detector(name, summary, source, tracks, state, make_state, starts, observe, parameters)
+    detector = Detector(name, summary, source, tracks, awaits, state, make_state, starts, observe, parameters)
     _DETECTORS.add(name, detector)
     _BY_STATE[state] = detector
     return detector

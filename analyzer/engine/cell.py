@@ -62,6 +62,8 @@ class Cell:
                 f"policy {policy.name!r} with timeout {detector.name!r} learns from acknowledgements; "
                 'that needs ack = "modelled"'
             )
+        if not reacts and steering.ack == "timeout" and detector.awaits:
+            raise InputError(f'timeout {detector.name!r} awaits acknowledgements; with ack = "timeout" there are none')
         self.network = network
         self._policy = policy
         self.detector = detector

@@ -43,6 +43,7 @@ class Uses(NamedTuple):
     measures: bool
     learns: bool
     tracks: bool
+    awaits: bool
 
 
 _GRANULARITIES: Final = {"flow": PER_FLOW, "flowlet": PER_FLOWLET, "packet": PER_PACKET, "asked": ASKED}
@@ -55,10 +56,11 @@ def uses_of(policy: Policy, detector: Detector) -> Uses:
         _GRANULARITIES[policy.granularity],
         policy.steered,
         policy.by == "counter",
-        policy.counts_inflight or policy.steered or learns,
+        policy.counts_inflight or policy.steered or learns or detector.awaits,
         policy.measures,
         learns,
         detector.tracks,
+        detector.awaits,
     )
 
 
@@ -217,7 +219,8 @@ def send(
     if slot >= 0:
         if uses.granularity == PER_FLOWLET:
             travels = uses.tracks and (flows[at(flow)].pending > 0 or flows[at(flow)].clear_ns > now_ns)
-            asks = starts(detector_state, Gap(now_ns, gap_ns, flow, first_counter, count, slot, travels))
+            awaited = uses.awaits and flows[at(flow)].awaited > 0
+            asks = starts(detector_state, Gap(now_ns, gap_ns, flow, first_counter, count, slot, travels, awaited))
         elif uses.granularity == PER_FLOW:
             asks = not uses.steered and flows[at(flow)].routing != progress[0].routing
     if asks:
@@ -264,6 +267,8 @@ def send(
     else:
         fates.state[at(row)] = 0
         inflight[at(first_counter + slot)] += frame_bytes
+        if uses.awaits:
+            flows[at(flow)].awaited += 1
         if ack in (LAZY, ORDERED) and rules.ack_loss > 0 and unseen(rules.ack_loss, rules.seed, now_ns, flow):
             expect_timeout(progress, ack, int64(0), row)
             fates.state[at(row)] = UNACKED

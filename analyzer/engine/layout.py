@@ -79,9 +79,9 @@ def _rules(network: Network, policy: Policy, detector: Detector, steering: Steer
     learns = policy.learns or detector.learns
     suspects = policy.steered and steering.suspect_after > 0
     ack = UNCOUNTED
-    if steering.ack == "recorded" and policy.counts_inflight:
+    if steering.ack == "recorded" and (policy.counts_inflight or detector.awaits):
         ack = SCHEDULED
-    elif learns or suspects:
+    elif learns or suspects or detector.awaits:
         ack = ORDERED
     elif policy.counts_inflight:
         lazy = steering.scope != "host" and not network.changes and watched <= _MOST_WATCHED

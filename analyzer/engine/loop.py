@@ -51,6 +51,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
     """
     uses = uses_of(policy, detector)
     counted, tracks, steered, measures = uses.counted, uses.tracks, uses.steered, uses.measures
+    awaits = uses.awaits
 
     def run(
         state: State,
@@ -148,6 +149,8 @@ def specialise(policy: Policy, detector: Detector) -> Run:
             clock_ns = now_ns
             if leaving >= 0:
                 fate_state[at(leaving)] |= RELEASED
+                if awaits:
+                    flows[at(flow)].awaited -= 1
                 if ack == SCHEDULED:
                     inflight[at(counter_of(state, flow, path))] -= frame_bytes
                     continue

@@ -86,6 +86,7 @@ FLOW: Final = np.dtype(
         ("ack_queue", np.int64),
         ("watched", np.int32),
         ("first_watched", np.int32),
+        ("awaited", np.int64),
     ],
     align=True,
 )

@@ -87,8 +87,12 @@ def _check_feedback(cell: CellPlan, scenario: ValidScenario) -> None:
         learner = cell.timeout.label
     if steering.suspect_after and cell.policy.policy.steered:
         learner = "steering.suspect_after"
+    place = ("policies",) if "ack" in cell.policy.steering else ("steering", "ack")
+    if ack == "timeout" and cell.timeout is not None and cell.timeout.detector.awaits:
+        raise scenario.wrong(
+            place, f'{cell.timeout.label} awaits acknowledgements, and with steering.ack = "timeout" there are none'
+        )
     if ack != "modelled" and learner is not None:
-        place = ("policies",) if "ack" in cell.policy.steering else ("steering", "ack")
         raise scenario.wrong(
             place, f'{learner} needs steering.ack = "modelled": with "{ack}" no host learns what returned'
         )

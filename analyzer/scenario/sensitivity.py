@@ -41,10 +41,11 @@ def _variants(scenario: ValidScenario, choice: PolicyChoice) -> Iterator[PolicyC
     told = (
         policy.learns or scenario.steering_of(choice).suspect_after or any(t.detector.learns for t in scenario.timeouts)
     )
+    awaits = any(t.detector.awaits for t in scenario.timeouts)
     if not policy.counts_inflight or choice.steering:
         return
     for name, steering in ERRORS.items():
-        if not (told and "ack" in steering):
+        if not (told and "ack" in steering) and not (awaits and steering.get("ack") == "timeout"):
             yield choice.model_copy(
                 update={"label": f"{choice.label} {name}", "steering": {"ack": "modelled"} | steering}
             )

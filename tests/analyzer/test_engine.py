@@ -49,7 +49,7 @@ def test_the_twin_knows_every_policy_and_timeout_with_its_parameters() -> None:
         assert_same_defaults(policy.parameters, rule.OPTIONS)
     for name in DETECTORS:
         detector, timeout = find_detector(name), twin_detectors.DETECTORS[name]
-        assert detector.learns == timeout.learns, name
+        assert (detector.learns, detector.awaits) == (timeout.learns, timeout.awaits), name
         assert_same_defaults(detector.parameters, timeout.OPTIONS)
 
 

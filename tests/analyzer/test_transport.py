@@ -43,6 +43,39 @@ def test_any_small_case_is_that_of_the_slow_twin(case: Case) -> None:
     assert run_cell(case) == run_twin(case)
 
 
+def test_where_all_is_acknowledged_flowlets_start_as_in_the_slow_twin() -> None:
+    started = 0
+    for seed in range(40):
+        case = make_case(Seeded(seed), (("inflight", "drained"),), most_segments=40)
+        ran = run_cell(case)
+        assert ran == run_twin(case), f"seed {seed}"
+        started += len({sent.flowlet for sent in ran[0] if sent.kind == "data"})
+    assert started > 300
+
+
+def test_a_new_flowlet_finds_all_of_its_flow_acknowledged() -> None:
+    """Of data segments: the one before it had arrived, and was sent no more than once unless it was acknowledged."""
+    begun = 0
+    for seed in range(40, 80):
+        case = make_case(Seeded(seed), (("inflight", "drained"),), most_segments=40)
+        case = dataclasses.replace(case, options=case.options | {"detector_parameters": {"gap": 10**12}})
+        last: dict[int, tuple[int, int]] = {}
+        arrived: dict[int, dict[int, int]] = {}
+        for sent in run_cell(case)[0]:
+            if sent.kind != "data":
+                continue
+            before = last.get(sent.flow)
+            if before is not None and before[0] != sent.flowlet and before[1] >= 0:
+                seen = arrived[sent.flow]
+                assert all(seen.get(n, sent.send_ns + 1) <= sent.send_ns for n in range(sent.number)), f"seed {seed}"
+                begun += 1
+            last[sent.flow] = sent.flowlet, sent.number
+            if sent.receive_ns is not None:
+                of = arrived.setdefault(sent.flow, {})
+                of[sent.number] = min(of.get(sent.number, sent.receive_ns), sent.receive_ns)
+    assert begun > 100
+
+
 def test_where_rows_are_handed_out_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case(Seeded(7), (("inflight", "fixed"),), (("cubic", "rfc"),))
     whole = run_cell(case)

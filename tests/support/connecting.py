@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from segcast.analyzer.detectors.registry import find_detector
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.transport.cell import Messages, Piece, Transport, TransportCell
 from segcast.analyzer.network.model import Change, Network, Path
 from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED
 from segcast.analyzer.policies.registry import find_policy
-from tests.support.simulating import links_of, traffic_of, with_records
+from tests.support.simulating import links_of, parameters_of, traffic_of, with_records
 from tests.support.transport import Case
 from tests.twins.tcp_settings import Counts, Result, Sent
 
@@ -49,6 +50,7 @@ def steering_of(options: dict[str, Any]) -> Steering:
 def connected(case: Case) -> TransportCell:
     """The product's cell for a case."""
     options = case.options
+    detector = find_detector(options["detector"])
     recorded, plan = traffic_of(case.recorded, case.flows, options["hosts"])
     after = [message.after for message in case.messages]
     messages = Messages(
@@ -71,6 +73,8 @@ def connected(case: Case) -> TransportCell:
         recorded=recorded,
         timeout_ns=options["timeout_ns"],
         seed=options["seed"],
+        detector=detector,
+        detector_parameters=parameters_of(detector.parameters, options["detector_parameters"]),
     )
 
 

@@ -26,8 +26,8 @@ DETECTORS = [name for name, detector in detectors().items() if detector.state.__
 # and timeout is a loop of its own, which takes seconds to compile, so there is one pair for each.
 POLICY_OF = {
     detector: ("random", "clove-ecn")[number % 2]
-    for number, detector in enumerate(sorted(name for name in DETECTORS if name != "fixed"))
-} | {"fixed": "random"}
+    for number, detector in enumerate(sorted(name for name in DETECTORS if name not in ("drained", "fixed")))
+} | {"drained": "inflight", "fixed": "random"}
 
 # Policy and timeout: every policy and every timeout.
 CELLS = [(policy, "fixed") for policy in POLICIES] + [

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import Drawn
 from tests.twins.choosing import Chooser, Seeded
+from tests.twins.detectors import DETECTORS
 from tests.twins.hashing import fold
 from tests.twins.network import Change, Flow, HostLinks, Link, Packet, Path
 from tests.twins.tcp_settings import Connection, Counts, Message, Result, Sent, TransportSettings
@@ -99,6 +100,7 @@ def make_case(
     options = {
         "policy": policy,
         "detector": detector,
+        "detector_parameters": {name: c.pick(values) for name, values in DETECTORS[detector].OPTIONS.items()},
         "timeout_ns": c.pick((20_000, 0, 1000, 100_000, 1_000_000)),
         "seed": c.pick((1, 0, 42, 2**63, 2**64 - 1)),
         "loss_timeout_ns": 10**6,

@@ -11,13 +11,16 @@ from tests.twins.policies import Feedback, smoothed
 
 @dataclass(frozen=True)
 class Gap:
-    """A packet that is not its flow's first is sent; `in_network`: another of its flow is under way."""
+    """A packet that is not its flow's first is sent. `in_network`: another of its flow is under way; `awaited`: its
+    host awaits an acknowledgement of another.
+    """
 
     gap_ns: int
     flow: int
     sharers: Hashable
     slots: int
     in_network: bool
+    awaited: bool
 
 
 def clamp(value: int, low: int, high: int) -> int:
@@ -30,6 +33,7 @@ class Detector:
 
     OPTIONS: ClassVar[dict[str, tuple[Any, ...]]] = {}
     learns = False
+    awaits = False
 
     def __init__(self, timeout_ns: int, **parameters: Any) -> None:
         self.timeout_ns = timeout_ns
@@ -140,10 +144,21 @@ class Safe(Detector):
         return not gap.in_network
 
 
+class Drained(Detector):
+    """A flowlet whenever nothing of the flow is awaited, or after a long gap."""
+
+    OPTIONS: ClassVar = {"gap": (10**12, 0, 1000, 20_000)}
+    awaits = True
+
+    def starts(self, gap: Gap) -> bool:
+        return not gap.awaited or gap.gap_ns > self.values["gap"]
+
+
 DETECTORS: dict[str, type[Detector]] = {
     "fixed": Fixed,
     "rtt": RoundTrips,
     "spread": Spread,
     "quantile": RunningQuantile,
     "safe": Safe,
+    "drained": Drained,
 }

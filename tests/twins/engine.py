@@ -100,6 +100,7 @@ class Run:
         self.sent_bytes: dict[int, int] = defaultdict(int)
         self.routing_when_chosen: dict[int, int] = {}
         self.in_network: dict[int, set[int]] = defaultdict(set)
+        self.counted: set[int] = set()  # packets in flight, as hosts count
         self.flowlets = 0
 
         # By packet:
@@ -254,6 +255,7 @@ class Run:
 
     def acknowledge(self, packet: int, now_ns: int) -> None:
         """A modelled acknowledgement returns."""
+        self.counted.remove(packet)
         counter = self.counter_of(packet)
         self.ledger.in_flight_bytes[counter] -= self.ledger.frame_bytes[packet]
         self.silent[counter] = 0
@@ -261,6 +263,7 @@ class Run:
 
     def expire(self, packet: int, now_ns: int) -> None:
         """A timeout ends, or the trace says that a packet's bytes are no longer in flight."""
+        self.counted.remove(packet)
         counter = self.counter_of(packet)
         self.ledger.in_flight_bytes[counter] -= self.ledger.frame_bytes[packet]
         if self.options.ack != "modelled":
@@ -322,8 +325,13 @@ class Run:
             sharers=self.sharers(flow),
             slots=len(self.paths_of_group[flow.group]),
             in_network=bool(self.in_network[packet.flow]),
+            awaited=self.awaits(packet),
         )
         return self.detector.starts(gap)
+
+    def awaits(self, packet: Packet) -> bool:
+        """Whether anything that the packet's flow sent before is counted in flight."""
+        return any(self.packets[other].flow == packet.flow for other in self.counted)
 
     def choose(self, packet: Packet, now_ns: int) -> int:
         """The slot that the policy answers."""
@@ -385,6 +393,7 @@ class Run:
         self.ledger.ways[index] = way
         self.ledger.in_flight_bytes[self.counter_of(index)] += self.ledger.frame_bytes[index]
         self.in_network[packet.flow].add(index)
+        self.counted.add(index)
         if self.options.ack != "modelled":
             self.happen(self.release_ns[index], EXPIRE, (index,), index)
         elif index in self.unacknowledged:

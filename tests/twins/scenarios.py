@@ -99,6 +99,8 @@ def make_fabric(
     policy, detector = c.pick(cells)
     rule, timeout = POLICIES[policy], DETECTORS[detector]
     learns = rule.learns or timeout.learns
+    if timeout.awaits:
+        acks = [ack for ack in acks if ack != "timeout"]
     ack = "modelled" if learns else c.pick(acks)
     links = make_links(c, c.integer(3, 8), busy=bool(c.integer(0, 2)))
     tiers = [c.pick(TIERS) for _ in range(c.integer(1, 3))]

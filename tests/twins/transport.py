@@ -260,6 +260,17 @@ class Transport(Run):
         self.enter(index, 0, now_ns)
         return index
 
+    def awaits(self, packet: Packet) -> bool:
+        """Whether the host of the packet that was handed down last awaits acknowledgements of earlier ones."""
+        said = self.carried[-1]
+        if said.kind != "recorded":
+            sender = self.senders[packet.flow]
+            if any(segment.times > 0 for segment in sender.segments()):
+                return True
+            if said.kind == "data":
+                return False
+        return packet.send_ns - self.last_send_ns[packet.flow] < self.options.loss_timeout_ns
+
     def start_flowlet(self, flow: int, slot: int) -> None:
         """The flow is on this slot from now on."""
         self.slot_of[flow] = slot

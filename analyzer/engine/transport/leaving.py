@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from segcast.analyzer.engine.state import State
+from segcast.analyzer.engine.state import Rules, State
 from segcast.analyzer.engine.transport.segments import place_of
-from segcast.analyzer.engine.transport.state import ACK, REDUCED, UNKNOWN, Connections, Headers, TransportRules
+from segcast.analyzer.engine.transport.state import (
+    ACK,
+    DATA,
+    RECORDED,
+    REDUCED,
+    UNKNOWN,
+    Connections,
+    Headers,
+    TransportRules,
+)
 from segcast.analyzer.packets import Fates
 from segcast.traces.jit import at, inlined, int64
 
@@ -30,6 +39,27 @@ def is_fixed(connections: Connections, headers: Headers, flow: int, row: int) ->
     if connections.fixed_slot[at(flow)] < 0:
         return False
     return bool(connections.pins[at(flow)] != 0 or headers.headers[at(row)].kind == ACK)
+
+
+@inlined
+def is_awaited(
+    state: State, connections: Connections, headers: Headers, rules: Rules, flow: int, row: int, now_ns: int
+) -> bool:
+    """Whether the host of a packet awaits an acknowledgement of what its flow sent before it.
+
+    What nobody acknowledges is given up after a while.
+    """
+    header = headers.headers[at(row)]
+    if header.kind != RECORDED:
+        half = connections.halves[at(flow)]
+        before = int64(half.nxt)
+        if header.kind == DATA and connections.flags[at(place_of(connections, flow, int64(header.number)))] == 0:
+            before -= 1  # a new segment is counted already
+        if half.una < before:
+            return True
+        if header.kind == DATA:
+            return False
+    return bool(now_ns - state.flows[at(flow)].last_ns < rules.loss_timeout_ns)
 
 
 @inlined

@@ -23,7 +23,7 @@ from segcast.analyzer.engine.state import (
     Rules,
     State,
 )
-from segcast.analyzer.engine.transport.leaving import describe, fixed_flowlet, is_fixed, note_way
+from segcast.analyzer.engine.transport.leaving import describe, fixed_flowlet, is_awaited, is_fixed, note_way
 from segcast.analyzer.engine.transport.ns3_sender import acknowledged_ns3, note_sent_ns3, times_out_ns3
 from segcast.analyzer.engine.transport.opening import ask, complete, greet, hello_times_out, opens
 from segcast.analyzer.engine.transport.rack import set_probe
@@ -244,6 +244,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
     """The loop compiled for one policy and one detector; see `engine.loop.specialise`."""
     uses = uses_of(policy, detector)
     tracks, measures, counts, steered = uses.tracks, uses.measures, uses.counted, uses.steered
+    awaits = uses.awaits
 
     def run(
         state: State,
@@ -418,6 +419,8 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                     if tracks:
                         flows[at(flow)].pending += 1
                 else:
+                    if awaits:
+                        flows[at(flow)].awaited = is_awaited(state, connections, headers, rules, flow, row, now_ns)
                     sent = send(state, rules, policy_state, detector_state, packets, fates, uses, row, now_ns)
                     if sent.path < 0:
                         return BAD_SLOT
