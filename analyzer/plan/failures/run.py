@@ -328,8 +328,8 @@ class _Study:
         found.append("routing is taken to learn everywhere at once, without loops while it converges")
         if not self._runner.reacts:
             found.append(
-                "packets leave as captured, however many are lost: nobody sends again or slows down; --transport lets "
-                "senders react, and gives completion times"
+                "packets leave as captured, however many are lost: nobody sends again or slows down; [transport] in "
+                "the scenario lets senders react, and gives completion times"
             )
         seeds = len(dict.fromkeys(self._scenario.seeds))
         found.append(

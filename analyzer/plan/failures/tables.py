@@ -49,7 +49,10 @@ STAGES: Final = Table(
         Column("messages", pa.float64(), "messages asked for, or under way at the failure", True),
         Column("unfinished", pa.float64(), "of them never complete", True),
         Column(
-            "utilisation_max", pa.float64(), "utilisation of the busiest link in the stage; null if too short", True
+            "utilisation_max",
+            pa.float64(),
+            "what the busiest link accepted over what it could carry in the stage: above 1 where queues fill",
+            True,
         ),
         Column("busiest", pa.string(), "that link", True),
     ),

@@ -40,8 +40,9 @@ class Told(NamedTuple):
 
 
 def percent(ratio: float) -> str:
-    """A share to three digits, as `2.1 %`."""
-    return f"{say_number(float(f'{100 * ratio:.3g}'))} %"
+    """A share as pages write it: whole percents from 10 % on, else two digits."""
+    value = 100 * ratio
+    return f"{round(value) if value >= 9.95 else say_number(float(f'{value:.2g}'))} %"
 
 
 def duration(value_ns: float) -> str:
@@ -168,7 +169,7 @@ def answer(told: Sequence[Told], kind: Kind, slo: Slo | None, judge: str, reacts
         return f"{tried}: " + "; ".join(_suffers(one, reacts) for one in told)
     already = [one for one in told if one.intact]
     if len(already) == len(told):
-        return f"{slo.text} is broken without any failure: {' and '.join(already[0].intact)} ({already[0].label})"
+        return "broken without any failure: " + "; ".join(f"{' and '.join(one.intact)} ({one.label})" for one in told)
     when = "" if judge == "whole" else " once settled"
     return f"{slo.text}{when}: " + "; ".join(_survives(one, count, judge) for one in told) + f", of {noun(kind, count)}"
 
