@@ -38,6 +38,7 @@ _LOAD_BYTES: Final = 8
 _FATE_BYTES: Final = 25
 
 Progress = Callable[[int, int], None]
+Prepared = Callable[[ValidScenario, Path], CellRunner]
 
 
 def forecast(
@@ -68,7 +69,7 @@ def forecast(
         inputs = [trace.folder, *(source.path for source in trace.sources)]
     with new_folder(Path(out), marker="forecast.json", inputs=inputs) as folder:
         cores = threads or usable_cores()
-        runner = _runner(trace, scenario, folder, stream, min(len(cells), cores))
+        runner = prepared(trace, scenario, stream, min(len(cells), cores))(scenario, folder)
         results: list[CellResult] = []
         tick = partial(_tell, progress, results, len(cells))
         with contextlib.ExitStack() as stack:
@@ -99,20 +100,22 @@ def _larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bo
     return trace.packet_count * packet_bytes > memory // 4
 
 
-def _runner(
-    trace: Trace | WorkloadFile, scenario: ValidScenario, folder: Path, stream: bool | None, together: int
-) -> CellRunner:
+def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool | None, together: int) -> Prepared:
+    """What runs cells over a trace or a workload: of this scenario, or of one that differs in no more than its load.
+
+    `together`: how many cells are to run at a time. `stream`: see `forecast`. Raises InputError.
+    """
     if isinstance(trace, WorkloadFile):
-        return ReactingRunner(asked_of_list(trace, scenario), scenario, folder)
+        return partial(ReactingRunner, asked_of_list(trace, scenario))
     if scenario.transport is not None:
-        return ReactingRunner(asked_of_trace(trace, scenario), scenario, folder)
+        return partial(ReactingRunner, asked_of_trace(trace, scenario))
     if _larger_than_memory(trace, scenario, together) if stream is None else stream:
-        return StreamedRunner(survey(trace, scenario), scenario, folder)
+        return partial(StreamedRunner, survey(trace, scenario))
     flows = trace.flow_table()
     packets = trace.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
     releases = schedule(packets, flows, traffic) if scenario.records else None
-    return HeldRunner(traffic, scenario, folder, releases)
+    return partial(HeldRunner, traffic, releases=releases)
 
 
 def _writer(folder: Path, table: Table) -> pq.ParquetWriter:
