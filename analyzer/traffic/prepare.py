@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import LATEST_NS, MAX_IP_BYTES
 from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_names, in_order
-from segcast.analyzer.network.fabric import Fabric, Pair
+from segcast.analyzer.network.fabric import Edge, Fabric, Pair
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.packets import FlowPlan, Packets
@@ -45,7 +45,7 @@ class Traffic:
     int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `placed` bool[flows]:
     whether both ends of a flow have an attachment. `selection` says which flows are not to enter; `excluded` counts
     packets left out, by reason. `groups` names the attachments between which the paths of each group lead; `sides` says
-    how hosts were put at two, if no prefix did.
+    how hosts were put at two, if no prefix did; `edges` are the network's links with those of hosts.
     """
 
     packets: Packets
@@ -60,6 +60,7 @@ class Traffic:
     groups: tuple[tuple[str, str], ...]
     selection: Selection
     sides: Sides | None = None
+    edges: tuple[Edge, ...] = ()
 
     @property
     def extent(self) -> Extent:
@@ -147,6 +148,7 @@ def prepare(
         assembled.groups,
         selection,
         ends.sides,
+        assembled.edges,
     )
     if as_captured:
         check_mtu(network, plan.group[flow], ip_bytes, scenario, rows_are)

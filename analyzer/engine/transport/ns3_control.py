@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from segcast.analyzer.engine.calendar import NEVER_NS
-from segcast.analyzer.engine.transport.cubic import cube_root
+from segcast.analyzer.engine.transport.control import cube_root
 from segcast.analyzer.engine.transport.state import CUBIC, DCTCP, UNKNOWN, Connections, TransportRules
 from segcast.analyzer.engine.transport.timing import known
 from segcast.traces.jit import at, inlined, int64, kernel
