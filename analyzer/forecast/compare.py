@@ -35,14 +35,34 @@ class Interval(NamedTuple):
     high: float | None
 
 
-def variant_label(policy: str, timeout_ns: int | None, rule: str | None = None, load: float = 1.0) -> str:
-    """A policy, its flowlet timeout (exactly, or a rule by its label) and a load other than the trace's own."""
+def variant_label(
+    policy: str,
+    timeout_ns: int | None,
+    rule: str | None = None,
+    load: float = 1.0,
+    *,
+    growth: float | None = None,
+    year: int | None = None,
+    several: bool = False,
+) -> str:
+    """A policy, its flowlet timeout (exactly, or a rule by its label) and its load, if that is not the trace's own.
+
+    Of `several` loads each is named. `growth` is the part of the load that is of more connections, `year` when that is.
+    """
     parts = [policy]
     if timeout := timeout_label(timeout_ns, rule):
         parts.append(timeout)
-    if load != 1:
-        parts.append(f"load {say_number(load)}")
+    if load != 1 or several:
+        parts.append(load_label(load, growth, year))
     return ", ".join(parts)
+
+
+def load_label(load: float, growth: float | None = None, year: int | None = None) -> str:
+    """A load: `load 2`; `growth 1.3`, if it is all of more connections; with the year, if there is one."""
+    said = f"growth {say_number(load)}" if growth == load != 1 else f"load {say_number(load)}"
+    if growth not in (None, 1, load):
+        said += f" with growth {say_number(growth)}"
+    return said if year is None else f"year {year} ({said})"
 
 
 def timeout_label(timeout_ns: int | None, rule: str | None = None) -> str:
@@ -105,10 +125,13 @@ class _Variant(NamedTuple):
     timeout: str | None
     timeout_ns: int | None
     load: float
+    growth: float | None
+    year: int | None
 
 
 def _variant(row: dict[str, Any]) -> _Variant:
-    return _Variant(*(row[name] for name in _Variant._fields))
+    load, growth, year = row["load"], row.get("growth"), row.get("year")
+    return _Variant(row["policy"], row["timeout"], row["timeout_ns"], load, growth, year)
 
 
 def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str, float | None]:
@@ -153,7 +176,16 @@ def answer(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> s
     best = chosen(comparisons, headline)
     if best is None:
         return "no comparison: nothing was delivered, or there is only one policy"
-    name = variant_label(best["policy"], best["timeout_ns"], best["timeout"], best["load"])
+    several = len({c["load"] for c in comparisons}) > 1
+    name = variant_label(
+        best["policy"],
+        best["timeout_ns"],
+        best["timeout"],
+        best["load"],
+        growth=best.get("growth"),
+        year=best.get("year"),
+        several=several,
+    )
     bounds = ""
     if best["low"] is not None:
         bounds = f" ({_percent(best['low'])} to {_percent(best['high'])})"

@@ -22,7 +22,9 @@ class StatedVariant(Shape):
 class LoadedVariant(StatedVariant):
     """Cells that differ only in their seed."""
 
-    load: float = Field(1.0, description="how much faster packets come than in the trace")
+    load: float = Field(1.0, description="what is offered, in parts of the trace")
+    growth: float | None = Field(None, description="of the load, the factor that is of more connections, or fewer")
+    year: Count | None = Field(None, description="the year from now, where growth is given by the year")
 
 
 class StatedComparison(LoadedVariant):
@@ -128,6 +130,18 @@ class NetworkEntry(Shape):
     paths: list[PathEntry] = Field([], description="the paths, in order of `path_id`")
 
 
+class OfferedEntry(Shape):
+    """What cells of a load are offered."""
+
+    load: float = Field(description="what is offered, in parts of the trace")
+    rate: float = Field(1.0, description="of it, how much faster packets come")
+    growth: float = Field(1.0, description="of it, the factor that is of more connections, or fewer")
+    year: Count | None = Field(None, description="the year from now, where growth is given by the year")
+    bytes: float | None = Field(
+        None, description="bytes sent, in parts of the trace's: whole connections make up `growth` only nearly"
+    )
+
+
 class ForecastDocument(Shape):
     """What was forecast, over which trace and network, and what came of it."""
 
@@ -141,7 +155,8 @@ class ForecastDocument(Shape):
     comparisons: list[StatedComparison] = Field([], description="each variant and metric against it")
     cells: Count = Field(0, description="cells that were run")
     seeds: list[int] = Field([], description="seeds that were run, each once")
-    loads: list[float] = Field([], description="loads that were run")
+    loads: list[float] = Field([], description="loads that were run, ascending")
+    offered: list[OfferedEntry] = Field([], description="what each of them is made of")
     trace: ForecastTrace = Field(ForecastTrace.model_validate({}), description="the trace")
     excluded: dict[str, Count] = Field({}, description="packets that are not sent, by reason")
     network: NetworkEntry = Field(NetworkEntry.model_validate({}), description="the network")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -96,22 +97,39 @@ def _larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bo
     """Whether a trace, with so many cells at a time, would take more than a quarter of this machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     packet_bytes = _TRAFFIC_BYTES + len(scenario.loads) * _LOAD_BYTES + cells * _FATE_BYTES
-    return trace.packet_count * packet_bytes > memory // 4
+    most = max(Fraction(1), *(one.flows for one in scenario.offered))
+    return trace.packet_count * most * packet_bytes > memory // 4
+
+
+def check_streams(scenario: ValidScenario, trace: Trace) -> None:
+    """Raise InputError if a trace read batch by batch would need copies: those are made where memory holds it all."""
+    most = max(one.flows for one in scenario.offered)
+    if most > 1:
+        raise scenario.wrong(
+            ("growth", "factor"),
+            f"{float(most):g} times the connections of {trace.packet_count:,} packets are more than this machine's "
+            'memory holds; take a part of it (traffic.only, or a shorter capture), or by = "rate"',
+        )
 
 
 def _runner(
     trace: Trace | WorkloadFile, scenario: ValidScenario, folder: Path, stream: bool | None, together: int
 ) -> CellRunner:
+    if scenario.grows and (isinstance(trace, WorkloadFile) or scenario.transport is not None):
+        raise scenario.wrong(
+            ("growth", "by"), 'senders that react do not grow by flows yet; use load, or growth = { by = "rate" }'
+        )
     if isinstance(trace, WorkloadFile):
         return ReactingRunner(asked_of_list(trace, scenario), scenario, folder)
     if scenario.transport is not None:
         return ReactingRunner(asked_of_trace(trace, scenario), scenario, folder)
     if _larger_than_memory(trace, scenario, together) if stream is None else stream:
+        check_streams(scenario, trace)
         return StreamedRunner(survey(trace, scenario), scenario, folder)
     flows = trace.flow_table()
     packets = trace.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
-    releases = schedule(packets, flows, traffic) if scenario.records else None
+    releases = partial(schedule, packets, flows) if scenario.records else None
     return HeldRunner(traffic, scenario, folder, releases)
 
 

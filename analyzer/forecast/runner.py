@@ -143,7 +143,7 @@ class CellRunner(ABC):
             return [{**columns, **row} for row in rows]
 
         return CellResult(
-            {**columns, **counted.summary(ending)},
+            {**columns, **plan.growth(), **counted.summary(ending)},
             of_cell(cell_rows.size_rows(completions)),
             of_cell(cell_rows.link_rows(counted, ending)),
             of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
@@ -181,13 +181,21 @@ class HeldRunner(CellRunner):
     """Runs cells over traffic held in memory, each on its own; `run` may be called from several threads."""
 
     def __init__(
-        self, traffic: Traffic, scenario: ValidScenario, folder: Path, releases: Schedule | None = None
+        self,
+        traffic: Traffic,
+        scenario: ValidScenario,
+        folder: Path,
+        releases: Callable[[Traffic], Schedule] | None = None,
     ) -> None:
         """`releases` if any acknowledgements are recorded. Raises InputError for a load out of range."""
         super().__init__(traffic, traffic.extent, traffic.flow_bytes, scenario, folder)
-        self._releases = releases
         self._of_thread = threading.local()
-        self._packets = {load: at_load(traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
+        self._grown = {one.flows: traffic.at_growth(one.flows) for one in scenario.offered}
+        self._releases = {factor: releases(grown) for factor, grown in self._grown.items()} if releases else {}
+        self._packets = {
+            one.load: at_load(self._grown[one.flows].packets, one.rate, self.extent.first_ns)
+            for one in scenario.offered
+        }
 
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
         """Results of cells in their order."""
@@ -199,11 +207,12 @@ class HeldRunner(CellRunner):
 
     def run(self, plan: CellPlan) -> CellResult:
         """The result of one cell; writes its packets if they are kept."""
-        packets, traffic = self._packets[plan.load], self.traffic
+        packets, traffic = self._packets[plan.load], self._grown[plan.offered.flows]
         cell, counted = self._cell(plan), self._metrics(plan)
         releases = None
-        if cell.schedules_releases and self._releases is not None:
-            releases = self._releases(packets, self._scenario.steering_of(plan.policy), plan.seed)
+        if cell.schedules_releases and self._releases:
+            schedule = self._releases[plan.offered.flows]
+            releases = schedule(packets, self._scenario.steering_of(plan.policy), plan.seed)
         fates = simulate(cell, packets, releases=releases, room=self._room(len(packets.flow)))
         counted.add(packets, fates)
         if plan.keep_packets:
@@ -217,8 +226,8 @@ class HeldRunner(CellRunner):
         try:
             room: Fates = self._of_thread.room
         except AttributeError:
-            room = self._of_thread.room = empty_fates(count)
-        return room
+            room = self._of_thread.room = empty_fates(max(len(packets.flow) for packets in self._packets.values()))
+        return Fates._make(column[:count] for column in room)
 
     def profile(self, threads: int, tick: Tick) -> pa.Table:
         """PROFILE, a timeout at a time."""
@@ -249,7 +258,10 @@ class StreamedRunner(CellRunner):
                 file = self._packets_file(plan) if plan.keep_packets else None
                 group.append((Running(self._cell(plan), self._metrics(plan), file), plan))
             for piece in self._streamed.pieces():
-                pieces = {load: piece.at_load(load, self.extent.first_ns) for load in self._scenario.loads}
+                pieces = {
+                    one.load: piece.at_growth(one.flows, self.traffic.growth).at_load(one.rate, self.extent.first_ns)
+                    for one in self._scenario.offered
+                }
                 feeds = [partial(running.feed, pieces[plan.load]) for running, plan in group]
                 for _ in in_order(call, feeds, threads, tick):
                     pass

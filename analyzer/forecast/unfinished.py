@@ -10,7 +10,7 @@ from segcast.analyzer.forecast.compare import variant_label
 
 # A tenth of the flows that a p99 leaves out: policies that differ by less have p99 of the same flows, nearly.
 TELLING: Final = 0.001
-_NAMED: Final = ("policy", "timeout", "timeout_ns", "load")
+_NAMED: Final = ("policy", "timeout", "timeout_ns", "load", "growth", "year")
 
 
 class Left(NamedTuple):
@@ -25,7 +25,8 @@ class Left(NamedTuple):
     def label(self) -> str:
         """The variant in words."""
         of = self.variant
-        return variant_label(of["policy"], of["timeout_ns"], of["timeout"], of["load"])
+        grown = {"growth": of["growth"], "year": of["year"]}
+        return variant_label(of["policy"], of["timeout_ns"], of["timeout"], of["load"], **grown)
 
 
 def differing(left: Sequence[float], flows: float) -> bool:
@@ -60,7 +61,7 @@ def _variants(summary: Sequence[dict[str, Any]]) -> list[Left]:
     cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in summary:
         if row.get("messages"):
-            key = tuple(row[name] for name in _NAMED)
+            key = tuple(row.get(name) for name in _NAMED)
             cells.setdefault(key, []).append(row)
     return [
         Left(

@@ -18,6 +18,7 @@ from segcast.analyzer.forecast.document import (
     LinkEntry,
     LoadedVariant,
     NetworkEntry,
+    OfferedEntry,
     PathEntry,
     StatedComparison,
     StatedGroup,
@@ -27,6 +28,8 @@ from segcast.analyzer.forecast.document import (
 from segcast.analyzer.forecast.unfinished import unfinished_answer
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.traffic.growth import Growth
+from segcast.analyzer.traffic.offered import growth_findings
 from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.document import Finding
@@ -43,7 +46,8 @@ def origin_entry(
     trace: Trace | WorkloadFile, scenario: ValidScenario, traffic: Traffic, extent: Extent, asked: Asked | None = None
 ) -> ForecastTrace:
     """What forecast.json says of the trace or the workload; `extent` is what it sends, `asked` if senders react."""
-    findings = [*_event_findings(scenario, extent), *_side_findings(traffic.sides)]
+    grown = growth_findings(scenario, traffic.growth, reacts=asked is not None)
+    findings = [*grown, *_event_findings(scenario, extent), *_side_findings(traffic.sides)]
     shared: dict[str, Any] = {
         "flows": extent.flows,
         "hosts": len(traffic.hosts),
@@ -66,6 +70,7 @@ def origin_entry(
         packets=extent.packets,
         findings=[
             *(Finding.model_validate(finding) for finding in for_timeouts(trace.info, scenario.fixed_timeouts_ns)),
+            *grown,
             *_event_findings(scenario, extent),
             *_size_findings(traffic, scenario),
             *_open_loop_findings(asked),
@@ -102,6 +107,7 @@ def forecast_document(
         cells=len(summary),
         seeds=list(dict.fromkeys(scenario.seeds)),
         loads=[float(load) for load in scenario.loads],
+        offered=_offered(scenario, traffic.growth),
         trace=origin,
         excluded=traffic.excluded,
         network=_network_entry(traffic, scenario.kind, extent.first_ns),
@@ -113,6 +119,20 @@ def forecast_document(
     )
 
 
+def _offered(scenario: ValidScenario, growth: Growth | None) -> list[OfferedEntry]:
+    """The loads of a forecast, ascending."""
+    return [
+        OfferedEntry(
+            load=float(one.load),
+            rate=float(one.rate),
+            growth=float(one.flows),
+            year=one.year,
+            bytes=None if growth is None else round(growth.share_of_bytes(one.flows), 6),
+        )
+        for one in scenario.offered
+    ]
+
+
 def _unfinished(summary: Sequence[dict[str, Any]]) -> str:
     """How many messages are in no completion time, if any are."""
     unfinished, messages = (sum(row.get(name) or 0 for row in summary) for name in ("unfinished", "messages"))
@@ -121,7 +141,7 @@ def _unfinished(summary: Sequence[dict[str, Any]]) -> str:
 
 def _event_findings(scenario: ValidScenario, extent: Extent) -> list[Finding]:
     """That events come when nothing is sent any more, if so, at the highest load."""
-    load = max(scenario.loads)
+    load = max(one.rate for one in scenario.offered)
     last_ns = (extent.last_ns - extent.first_ns) / load
     late = sum(any(event.at_ns > last_ns for event in spec.events()) for spec in scenario.events)
     if not late:

@@ -32,12 +32,25 @@ def idle(forecast: Forecast) -> str | None:
     )
 
 
+_OF_LOADS: Final = ("compressed_gaps", "uneven_growth")
+
+
+def loads_of(forecast: Forecast) -> Iterator[str]:
+    """What to know of loads other than the trace's own."""
+    if any(v.growth not in (None, 1) for v in forecast.variants):
+        yield "Growth copies whole connections, between new hosts beside the old, and shifted in time."
+    for finding in forecast.section("trace").get("findings") or []:
+        if finding["code"] in _OF_LOADS:
+            yield f"{finding['detail'][:1].upper()}{finding['detail'][1:]}; {finding['effect']}."
+
+
 def _capture_caveats(forecast: Forecast) -> list[str]:
     """The warnings and errors among the findings of the trace."""
     findings = forecast.section("trace").get("findings") or []
     what = "Flow list" if forecast.of_list else "Capture"
     return [
-        f"{what}: {f['detail']} ({text.count(f['count'])}). Effect: {f['effect']}."
+        f"{'Loads' if f['code'] in _OF_LOADS else what}: "
+        f"{f['detail']} ({text.count(f['count'])}). Effect: {f['effect']}."
         for f in findings
         if f["severity"] in ("warning", "error") or f["code"] in ("sides_chosen", "open_loop")
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from segcast.reports import text
-from segcast.reports.forecast.caveats import idle
+from segcast.reports.forecast.caveats import idle, loads_of
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.words import headline, mode, unfinished
 from segcast.traces.units import say_number
@@ -57,6 +57,7 @@ _NAMES: Final = (
     _Column("policy", _policy),
     _Column("timeout", lambda _, v: v.timeout),
     _Column("load", lambda _, v: say_number(v.load)),
+    _Column("year", lambda _, v: text.NO_VALUE if v.year is None else str(v.year)),
 )
 _COLUMNS: Final = (
     *_NAMES,
@@ -120,6 +121,7 @@ def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, st
     columns = _FLOW_COLUMNS if forecast.reacts else _COLUMNS
     cells = {c: [c.title, *(c.words(forecast, v) for v in forecast.variants)] for c in columns}
     kept = [c for c in columns if c.title != "load" or any(v.load != 1 for v in forecast.variants)]
+    kept = [c for c in kept if c.title != "year" or any(v.year is not None for v in forecast.variants)]
     if unfinished(forecast) is None:
         kept = [c for c in kept if c.title != "unfin"]
     there = len(kept)
@@ -159,6 +161,7 @@ def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
         yield f"Means over {seeds} seeds, 95 % intervals in parentheses. {what}"
     else:
         yield f"One seed, so no intervals. {what}"
+    yield from loads_of(forecast)
     if (nothing := idle(forecast)) is not None:
         yield nothing
     excluded = {key: n for key, n in forecast.section("excluded").items() if isinstance(n, int) and n > 0}

@@ -14,7 +14,9 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.command()
 @click.argument("trace")
 @click.option(
-    "--scenario", type=click.Path(path_type=Path), help="Scenario file; the flags below override nothing in it."
+    "--scenario",
+    type=click.Path(path_type=Path),
+    help="Scenario file; of the flags below only --growth and --until go with it.",
 )
 @click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
 @click.option("--delay", help="Propagation delay of a path [5us].")
@@ -24,6 +26,8 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.option("--policy", help="Policies [ecmp,random,inflight].")
 @click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
 @click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2 [1].")
+@click.option("--growth", help="Factors of the trace's connections, such as 1,1.3, or growth a year: 30%/y [1].")
+@click.option("--until", help="With growth a year: how far to look, such as 5y.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
 @click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
 @click.option("--only", help="Only flows from or to these prefixes, such as 10.0.0.0/8,fd00::/8 [all].")

@@ -289,7 +289,7 @@ def test_the_answer_is_of_unfinished_flows_where_they_differ() -> None:
     found = unfinished_answer(answer_rows(("ecmp", 10, 5), ("ecmp", 11, 5), ("b", 0, 9), ("c", 0, 8)), "ecmp")
     assert found is not None
     assert found[0] == f"c: 0 of 1,000 flows unfinished, against 10.5 under ecmp{apart}"
-    assert found[1] == {"policy": "c", "timeout": None, "timeout_ns": None, "load": 1.0}
+    assert found[1] == {"policy": "c", "timeout": None, "timeout_ns": None, "load": 1.0, "growth": None, "year": None}
     found = unfinished_answer(answer_rows(("ecmp", 10, 5), ("b", 1_000, None)), "ecmp")
     assert found is not None
     assert found[0] == f"ecmp: 10 of 1,000 flows unfinished, the fewest of all{apart}"
