@@ -18,6 +18,8 @@ import click
 from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES
+from segcast.analyzer.plan.document import PlanDocument
+from segcast.analyzer.plan.run import PROBES
 from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
 from segcast.analyzer.scenario.model import Scenario
@@ -118,6 +120,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "measurement.json": MeasurementDocument,
     "validation.json": ValidationDocument,
     "probes.json": ProbesDocument,
+    "plan.json": PlanDocument,
     "calibrate --json": CalibrationDocument,
 }
 
@@ -160,6 +163,9 @@ def tables_page() -> str:
     lines += ["## A calibration: probes, and what they show", ""]
     lines += document("probes.json")
     lines += document("calibrate --json")
+    lines += ["## A plan: a folder", ""]
+    lines += ["### probes", f"`probes.parquet`. A row is {PROBES.row}: `value`, float64, then its columns.", ""]
+    lines += document("plan.json")
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
     lines += ["## A workload: a file", ""]

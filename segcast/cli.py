@@ -14,22 +14,7 @@ from typing import Final, NoReturn
 
 import click
 
-from segcast.commands.calibrate import calibrate
-from segcast.commands.demo import demo
-from segcast.commands.export import export
-from segcast.commands.flowlets import flowlets
-from segcast.commands.forecast import forecast
-from segcast.commands.ingest import ingest
-from segcast.commands.inspect import inspect
-from segcast.commands.measure import measure
-from segcast.commands.policies import policies
-from segcast.commands.replay import replay
-from segcast.commands.report import report
-from segcast.commands.rewrite import rewrite
-from segcast.commands.synth import synth
-from segcast.commands.testbed import testbed
-from segcast.commands.validate import validate
-from segcast.commands.workload import workload
+from segcast.commands.registry import COMMANDS
 from segcast.interruption import INTERRUPTION
 from segcast.readers import outlive_readers
 from segcast.screen import line_of
@@ -52,24 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (
-    ingest,
-    inspect,
-    flowlets,
-    forecast,
-    policies,
-    synth,
-    workload,
-    export,
-    rewrite,
-    replay,
-    testbed,
-    report,
-    demo,
-    measure,
-    calibrate,
-    validate,
-):
+for command in COMMANDS:
     cli.add_command(command)
 
 

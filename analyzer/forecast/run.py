@@ -39,6 +39,7 @@ _LOAD_BYTES: Final = 8
 _FATE_BYTES: Final = 25
 
 Progress = Callable[[int, int], None]
+Prepared = Callable[[ValidScenario, Path], CellRunner]
 
 
 def forecast(
@@ -69,7 +70,7 @@ def forecast(
         inputs = [trace.folder, *(source.path for source in trace.sources)]
     with new_folder(Path(out), marker="forecast.json", inputs=inputs) as folder:
         cores = threads or usable_cores()
-        runner = _runner(trace, scenario, folder, stream, min(len(cells), cores))
+        runner = prepared(trace, scenario, stream, min(len(cells), cores))(scenario, folder)
         results: list[CellResult] = []
         tick = partial(_tell, progress, results, len(cells))
         with contextlib.ExitStack() as stack:
@@ -112,25 +113,27 @@ def check_streams(scenario: ValidScenario, trace: Trace) -> None:
         )
 
 
-def _runner(
-    trace: Trace | WorkloadFile, scenario: ValidScenario, folder: Path, stream: bool | None, together: int
-) -> CellRunner:
+def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool | None, together: int) -> Prepared:
+    """What runs cells over a trace or a workload: of this scenario, or of one that differs in no more than its load.
+
+    `together`: how many cells are to run at a time. `stream`: see `forecast`. Raises InputError.
+    """
     if scenario.grows and (isinstance(trace, WorkloadFile) or scenario.transport is not None):
         raise scenario.wrong(
             ("growth", "by"), 'senders that react do not grow by flows yet; use load, or growth = { by = "rate" }'
         )
     if isinstance(trace, WorkloadFile):
-        return ReactingRunner(asked_of_list(trace, scenario), scenario, folder)
+        return partial(ReactingRunner, asked_of_list(trace, scenario))
     if scenario.transport is not None:
-        return ReactingRunner(asked_of_trace(trace, scenario), scenario, folder)
+        return partial(ReactingRunner, asked_of_trace(trace, scenario))
     if _larger_than_memory(trace, scenario, together) if stream is None else stream:
         check_streams(scenario, trace)
-        return StreamedRunner(survey(trace, scenario), scenario, folder)
+        return partial(StreamedRunner, survey(trace, scenario))
     flows = trace.flow_table()
     packets = trace.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
     releases = partial(schedule, packets, flows) if scenario.records else None
-    return HeldRunner(traffic, scenario, folder, releases)
+    return partial(HeldRunner, traffic, releases=releases)
 
 
 def _writer(folder: Path, table: Table) -> pq.ParquetWriter:

@@ -24,6 +24,7 @@ STAGES: Final = (10, 20, 40)
 _GRID: Final = 5
 _MOST_STEPS: Final = 40
 _TAIL: Final = 0.025
+_IN_A_ROW: Final = 2
 _EDGEMOST: Final = 0.1  # of a bracket: a step comes no nearer to its ends, so that both close in
 
 
@@ -173,7 +174,14 @@ class _Probes:
             return Edge(state, None, None, None, None, settled, self.monotone(), probes)
         place, binding, _ = _crossing(probes, self.question.exact, 0)
         low, high = (_crossing(probes, self.question.exact, which)[0] for which in (1, 2))
+        if self.question.whole:  # the last place that keeps them, and those that it may be
+            place = self.places[max(self.first_outside() - 1, 0)]
+            low, high = float(math.floor(low)), float(math.ceil(high) - 1)
         return Edge("edge", place, min(low, place), max(high, place), binding, settled, self.monotone(), probes)
+
+    def first_outside(self) -> int:
+        """The number of the first place that does not keep budgets, as far as the mean says."""
+        return next(number for number, place in enumerate(self.places) if not self.kept(place))
 
     def monotone(self) -> bool:
         """Whether nothing is surely kept beyond what is surely broken."""
@@ -221,12 +229,12 @@ def find_edge(question: Question) -> Search:
         return probes.edge("nowhere", probes.verdict(question.near) == "broken")
     if all(probes.kept(place) for place in probes.places):
         return probes.edge("everywhere", probes.verdict(question.far) == "kept")
-    settled = True
+    settled, moved = True, 0  # moved: steps in a row that moved the inner end, or below 0 the outer one
     for _ in range(_MOST_STEPS):
         a, b = _bracket(probes)
         if b - a <= question.step:
             break
-        place = _between(probes, a, b)
+        place = _between(probes, a, b, halve=abs(moved) >= _IN_A_ROW)
         if probes.left <= 0:
             settled = False
             break
@@ -235,6 +243,7 @@ def find_edge(question: Question) -> Search:
             yield from _around(probes, place, a, b)
             settled = False
             break
+        moved = max(moved, 0) + 1 if probes.kept(place) else min(moved, 0) - 1
     a, b = _bracket(probes)
     yield from probes.settle([a, b])
     return probes.edge("edge", settled and all(probes.verdict(place) != "unclear" for place in _bracket(probes)))
@@ -242,16 +251,19 @@ def find_edge(question: Question) -> Search:
 
 def _bracket(probes: _Probes) -> tuple[float, float]:
     """The last place kept before the first that is not, and that."""
-    after = next(number for number, place in enumerate(probes.places) if not probes.kept(place))
+    after = probes.first_outside()
     return probes.places[max(after - 1, 0)], probes.places[after]
 
 
-def _between(probes: _Probes, a: float, b: float) -> float:
-    """The place to ask next: where a straight line between the ends crosses 0, but not too near to either."""
+def _between(probes: _Probes, a: float, b: float, *, halve: bool) -> float:
+    """The place to ask next: where a straight line between the ends crosses 0, but not too near to either.
+
+    Or half-way, if `halve`: on a curve such lines move one end only.
+    """
     inside, outside = probes.worst(a), probes.worst(b)
     exact = probes.question.exact
     broken = bounds(probes.at[b].margins, exact)[0] < 0
-    straight = math.isfinite(inside) and math.isfinite(outside) and not (broken & np.array(exact)).any()
+    straight = not halve and math.isfinite(inside) and math.isfinite(outside) and not (broken & np.array(exact)).any()
     share = inside / (inside - outside) if straight and inside > outside else 0.5
     place = a + (b - a) * min(max(share, _EDGEMOST), 1 - _EDGEMOST)
     if probes.question.whole:

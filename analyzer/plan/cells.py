@@ -1,0 +1,131 @@
+"""Runs the cells that a search asks for, each once: over one trace or workload, or from the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.forecast.run import Prepared, prepared
+from segcast.analyzer.parallel import usable_cores
+from segcast.analyzer.plan.store import CellStore
+from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.workload.source import WorkloadFile
+from segcast.traces.sources import source_digest
+from segcast.traces.trace import Trace
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variant:
+    """A policy and its flowlet timeout; each is made once."""
+
+    policy: PolicyChoice
+    timeout: TimeoutChoice | None
+
+    @property
+    def label(self) -> str:
+        """Both, as tables and sentences call them."""
+        return self.policy.label if self.timeout is None else f"{self.policy.label}, {self.timeout.label}"
+
+
+def variants_of(scenario: ValidScenario) -> list[Variant]:
+    """The policies of a scenario with their timeouts, in its order. Raises InputError as `plan_cells` does."""
+    found: dict[str, Variant] = {}
+    for cell in plan_cells(scenario):
+        variant = Variant(cell.policy, cell.timeout)
+        found.setdefault(variant.label, variant)
+    return list(found.values())
+
+
+class Cells:
+    """Rows of the summary of cells over one trace or workload, in any scenario for it."""
+
+    def __init__(
+        self,
+        source: Trace | WorkloadFile,
+        store: CellStore,
+        progress: Progress | None = None,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        """`progress` is told the cells done and all asked for so far, several times a second."""
+        self._source = source
+        self._store = store
+        self._progress = progress
+        self._threads = threads or usable_cores()
+        self._identity = _identity(source)
+        self._prepared: dict[str, Prepared] = {}
+        self.ran = 0
+        """Cells that were run, not found in the store."""
+        self.done = 0
+        """Cells of which the rows were given."""
+        self._asked = 0
+
+    def rows(self, scenario: ValidScenario, asks: Sequence[tuple[Variant, int]]) -> list[dict[str, Any]]:
+        """Rows of variants and seeds, in their order, at the scenario's first load.
+
+        Raises InputError if the scenario does not fit the trace.
+        """
+        asked = scenario.model_copy(update={"load": scenario.load[:1], "packets": "none", "seeds": (1,), "slo": None})
+        text = asked.model_copy(update={"policies": (), "timeouts": ()}).to_toml()
+        keys = [self._key(text, variant, seed) for variant, seed in asks]
+        self._asked += len(asks)
+        found = [self._store.get(key) for key in keys]
+        missing = [number for number, row in enumerate(found) if row is None]
+        self.done += len(asks) - len(missing)
+        self._tell()
+        if missing:
+            plans = [
+                CellPlan(asks[n][0].policy, asks[n][0].timeout, asked.offered[0], asks[n][1], False, False)
+                for n in missing
+            ]
+            for number, row in zip(missing, self._run(asked, plans), strict=True):
+                self._store.put(keys[number], row)
+                found[number] = row
+        return [row for row in found if row is not None]
+
+    def _run(self, scenario: ValidScenario, plans: list[CellPlan]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
+            runner = self._ready(scenario, len(plans))(scenario, Path(folder))
+            for result in runner.results(plans, self._threads, self._tell):
+                rows.append(result.summary)
+                self.ran += 1
+                self.done += 1
+                self._tell()
+        return rows
+
+    def _ready(self, scenario: ValidScenario, cells: int) -> Prepared:
+        """What runs cells of a scenario; the trace is read anew only where more than the load is another."""
+        unloaded = scenario.model_copy(update={"load": (1.0,)}).to_toml()
+        if unloaded not in self._prepared:
+            self._prepared.clear()  # one at a time: a trace's packets are large
+            self._prepared[unloaded] = prepared(self._source, scenario, None, min(cells, self._threads))
+        return self._prepared[unloaded]
+
+    def _key(self, text: str, variant: Variant, seed: int) -> str:
+        """What a cell's row depends on, as a digest."""
+        timeout = variant.timeout and variant.timeout.model_dump(mode="json")
+        parts = [source_digest(), self._identity, text, variant.policy.model_dump(mode="json"), timeout, seed]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self.done, self._asked)
+
+
+def _identity(source: Trace | WorkloadFile) -> str:
+    """What a trace or workload is, by what it holds."""
+    if isinstance(source, WorkloadFile):
+        return xxhash.xxh128_hexdigest(source.path.read_bytes())
+    return xxhash.xxh128_hexdigest(json.dumps(source.info, sort_keys=True).encode())

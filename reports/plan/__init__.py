@@ -1,0 +1,1 @@
+"""Reports of plans: the terminal and the page."""

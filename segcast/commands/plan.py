@@ -1,0 +1,80 @@
+"""`segcast plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segcast.interruption import INTERRUPTION
+from segcast.screen import json_option, layer_option, open_trace_of, progress, show
+
+
+@click.command()
+@click.argument("trace")
+@click.option("--scenario", type=click.Path(path_type=Path), help="Scenario file; the network flags stand for one.")
+@click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
+@click.option("--delay", help="Propagation delay of a path [5us].")
+@click.option("--buffer", help="Buffer of a path [512KiB].")
+@click.option("--policy", help="Policies [ecmp,random,inflight].")
+@click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
+@click.option("--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic].")
+@click.option("--slo", help='Budgets, such as "p99_delay < 2ms and drops == 0" [those of the scenario].')
+@click.option(
+    "--over",
+    type=click.Choice(["load", "links.rate", "paths", "buffer"]),
+    default="load",
+    show_default=True,
+    help="What is varied.",
+)
+@click.option("--between", help="Its bounds, such as 0.5..4, 10Gbps..100Gbps or 1..16 [about the scenario's own].")
+@click.option("--precision", type=click.FloatRange(0.0001, 0.5), default=0.01, show_default=True, help="Of the edge.")
+@click.option(
+    "--cells", type=click.IntRange(20, 100_000), default=1000, show_default=True, help="At most so many a policy."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Plan folder to write.")
+@layer_option
+@json_option
+def plan(
+    trace: str,
+    out: Path,
+    layer: str | None,
+    as_json: bool,
+    scenario: Path | None,
+    slo: str | None,
+    over: str,
+    between: str | None,
+    precision: float,
+    cells: int,
+    **flags: Any,
+) -> None:
+    """Find how far each policy keeps budgets: how much load it carries, or what rate, paths or buffers it needs.
+
+    TRACE is a trace, a capture, or a flow list. Each place is run with 10 seeds, then 20 and 40 where they do not yet
+    tell; cells that ran are kept, so an interrupted plan goes on, and one asked again is instant. Exit status 1: no
+    policy keeps the budgets anywhere.
+
+    segcast plan capture.pcap --paths 4x10Gbps --slo "p99_delay < 200us and drops == 0" --out P
+    """
+    from segcast.analyzer.plan.axes import axis_named
+    from segcast.analyzer.plan.run import Asked, budgets_of
+    from segcast.analyzer.plan.run import plan as run
+    from segcast.analyzer.scenario.flags import scenario_of
+    from segcast.analyzer.workload.reading import is_workload
+    from segcast.analyzer.workload.source import open_workload
+    from segcast.reports.plan.page import write_plan
+    from segcast.reports.plan.terminal import print_plan
+    from segcast.traces.errors import CheckFailed
+
+    chosen = scenario_of(scenario, flags)
+    axis = axis_named(over)
+    bounds = None if between is None else axis.between(between)
+    asked = Asked(budgets_of(chosen, slo), axis, bounds, precision, cells)
+    with progress("plan", "cells") as tick:
+        taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
+        with INTERRUPTION.deferred():
+            document = run(taken, chosen, asked, out, tick, finish=write_plan)
+    show({**document, "page": str(out / "plan.html")}, as_json, print_plan)
+    if all(edge["state"] == "nowhere" for edge in document["edges"]):
+        raise CheckFailed(f"{out}: {document['answer']}")

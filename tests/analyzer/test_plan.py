@@ -1,0 +1,261 @@
+"""Plans: edges that are known in closed form, on every axis, resumed, and in words."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from segcast.analyzer.plan.axes import axis_named
+from segcast.analyzer.plan.document import StatedEdge
+from segcast.analyzer.plan.run import PROBES, Asked, budgets_of, plan
+from segcast.analyzer.plan.store import CellStore
+from segcast.analyzer.plan.words import answer_words
+from segcast.analyzer.scenario.flags import scenario_of
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.slo import parse_slo
+from segcast.traces.errors import InputError
+from segcast.traces.ingest.opening import open_trace
+from segcast.traces.trace import Trace
+
+SERVICE_NS = 10_000  # of 1250 bytes at 1 Gbit/s
+
+
+def capture(file: Path, times_ns: Any, flows: int = 1) -> Trace:
+    """A trace of UDP packets that take 1250 bytes of a link each, of so many flows in turn."""
+    times_ns = np.asarray(times_ns, np.int64) + 10**18
+    frame = np.zeros((len(times_ns), 16 + 42), np.uint8)
+    header = np.empty((len(times_ns), 4), "<u4")
+    header[:, 0], header[:, 1] = np.divmod(times_ns, 10**9)
+    header[:, 2], header[:, 3] = 42, 1226
+    frame[:, :16] = header.view(np.uint8).reshape(-1, 16)
+    start = bytes.fromhex("0200000000020200000000010800")
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 1212, 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 1, 1]))
+    frame[:, 16:] = np.frombuffer(start + ip + struct.pack("!HHHH", 1000, 53, 1192, 0), np.uint8)
+    frame[:, 16 + 34 + 1] = np.arange(len(times_ns)) % flows  # low byte of the source port
+    file.write_bytes(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1) + frame.tobytes())
+    return open_trace(file, say=lambda text: None)
+
+
+def planned(trace: Trace, out: Path, slo: str, over: str = "load", between: str | None = None, **flags: Any) -> Any:
+    axis = axis_named(over)
+    bounds = None if between is None else axis.between(between)
+    most = flags.pop("most", 1000)
+    store = flags.pop("store", None) or CellStore(out.with_suffix(".sqlite"))
+    asked = Asked(parse_slo(slo), axis, bounds, most=most)
+    return plan(trace, scenario_of(None, flags), asked, out, store=store)
+
+
+@pytest.fixture(scope="module")
+def constant(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """A packet every 40 us: a quarter of 1 Gbit/s."""
+    return capture(tmp_path_factory.mktemp("constant") / "c.pcap", np.arange(5000) * 40_000, flows=16)
+
+
+def test_the_load_of_an_md1_queue(tmp_path: Path) -> None:
+    """Pollaczek-Khinchine: the mean wait is s * rho / (2 (1 - rho)); at rho 0.7 it is 11,667 ns."""
+    rng = np.random.default_rng(5)
+    trace = capture(tmp_path / "m.pcap", np.cumsum(rng.exponential(SERVICE_NS / 0.35, 400_000)))
+    found = planned(trace, tmp_path / "p", "mean_queueing < 11667ns", paths="1x1Gbps", policy="ecmp", buffer=None)
+    (edge,) = found["edges"]
+    assert edge["state"] == "edge"
+    assert edge["value"] == pytest.approx(2.0, rel=0.01)
+    assert edge["low"] <= edge["value"] <= edge["high"] <= 1.011 * edge["low"]
+    assert edge["binding"] == "mean_queueing < 11667ns"
+
+
+def test_the_load_at_which_a_buffer_overflows(constant: Trace, tmp_path: Path) -> None:
+    """Constant traffic fills a buffer of 10 packets within 5,000 only where the link is over 0.2 % too slow."""
+    found = planned(constant, tmp_path / "p", "drops == 0", paths="1x1Gbps", policy="ecmp", buffer="12KiB")
+    (edge,) = found["edges"]
+    assert edge["value"] == pytest.approx(4.0, rel=0.01)
+    assert edge["low"] <= 4.01
+    assert edge["high"] >= 4.0
+
+
+def test_the_rate_that_constant_traffic_needs(constant: Trace, tmp_path: Path) -> None:
+    found = planned(
+        constant, tmp_path / "p", "drops == 0", "links.rate", paths="1x1Gbps", policy="ecmp", buffer="12KiB"
+    )
+    (edge,) = found["edges"]
+    assert edge["value"] == pytest.approx(250e6, rel=0.01)
+    assert not found["rises"]
+    assert found["now"] == 1e9
+    assert "from 2" in found["answer"]
+
+
+def test_the_paths_that_constant_traffic_needs(constant: Trace, tmp_path: Path) -> None:
+    """Packets in turn use every path alike, at times that are even: 250 Mbit/s need 3 paths of 100."""
+    flags = {"paths": "8x100Mbps", "policy": "round-robin,ecmp", "timeout": "1us"}
+    found = planned(constant, tmp_path / "p", "drops == 0 and p99_queueing < 1ms", "paths", **flags)
+    by_policy = {edge["policy"]: edge for edge in found["edges"]}
+    assert by_policy["round-robin"]["value"] == 3
+    ecmp = by_policy["ecmp"]
+    assert ecmp["value"] is None or ecmp["value"] >= 3
+    assert found["edges"][0]["policy"] == "round-robin"
+
+
+def test_the_buffer_that_a_burst_needs(tmp_path: Path) -> None:
+    """Bursts of 20 packets at once; all but the one on the wire wait."""
+    trace = capture(tmp_path / "b.pcap", np.repeat(np.arange(200) * 1_000_000, 20))
+    found = planned(trace, tmp_path / "p", "drops == 0", "buffer", paths="1x1Gbps", policy="ecmp", buffer="64KiB")
+    (edge,) = found["edges"]
+    assert edge["state"] == "edge"
+    own = planned(trace, tmp_path / "q", "drops == 0", "buffer", "1000B..64KiB", paths="1x1Gbps", policy="ecmp")
+    assert own["edges"][0]["value"] == pytest.approx(edge["value"], rel=0.03)
+    assert 19 * 1226 * 0.9 <= edge["value"] <= 21 * 1250
+
+
+def test_nothing_is_run_twice_and_files_are_the_same(constant: Trace, tmp_path: Path) -> None:
+    store = CellStore(tmp_path / "cells.sqlite")
+    flags = {"paths": "2x100Mbps", "policy": "ecmp,random", "timeout": "100us", "store": store}
+    first = planned(constant, tmp_path / "a", "p99_delay < 500us", **flags)
+    second = planned(constant, tmp_path / "b", "p99_delay < 500us", **flags)
+    assert first["ran"] == first["cells"] > 0
+    assert second["ran"] == 0
+    assert {**first, "ran": 0} == second
+    assert (tmp_path / "a" / "probes.parquet").read_bytes() == (tmp_path / "b" / "probes.parquet").read_bytes()
+    table = pq.read_table(tmp_path / "a" / "probes.parquet")
+    assert table.schema.remove_metadata().equals(PROBES.arrow_schema())
+    assert len(table) == first["cells"]
+
+
+def test_an_interrupted_plan_goes_on(constant: Trace, tmp_path: Path) -> None:
+    store, flags = CellStore(tmp_path / "cells.sqlite"), {"paths": "2x100Mbps", "policy": "ecmp", "buffer": "12KiB"}
+    whole = planned(constant, tmp_path / "whole", "drops == 0", **flags)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 25:
+            raise KeyboardInterrupt
+
+    asked = Asked(parse_slo("drops == 0"), axis_named("load"))
+    with pytest.raises(KeyboardInterrupt):
+        plan(constant, scenario_of(None, flags), asked, tmp_path / "p", stop, store=store)
+    assert not (tmp_path / "p").exists()
+    again = planned(constant, tmp_path / "p", "drops == 0", store=store, **flags)
+    assert 0 < again["ran"] <= whole["ran"] - 20
+    assert {**again, "ran": 0} == {**whole, "ran": 0}
+
+
+def test_an_axis_without_an_edge_says_so(constant: Trace, tmp_path: Path) -> None:
+    flags = {"paths": "1x1Gbps", "policy": "ecmp"}
+    never = planned(constant, tmp_path / "n", "p99_delay < 1ns", between="0.5..2", **flags)
+    assert never["edges"][0]["state"] == "nowhere"
+    assert never["answer"] == "no policy keeps p99_delay < 1ns at any load from 0.5 to 2"
+    ever = planned(constant, tmp_path / "e", "drops == 0", between="0.5..2", **flags)
+    assert ever["edges"][0]["state"] == "everywhere"
+    assert "every policy keeps drops == 0" in ever["answer"]
+
+
+@pytest.mark.parametrize(
+    ("slo", "over", "flags", "message"),
+    [
+        ("p99_fct < 2ms", "load", {}, "takes as long as it was recorded"),
+        ("timeouts == 0", "load", {}, "leave as captured"),
+        ("drops == 0", "links.rate", {"paths": "1x1Gbps,1x2Gbps"}, "links that are alike"),
+    ],
+)
+def test_a_question_that_makes_no_sense(
+    constant: Trace, tmp_path: Path, slo: str, over: str, flags: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        planned(constant, tmp_path / "p", slo, over, **({"paths": "1x1Gbps"} | flags))
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("over", "text", "message"),
+    [
+        ("load", "1", "write it like"),
+        ("load", "2..1", "lower one"),
+        ("load", "a..b", "not a number"),
+        ("load", "nan..2", "not a finite number"),
+        ("load", "0..2", "not within"),
+        ("links.rate", "1..2", "a number with a unit"),
+        ("paths", "1.5..3", "not a whole number"),
+        ("paths", "1..100000", "not within"),
+        ("paths", "0..4", "not within"),
+    ],
+)
+def test_bounds_that_are_none(over: str, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        axis_named(over).between(text)
+
+
+def test_links_without_a_buffer_have_none_to_vary(constant: Trace, tmp_path: Path) -> None:
+    asked = Asked(parse_slo("drops == 0"), axis_named("buffer"))
+    with pytest.raises(InputError, match="have no buffer"):
+        plan(constant, short_scenario(paths="1x1Gbps", buffer=None), asked, tmp_path / "p")
+
+
+def test_budgets_are_those_given_else_the_scenarios() -> None:
+    with pytest.raises(InputError, match="has no budgets"):
+        budgets_of(short_scenario(paths="1x1Gbps"), None)
+    own = short_scenario(paths="1x1Gbps", slo={"keep": "drops == 0"})
+    assert budgets_of(own, None).text == "drops == 0"
+    assert budgets_of(own, "jain > 0.5").text == "jain > 0.5"
+
+
+@dataclass
+class Said:
+    """An edge in short."""
+
+    policy: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    state: str = "edge"
+
+
+def stated(said: Said) -> StatedEdge:
+    empty: dict[str, Any] = dict.fromkeys(StatedEdge.model_fields)
+    low = said.value if said.low is None else said.low
+    high = said.value if said.high is None else said.high
+    own = {"policy": said.policy, "value": said.value, "low": low, "high": high, "state": said.state}
+    gain = {"gain": 0.2, "gain_low": 0.1, "gain_high": 0.3}
+    return StatedEdge.model_validate(empty | gain | {"settled": True, "monotone": True, "cells": 1, "probes": []} | own)
+
+
+def said(over: str, *edges: Said) -> str:
+    found = [stated(each) for each in edges]
+    baseline = next(each for each in found if each.policy == "ecmp")
+    return answer_words(axis_named(over), found, baseline, "drops == 0", (0.5, 4.0), None)
+
+
+def test_the_best_is_named_only_if_it_is_clear() -> None:
+    clear = said("load", Said("inflight", 2.0, 1.9, 2.1), Said("ecmp", 1.5, 1.4, 1.6))
+    assert clear == (
+        "drops == 0 is kept by ecmp up to load 1.5 (1.4 to 1.6), by inflight up to load 2 (1.9 to 2.1): "
+        "20 % (10 to 30) more traffic"
+    )
+    unclear = said("load", Said("inflight", 1.6, 1.5, 1.7), Said("ecmp", 1.5, 1.4, 1.6))
+    assert unclear.endswith("nothing else clearly goes further")
+    worse = said("load", Said("ecmp", 1.5, 1.4, 1.6), Said("inflight", 1.0, 0.9, 1.1))
+    assert worse.endswith("no other policy goes as far")
+
+
+def test_ties_are_said_as_ties() -> None:
+    tied = said(
+        "load", Said("inflight", 2.0, 1.9, 2.1), Said("two-choices", 1.95, 1.85, 2.05), Said("ecmp", 1.5, 1.4, 1.6)
+    )
+    assert "(two-choices alike)" in tied
+
+
+def test_less_is_better_where_more_helps() -> None:
+    rate = said("links.rate", Said("inflight", 1e9, 0.9e9, 1.1e9), Said("ecmp", 2e9, 1.9e9, 2.1e9))
+    assert "ecmp from 2Gbps (1900Mbps to 2100Mbps), by inflight from 1Gbps" in rate
+    assert rate.endswith("less")
+    paths = said("paths", Said("inflight", 3.0), Said("ecmp", 5.0))
+    assert paths == "drops == 0 is kept by ecmp from 5 paths, by inflight from 3 paths: 2 fewer"
+
+
+def test_a_policy_that_never_breaks_is_beyond_one_that_does() -> None:
+    beyond = said("load", Said("inflight", None, state="everywhere"), Said("ecmp", 1.5))
+    assert beyond == "drops == 0 is kept by ecmp up to load 1.5, by inflight wherever it was asked"
+    below = said("load", Said("inflight", 1.5), Said("ecmp", None, state="nowhere"))
+    assert below == "drops == 0 is kept by ecmp nowhere, by inflight up to load 1.5"
