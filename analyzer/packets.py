@@ -15,7 +15,9 @@ MARKED: Final = 1
 DROPPED: Final = 2
 RECEIVED: Final = 4
 UNACKED: Final = 16  # the host will not see its acknowledgement
+AT_DEAD_LINK: Final = 32  # dropped because the link was down, not for want of buffer
 RELEASED: Final = 8  # its bytes have left the in-flight count, or were never in it
+UNDETECTED: Final = 64  # dropped at a dead link before routing knew of that
 
 
 class FlowPlan(NamedTuple):
@@ -47,8 +49,7 @@ class Fates(NamedTuple):
 
     By packet: the `path` uint16 and `flowlet` uint32 it took, `receive_ns` int64 (LOST if it was not received),
     `queue_ns` int64 it waited before links, `hop` uint8: the place on its way of the link that dropped it. `state` is
-    a sum of MARKED, DROPPED, RECEIVED, RELEASED and UNACKED; `congestion` is the highest level that the links noted, if
-    the policy measures.
+    a sum of the constants above; `congestion` is the highest level that the links noted, if the policy measures.
     """
 
     path: NDArray[np.uint16]

@@ -19,6 +19,8 @@ from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES
 from segcast.analyzer.plan.document import PlanDocument
+from segcast.analyzer.plan.failures.document import FailuresDocument
+from segcast.analyzer.plan.failures.tables import FAILURES, LINKS_AT_WORST, STAGES
 from segcast.analyzer.plan.run import PROBES
 from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
@@ -121,6 +123,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "validation.json": ValidationDocument,
     "probes.json": ProbesDocument,
     "plan.json": PlanDocument,
+    "failures.json": FailuresDocument,
     "calibrate --json": CalibrationDocument,
 }
 
@@ -166,6 +169,10 @@ def tables_page() -> str:
     lines += ["## A plan: a folder", ""]
     lines += ["### probes", f"`probes.parquet`. A row is {PROBES.row}: `value`, float64, then its columns.", ""]
     lines += document("plan.json")
+    lines += ["## A failure study: a folder", ""]
+    for table in (FAILURES, STAGES, LINKS_AT_WORST):
+        lines += _table_lines(table, f"`{table.name}.parquet`")
+    lines += document("failures.json")
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
     lines += ["## A workload: a file", ""]

@@ -25,8 +25,8 @@ NUMBERS: Final = 0xFFFFFFFF  # of packets, as events have them
 BY_NUMBER: Final = -1  # CALENDAR.tie_seed
 _LINK_RANKS: Final = 1 << 30
 
-_CROWDED: Final = 1.15  # events in a bucket: then buckets get narrower
-_LONELY: Final = 1.02  # or wider
+ALONE: Final = (1.02, 1.15)  # events in a bucket: with fewer buckets get wider, with more narrower
+A_FEW: Final = (2.5, 6.0)  # where what a bucket's events need is fetched when it is opened
 _MANY: Final = 1 << 14  # events: then room grows by an eighth
 _LEAST_BUCKETS: Final = 1 << 10
 _MOST_BUCKETS: Final = 1 << 18
@@ -172,8 +172,8 @@ def with_times_of_now(calendar: Calendar) -> Calendar:
     return retuned(calendar, int(calendar.row["shift"][0]), len(calendar.heads))
 
 
-def tuned(calendar: Calendar) -> Calendar:
-    """The calendar with buckets so narrow that most hold one event, and so many that few events come after them all.
+def tuned(calendar: Calendar, events_wanted: tuple[float, float] = ALONE) -> Calendar:
+    """The calendar with buckets so wide that most hold so many events, and so many that few come after them all.
 
     It goes by what was opened since the last choice. Empty buckets cost little: a bit each.
     """
@@ -182,9 +182,10 @@ def tuned(calendar: Calendar) -> Calendar:
     if events < 64:
         return calendar
     shift = int(row["shift"])
-    if events > _CROWDED * opened:
-        shift -= max(round(math.log2(events / opened) + 1), 1)
-    elif events < _LONELY * opened:
+    least, most = events_wanted
+    if events > most * opened:
+        shift -= max(round(math.log2(events / opened / least) + 1), 1)
+    elif events < least * opened:
         shift += 1
     if 64 * int(row["put_later"]) > events:
         buckets *= 4

@@ -14,7 +14,7 @@ from segcast.analyzer.engine.rings import leave
 from segcast.analyzer.engine.state import Rules, State
 from segcast.analyzer.network.model import Change
 from segcast.analyzer.network.transmitter import transmit_on
-from segcast.analyzer.packets import DROPPED, LOST, Fates
+from segcast.analyzer.packets import AT_DEAD_LINK, DROPPED, LOST, UNDETECTED, Fates
 from segcast.traces.jit import int64, kernel
 
 
@@ -45,7 +45,9 @@ def take_down(state: State, rules: Rules, flow_of: NDArray[np.uint32], fates: Fa
         subject = (int64(events[entry.index].packet) - progress[0].first_id) & NUMBERS
         events[entry.index].source = -1
         fates.hop[subject] = events[entry.index].hop
-        fates.state[subject] |= DROPPED
+        fates.state[subject] |= DROPPED | AT_DEAD_LINK
+        if not state.routes_down[link]:
+            fates.state[subject] |= UNDETECTED
         fates.receive_ns[subject] = LOST
         links[link].carried_bytes -= int64(entry.bytes) + links[link].overhead_bytes
         if rules.tracks:

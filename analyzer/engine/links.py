@@ -10,7 +10,7 @@ from segcast.analyzer.engine.calendar import END, Frame, put
 from segcast.analyzer.engine.rings import append, leave, make_room
 from segcast.analyzer.engine.state import Rules, State
 from segcast.analyzer.network.transmitter import transmit_on
-from segcast.analyzer.packets import DROPPED, LOST, MARKED, RECEIVED, Fates
+from segcast.analyzer.packets import AT_DEAD_LINK, DROPPED, LOST, MARKED, RECEIVED, UNDETECTED, Fates
 from segcast.analyzer.policies.link_load import add_load
 from segcast.traces.jit import at, inlined, int64
 
@@ -72,6 +72,10 @@ def cross(state: State, rules: Rules, fates: Fates, frame: Travelling, measures:
             marks = marks or held >= links[at(link)].ecn_frames
     if not fits:
         fates.state[at(row)] |= DROPPED
+        if links[at(link)].rate_bps == 0:
+            fates.state[at(row)] |= AT_DEAD_LINK
+            if not state.routes_down[at(link)]:
+                fates.state[at(row)] |= UNDETECTED
         fates.hop[at(row)] = hop
         fates.receive_ns[at(row)] = LOST
         return GONE

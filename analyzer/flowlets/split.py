@@ -8,7 +8,7 @@ grow with the number of timeouts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ from segcast.analyzer.metrics.quantiles import nearest_ranks, rank_of
 from segcast.analyzer.schema import PROFILE, QUANTILES
 from segcast.traces.errors import InputError
 from segcast.traces.jit import allocating, int64, kernel
+
+_AT_ONCE: Final = 1 << 16  # flowlets that have closed
 
 
 class FlowletState(NamedTuple):
@@ -213,6 +215,8 @@ class StreamedProfile:
         self._per_flow = np.zeros((levels, flows), np.int64)
         nothing = np.zeros((2, 0), np.int64)
         self._sizes = {what: [nothing] * levels for what in ("packets", "bytes")}  # values, and how many of each
+        self._waiting: list[Closed] = []  # not counted yet
+        self._waiting_count = 0
 
     def add(self, flow: NDArray[np.uint32], time_ns: NDArray[np.int64], ip_bytes: NDArray[np.uint32]) -> None:
         """Take packets, which follow those before."""
@@ -220,12 +224,14 @@ class StreamedProfile:
         for start in range(0, len(flow), batch):
             piece = slice(start, start + batch)
             out = _room(len(flow[piece]) * len(self._state.timeouts_ns))
-            self._take(_first(out, _split(self._state, flow[piece], time_ns[piece], ip_bytes[piece], out)))
+            self._keep(out, _split(self._state, flow[piece], time_ns[piece], ip_bytes[piece], out))
 
     def finish(self) -> pa.Table:
         """Close the last flowlets and return the table, as `profile` makes it."""
+        self._take()
         out = _room(self._per_flow.size)
-        self._take(_first(out, _close_all(self._state, out)))
+        self._keep(out, _close_all(self._state, out))
+        self._take()
         rows: list[dict[str, object]] = []
         for level, timeout_ns in enumerate(self._state.timeouts_ns.tolist()):
             count = int(self._per_flow[level].sum())
@@ -245,7 +251,21 @@ class StreamedProfile:
             rows.append(row)
         return pa.Table.from_pylist(rows, schema=PROFILE.arrow_schema())
 
-    def _take(self, closed: Closed) -> None:
+    def _keep(self, out: Closed, count: int) -> None:
+        """Keep the first `count` until there are so many that going through all flows for them does not matter."""
+        self._waiting.append(_first(out, count))
+        self._waiting_count += count
+        if self._waiting_count >= _AT_ONCE:
+            self._take()
+
+    def _take(self) -> None:
+        """Count what waits."""
+        if not self._waiting:
+            return
+        closed = self._waiting[0]
+        if len(self._waiting) > 1:
+            closed = Closed._make(np.concatenate(columns) for columns in zip(*self._waiting, strict=True))
+        self._waiting, self._waiting_count = [], 0
         for level in np.unique(closed.level).tolist():
             mine = closed.level == level
             self._per_flow[level] += np.bincount(closed.flow[mine], minlength=self._per_flow.shape[1])

@@ -98,4 +98,5 @@ def _traffic(attached: AttachedWorkload) -> Traffic:
         attached.groups,
         Selection(none, none),
         attached.sides,
+        attached.assembled.edges,
     )

@@ -23,6 +23,7 @@ from segcast.analyzer.forecast.running import PACKETS_WRITTEN, fate_columns
 from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.slowdown import SlowdownFamily
 from segcast.analyzer.metrics.messages import MessageColumns, least_ns
+from segcast.analyzer.network.model import Network
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -57,17 +58,7 @@ class ReactingRunner(CellRunner):
     def run(self, plan: CellPlan) -> CellResult:
         """The result of one cell; writes its packets if they are kept."""
         asked = self.asked
-        cell = TransportCell(
-            self._network,
-            plan.policy.policy,
-            self.traffic.plan,
-            self._scenario.steering_of(plan.policy).steering(),
-            self._transport,
-            self._messages[plan.load],
-            pin=asked.pin,
-            recorded=self._recorded[plan.load],
-            **self._chosen(plan),
-        )
+        cell = self.reacting(plan, self._network)
         counted = self._metrics(plan)
         writer = None
         if plan.keep_packets:
@@ -90,6 +81,20 @@ class ReactingRunner(CellRunner):
         summary = result.summary | messages.summary(ending.window_ns)
         table = messages.table(plan.columns(), asked.names)
         return replace(result, summary=summary, messages=table, flows=_named(result.flows, asked.flow_id))
+
+    def reacting(self, plan: CellPlan, network: Network) -> TransportCell:
+        """The cell on a network, which may be the runner's own with other changes."""
+        return TransportCell(
+            network,
+            plan.policy.policy,
+            self.traffic.plan,
+            self._scenario.steering_of(plan.policy).steering(),
+            self._transport,
+            self._messages[plan.load],
+            pin=self.asked.pin,
+            recorded=self._recorded[plan.load],
+            **self._chosen(plan),
+        )
 
     def profile(self, threads: int, tick: Tick) -> pa.Table:
         """PROFILE of the data segments of the first cell, and of packets that leave as captured."""

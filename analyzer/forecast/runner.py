@@ -31,6 +31,7 @@ from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
+from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import Fates, empty_fates
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -115,8 +116,12 @@ class CellRunner(ABC):
         )
 
     def _cell(self, plan: CellPlan) -> Cell:
+        return self._cell_on(plan, self._network)
+
+    def _cell_on(self, plan: CellPlan, network: Network) -> Cell:
+        """The cell on a network, which may be the runner's own with other changes."""
         steering = self._scenario.steering_of(plan.policy).steering()
-        return Cell(self._network, plan.policy.policy, self.traffic.plan, steering, **self._chosen(plan))
+        return Cell(network, plan.policy.policy, self.traffic.plan, steering, **self._chosen(plan))
 
     def _chosen(self, plan: CellPlan) -> dict[str, Any]:
         """What a cell is told of its timeout, its seed and their parameters."""

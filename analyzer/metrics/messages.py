@@ -72,28 +72,48 @@ def least_ns(
     full, rest = np.divmod(size, transport.mss)
     first = np.minimum(size, transport.mss)
     segments = full + (rest > 0)
-    uplink, downlink = host_links(network, plan)
     least = np.full(len(size), np.iinfo(np.int64).max)
-    group = plan.group[flow]
-    for number, slots in enumerate(network.group_slots()):
-        chosen = np.flatnonzero(group == number)
-        if len(chosen) == 0:
-            continue
-        ends = np.stack([uplink[flow[chosen]], downlink[flow[chosen]]], axis=1)
-        pairs, place = np.unique(ends, axis=0, return_inverse=True)
-        for pair, (up, down) in enumerate(pairs.tolist()):
-            rows = chosen[place.ravel() == pair]
-            for path in slots:
-                links = [link for link in (up, *network.paths[path].links, down) if link >= 0]
-                took = _alone(network, links, transport, first[rows], size[rows], segments[rows], opens[rows])
-                least[rows] = np.minimum(least[rows], took)
+    ways, of_flow = _ways(network, plan)
+    of_message = of_flow[flow]
+    for number, alike in enumerate(ways):
+        rows = np.flatnonzero(of_message == number)
+        for links in alike if len(rows) else ():
+            took = _alone(network, links, transport, first[rows], size[rows], segments[rows], opens[rows])
+            least[rows] = np.minimum(least[rows], took)
     floor: NDArray[np.int64] = np.maximum(least, 1)
     return floor
 
 
+def _ways(network: Network, plan: FlowPlan) -> tuple[list[set[tuple[int, ...]]], NDArray[np.int64]]:
+    """Sets of ways, as their links, and which of them each flow has; links that are alike are one.
+
+    In a fabric all pairs of hosts have much the same ways, so that few sets are looked at, not a path a pair.
+    """
+    alike: dict[tuple[int, int, float], int] = {}
+    kind = np.array(
+        [alike.setdefault((x.delay_ns, x.overhead_bytes, x.rate_bps), i) for i, x in enumerate(network.links)] + [-1]
+    )
+    inner: dict[frozenset[tuple[int, ...]], int] = {}
+    of_group = np.array(
+        [
+            inner.setdefault(frozenset(tuple(kind[list(network.paths[path].links)]) for path in slots), len(inner))
+            for slots in network.group_slots()
+        ]
+    )
+    uplink, downlink = host_links(network, plan)
+    ends = np.stack([of_group[plan.group], kind[uplink], kind[downlink]], axis=1)
+    combined, of_flow = np.unique(ends, axis=0, return_inverse=True)
+    middles = list(inner)
+    sets = [
+        {tuple(link for link in (up, *links, down) if link >= 0) for links in middles[middle]}
+        for middle, up, down in combined.tolist()
+    ]
+    return sets, of_flow.ravel()
+
+
 def _alone(
     network: Network,
-    links: list[int],
+    links: tuple[int, ...],
     transport: Transport,
     first: NDArray[np.int64],
     size: NDArray[np.int64],

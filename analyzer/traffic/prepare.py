@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import LATEST_NS, MAX_IP_BYTES
 from segcast.analyzer.network.attachments import NOWHERE, Ends, ends_of, host_names, in_order
-from segcast.analyzer.network.fabric import Fabric, Pair
+from segcast.analyzer.network.fabric import Edge, Fabric, Pair
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.packets import FlowPlan, Packets
@@ -48,8 +48,8 @@ class Traffic:
     int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `placed` bool[flows]:
     whether both ends of a flow have an attachment. `selection` says which flows are not to enter; `excluded` counts
     packets left out, by reason. `groups` names the attachments between which the paths of each group lead; `sides` says
-    how hosts were put at two, if no prefix did. With `growth` the plan also has the flows of copied connections, which
-    `at_growth` sends; `packets` are those of the trace.
+    how hosts were put at two, if no prefix did; `edges` are the network's links with those of hosts. With `growth` the
+    plan also has the flows of copied connections, which `at_growth` sends; `packets` are those of the trace.
     """
 
     packets: Packets
@@ -64,6 +64,7 @@ class Traffic:
     groups: tuple[tuple[str, str], ...]
     selection: Selection
     sides: Sides | None = None
+    edges: tuple[Edge, ...] = ()
     growth: Growth | None = None
 
     def at_growth(self, factor: Fraction) -> Traffic:
@@ -176,6 +177,7 @@ def prepare(
         assembled.groups,
         selection,
         ends.sides,
+        assembled.edges,
         growth,
     )
     if as_captured:

@@ -3,6 +3,10 @@
 `python -m benchmarks.ns3.scenarios OUT` writes, for each scenario and seed, `OUT/NAME/seedK/` with `flows.csv` (the
 list), `results.csv` (a row per flow) and `run.json` (processor seconds, packet-hops, drops, marks), beside
 `OUT/NAME/scenario.json` (what the flags say), and `OUT/summary.csv`. What is there already is not run again.
+
+`--nudged` makes `nudged.csv` beside each `results.csv`: the same list again, but each flow starts 1 ns sooner or later,
+by a draw, and policies draw by another seed. Such runs are chaotic: how far ns-3 is from itself then is the least that
+can be asked of another program.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ RATE_BPS: Final = 10_000_000_000  # of every link
 SPINES: Final = 4
 WIRE_SHARE: Final = 1502 / 1460  # bytes on the wire a byte of payload
 MOST_FLOWS: Final = 6_000
+OTHER_SEEDS: Final = 1_000  # from a list's seed to that of the draws of policies when it is nudged
 FIRST: Final = 24  # scenarios that are run with all their seeds first
 # A mix of short and long flows, with the shape of a web search cluster's: bytes and the share of flows up to them,
 # linear between points. Our own round points; cut at 10 MB to keep runs short.
@@ -153,6 +158,15 @@ def write_flows(scenario: Scenario, seed: int, path: Path) -> None:
         writer.writerows(row[: len(columns)] for row in flow_list(scenario, seed))
 
 
+def write_nudged(flows: Path, nudged: Path, seed: int) -> None:
+    """The list with each start 1 ns sooner or later."""
+    draw = random.Random(f"nudges {seed}")
+    header, *rows = (line.split(",") for line in flows.read_text().splitlines())
+    for row in rows:
+        row[1] = str(max(int(row[1]) + draw.choice((-1, 1)), 0))
+    nudged.write_text("".join(f"{','.join(row)}\n" for row in [header, *rows]))
+
+
 def flags(scenario: Scenario) -> dict[str, str | int]:
     return {
         "leaves": scenario.leaves,
@@ -172,16 +186,25 @@ def flags(scenario: Scenario) -> dict[str, str | int]:
     }
 
 
-def run(scenario: Scenario, seed: int, folder: Path, program: Path) -> None:
+def run(scenario: Scenario, seed: int, folder: Path, program: Path, nudged: bool = False) -> str:
+    """Run one list; what the program says of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_flows(scenario, seed, folder / "flows.csv")
-    told = [f"--{name}={value}" for name, value in flags(scenario).items()]
-    told += [f"--flows={folder / 'flows.csv'}", f"--out={folder / 'results.part'}", f"--seed={seed}"]
+    flows, name = folder / "flows.csv", "results.csv"
+    write_flows(scenario, seed, flows)
+    if nudged:
+        flows, name = folder / "nudged-flows.csv", "nudged.csv"
+        write_nudged(folder / "flows.csv", flows, seed)
+    told = [f"--{flag}={value}" for flag, value in flags(scenario).items()]
+    told += [f"--flows={flows}", f"--out={folder / 'results.part'}", f"--seed={seed + OTHER_SEEDS * nudged}"]
     ran = subprocess.run([program.resolve(), *told], capture_output=True, text=True, check=False)
     if ran.returncode:
         raise SystemExit(f"{folder}: {program} failed: {ran.stderr.strip()[-300:]}")
-    (folder / "run.json").write_text(ran.stdout)
-    (folder / "results.part").rename(folder / "results.csv")
+    if nudged:
+        flows.unlink()
+    else:
+        (folder / "run.json").write_text(ran.stdout)
+    (folder / "results.part").rename(folder / name)
+    return ran.stdout.strip()
 
 
 def quantile(values: list[int], share: float) -> float:
@@ -232,20 +255,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--program", type=Path, default=PROGRAM, help="what build.sh made (default: beside this)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds a scenario (default: 3)")
     parser.add_argument("--only", default="", help="only scenarios whose name has this in it")
+    parser.add_argument("--nudged", action="store_true", help="make nudged.csv in place of results.csv")
     told = parser.parse_args(argv)
     if not told.program.is_file():
         raise SystemExit(f"{told.program} is not there: build it with benchmarks/ns3/build.sh")
     # All seeds of the first scenarios before the others: what is there when it is stopped can be pooled.
     some, others = SCENARIOS[:FIRST], SCENARIOS[FIRST:]
+    result = "nudged.csv" if told.nudged else "results.csv"
     for scenario, seed in [(s, seed) for part in (some, others) for seed in range(1, told.seeds + 1) for s in part]:
         folder = told.out / scenario.name()
-        if told.only not in scenario.name() or (folder / f"seed{seed}" / "results.csv").exists():
+        if told.only not in scenario.name() or (folder / f"seed{seed}" / result).exists():
             continue
-        run(scenario, seed, folder / f"seed{seed}", told.program)
+        said = run(scenario, seed, folder / f"seed{seed}", told.program, told.nudged)
         (folder / "scenario.json").write_text(
             json.dumps({**dataclasses.asdict(scenario), "flags": flags(scenario)}, indent=1) + "\n"
         )
-        print(f"{scenario.name()} seed {seed}: {(folder / f'seed{seed}' / 'run.json').read_text().strip()}", flush=True)
+        print(f"{scenario.name()} seed {seed}: {said}", flush=True)
         write_summary(told.out)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from segcast.interruption import INTERRUPTION
-from segcast.screen import json_option, layer_option, open_trace_of, progress, show
+from segcast.screen import json_option, layer_option, open_trace_of, print_json, progress, say, show, terminal
+
+MOST_PAIRS: Final = 1000
+_SEARCH: Final = ("over", "between", "precision", "cells")
+_FAILURES: Final = ("pairs", "at", "judge")
 
 
 @click.command()
@@ -33,6 +38,26 @@ from segcast.screen import json_option, layer_option, open_trace_of, progress, s
 @click.option(
     "--cells", type=click.IntRange(20, 100_000), default=1000, show_default=True, help="At most so many a policy."
 )
+@click.option(
+    "--failures",
+    type=click.Choice(["links", "nodes", "groups"]),
+    help="Instead of --over: try every failure of these; groups are those of the scenario.",
+)
+@click.option(
+    "--pairs",
+    is_flag=False,
+    flag_value=MOST_PAIRS,
+    type=click.IntRange(1, 1_000_000),
+    help="Two failures at once as well, at most so many pairs [1000].",
+)
+@click.option("--at", help="When things fail, from the first packet on [a busy moment of the second quarter].")
+@click.option(
+    "--judge",
+    type=click.Choice(["whole", "settled"]),
+    default="whole",
+    show_default=True,
+    help="Where failures must keep the budgets: over the whole run, or once routing or hosts have settled.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Plan folder to write.")
 @layer_option
 @json_option
@@ -47,9 +72,16 @@ def plan(
     between: str | None,
     precision: float,
     cells: int,
+    failures: Any,
+    pairs: int | None,
+    at: str | None,
+    judge: Any,
     **flags: Any,
 ) -> None:
     """Find how far each policy keeps budgets: how much load it carries, or what rate, paths or buffers it needs.
+
+    With --failures, find what every single failure of links, nodes or groups costs instead (docs/failures.md); exit
+    status 1 is then that one breaks the budgets, if there are any.
 
     TRACE is a trace, a capture, or a flow list. Each place is run with 10 seeds, then 20 and 40 where they do not yet
     tell; cells that ran are kept, so an interrupted plan goes on, and one asked again is instant. Exit status 1: no
@@ -57,6 +89,12 @@ def plan(
 
     segcast plan capture.pcap --paths 4x10Gbps --slo "p99_delay < 200us and drops == 0" --out P
     """
+    _refuse_others(failures is not None)
+    if failures is not None:
+        from segcast.analyzer.scenario.flags import scenario_of
+
+        _plan_failures(trace, scenario_of(scenario, flags), (failures, pairs, at, slo, judge), out, layer, as_json)
+        return
     from segcast.analyzer.plan.axes import axis_named
     from segcast.analyzer.plan.run import Asked, budgets_of
     from segcast.analyzer.plan.run import plan as run
@@ -77,4 +115,52 @@ def plan(
             document = run(taken, chosen, asked, out, tick, finish=write_plan)
     show({**document, "page": str(out / "plan.html")}, as_json, print_plan)
     if all(edge["state"] == "nowhere" for edge in document["edges"]):
+        raise CheckFailed(f"{out}: {document['answer']}")
+
+
+def _refuse_others(failing: bool) -> None:
+    """Raise UsageError for options of the other question."""
+    context = click.get_current_context()
+    for name in _SEARCH if failing else _FAILURES:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} is {'no option of' if failing else 'for'} --failures", context)
+
+
+def _plan_failures(
+    trace: str,
+    scenario: Any,
+    asked: tuple[Any, int | None, str | None, str | None, Any],
+    out: Path,
+    layer: str | None,
+    as_json: bool,
+) -> None:
+    from segcast.analyzer.plan.failures.run import AskedFailures, study_failures
+    from segcast.analyzer.slo import parse_slo
+    from segcast.analyzer.workload.reading import is_workload
+    from segcast.analyzer.workload.source import open_workload
+    from segcast.reports.plan.failures_page import write_failures
+    from segcast.reports.plan.failures_terminal import print_failures
+    from segcast.traces.errors import CheckFailed
+    from segcast.traces.units import duration_ns
+
+    kind, pairs, at, slo, judge = asked
+    wanted = AskedFailures(
+        kind,
+        pairs or 0,
+        None if at is None else duration_ns(at),
+        None if slo is None else parse_slo(slo),
+        judge,
+    )
+    with progress("failures", "cells") as tick:
+        taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
+        with INTERRUPTION.deferred():
+            document = study_failures(taken, scenario, wanted, out, tick, finish=write_failures)
+    page = str(out / "failures.html")
+    if as_json:
+        print_json({**document, "page": page})
+    else:
+        console = terminal()
+        print_failures(out, console)
+        say(console, f"page: {page}")
+    if not document["holds"]:
         raise CheckFailed(f"{out}: {document['answer']}")

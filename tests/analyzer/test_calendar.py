@@ -143,19 +143,20 @@ def test_events_without_a_source_are_given_back() -> None:
         both.take()
 
 
-def test_widths_follow_what_is_seen() -> None:
-    """From buckets much too wide and much too narrow to ones that hold about one event; far ones get more buckets."""
+@pytest.mark.parametrize(("wanted", "shifts", "most"), [(days.ALONE, (5, 6), 2), (days.A_FEW, (7, 8), 6)])
+def test_widths_follow_what_is_seen(wanted: tuple[float, float], shifts: tuple[int, int], most: int) -> None:
+    """From buckets much too wide and much too narrow to ones that hold as many as wanted; far ones get more buckets."""
     for shift, lead_ns in ((30, 1000), (0, 1000), (4, 10**6)):
         calendar = days.retuned(days.empty_calendar(64), shift, 1 << 10)
         for k in range(20):
             put(calendar, k * 50, 0, k, 0)
         for _ in range(40):
             chain_events(calendar, 2000, lead_ns)
-            calendar = days.tuned(calendar)
+            calendar = days.tuned(calendar, wanted)
         chain_events(calendar, 2000, lead_ns)
         row = calendar.row[0]
-        assert 5 <= row["shift"] <= 6  # events come 50 ns apart
-        assert row["events_opened"] < 2 * row["buckets_opened"]
+        assert shifts[0] <= row["shift"] <= shifts[1]  # events come 50 ns apart
+        assert row["events_opened"] < most * row["buckets_opened"]
         assert row["put_later"] * 64 <= row["events_opened"]
     assert days.tuned(days.empty_calendar(4)).row["shift"][0] == 10
 

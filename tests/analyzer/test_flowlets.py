@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcast.analyzer.flowlets.split import packet_gaps, profile, split_flowlets
+from segcast.analyzer.flowlets import split
+from segcast.analyzer.flowlets.split import StreamedProfile, packet_gaps, profile, split_flowlets
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.traces.errors import InputError
 from tests.twins import flowlets as twin
@@ -60,6 +61,22 @@ def test_same_flowlets_as_the_twin_on_longer_traces(seed: int) -> None:
         now += rng.choice(GAPS)
         rows.append((now, rng.randrange(5), rng.randrange(20, 1500)))
     assert_same(rows, [0, 50, 100, 1000, 20_000], 777)
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 1 << 16])
+@pytest.mark.parametrize("count", [0, 2000])
+def test_a_profile_batch_by_batch_is_that_of_the_whole(
+    at_once: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split, "_AT_ONCE", at_once)
+    rng, timeouts = random.Random(count), [0, 100, 1000]
+    rows = [(5 * step + rng.choice(GAPS), rng.randrange(5), rng.randrange(20, 1500)) for step in range(count)]
+    flow, time_ns, size = columns(sorted(rows))
+    streamed = StreamedProfile(5, timeouts)
+    for start in range(0, count, 300):
+        streamed.add(flow[start : start + 300], time_ns[start : start + 300], size[start : start + 300])
+    whole = split_flowlets(flow, time_ns, size, 5, timeouts)
+    assert streamed.finish().to_pylist() == profile(whole, timeouts, len(set(flow.tolist()))).to_pylist()
 
 
 @settings(max_examples=100, deadline=None)

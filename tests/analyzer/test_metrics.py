@@ -112,6 +112,8 @@ def assert_same_metrics(scenario: Scenario, sizes: Sequence[int]) -> None:
         assert summary[f"queue_{name}_ns"] == queues[name]
         assert summary[f"fct_{name}_ns"] == fcts[name]
     assert summary["dropped"] == sum(ref.dropped for ref in refs)
+    assert summary["dropped_dead_link"] == len(ledger.fell_dead)
+    assert summary["dropped_undetected"] == sum(not known for known in ledger.fell_dead.values())
     assert summary["ecn_marked"] == sum(ref.ecn_marked and not ref.dropped for ref in refs)
     assert summary["displaced_3"] == sum(extent >= 3 for extent in ref_extents)
     assert summary["reorder_extent_max"] == max(ref_extents, default=None)
@@ -214,6 +216,8 @@ def twin_summary(scenario: Scenario, refs: list[twin_engine.Fate], ledger: twin_
         "delivered": len(delays),
         "dropped": len(refs) - len(delays),
         "drop_ratio": (len(refs) - len(delays)) / len(refs),
+        "dropped_dead_link": len(ledger.fell_dead),
+        "dropped_undetected": sum(not known for known in ledger.fell_dead.values()),
         "ecn_marked": sum(ref.ecn_marked and not ref.dropped for ref in refs),
         "retransmissions": None,
         "delay_mean_ns": twin.mean(delays),

@@ -123,8 +123,8 @@ def test_what_is_no_saved_run_of_this_cell_is_refused(tmp_path: File) -> None:
         np.savez(out, **arrays)
     with pytest.raises(InputError, match="does not have the digest it states"):
         load(file, *begin(scenario))
-    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 4', b'"format": 9'), np.uint8)
+    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 5', b'"format": 9'), np.uint8)
     with file.open("wb") as out:
         np.savez(out, **arrays)
-    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 4"):
+    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 5"):
         load(file, *begin(scenario))

@@ -144,6 +144,8 @@ def summary_row(cell: Row, value: Callable[[float], float], factor: float, lost:
         "delivered": sent - dropped,
         "dropped": dropped,
         "drop_ratio": dropped / sent,
+        "dropped_dead_link": 0,
+        "dropped_undetected": 0,
     }
     row |= {"ecn_marked": 0 if lost else int(9000 * factor), "reordered": 0, "displaced_3": 0}
     row |= {

@@ -27,6 +27,7 @@ UNUSABLE_BYTES = 2**50
 class Ledger:
     """What a run noted: per link the frames it carried, in order; per packet its frame, its way, and where it fell.
 
+    `fell_dead` has the packets that a dead link dropped, and whether routing knew that it was down.
     `in_flight_bytes` is by counter: who shares it, and the slot.
     """
 
@@ -34,6 +35,7 @@ class Ledger:
     frame_bytes: dict[int, int] = field(default_factory=dict)
     ways: dict[int, tuple[int, ...]] = field(default_factory=dict)
     dropped_at_hop: dict[int, int] = field(default_factory=dict)
+    fell_dead: dict[int, bool] = field(default_factory=dict)
     in_flight_bytes: dict[tuple[Hashable, int], int] = field(default_factory=lambda: defaultdict(int))
 
     def accepted_bytes(self, link: int) -> int:
@@ -171,6 +173,7 @@ class Run:
         if change.rate_bps == 0:
             for passage in link.fail(now_ns):
                 self.arrival_of[passage.packet] = -1  # never
+                self.ledger.fell_dead[passage.packet] = change.link in self.known_down
                 self.drop(passage.packet, passage.hop, now_ns)
             return
         for passage, longer_ns in link.turn_to(change.rate_bps, now_ns):
@@ -198,6 +201,8 @@ class Run:
         link = self.links[way[hop]]
         size = self.ledger.frame_bytes[packet]
         if not link.fits(size, now_ns):
+            if link.rate_bps == 0:
+                self.ledger.fell_dead[packet] = way[hop] in self.known_down
             self.drop(packet, hop, now_ns)
             return
         if link.marks(now_ns):

@@ -90,9 +90,14 @@ VALIDATION: Final = FolderKind(
     "validation.json",
     ("departures.parquet", "comparisons.parquet", "curves.parquet", "packets.parquet", "validation.html"),
 )
+FAILURES: Final = FolderKind(
+    "failure study",
+    "failures.json",
+    ("failures.parquet", "stages.parquet", "links.parquet", "scenario.toml", "failures.html"),
+)
 PLAN: Final = FolderKind("plan", "plan.json", ("probes.parquet", "scenario.toml", "plan.html"))
 REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
-KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN)}
+KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES)}
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 
 _WRITTEN: Final = {**KINDS, REWRITE.marker: REWRITE}

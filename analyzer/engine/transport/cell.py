@@ -246,6 +246,9 @@ class TransportCell(Cell):
             self.state.progress["next_packet"] -= done
         return piece
 
+    def _tune(self) -> None:
+        self.state = self.state._replace(calendar=calendar.tuned(self.state.calendar, calendar.A_FEW))
+
     def _grow_rows(self) -> None:
         rows = self._rows
         grown = _allocate(2 * len(self._packets.flow))

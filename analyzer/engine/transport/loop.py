@@ -23,6 +23,7 @@ from segcast.analyzer.engine.state import (
     Rules,
     State,
 )
+from segcast.analyzer.engine.transport.ahead import look_ahead
 from segcast.analyzer.engine.transport.leaving import describe, fixed_flowlet, is_awaited, is_fixed, note_way
 from segcast.analyzer.engine.transport.ns3_sender import acknowledged_ns3, note_sent_ns3, times_out_ns3
 from segcast.analyzer.engine.transport.opening import ask, complete, greet, hello_times_out, opens
@@ -366,6 +367,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 if is_due and days[0].begin == days[0].end:
                     if not open_bucket(calendar):
                         return BUCKET_IS_FULL
+                    look_ahead(state, rules, packets, fates, connections, headers)
                     is_due = days[0].next_ns <= before_ns
                 if is_due and days[0].next_ns == starts_ns:
                     following = int64(calendar.order[at(days[0].begin)].event)

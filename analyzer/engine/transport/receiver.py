@@ -127,7 +127,8 @@ def acknowledge(connections: Connections, rules: TransportRules, headers: Header
         header[at(row)].twice = halves[at(half)].twice
         extra = int64(1)
     count = int64(0)
-    while count < MOST_BLOCKS - extra and blocks[at(half), at(2 * count + 1)] > 0:
+    some = halves[at(half)].held > 0
+    while some and count < MOST_BLOCKS - extra and blocks[at(half), at(2 * count + 1)] > 0:
         headers.sacks[at(row), at(2 * count)] = blocks[at(half), at(2 * count)]
         headers.sacks[at(row), at(2 * count + 1)] = blocks[at(half), at(2 * count + 1)]
         count += 1

@@ -116,6 +116,9 @@ def take_sacks(
     """Mark what the blocks of an acknowledgement say; the bytes newly sacked."""
     halves, flags, seen, sacks = connections.halves, connections.flags, connections.seen, headers.sacks
     count = int64(headers.headers[at(row)].blocks)
+    if count == 0 and not halves[at(half)].reported:
+        return int64(0)
+    halves[at(half)].reported = count > 0
     una, nxt = int64(halves[at(half)].una), int64(halves[at(half)].nxt)
     bytes_sacked = int64(0)
     for block in range(count):

@@ -57,32 +57,30 @@ def _fields(names: str, kind: type = np.int64) -> list[tuple[str, type]]:
 
 HALF: Final = np.dtype(
     [
-        # What it sends: the message at hand, the last of those asked, and what is left of the one at hand.
-        *_fields("stage message last_message left rows_left"),
-        # The scoreboard.
-        *_fields("una nxt outstanding_bytes pipe highest_sacked sacked third missing first_missing first_open"),
-        *_fields("first_place mask resent fack latest_ns latest latest_again"),
-        # States and the window.
-        *_fields("state recover cwnd ssthresh limited burst joins reduces owed also_owed next_ns last_sent_ns"),
-        # Timing; deadlines are NEVER_NS if their timer does not run.
-        *_fields("srtt rttvar rto backoff timeouts hello_ns hello_count greeted_ns"),
-        *_fields("rto_ns probe_ns reorder_ns pace_ns ack_ns armed_ns"),
-        # Congestion control.
-        *_fields("count marked_bytes acked_bytes window_end alpha w_cwnd"),
+        # First, line of the cache by line, what is used for every packet: both ends' timers (deadlines are NEVER_NS if
+        # they do not run) and the receiver,
+        *_fields("stage hello_ns rto_ns probe_ns reorder_ns pace_ns ack_ns armed_ns"),
+        *_fields("first_place mask next held unacked congested arriving una"),
+        *_fields("cause cause_delay_ns cause_level twice echoes last_marked last_flowlet last_path"),
+        # the sender's scoreboard and window, what it sends: the message at hand and what is left of it,
+        *_fields("nxt outstanding_bytes pipe cwnd ssthresh state left recover"),
+        *_fields("owed also_owed limited burst joins reduces last_sent_ns segments"),
+        *_fields("sacked missing highest_sacked resent latest_ns latest latest_again reported"),
+        # round trips, RACK,
+        *_fields("srtt rttvar rto backoff timeouts min_rtt rack_ns rack_number"),
+        *_fields("rack_again rack_rtt reordered mult fack probe_end window_end count"),
+        # and congestion control.
+        *_fields("acked_bytes marked_bytes alpha w_cwnd next_ns message flowlets path_changes"),
+        *_fields("w w_max w_prior w_est k share", np.float64),
         *_fields("epoch_ns last_ack_ns round_ns round_end round_rtt round_samples found delay_min_ns"),
-        # RACK-TLP.
-        *_fields(
-            "rack_ns rack_number rack_again rack_rtt min_rtt reordered mult mult_until calm probe_end probe_again"
-        ),
         # ns-3.
         *_fields("dupacks guards rest first prr_out prr_delivered prr_flight next_sent"),
         *_fields("echo echo_number cwr_number boundary"),
-        # The receiver.
-        *_fields("next held unacked congested last_marked arriving cause cause_delay_ns cause_level twice"),
+        # What is seldom used.
+        *_fields("last_message rows_left third first_missing first_open hello_count greeted_ns"),
+        *_fields("mult_until calm probe_again"),
         # What is counted.
-        *_fields("segments retransmissions timeouts_all recoveries needless echoes syns"),
-        *_fields("flowlets path_changes last_flowlet last_path"),
-        *_fields("w w_max w_prior w_est k share", np.float64),
+        *_fields("retransmissions timeouts_all recoveries needless syns"),
     ],
     align=True,
 )
@@ -90,7 +88,8 @@ HALF: Final = np.dtype(
 
 Sequence numbers are those of segments; sizes, windows and `pipe` are bytes. Its ring of segments is `mask` + 1 places
 from `first_place` on (`mask` -1: none): segment n at `first_place` + (n & `mask`). `hello_ns` is when SYN or SYN/ACK is
-sent again. `armed_ns` is the time of its earliest event in the calendar."""
+sent again. `armed_ns` is the time of its earliest event in the calendar. `reported`: the last acknowledgement had SACK
+blocks."""
 
 SEGMENT: Final = np.dtype(
     [("sent_ns", np.int64), ("bytes", np.int32), ("frame_bytes", np.int32), ("path", np.int32), ("spare", np.int32)],

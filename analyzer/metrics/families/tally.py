@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns, Measured
 from segcast.analyzer.metrics.places import host_links, watched_row
-from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Fates, Packets
+from segcast.analyzer.packets import AT_DEAD_LINK, DROPPED, MARKED, RECEIVED, UNDETECTED, Fates, Packets
 from segcast.traces.jit import int64, kernel
 from segcast.traces.schema import Column
 
@@ -21,6 +21,8 @@ TOTALS: Final = np.dtype(
         ("packets", np.int64),
         ("delivered", np.int64),
         ("dropped", np.int64),
+        ("at_dead_link", np.int64),
+        ("undetected", np.int64),
         ("marked", np.int64),
         ("first_send_ns", np.int64),
         ("last_receive_ns", np.int64),
@@ -56,6 +58,7 @@ class Places(NamedTuple):
 def _add(packets: Packets, fates: Fates, places: Places, counts: Counts) -> None:
     totals, flows, hosts = counts.totals, counts.flows, counts.hosts
     delivered, dropped, marked = int64(0), int64(0), int64(0)
+    at_dead_link, undetected = int64(0), int64(0)
     last_receive_ns = int64(totals[0].last_receive_ns)
     for row in range(len(packets.flow)):
         flow = int64(packets.flow[row])
@@ -74,6 +77,8 @@ def _add(packets: Packets, fates: Fates, places: Places, counts: Counts) -> None
             last_receive_ns = max(last_receive_ns, fates.receive_ns[row])
         elif state & DROPPED:
             dropped += 1
+            at_dead_link += state & AT_DEAD_LINK != 0
+            undetected += state & UNDETECTED != 0
             if host >= 0:
                 hosts[host].dropped += 1
             # Where it was lost: hop 0 of a flow with an uplink is that, the one after its path's last its downlink.
@@ -90,6 +95,8 @@ def _add(packets: Packets, fates: Fates, places: Places, counts: Counts) -> None
     totals[0].packets += len(packets.flow)
     totals[0].delivered += delivered
     totals[0].dropped += dropped
+    totals[0].at_dead_link += at_dead_link
+    totals[0].undetected += undetected
     totals[0].marked += marked
     totals[0].last_receive_ns = last_receive_ns
 
@@ -103,6 +110,8 @@ class TallyFamily(Family):
         Column("delivered", pa.uint64(), "packets received"),
         Column("dropped", pa.uint64(), "packets dropped"),
         Column("drop_ratio", pa.float64(), "dropped / packets"),
+        Column("dropped_dead_link", pa.uint64(), "of those, at a link that was down; the others met a full queue"),
+        Column("dropped_undetected", pa.uint64(), "of these, before routing knew that the link was down"),
         Column("ecn_marked", pa.uint64(), "received packets that were marked"),
         Column("retransmissions", pa.uint64(), "null for recorded packets, which do not react", True),
     )
@@ -152,14 +161,17 @@ class TallyFamily(Family):
 
     def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
         """The columns named in `summary`."""
-        packets, delivered, dropped, marked = (
-            int(self.counts.totals[name][0]) for name in ("packets", "delivered", "dropped", "marked")
+        packets, delivered, dropped, at_dead_link, undetected, marked = (
+            int(self.counts.totals[name][0])
+            for name in ("packets", "delivered", "dropped", "at_dead_link", "undetected", "marked")
         )
         return {
             "packets": packets,
             "delivered": delivered,
             "dropped": dropped,
             "drop_ratio": dropped / packets if packets else 0.0,
+            "dropped_dead_link": at_dead_link,
+            "dropped_undetected": undetected,
             "ecn_marked": marked,
             "retransmissions": None,
         }
