@@ -40,6 +40,10 @@ class ReactingRunner(CellRunner):
 
     def __init__(self, asked: Asked, scenario: ValidScenario, folder: Path) -> None:
         """Prepare to run `asked` at the scenario's loads. Raises InputError for a load out of range."""
+        if scenario.grows:
+            raise scenario.wrong(
+                ("growth", "by"), 'senders that react do not grow by flows yet; use load, or growth = { by = "rate" }'
+            )
         super().__init__(asked.traffic, asked.extent, asked.flow_bytes, scenario, folder)
         self._transport = (scenario.transport or TransportSpec()).transport()
         self.asked: Asked = asked

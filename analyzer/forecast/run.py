@@ -118,10 +118,6 @@ def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool 
 
     `together`: how many cells are to run at a time. `stream`: see `forecast`. Raises InputError.
     """
-    if scenario.grows and (isinstance(trace, WorkloadFile) or scenario.transport is not None):
-        raise scenario.wrong(
-            ("growth", "by"), 'senders that react do not grow by flows yet; use load, or growth = { by = "rate" }'
-        )
     if isinstance(trace, WorkloadFile):
         return partial(ReactingRunner, asked_of_list(trace, scenario))
     if scenario.transport is not None:

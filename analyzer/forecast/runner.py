@@ -32,7 +32,7 @@ from segcast.analyzer.metrics.family import Ending, Family, FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.packets import Fates, empty_fates
+from segcast.analyzer.packets import Fates, Releases, empty_fates
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import DISTRIBUTIONS, SERIES
@@ -214,17 +214,20 @@ class HeldRunner(CellRunner):
         """The result of one cell; writes its packets if they are kept."""
         packets, traffic = self._packets[plan.load], self._grown[plan.offered.flows]
         cell, counted = self._cell(plan), self._metrics(plan)
-        releases = None
-        if cell.schedules_releases and self._releases:
-            schedule = self._releases[plan.offered.flows]
-            releases = schedule(packets, self._scenario.steering_of(plan.policy), plan.seed)
-        fates = simulate(cell, packets, releases=releases, room=self._room(len(packets.flow)))
+        fates = simulate(cell, packets, releases=self._released(plan, cell), room=self._room(len(packets.flow)))
         counted.add(packets, fates)
         if plan.keep_packets:
             (self._folder / "packets").mkdir(exist_ok=True)
             table = packet_table(packets, fates, traffic.file, traffic.frame_number)
             pq.write_table(table, self._packets_file(plan), **PACKETS_WRITTEN)
         return self._result(plan, counted, cell)
+
+    def _released(self, plan: CellPlan, cell: Cell) -> Releases | None:
+        """When bytes leave the count in a cell, where the trace says so; else None."""
+        if not cell.schedules_releases or not self._releases:
+            return None
+        schedule = self._releases[plan.offered.flows]
+        return schedule(self._packets[plan.load], self._scenario.steering_of(plan.policy), plan.seed)
 
     def _room(self, count: int) -> Fates:
         """Room for fates that cells of one thread use in turn: fresh memory costs a page fault every 160 packets."""

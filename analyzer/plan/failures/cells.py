@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -140,10 +141,7 @@ class RecordedStudy(_Staged, HeldRunner):
         """What a cell measures; may be called from several threads."""
         packets = self._packets[plan.load]
         cell = self._cell_on(plan, self._failed(failure, timing.at_ns))
-        releases = None
-        if cell.schedules_releases and self._releases is not None:
-            releases = self._releases(packets, self._scenario.steering_of(plan.policy), plan.seed)
-        fates = simulate(cell, packets, releases=releases, room=self._room(len(packets.flow)))
+        fates = simulate(cell, packets, releases=self._released(plan, cell), room=self._room(len(packets.flow)))
         counter = self._counter(plan, failure, timing)
         counter.add(packets, fates)
         whole = None
@@ -317,5 +315,5 @@ def study_of(source: Trace | WorkloadFile, scenario: ValidScenario, folder: Path
     flows = source.flow_table()
     packets = source.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
-    releases = schedule(packets, flows, traffic) if scenario.records else None
+    releases = partial(schedule, packets, flows) if scenario.records else None
     return RecordedStudy(traffic, scenario, folder, releases)
