@@ -89,4 +89,6 @@ def say_value(metric: str, value: float | None) -> str:
         return rate(value)
     if metric.endswith("_ratio") or metric.startswith("utilisation"):
         return percent(value)
+    if metric == "retransmissions":
+        return tally(value)
     return plain(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from segcast.analyzer.answers.budgets import more_dropped
+from segcast.analyzer.answers.budgets import more_dropped, say_value
 from segcast.analyzer.answers.candidates import HARDLY, Candidate, Circumstances
 from segcast.analyzer.answers.standings import Span, Standing
 from segcast.analyzer.answers.wording import (
@@ -147,8 +147,10 @@ def _stay(span: Span, circumstances: Circumstances) -> str:
         out = tempting or [standing.outside for standing in span.standings if standing.outside is not None]
         if not out:
             return f"{stay}: all else breaks a budget"
-        worst = f"{out[0].name}: {metric} {_range(out)}, with {', '.join(out[0].broken)}"
-        return f"{stay}: {'what is quicker' if tempting else 'all else'} breaks a budget; {worst}"
+        told, broken = f"{metric} {_range(out)}", ", ".join(out[0].broken)
+        if tempting:
+            return f"{stay}: {out[0].name} would be quicker, {told}, but breaks a budget: {broken}"
+        return f"{stay}: all else breaks a budget; the closest, {out[0].name}: {told}, with {broken}"
     if len(span.standings) > 1:
         changes = [one.change for one in near if one.change is not None]
         most = "nothing tried is clearly better" if any(one.unclear for one in near) else "nothing tried beats it"
@@ -234,6 +236,7 @@ def _against(
         displaced = one.mean("displaced_ratio")
         if displaced >= _SEEN and not circumstances.reacts:
             yield f"{percent(displaced)} of packets are displaced by three or more, which TCP takes for losses."
+        yield _worse(about, circumstances)
         yield _elsewhere(one, there)
     if about.tempting is not None and (about.picks or about.closest is not None):
         tempting = about.tempting
@@ -290,6 +293,31 @@ def dead_links(there: Sequence[Candidate], circumstances: Circumstances) -> str:
     if most.policy in circumstances.unlearning:
         told += ": its hosts never learn of it (steering.suspect_after is 0)"
     return f"{told}."
+
+
+_ASIDE: Final = {
+    False: (("delay_p50_ns", "the median delay"), ("slowdown_p99", "p99 slowdown")),
+    True: (
+        ("fct_p50_ns", "the median completion time"),
+        ("fct_mean_ns", "the mean"),
+        ("slowdown_p99", "p99 slowdown"),
+        ("retransmissions", "segments sent again"),
+    ),
+}
+_RISE: Final = 1.05  # What rises by less is not worth a word.
+
+
+def _worse(about: Standing, circumstances: Circumstances) -> str:
+    """What gets worse by the choice while its own metric gets better."""
+    one, base = about.spoken, about.baseline
+    if one is None or base is None or one is base:
+        return ""
+    told = []
+    for column, what in _ASIDE[circumstances.reacts]:
+        ours, theirs = one.mean(column), base.mean(column)
+        if ours > _RISE * theirs and say_value(column, ours) != say_value(column, theirs):
+            told.append(f"{what} {say_value(column, ours)} instead of {say_value(column, theirs)}")
+    return f"Worse with {one.name}: {', '.join(told)}." if told else ""
 
 
 def _elsewhere(one: Candidate, there: Sequence[Candidate]) -> str:

@@ -36,7 +36,8 @@ class Decision:
     @property
     def spoken(self) -> Candidate | None:
         """Whose numbers stand beside the answer."""
-        return self.about.spoken
+        about = self.about
+        return about.spoken if about.picks or about.closest else about.tempting or about.outside or about.spoken
 
 
 def decide(

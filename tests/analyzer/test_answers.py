@@ -100,7 +100,7 @@ def test_a_budget_decides_before_delay_does() -> None:
     assert found.but[1].startswith("spray, 100 us would be quicker, -98 % (")
     assert found.but[1].endswith("but breaks a budget: 30 % displaced by three or more.")
     only = decided(cells({"ecmp": 1000 * US, "spray": 20 * US}, displaced_3={"spray": 30_000}))
-    assert only.do.startswith("Stay on ecmp: what is quicker breaks a budget; spray, 100 us: p99 delay -98 % (")
+    assert only.do.startswith("Stay on ecmp: spray, 100 us would be quicker, p99 delay -98 % (")
     assert "at most 1 % of packets displaced by three or more, and no more dropped than under ecmp" in only.budgets
 
 
@@ -108,8 +108,8 @@ def test_more_drops_than_the_baseline_break_a_budget() -> None:
     p99 = {"ecmp": 1000 * US, "inflight": 700 * US}
     assert decided(cells(p99, drop_ratio={"ecmp": 0.01, "inflight": 0.0105})).do.startswith("Use inflight")
     found = decided(cells(p99, drop_ratio={"ecmp": 0.01, "inflight": 0.02}))
-    assert found.do.startswith("Stay on ecmp: what is quicker breaks a budget; inflight, 100 us: p99 delay -30 %")
-    assert found.do.endswith("with 2 % dropped instead of 1 %.")
+    assert found.do.startswith("Stay on ecmp: inflight, 100 us would be quicker, p99 delay -30 %")
+    assert found.do.endswith(", but breaks a budget: 2 % dropped instead of 1 %.")
 
 
 def test_the_scenarios_budgets_replace_those_of_everybody() -> None:
@@ -219,7 +219,7 @@ def test_a_failure_changes_the_answer_and_its_reason() -> None:
         "8.8 % of packets are lost at links that are down under inflight, 100 us, not in queues, all of these after "
         "routing knew: its hosts never learn of it (steering.suspect_after is 0)."
     )
-    assert found.do.startswith("Stay on ecmp: all else breaks a budget; hermes, 100 us: p99 delay +1.")
+    assert found.do.startswith("Stay on ecmp: all else breaks a budget; the closest, hermes, 100 us: p99 delay +1.")
     whole = decided(cells(p99))
     assert whole.but == () and whole.do != found.do
     queued = decided(cells(p99, **lost))
@@ -323,10 +323,8 @@ def test_where_other_flows_finish_times_are_not_compared() -> None:
         in found.but
     )
     stay = decided(reacting({"ecmp": 500 * US, "inflight": 300 * US}, {"ecmp": 1, "inflight": 500}), reacts=True)
-    assert stay.do.startswith(
-        "Stay on ecmp: what is quicker breaks a budget; inflight, 100 us: p99 flow completion time "
-    )
-    assert stay.do.endswith("with 500 flows unfinished.")
+    assert stay.do.startswith("Stay on ecmp: inflight, 100 us would be quicker, p99 flow completion time ")
+    assert stay.do.endswith("but breaks a budget: 500 flows unfinished.")
 
 
 def test_a_flow_or_two_do_not_forbid_the_comparison() -> None:
@@ -341,3 +339,14 @@ def test_a_hundred_flows_are_the_least_for_a_p99() -> None:
     few = decided(reacting({"ecmp": 1000 * US, "inflight": 700 * US}, {}, flows=99), reacts=True)
     assert few.do.startswith("Too little to tell: of 99 flows p99 is the slowest one: it takes at least 100. ")
     assert decided(reacting({"ecmp": 1000 * US, "inflight": 700 * US}, {}, flows=100), reacts=True).few == ()
+
+
+def test_what_gets_worse_by_the_choice_is_told() -> None:
+    p99 = {"ecmp": 1000 * US, "inflight": 700 * US}
+    rows = cells(p99, slowdown_p99={"ecmp": 1.05, "inflight": 1.28}, delay_p50_ns={"ecmp": 40_000, "inflight": 41_000})
+    assert decided(rows).but == ("Worse with inflight, 100 us: p99 slowdown 1.28 instead of 1.05.",)
+    again = {"retransmissions": {"ecmp": 585.0, "inflight": 4_782.0}}
+    found = decided(
+        [one | {"fct_p99_ns": one["delay_p99_ns"]} for one in cells(p99, messages=2_000, **again)], reacts=True
+    )
+    assert found.but == ("Worse with inflight, 100 us: segments sent again 4 782 instead of 585.",)
