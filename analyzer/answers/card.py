@@ -10,6 +10,7 @@ from typing import Final
 
 from segcast.analyzer.answers.budgets import more_dropped, say_value
 from segcast.analyzer.answers.candidates import HARDLY, Candidate, Circumstances
+from segcast.analyzer.answers.evidence import seeds_needed
 from segcast.analyzer.answers.standings import Span, Standing
 from segcast.analyzer.answers.wording import (
     TENFOLD,
@@ -238,6 +239,7 @@ def _against(
             yield f"{percent(displaced)} of packets are displaced by three or more, which TCP takes for losses."
         yield _worse(about, circumstances)
         yield _elsewhere(one, there)
+    yield _unclear(verdicts, there, circumstances)
     if about.tempting is not None and (about.picks or about.closest is not None):
         tempting = about.tempting
         at = f" at {tempting.offered}" if several else ""
@@ -304,6 +306,7 @@ _ASIDE: Final = {
         ("retransmissions", "segments sent again"),
     ),
 }
+_WORTH: Final = 0.05  # Changes below it are not worth more seeds.
 _RISE: Final = 1.05  # What rises by less is not worth a word.
 
 
@@ -318,6 +321,24 @@ def _worse(about: Standing, circumstances: Circumstances) -> str:
         if ours > _RISE * theirs and say_value(column, ours) != say_value(column, theirs):
             told.append(f"{what} {say_value(column, ours)} instead of {say_value(column, theirs)}")
     return f"Worse with {one.name}: {', '.join(told)}." if told else ""
+
+
+def _unclear(verdicts: Sequence[Standing], there: Sequence[Candidate], circumstances: Circumstances) -> str:
+    """How many seeds would tell what may be worth knowing, where nothing is clear."""
+    compared = sum(one.policy != circumstances.baseline for one in there)
+    found = []
+    for standing in verdicts:
+        near = standing.closest if standing.verdict == "stay" else None
+        if near is None or not near.unclear or abs(near.change or 0.0) < _WORTH:
+            continue
+        seeds = seeds_needed(near, standing.baseline, compared)
+        if seeds is not None and seeds > len(near.by_seed):
+            found.append((near.change or 0.0, seeds, near, standing))
+    if not found:
+        return ""
+    moved, seeds, near, standing = min(found, key=lambda one: one[0])
+    where = f" at {standing.offered}" if len(verdicts) > 1 else ""
+    return f"{change(moved)} by {near.name}{where} may be chance: about {seeds:,} seeds would tell a change so large."
 
 
 def _elsewhere(one: Candidate, there: Sequence[Candidate]) -> str:

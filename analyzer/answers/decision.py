@@ -21,6 +21,7 @@ class Decision:
 
     `about` is the load and the candidate whose numbers stand beside it. `kept`: whether somebody keeps the scenario's
     budgets at each load; None without any. `few`: why nothing can be told. `knows_p999`: whether p99.9 rests on enough.
+    `broken` are those who break budgets.
     """
 
     do: str
@@ -32,6 +33,7 @@ class Decision:
     kept: bool | None
     few: tuple[str, ...]
     knows_p999: bool
+    broken: tuple[Candidate, ...] = ()
 
     @property
     def spoken(self) -> Candidate | None:
@@ -66,6 +68,7 @@ def decide(
         kept=kept,
         few=few,
         knows_p999=p999_is_known(flows, delivered),
+        broken=tuple(one for one in there if one.broken),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from segcast.analyzer.answers.candidates import Candidate
 from segcast.analyzer.answers.decision import COVERS, Decision
 from segcast.analyzer.answers.standings import Standing
-from segcast.analyzer.forecast.document import StatedDecision, StatedStanding, StatedVariant
+from segcast.analyzer.forecast.document import StatedBreach, StatedDecision, StatedStanding, StatedVariant
 from segcast.traces.units import write_duration
 
 
@@ -20,11 +20,11 @@ def stated_decision(decision: Decision) -> StatedDecision:
         few=list(decision.few),
         kept=decision.kept,
         knows_p999=decision.knows_p999,
-        loads=[_standing(one) for one in decision.standings],
+        loads=[_standing(one, decision) for one in decision.standings],
     )
 
 
-def _standing(one: Standing) -> StatedStanding:
+def _standing(one: Standing, decision: Decision) -> StatedStanding:
     first = one.spoken if one.verdict != "none" else None
     return StatedStanding(
         load=one.load,
@@ -34,6 +34,11 @@ def _standing(one: Standing) -> StatedStanding:
         low=None if first is None else first.low,
         high=None if first is None else first.high,
         closest=None if one.closest is None else _variant(one.closest),
+        broken=[
+            StatedBreach.model_validate(_variant(out).as_dict() | {"budgets": list(out.broken)})
+            for out in decision.broken
+            if out.load == one.load
+        ],
     )
 
 

@@ -131,6 +131,12 @@ class NetworkEntry(Shape):
     paths: list[PathEntry] = Field([], description="the paths, in order of `path_id`")
 
 
+class StatedBreach(StatedVariant):
+    """A variant that breaks budgets."""
+
+    budgets: list[str] = Field([], description="which, and by what")
+
+
 class StatedStanding(Shape):
     """What is to be done at a load."""
 
@@ -145,6 +151,7 @@ class StatedStanding(Shape):
     low: float | None = Field(None, description="lower bound of that")
     high: float | None = Field(None, description="upper bound")
     closest: StatedVariant | None = Field(None, description="what comes nearest where nothing is to be gained")
+    broken: list[StatedBreach] = Field([], description="what breaks budgets, and so is not chosen")
 
 
 class StatedDecision(Shape):

@@ -236,6 +236,15 @@ class Forecast:
         return self._document.decision or stated_decision(self._decided)
 
     @cached_property
+    def broken(self) -> dict[Variant, str]:
+        """Those who break budgets, and which."""
+        return {
+            self._variant(out.as_dict() | {"load": one.load}): "; ".join(out.budgets)
+            for one in self.decision.loads
+            for out in one.broken
+        }
+
+    @cached_property
     def answered(self) -> Variant | None:
         """The variant whose numbers stand beside the answer, if there is one."""
         if self._document.decision is not None:

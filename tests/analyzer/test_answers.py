@@ -63,6 +63,22 @@ def test_no_clear_difference_is_said_as_such() -> None:
     found = decided(rows)
     assert found.do.startswith("Stay on ecmp: no clear difference; the closest, inflight, 100 us: p99 delay -")
     assert found.standings[0].verdict == "stay"
+    assert found.but == ()
+
+
+def test_what_may_be_worth_more_seeds_says_how_many() -> None:
+    rows = cells({"ecmp": 1000 * US, "inflight": 990 * US})
+    for one in rows:
+        if one["policy"] == "inflight":
+            one["delay_p99_ns"] *= 1.2 if one["seed"] % 2 else 0.5
+    found = decided(rows)
+    (said,) = found.but
+    assert found.do.startswith("Stay on ecmp: no clear difference")
+    words = said.split()
+    assert said.startswith("-23 % by inflight, 100 us may be chance: about ") and said.endswith(
+        " tell a change so large."
+    )
+    assert len(SEEDS) < int(words[words.index("seeds") - 1]) < 60
 
 
 def test_a_lower_mean_that_may_be_chance_is_passed_over() -> None:

@@ -265,6 +265,17 @@ def test_no_star_for_who_loses_more(tmp_path: Path) -> None:
     assert "inflight" not in starred({"ecmp": 0.002, "random": 0.002, "inflight": 0.088})
 
 
+def test_who_breaks_a_budget_is_marked(tmp_path: Path) -> None:
+    folder = make_forecast(tmp_path / "f", cells())
+    summary = pq.read_table(folder / "summary.parquet").to_pylist()
+    assert "over budget" not in page_of(folder).text
+    write_table(folder, SUMMARY, [row | {"displaced_3": 9_000 * (row["policy"] == "random")} for row in summary])
+    assert {v.policy: said for v, said in Forecast(folder).broken.items()} == {
+        "random": "3.6 % displaced by three or more"
+    }
+    assert page_of(folder).text.count("over budget") == 1
+
+
 def test_p999_is_grey_until_enough_flows_are_behind_it(tmp_path: Path) -> None:
     folder = make_forecast(tmp_path / "f", cells())
     summary = pq.read_table(folder / "summary.parquet").to_pylist()
