@@ -73,7 +73,10 @@ def _one(span: Span, clause: str) -> str:
     if len(span.loads) == 1:
         return clause[:1].upper() + clause[1:]
     head, _, rest = clause.partition(": ")
-    held = f"{head} at every load ({span.standings[0].offered.removeprefix('load ')} to {_end(span)})"
+    first, last = span.standings[0].offered, _end(span)
+    if last.startswith(tuple("0123456789")):
+        first = first.removeprefix("load ")
+    held = f"{head} at every load ({first} to {last})"
     held = f"{held}: {rest}" if rest else held
     return held[:1].upper() + held[1:]
 

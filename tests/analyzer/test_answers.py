@@ -366,3 +366,16 @@ def test_what_gets_worse_by_the_choice_is_told() -> None:
         [one | {"fct_p99_ns": one["delay_p99_ns"]} for one in cells(p99, messages=2_000, **again)], reacts=True
     )
     assert found.but == ("Worse with inflight, 100 us: segments sent again 4 782 instead of 585.",)
+
+
+def test_growth_and_years_are_named_as_they_are() -> None:
+    def grown(load: float, year: int) -> list[Row]:
+        rows = cells({"ecmp": 1000 * US, "inflight": (1.2 if load == 1 else 0.8) * 1000 * US}, load)
+        return [one | {"growth": load, "year": year} for one in rows]
+
+    found = decided([*grown(1.3, 1), *grown(1.69, 2), *cells({"ecmp": 1000 * US, "inflight": 1300 * US})])
+    assert found.do.startswith("At load 1 stay on ecmp: ")
+    assert "; from year 1 (growth 1.3) up use inflight, 100 us: p99 delay -20 % against ecmp" in found.do
+    assert not any("Loads play" in said for said in found.but)
+    same = decided([one | {"year": None} for one in [*grown(1.3, 1), *grown(1.69, 2)]])
+    assert same.do.startswith("Use inflight, 100 us at every load (growth 1.3 to 1.69): ")
