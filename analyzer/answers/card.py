@@ -196,7 +196,7 @@ def _cost(ones: Sequence[Candidate], several: bool) -> str:
     return f", at {'up to ' if several else ''}{percent(most)} reordered packets"
 
 
-def because(standing: Standing, circumstances: Circumstances, several: bool) -> str:
+def because(standing: Standing, there: Sequence[Candidate], circumstances: Circumstances, several: bool) -> str:
     """What stands behind it, in numbers of one load."""
     one, base = standing.spoken, standing.baseline
     if one is None or standing.verdict == "lost":
@@ -217,6 +217,9 @@ def because(standing: Standing, circumstances: Circumstances, several: bool) -> 
         told += f"; the busiest link carries {percent(busiest)} of its rate{under}"
     if not circumstances.reacts and base is not None and more_dropped(base.mean("drop_ratio"), one.mean("drop_ratio")):
         told += f"; drops fall from {percent(base.mean('drop_ratio'))} to {percent(one.mean('drop_ratio'))} of packets"
+    waits = [one.means.get("queue_p999_ns") for one in there]
+    if len(there) > 1 and waits and all(wait == 0 for wait in waits):
+        told += "; not one packet in a thousand waits in a queue, so only lengths of paths and headers differ"
     return f"{told[:1].upper()}{told[1:]}."
 
 

@@ -60,7 +60,7 @@ def decide(
         kept = all(one.verdict not in ("none", "lost") for one in verdicts)
     return Decision(
         do=card.do(held, circumstances, few),
-        because=card.because(about, circumstances, several),
+        because=card.because(about, there, circumstances, several),
         but=card.but(verdicts, about, there, circumstances),
         budgets=say_budgets(circumstances.slo, circumstances.reacts, circumstances.baseline),
         standings=tuple(verdicts),

@@ -379,3 +379,11 @@ def test_growth_and_years_are_named_as_they_are() -> None:
     assert not any("Loads play" in said for said in found.but)
     same = decided([one | {"year": None} for one in [*grown(1.3, 1), *grown(1.69, 2)]])
     assert same.do.startswith("Use inflight, 100 us at every load (growth 1.3 to 1.69): ")
+
+
+def test_links_that_never_fill_are_the_reason() -> None:
+    p99 = {"ecmp": 1000 * US, "inflight": 1055 * US}
+    idle = decided(cells(p99, queue_p999_ns=0))
+    assert "; not one packet in a thousand waits in a queue, so only lengths of paths" in idle.because
+    busy = decided(cells(p99, queue_p999_ns={"ecmp": 0, "inflight": 7}))
+    assert "waits in a queue" not in busy.because
