@@ -1,4 +1,4 @@
-"""Comparisons of policies over seeds, with confidence intervals, and the one sentence that answers."""
+"""Comparisons of policies over seeds, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ COMPARED: Final = (
 )
 HEADLINE: Final = "delay_p99_ns"
 FCT_HEADLINE: Final = "fct_p99_ns"  # where senders react
-_NAMED: Final = {HEADLINE: "p99 delay", FCT_HEADLINE: "p99 flow completion time"}
-TENFOLD: Final = 9.0  # The change that makes ten of one: bounds from there on are told as such, not in percent.
 
 
 class Interval(NamedTuple):
@@ -147,72 +145,3 @@ def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str,
         if ratios.low is not None and ratios.high is not None:
             low, high = math.expm1(ratios.low), math.expm1(ratios.high)
     return {"value": value, "baseline": base, "change": change, "low": low, "high": high}
-
-
-def chosen(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> dict[str, Any] | None:
-    """The comparison of the lowest headline metric, of those clearly better than the baseline or else of all.
-
-    None without any. Clearly better: the whole interval of the change is below 0. At the trace's own load if that ran,
-    else at the first.
-    """
-    headlines = [c for c in comparisons if c["metric"] == headline and c["change"] is not None]
-    if not headlines:
-        return None
-    loads = [c["load"] for c in headlines]
-    load = 1.0 if 1.0 in loads else loads[0]
-    there = [c for c in headlines if c["load"] == load]
-    sure = [c for c in there if c["high"] is None or c["high"] < 0]
-    return min(sure or there, key=lambda c: c["value"])
-
-
-def answered(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> dict[str, Any] | None:
-    """The policy, timeout and load that `answer` is about."""
-    best = chosen(comparisons, headline)
-    return None if best is None else _variant(best)._asdict()
-
-
-def answer(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> str:
-    """What is chosen, and how the headline metric changes. An interval with 0 in it is no clear difference."""
-    best = chosen(comparisons, headline)
-    if best is None:
-        return "no comparison: nothing was delivered, or there is only one policy"
-    several = len({c["load"] for c in comparisons}) > 1
-    name = variant_label(
-        best["policy"],
-        best["timeout_ns"],
-        best["timeout"],
-        best["load"],
-        growth=best.get("growth"),
-        year=best.get("year"),
-        several=several,
-    )
-    bounds = ""
-    if best["low"] is not None:
-        bounds = f" ({_percent(best['low'])} to {_percent(best['high'])})"
-        if best["high"] >= TENFOLD:
-            bounds = (
-                f" ({_percent(best['low'])} to more than tenfold)" if best["low"] < TENFOLD else " (more than tenfold)"
-            )
-    sentence = f"{name}: {_NAMED[headline]} {_percent(best['change'])} %{bounds} against {best['baseline_policy']}"
-    unclear = "; no clear difference" if best["high"] is not None and best["low"] <= 0 <= best["high"] else ""
-    if unclear and best["high"] >= TENFOLD:
-        unclear += ": too wide to tell, run more seeds"
-    return sentence + unclear + _loss(comparisons, best)
-
-
-def _percent(ratio: float) -> str:
-    """A signed percentage: whole from 1 % on, else with one decimal; never a negative zero."""
-    text = f"{100 * ratio:+.0f}" if abs(ratio) >= 0.00995 else f"{100 * ratio:+.1f}"
-    return text.replace("-0.0", "+0.0")
-
-
-def _loss(comparisons: Sequence[dict[str, Any]], best: dict[str, Any]) -> str:
-    """What is lost, if anything is: delays are of received packets only, so they mislead alone."""
-    for entry in comparisons:
-        if (
-            _variant(entry) == _variant(best)
-            and entry["metric"] == "drop_ratio"
-            and (entry["value"] or entry["baseline"])
-        ):
-            return f"; drops {100 * entry['value']:.2g} % against {100 * entry['baseline']:.2g} %"
-    return ""

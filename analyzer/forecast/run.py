@@ -63,6 +63,8 @@ def forecast(
     Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
+    if scenario.slo is not None:
+        scenario.slo.slo.check_mode(isinstance(trace, WorkloadFile) or scenario.transport is not None)
     scenario.check_sids()  # refused before the trace is read, if the network cannot be built
     if isinstance(trace, WorkloadFile):
         inputs: list[str | Path] = [trace.path]

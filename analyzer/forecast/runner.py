@@ -121,7 +121,8 @@ class CellRunner(ABC):
     def _cell_on(self, plan: CellPlan, network: Network) -> Cell:
         """The cell on a network, which may be the runner's own with other changes."""
         steering = self._scenario.steering_of(plan.policy).steering()
-        return Cell(network, plan.policy.policy, self.traffic.plan, steering, **self._chosen(plan))
+        chosen = self._chosen(plan)
+        return Cell(network, plan.policy.policy, self.traffic.plan, steering, ties=self._scenario.ties, **chosen)
 
     def _chosen(self, plan: CellPlan) -> dict[str, Any]:
         """What a cell is told of its timeout, its seed and their parameters."""

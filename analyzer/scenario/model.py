@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
+from segcast.analyzer.engine.steering import Ties
 from segcast.analyzer.scenario.choices import PolicyChoice, PolicyField, TimeoutChoice, TimeoutField
 from segcast.analyzer.scenario.events import EventSpec, GroupsField
 from segcast.analyzer.scenario.growth import (
@@ -96,6 +97,10 @@ class Scenario(Model):
     )
     detection: Duration = Field(
         default=1_000_000, description="until the fabric's routing knows that a link is down or up"
+    )
+    ties: Ties = Field(
+        default="hash",
+        description="what arrives from several links at one instant: in order of a hash of the seed, or of the links",
     )
     transport: TransportSpec | None = Field(
         default=None, description="senders that react, for workloads; none: packets leave as the trace has them"

@@ -49,7 +49,8 @@ class Traffic:
     whether both ends of a flow have an attachment. `selection` says which flows are not to enter; `excluded` counts
     packets left out, by reason. `groups` names the attachments between which the paths of each group lead; `sides` says
     how hosts were put at two, if no prefix did; `edges` are the network's links with those of hosts. With `growth` the
-    plan also has the flows of copied connections, which `at_growth` sends; `packets` are those of the trace.
+    plan also has the flows of copied connections, which `at_growth` sends; `packets` are those of the trace. `dealt`
+    counts hosts that were given one of `attachments` in turn.
     """
 
     packets: Packets
@@ -65,6 +66,8 @@ class Traffic:
     selection: Selection
     sides: Sides | None = None
     edges: tuple[Edge, ...] = ()
+    dealt: int = 0
+    attachments: int = 0
     growth: Growth | None = None
 
     def at_growth(self, factor: Fraction) -> Traffic:
@@ -178,6 +181,8 @@ def prepare(
         selection,
         ends.sides,
         assembled.edges,
+        ends.dealt,
+        len(fabric.attachments),
         growth,
     )
     if as_captured:

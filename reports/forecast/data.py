@@ -13,7 +13,18 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
-from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, interval, timeout_label, variant_label
+from segcast.analyzer.answers.candidates import Circumstances
+from segcast.analyzer.answers.decision import Decision, decide
+from segcast.analyzer.answers.stated import stated_decision
+from segcast.analyzer.forecast.compare import (
+    FCT_HEADLINE,
+    HEADLINE,
+    compare,
+    interval,
+    timeout_label,
+    variant_label,
+)
+from segcast.analyzer.forecast.document import StatedDecision
 from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
 from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
 from segcast.reports import text
@@ -128,8 +139,10 @@ class Forecast:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.meta = read_document(self.folder).stated()
-        self._cells = read_summary(self.folder).to_pydict()
+        self._document = read_document(self.folder)
+        self.meta = self._document.stated()
+        self._summary = read_summary(self.folder)
+        self._cells = self._summary.to_pydict()
         self._rows: dict[Variant, list[int]] = {}
         self._known: dict[Variant, Variant] = {}
         several = len(set(self._cells["load"])) > 1
@@ -209,17 +222,40 @@ class Forecast:
         """All that others are compared with: the baseline, at each load and timeout it has."""
         return {c.against for c in self.comparisons} | ({self.baseline} if self.baseline else set())
 
-    @property
-    def answer(self) -> str:
-        """The sentence of `forecast.json`; empty if there is none, or none but that nothing was compared."""
-        stated = str(self.meta.get("answer") or "")
-        return "" if stated.startswith("no comparison") else stated
+    @cached_property
+    def _decided(self) -> Decision:
+        """The decision made anew, for forecasts that do not state theirs."""
+        rows = self._summary.to_pylist()
+        baseline = self.baseline.policy if self.baseline else self.first.policy
+        compared = self.meta.get("comparisons") or compare(rows, baseline)
+        return decide(rows, compared, Circumstances(baseline, reacts=self.reacts))
 
-    @property
+    @cached_property
+    def decision(self) -> StatedDecision:
+        """What to do, and all that is said of it: as `forecast.json` states it."""
+        return self._document.decision or stated_decision(self._decided)
+
+    @cached_property
+    def broken(self) -> dict[Variant, str]:
+        """Those who break budgets, and which."""
+        return {
+            self._variant(out.as_dict() | {"load": one.load}): "; ".join(out.budgets)
+            for one in self.decision.loads
+            for out in one.broken
+        }
+
+    @cached_property
     def answered(self) -> Variant | None:
-        """The variant that the answer is about, if `forecast.json` says."""
-        stated = self.meta.get("answered")
-        return self._variant(stated) if stated else None
+        """The variant whose numbers stand beside the answer, if there is one."""
+        if self._document.decision is not None:
+            stated = self.meta.get("answered")
+            return self._variant(stated) if stated else None
+        spoken = self._decided.spoken
+        if spoken is None:
+            return None
+        policy, timeout, timeout_ns = spoken.key
+        named = {"policy": policy, "timeout": timeout, "timeout_ns": timeout_ns, "load": spoken.load}
+        return self._variant(named)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
@@ -302,8 +338,7 @@ class Forecast:
         )
         grouped = grouped.sort_by("quantile")
         curves = {}
-        for found, part in _by_variant(grouped):
-            variant = self._known.get(found, found)
+        for variant, part in self._by_variant(grouped):
             quantile, mean, low, high = (
                 part[name].to_numpy() for name in ("quantile", "value_mean", "value_min", "value_max")
             )
@@ -328,7 +363,7 @@ class Forecast:
     @cached_property
     def series(self) -> dict[Variant, Any]:
         """Arrow table of `series` per variant."""
-        return dict(_by_variant(read_forecast_table(self.folder, SERIES)))
+        return dict(self._by_variant(read_forecast_table(self.folder, SERIES)))
 
     @cached_property
     def profile(self) -> list[dict[str, Any]]:
@@ -336,16 +371,15 @@ class Forecast:
         rows: list[dict[str, Any]] = read_forecast_table(self.folder, PROFILE).to_pylist()
         return sorted(rows, key=lambda row: row["timeout_ns"])
 
-
-def _by_variant(table: Any) -> Iterator[tuple[Variant, Any]]:
-    """The rows of each variant, in the table's order."""
-    keys = table.group_by(_NAMED, use_threads=False).aggregate([]).to_pylist()
-    for key in keys:
-        rows = None
-        for name, value in key.items():
-            same = pc.is_null(table[name]) if value is None else pc.fill_null(pc.equal(table[name], value), False)
-            rows = same if rows is None else pc.and_(rows, same)
-        yield Variant.of(key), table.filter(rows)
+    def _by_variant(self, table: Any) -> Iterator[tuple[Variant, Any]]:
+        """The rows of each variant, in the table's order."""
+        keys = table.group_by(_NAMED, use_threads=False).aggregate([]).to_pylist()
+        for key in keys:
+            rows = None
+            for name, value in key.items():
+                same = pc.is_null(table[name]) if value is None else pc.fill_null(pc.equal(table[name], value), False)
+                rows = same if rows is None else pc.and_(rows, same)
+            yield self._variant(key), table.filter(rows)
 
 
 def _number(value: Any) -> float | None:

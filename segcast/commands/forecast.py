@@ -43,13 +43,15 @@ def forecast(
     """Forecast delay, loss and balance of a trace, or completion times of a flow list, under several policies.
 
     TRACE is a trace, a capture, or a flow list (docs/workloads.md). Packets of a trace leave as captured; with
-    --transport, and for flow lists, TCP senders react to the network.
+    --transport, and for flow lists, TCP senders react to the network. The exit status is 1 if the scenario has budgets
+    ([slo]) and at some load no policy keeps them.
     """
     from segcast.analyzer.forecast.run import forecast as run
     from segcast.analyzer.scenario.flags import scenario_of
     from segcast.analyzer.workload.reading import is_workload
     from segcast.analyzer.workload.source import open_workload
     from segcast.reports.forecast.page import write_report
+    from segcast.traces.errors import CheckFailed
 
     chosen = scenario_of(scenario, flags)
     if sensitivity:
@@ -62,9 +64,15 @@ def forecast(
             document = run(taken, chosen, out, tick, finish=write_report)
     if as_json:
         print_json(document)
-        return
-    from segcast.reports.forecast.terminal import print_forecast
+    else:
+        from segcast.reports.forecast.terminal import print_forecast
 
-    console = terminal()
-    print_forecast(out, console)
-    say(console, f"report: {out / 'report.html'}")
+        console = terminal()
+        print_forecast(out, console)
+        say(console, f"report: {out / 'report.html'}")
+    if document["decision"]["kept"] is False:
+        raise CheckFailed(f"{out}: no policy keeps the budgets at load {_loads_unkept(document)}")
+
+
+def _loads_unkept(document: dict[str, Any]) -> str:
+    return ", ".join(f"{one['load']:g}" for one in document["decision"]["loads"] if one["verdict"] in ("none", "lost"))
