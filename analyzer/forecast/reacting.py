@@ -42,7 +42,7 @@ class ReactingRunner(CellRunner):
         """Prepare to run `asked` at the scenario's loads. Raises InputError for a load out of range."""
         if scenario.grows:
             raise scenario.wrong(
-                ("growth", "by"), 'senders that react do not grow by flows yet; use load, or growth = { by = "rate" }'
+                ("growth", "by"), 'senders that react do not grow by flows; use load, or growth = { by = "rate" }'
             )
         super().__init__(asked.traffic, asked.extent, asked.flow_bytes, scenario, folder)
         self._transport = (scenario.transport or TransportSpec()).transport(scenario.ties)

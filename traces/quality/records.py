@@ -117,7 +117,7 @@ def _idle(sources: Sequence[dict[str, Any]]) -> list[Finding]:
             "warning",
             1,
             f"{say_span(longest)} of {say_span(whole)} pass without a packet, between two parts",
-            "loads and utilisation are averages over a time in which nothing is sent, and mean nothing: ingest the parts "
-            "apart (editcap -A, -B)",
+            "loads and utilisation are averages over a time in which nothing is sent, and mean nothing: ingest the "
+            "parts apart (editcap -A, -B)",
         )
     ]
