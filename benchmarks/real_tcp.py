@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10, help="of the network's hash, forecast for ecmp [10]")
     parser.add_argument("--sysctl", nargs="*", default=[], help="of hosts, such as ipv4/tcp_sack=0")
     parser.add_argument(
-        "--transport", nargs="*", default=[], help="more of the forecast's [transport], such as tso=64kB"
+        "--transport", nargs="*", default=[], help="more of the forecast's [transport], such as 'tso = \"7240B\"'"
     )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
