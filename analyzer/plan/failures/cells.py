@@ -123,7 +123,9 @@ class _Staged(CellRunner):
         dead[list(() if failure is None else failure.links)] = True
         stages = timing.stages if failure is not None else (Stage("before", -LATE_NS), *timing.stages)
         places = places_of(self._network, self.traffic.plan, plan.policy.policy.steered, dead)
-        counts = empty_counts(len(stages), len(self._network.links), len(self.traffic.plan.keys))
+        counts = empty_counts(
+            len(stages), len(self._network.links), len(self.traffic.plan.keys), len(self._scenario.fabric().links)
+        )
         return _Counter(self._network, stages, timing, places, counts)
 
 
@@ -290,9 +292,9 @@ class _Counter:
         return found
 
     def _links(self, messages: MessageColumns | None, of_message: Any) -> dict[str, list[Any]]:
-        """Of the last stage, by link: share carried, p99 of delay and of completion, drops for want of buffer."""
+        """Of the last stage, by link of the fabric: share carried, p99 of delay and completion, drops of queues."""
         counts, last = self._counts, len(self._stages) - 1
-        shares = self._shares(last)
+        shares = self._shares(last)[: len(counts.link_full)]
         delays = [bucket_ranks(row, [0.99], LINK_BITS)[0] for row in counts.link_delays]
         found: dict[str, list[Any]] = {
             "utilisation": [float(f"{share:.6g}") if math.isfinite(share) else None for share in shares],

@@ -234,7 +234,7 @@ class _Study:
 
     def write(self, folder: Path) -> FailuresDocument:
         """Write the tables, and return the document."""
-        names = [link.name for link in self._runner.network.links]
+        names = [link.name for link in self._scenario.fabric().links]
         of_stages: list[dict[str, Any]] = []
         of_links: list[dict[str, Any]] = []
         of_failures: list[dict[str, Any]] = []

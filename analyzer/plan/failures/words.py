@@ -176,7 +176,9 @@ def answer(told: Sequence[Told], kind: Kind, slo: Slo | None, judge: str, reacts
 
 def _suffers(one: Told, reacts: bool) -> str:
     key = "fct_p99" if reacts else "delay_p99"
-    slow, lossy = worst(one.rows, lambda row: row[f"{key}_after_ns"]), worst(one.rows, lambda row: row["lost_ratio"])
+    slow = worst(one.rows, lambda row: row[f"{key}_after_ns"])
+    lossy = worst([row for row in one.rows if not row["no_path"]], lambda row: row["lost_ratio"])
+    cut = sum(row["no_path"] > 0 for row in one.rows)
     parts = []
     if slow is not None:
         calm = slow[f"{key}_intact_ns"]
@@ -186,6 +188,8 @@ def _suffers(one: Told, reacts: bool) -> str:
     if lossy is not None:
         forever = ", and goes on" if lossy["still_losing"] else ""
         parts.append(f"{percent(lossy['lost_ratio'])} of packets lost ({lossy['failure']}{forever})")
+    if cut:
+        parts.append(f"{cut} of them cut{'s' * (cut == 1)} hosts off")
     return f"{one.label}: {', '.join(parts) or 'nothing measured changes'}"
 
 
