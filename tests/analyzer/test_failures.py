@@ -97,7 +97,7 @@ def test_hosts_that_never_learn_are_told_what_to_set_and_those_that_do_try_again
     document = studied(constant, tmp_path, 'policies = ["random"]\ntimeouts = ["50us"]\n' + steering, "links")
     (learns,) = document["variants"]
     assert not learns["never_learns"]
-    assert any("try them again every 20 ms" in line for line in learns["says"])
+    assert any("try it again every 20 ms" in line for line in learns["says"])
     assert failures_in(tmp_path)["random", "leaf0-spine0"]["lost_later"] < lost / 3
     stages = pl.read_parquet(tmp_path / "study" / "stages.parquet").filter(pl.col("failure") == "leaf0-spine0")
     assert stages["stage"].to_list() == ["hole", "routed", "suspected"]

@@ -91,8 +91,9 @@ def _hole(told: Told, detection_ns: int) -> list[str]:
         )
     elif told.suspects and goes_on is not None:
         found.append(
-            f"hosts leave dead paths, but try them again every {duration(told.suspect_for_ns)} "
-            f"(steering.suspect_for): up to {_packets(goes_on['lost_later'])} are lost so ({goes_on['failure']})"
+            f"hosts leave a dead path after steering.suspect_after losses in a row there, and try it again every "
+            f"{duration(told.suspect_for_ns)} (steering.suspect_for): up to {_packets(goes_on['lost_later'])} are lost "
+            f"meanwhile, until the end ({goes_on['failure']})"
         )
     else:
         found.append(f"after that up to {_packets(later['lost_later'])} more go into dead links ({later['failure']})")
@@ -108,7 +109,7 @@ def _recovery(told: Told, reacts: bool) -> list[str]:
     stalled = worst(told.rows, lambda row: row["stall_max_ns"]) if reacts else None
     if stalled is not None:
         found.append(
-            f"a flow that lost packets stalls {duration(stalled['stall_p50_ns'])} in the middle, "
+            f"flows that lost packets stall {duration(stalled['stall_p50_ns'])} (median), "
             f"{duration(stalled['stall_max_ns'])} at most ({stalled['failure']})"
         )
     return found
