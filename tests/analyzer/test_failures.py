@@ -65,7 +65,7 @@ def test_losing_a_spine_doubles_the_other_and_loses_what_goes_there_until_routin
     says = " ".join(document["variants"][0]["says"])
     assert "2 of 4 failures leave hosts without any path" in says
     assert "queues" not in says
-    assert document["answer"].startswith("worst of 4 node failures tried: ")
+    assert document["answer"].startswith("Worst of 4 node failures tried: ")
     assert "not tried: two at once, single links and groups" in document["but"][0]
 
 
@@ -122,7 +122,7 @@ def test_budgets_are_judged_over_the_run_and_once_settled(constant: Trace, tmp_p
     assert not whole["holds"]
     assert "ecmp after 0 (4 of the others for what happens before things settle)" in whole["answer"]
     already = studied(constant, tmp_path, 'policies = ["ecmp"]\n', "links", slo="utilisation < 1%")
-    assert already["answer"] == "broken without any failure: utilisation < 1% (ecmp)"
+    assert already["answer"] == "Broken without any failure: utilisation < 1% (ecmp)"
     assert not already["holds"]
 
 

@@ -165,12 +165,12 @@ def _packets(count: float) -> str:
 def answer(told: Sequence[Told], kind: Kind, slo: Slo | None, judge: str, reacts: bool) -> str:
     """The headline: with budgets, how many failures each policy survives; else the worst that each suffers."""
     count = len(told[0].rows)
-    tried = f"worst of {noun(kind, count)} tried"
+    tried = f"Worst of {noun(kind, count)} tried"
     if slo is None:
         return f"{tried}: " + "; ".join(_suffers(one, reacts) for one in told)
     already = [one for one in told if one.intact]
     if len(already) == len(told):
-        return "broken without any failure: " + "; ".join(f"{' and '.join(one.intact)} ({one.label})" for one in told)
+        return "Broken without any failure: " + "; ".join(f"{' and '.join(one.intact)} ({one.label})" for one in told)
     when = "" if judge == "whole" else " once settled"
     return f"{slo.text}{when}: " + "; ".join(_survives(one, count, judge) for one in told) + f", of {noun(kind, count)}"
 
