@@ -19,8 +19,13 @@ CELL = (
     Column("policy", pa.string(), "label of the policy: its name, unless the scenario says otherwise"),
     Column("timeout", pa.string(), "label of the flowlet timeout; null where the policy has no use for one", True),
     Column("timeout_ns", pa.int64(), "the same in ns; null where it is not fixed", True),
-    Column("load", pa.float64(), "factor of the trace's rate"),
+    Column("load", pa.float64(), "what is offered, in parts of the trace: faster packets, more connections, or both"),
     Column("seed", pa.uint64(), "seed of the cell's random draws"),
+)
+
+GROWTH = (
+    Column("growth", pa.float64(), "of the load, the factor that is of more connections, or fewer", True),
+    Column("year", pa.uint16(), "the year from now, where growth is given by the year", True),
 )
 
 

@@ -1,8 +1,9 @@
 """The calendar of events to come: buckets of time, of which the present one is sorted and worked off.
 
 A calendar queue (Brown, CACM 1988): an event lies in the bucket of its time, a bucket is sorted once when its time
-comes, and what comes later than all buckets waits beside them. Events are in order of time, then of source (a link, or
-an acknowledgement queue), then as they were put, whatever the width of a bucket; the width decides on speed alone.
+comes, and what comes later than all buckets waits beside them. Events are in order of time, then of the rank of their
+source (a link, or an acknowledgement queue), then as they were put, whatever the width of a bucket; the width decides
+on speed alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.keys import KEY, insert_by_key, sort_by_key
-from segcast.traces.hashing import mix
+from segcast.analyzer.engine.ties import rank_of
 from segcast.traces.jit import allocating, at, inlined, int64, kernel
 
 NEVER_NS: Final = np.iinfo(np.int64).max
@@ -22,8 +23,6 @@ END: Final = -1
 MOST_IN_BUCKET: Final = 512  # with more at once a narrower bucket pays, since what is put into the present one is moved
 WIDEST: Final = 30  # log2 of ns
 NUMBERS: Final = 0xFFFFFFFF  # of packets, as events have them
-BY_NUMBER: Final = -1  # CALENDAR.tie_seed
-_LINK_RANKS: Final = 1 << 30
 
 ALONE: Final = (1.02, 1.15)  # events in a bucket: with fewer buckets get wider, with more narrower
 A_FEW: Final = (2.5, 6.0)  # where what a bucket's events need is fetched when it is opened
@@ -38,7 +37,7 @@ EVENT: Final = np.dtype(
         ("next", np.int32),
         ("source", np.int32),
         ("bytes", np.int32),
-        ("rank", np.int32),
+        ("spare", np.int32),
         ("path", np.uint16),
         ("hop", np.uint16),
     ],
@@ -74,7 +73,9 @@ CALENDAR: Final = np.dtype(
         ("buckets_opened", np.int64),
         ("events_opened", np.int64),
         ("put_later", np.int64),
-        ("tie_seed", np.int64),
+        ("bare", np.int64),
+        ("hashes", np.int64),
+        ("tie_key", np.uint64),
         ("tie_from_ns", np.int64),
         ("links", np.int64),
     ],
@@ -83,8 +84,9 @@ CALENDAR: Final = np.dtype(
 """One row: no event is before `next_ns`; buckets are 2**`shift` ns wide, and number `present` is being worked off: the
 sorted events from `begin` to `end`. `free` heads the chain of free events, `pending` are in use. `following` is the
 next bucket with events if the present one is done. Events after all buckets chain from `later`, the first of them in
-bucket `later_bucket`. `buckets_opened`, `events_opened` and `put_later` count since the width was chosen. Times that
-break ties count from `tie_from_ns`, before which nothing happens."""
+bucket `later_bucket`. `buckets_opened`, `events_opened` and `put_later` count since the width was chosen. An event
+that is alone in its bucket is `bare`: its key has no rank. If ties between links are broken by `hashes`, these are of
+`tie_key` and of times from `tie_from_ns` on, before which nothing happens."""
 
 
 class Calendar(NamedTuple):
@@ -110,7 +112,6 @@ def empty_calendar(capacity: int) -> Calendar:
     row["shift"] = 10
     row["later"] = END
     row["later_bucket"] = NEVER_NS
-    row["tie_seed"] = BY_NUMBER
     buckets = _LEAST_BUCKETS
     return Calendar(
         events, np.full(buckets, END, np.int32), np.zeros(buckets // 64, np.uint64), np.zeros(capacity, KEY), row
@@ -275,15 +276,10 @@ def _place(
 
 
 @inlined
-def rank_of(calendar: Calendar, time_ns: int, source: int) -> int:
-    """The place of an event among those of its time: by source, or links by a hash and others after them by source."""
-    row = calendar.row
-    if row[0].tie_seed == BY_NUMBER:
-        return source
-    if source >= row[0].links:
-        return _LINK_RANKS + source - int64(row[0].links)
-    key = mix(np.uint64(time_ns - row[0].tie_from_ns)) ^ mix(np.uint64(row[0].tie_seed)) ^ np.uint64(source)
-    return int64(mix(key) >> np.uint64(34))
+def _key_of(calendar: Calendar, event: int, begins_ns: int) -> int:
+    """The key of an event of the bucket that begins then; see KEY."""
+    time_ns = int64(calendar.events[at(event)].time_ns)
+    return ((time_ns - begins_ns) << 32) + rank_of(calendar.row, time_ns, int64(calendar.events[at(event)].source))
 
 
 @inlined
@@ -295,7 +291,6 @@ def put(calendar: Calendar, time_ns: int, source: int, frame: Frame, now_ns: int
     events[at(event)].time_ns = time_ns
     events[at(event)].packet = np.uint32(frame.packet)
     events[at(event)].source = source
-    events[at(event)].rank = rank_of(calendar, time_ns, source)
     events[at(event)].bytes = frame.bytes
     events[at(event)].path = frame.path
     events[at(event)].hop = frame.hop
@@ -316,10 +311,14 @@ def _insert(
     event: int,
 ) -> None:
     """Put an event into the present bucket, behind all that are not after it."""
-    events, order, row = calendar.events, calendar.order, calendar.row
+    order, row = calendar.order, calendar.row
     begins_ns = int64(row[0].present) << int64(row[0].shift)
-    key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].rank)
+    key = _key_of(calendar, event, begins_ns)
     begin, end = int64(row[0].begin), int64(row[0].end)
+    if row[0].bare:
+        row[0].bare = 0
+        if begin < end:
+            order[at(begin)].key = _key_of(calendar, int64(order[at(begin)].event), begins_ns)
     if end == order.size:  # there is room in front
         for place in range(begin, end):
             order[at(place - begin)].key = order[at(place)].key
@@ -402,12 +401,14 @@ def open_bucket(calendar: Calendar) -> bool:
     row[0].buckets_opened += 1
     row[0].begin = 0
     if events[at(event)].next == END:  # alone, as most are
-        order[0].key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].rank)
+        order[0].key = (int64(events[at(event)].time_ns) - begins_ns) << 32
         order[0].event = event
+        row[0].bare = 1
         row[0].end = 1
         row[0].next_ns = events[at(event)].time_ns
         row[0].events_opened += 1
         return True
+    row[0].bare = 0
     return _sort_bucket(calendar, event, begins_ns)
 
 
@@ -417,7 +418,7 @@ def _sort_bucket(calendar: Calendar, event: int, begins_ns: int) -> bool:
     events, order, row = calendar.events, calendar.order, calendar.row
     count = int64(0)
     while event != END:
-        order[at(count)].key = ((int64(events[at(event)].time_ns) - begins_ns) << 32) + int64(events[at(event)].rank)
+        order[at(count)].key = _key_of(calendar, event, begins_ns)
         order[at(count)].event = event
         count += 1
         event = int64(events[at(event)].next)

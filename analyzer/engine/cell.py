@@ -14,7 +14,8 @@ from segcast.analyzer.engine import link_changes as changes
 from segcast.analyzer.engine.layout import lay_out
 from segcast.analyzer.engine.loop import Run, specialise
 from segcast.analyzer.engine.state import ALWAYS_NS, BAD_SLOT, BUCKET_IS_FULL, DONE, SCHEDULED
-from segcast.analyzer.engine.steering import Steering
+from segcast.analyzer.engine.steering import Steering, Ties
+from segcast.analyzer.engine.ties import break_ties
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import Fates, FlowPlan, Packets, Releases, empty_fates
 from segcast.analyzer.policies.registry import Policy, Setting
@@ -37,7 +38,8 @@ class Cell:
     """One policy, flowlet timeout and seed on one network: keeps everything between batches.
 
     Packets come in send order. `run` may be called with any split of them; the fates are the same. `detector` is that
-    of the timeout (None: `fixed` at `timeout_ns`). `reacts` is for senders that do (`engine.transport`).
+    of the timeout (None: `fixed` at `timeout_ns`). `reacts` is for senders that do (`engine.transport`). `ties` says in
+    which order frames arrive from several links at one instant.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Cell:
         detector: Detector | None = None,
         detector_parameters: Any = None,
         reacts: bool = False,
+        ties: Ties = "hash",
     ) -> None:
         if policy.granularity == "flowlet" and detector is None and (timeout_ns is None or timeout_ns < 0):
             raise InputError(f"policy {policy.name!r} needs a flowlet timeout of at least 0 ns")
@@ -70,6 +73,8 @@ class Cell:
         self._steering = steering
         self._run = _loop(policy, detector)
         self.rules, self.state, setting = lay_out(network, policy, detector, flows, steering, seed, reacts)
+        if ties == "hash":
+            break_ties(self.state.calendar.row, seed)
         chosen: dict[str, Any] = {"seed": seed, "timeout_ns": -1 if timeout_ns is None else timeout_ns}
         self.policy_state = policy.make_state(
             Setting(**setting, **chosen, parameters=parameters or policy.parameters())
@@ -86,6 +91,7 @@ class Cell:
             (policy.name, policy.digest, detector.name, detector.digest),
             chosen,
             chosen_parameters,
+            ties,
         )
 
     @property
@@ -130,6 +136,8 @@ class Cell:
     def _advance(self, packets: Packets, fates: Fates, releases: Releases | None, stop: int, until_ns: int) -> None:
         releases = no_releases() if releases is None else releases
         last_ns = int(packets.send_ns[stop - 1]) if stop else ALWAYS_NS
+        if stop and self.state.calendar.row["tie_from_ns"][0] == ALWAYS_NS:
+            self.state.calendar.row["tie_from_ns"] = packets.send_ns[0]
         while self._steps and self._steps[0].time_ns <= max(last_ns, until_ns):
             step = self._steps.pop(0)
             before = int(np.searchsorted(packets.send_ns[:stop], step.time_ns))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segcast.traces.jit import allocating, at, int64, kernel
 
 KEY: Final = np.dtype([("key", np.int64), ("event", np.int64)], align=True)
-"""An event of the present bucket: its time from the bucket's begin times 2**32, plus its source."""
+"""An event of the present bucket: its time from the bucket's begin times 2**32, plus the rank of its source."""
 
 _SORTED_BY_INSERTION: Final = 24
 

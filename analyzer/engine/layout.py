@@ -70,6 +70,7 @@ def lay_out(
     )
     state.counters["suspect_until_ns"] = ALWAYS_NS
     state.calendar.row["links"] = len(network.links)
+    state.calendar.row["tie_from_ns"] = ALWAYS_NS
     state.progress["clock_ns"] = ALWAYS_NS
     state.progress["suspects_until_ns"] = ALWAYS_NS
     return rules, state, _setting(network, flows, state)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segcast.analyzer.engine.calendar import NUMBERS, rank_of, with_times_of_now
+from segcast.analyzer.engine.calendar import NUMBERS, with_times_of_now
 from segcast.analyzer.engine.hosts import expect_timeout
 from segcast.analyzer.engine.rings import leave
 from segcast.analyzer.engine.state import Rules, State
@@ -82,7 +82,6 @@ def set_rate(state: State, fates: Fates, link: int, rate_bps: int, now_ns: int) 
         sent = transmit_on(links, link, now_ns, int64(rings.entries[place].bytes) + links[link].overhead_bytes)
         fates.queue_ns[(int64(events[event].packet) - state.progress[0].first_id) & NUMBERS] += queues_ns
         events[event].time_ns = sent.departs_ns + links[link].delay_ns
-        events[event].rank = rank_of(state.calendar, events[event].time_ns, link)
         rings.entries[place].time_ns = sent.departs_ns
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 Ack = Literal["modelled", "recorded", "timeout"]
 Scope = Literal["pair", "host", "fabric"]
+Ties = Literal["hash", "number"]
 
 
 @dataclass(frozen=True, slots=True)

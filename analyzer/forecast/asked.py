@@ -52,7 +52,7 @@ def asked_of_list(source: WorkloadFile, scenario: ValidScenario) -> Asked:
         messages_of(workload, flow),
         opening(workload),
         attached.pin,
-        _traffic(attached),
+        _traffic(attached, len(scenario.fabric().attachments)),
         Extent(0, len(workload), int(workload.start_ns.min()), int(workload.start_ns.max())),
         np.bincount(flow, workload.bytes, len(attached.plan.keys)).astype(np.int64),
         len(attached.ends),
@@ -82,7 +82,7 @@ def check_segments(network: Network, plan: FlowPlan, flows: int, scenario: Valid
     check_mtu(network, plan.group[:flows], sizes, scenario, "flows' full segments")
 
 
-def _traffic(attached: AttachedWorkload) -> Traffic:
+def _traffic(attached: AttachedWorkload, attachments: int) -> Traffic:
     """The part of a Traffic that needs no packets."""
     none = np.zeros(len(attached.plan.keys), np.bool_)
     return Traffic(
@@ -99,4 +99,6 @@ def _traffic(attached: AttachedWorkload) -> Traffic:
         Selection(none, none),
         attached.sides,
         attached.assembled.edges,
+        attached.dealt,
+        attachments,
     )

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 
 
@@ -18,10 +19,15 @@ class CellPlan:
 
     policy: PolicyChoice
     timeout: TimeoutChoice | None
-    load: Fraction
+    offered: Offered
     seed: int
     keep_packets: bool
     keep_series: bool
+
+    @property
+    def load(self) -> Fraction:
+        """How much more it is offered than the trace has."""
+        return self.offered.load
 
     @property
     def name(self) -> str:
@@ -29,8 +35,10 @@ class CellPlan:
         parts = [self.policy.label]
         if self.timeout is not None:
             parts.append(self.timeout.label)
-        if self.load != 1:
-            parts.append(f"x{float(self.load):g}")
+        if self.offered.rate != 1:
+            parts.append(f"x{float(self.offered.rate):g}")
+        if self.offered.flows != 1:
+            parts.append(f"g{float(self.offered.flows):g}")
         return re.sub(r"[^A-Za-z0-9._+=-]", "_", "-".join([*parts, f"s{self.seed}"]))
 
     def columns(self) -> dict[str, Any]:
@@ -44,6 +52,10 @@ class CellPlan:
             "seed": self.seed,
         }
 
+    def growth(self) -> dict[str, Any]:
+        """The columns that say in the summary what its load is made of."""
+        return {"growth": float(self.offered.flows), "year": self.offered.year}
+
 
 def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
     """All cells in order: policy, timeout, load, seed, duplicates dropped.
@@ -51,6 +63,7 @@ def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
     Raises InputError if two would have one name, or a cell needs feedback that the scenario's acknowledgements do not
     give.
     """
+    _check_offered(scenario)
     cells: list[CellPlan] = []
     for choice in scenario.policies:
         timeouts: list[TimeoutChoice | None] = [None]
@@ -63,9 +76,9 @@ def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
                     ("timeouts",), f'{choice.label} needs a fixed flowlet timeout; add one, such as "100us"'
                 )
         seeds = enumerate(dict.fromkeys(scenario.seeds))
-        for timeout, load, (place, seed) in itertools.product(timeouts, scenario.loads, seeds):
+        for timeout, offered, (place, seed) in itertools.product(timeouts, scenario.offered, seeds):
             keep = scenario.packets == "all" or (scenario.packets == "first" and place == 0)
-            cells.append(CellPlan(choice, timeout, load, seed, keep, place == 0))
+            cells.append(CellPlan(choice, timeout, offered, seed, keep, place == 0))
     names: dict[str, CellPlan] = {}
     for cell in cells:
         # Some file systems do not tell upper from lower case.
@@ -77,6 +90,17 @@ def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
             )
         _check_feedback(cell, scenario)
     return cells
+
+
+def _check_offered(scenario: ValidScenario) -> None:
+    """Raise InputError if two kinds of growth come to one load: tables and pages tell cells by it."""
+    of_load: dict[Fraction, Offered] = {}
+    for one in scenario.offered:
+        if (other := of_load.setdefault(one.load, one)) != one:
+            ways = " and ".join(f"load {float(o.rate):g} with growth {float(o.flows):g}" for o in (other, one))
+            raise scenario.wrong(
+                ("growth",), f"{ways} both offer {float(one.load):g} times the trace; run them as two forecasts"
+            )
 
 
 def _check_feedback(cell: CellPlan, scenario: ValidScenario) -> None:

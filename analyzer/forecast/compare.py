@@ -1,4 +1,4 @@
-"""Comparisons of policies over seeds, with confidence intervals, and the one sentence that answers."""
+"""Comparisons of policies over seeds, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ COMPARED: Final = (
 )
 HEADLINE: Final = "delay_p99_ns"
 FCT_HEADLINE: Final = "fct_p99_ns"  # where senders react
-_NAMED: Final = {HEADLINE: "p99 delay", FCT_HEADLINE: "p99 flow completion time"}
-TENFOLD: Final = 9.0  # The change that makes ten of one: bounds from there on are told as such, not in percent.
 
 
 class Interval(NamedTuple):
@@ -35,14 +33,34 @@ class Interval(NamedTuple):
     high: float | None
 
 
-def variant_label(policy: str, timeout_ns: int | None, rule: str | None = None, load: float = 1.0) -> str:
-    """A policy, its flowlet timeout (exactly, or a rule by its label) and a load other than the trace's own."""
+def variant_label(
+    policy: str,
+    timeout_ns: int | None,
+    rule: str | None = None,
+    load: float = 1.0,
+    *,
+    growth: float | None = None,
+    year: int | None = None,
+    several: bool = False,
+) -> str:
+    """A policy, its flowlet timeout (exactly, or a rule by its label) and its load, if that is not the trace's own.
+
+    Of `several` loads each is named. `growth` is the part of the load that is of more connections, `year` when that is.
+    """
     parts = [policy]
     if timeout := timeout_label(timeout_ns, rule):
         parts.append(timeout)
-    if load != 1:
-        parts.append(f"load {say_number(load)}")
+    if load != 1 or several:
+        parts.append(load_label(load, growth, year))
     return ", ".join(parts)
+
+
+def load_label(load: float, growth: float | None = None, year: int | None = None) -> str:
+    """A load: `load 2`; `growth 1.3`, if it is all of more connections; with the year, if there is one."""
+    said = f"growth {say_number(load)}" if growth == load != 1 else f"load {say_number(load)}"
+    if growth not in (None, 1, load):
+        said += f" with growth {say_number(growth)}"
+    return said if year is None else f"year {year} ({said})"
 
 
 def timeout_label(timeout_ns: int | None, rule: str | None = None) -> str:
@@ -105,10 +123,13 @@ class _Variant(NamedTuple):
     timeout: str | None
     timeout_ns: int | None
     load: float
+    growth: float | None
+    year: int | None
 
 
 def _variant(row: dict[str, Any]) -> _Variant:
-    return _Variant(*(row[name] for name in _Variant._fields))
+    load, growth, year = row["load"], row.get("growth"), row.get("year")
+    return _Variant(row["policy"], row["timeout"], row["timeout_ns"], load, growth, year)
 
 
 def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str, float | None]:
@@ -124,63 +145,3 @@ def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str,
         if ratios.low is not None and ratios.high is not None:
             low, high = math.expm1(ratios.low), math.expm1(ratios.high)
     return {"value": value, "baseline": base, "change": change, "low": low, "high": high}
-
-
-def chosen(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> dict[str, Any] | None:
-    """The comparison of the lowest headline metric, of those clearly better than the baseline or else of all.
-
-    None without any. Clearly better: the whole interval of the change is below 0. At the trace's own load if that ran,
-    else at the first.
-    """
-    headlines = [c for c in comparisons if c["metric"] == headline and c["change"] is not None]
-    if not headlines:
-        return None
-    loads = [c["load"] for c in headlines]
-    load = 1.0 if 1.0 in loads else loads[0]
-    there = [c for c in headlines if c["load"] == load]
-    sure = [c for c in there if c["high"] is None or c["high"] < 0]
-    return min(sure or there, key=lambda c: c["value"])
-
-
-def answered(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> dict[str, Any] | None:
-    """The policy, timeout and load that `answer` is about."""
-    best = chosen(comparisons, headline)
-    return None if best is None else _variant(best)._asdict()
-
-
-def answer(comparisons: Sequence[dict[str, Any]], headline: str = HEADLINE) -> str:
-    """What is chosen, and how the headline metric changes. An interval with 0 in it is no clear difference."""
-    best = chosen(comparisons, headline)
-    if best is None:
-        return "no comparison: nothing was delivered, or there is only one policy"
-    name = variant_label(best["policy"], best["timeout_ns"], best["timeout"], best["load"])
-    bounds = ""
-    if best["low"] is not None:
-        bounds = f" ({_percent(best['low'])} to {_percent(best['high'])})"
-        if best["high"] >= TENFOLD:
-            bounds = (
-                f" ({_percent(best['low'])} to more than tenfold)" if best["low"] < TENFOLD else " (more than tenfold)"
-            )
-    sentence = f"{name}: {_NAMED[headline]} {_percent(best['change'])} %{bounds} against {best['baseline_policy']}"
-    unclear = "; no clear difference" if best["high"] is not None and best["low"] <= 0 <= best["high"] else ""
-    if unclear and best["high"] >= TENFOLD:
-        unclear += ": too wide to tell, run more seeds"
-    return sentence + unclear + _loss(comparisons, best)
-
-
-def _percent(ratio: float) -> str:
-    """A signed percentage: whole from 1 % on, else with one decimal; never a negative zero."""
-    text = f"{100 * ratio:+.0f}" if abs(ratio) >= 0.00995 else f"{100 * ratio:+.1f}"
-    return text.replace("-0.0", "+0.0")
-
-
-def _loss(comparisons: Sequence[dict[str, Any]], best: dict[str, Any]) -> str:
-    """What is lost, if anything is: delays are of received packets only, so they mislead alone."""
-    for entry in comparisons:
-        if (
-            _variant(entry) == _variant(best)
-            and entry["metric"] == "drop_ratio"
-            and (entry["value"] or entry["baseline"])
-        ):
-            return f"; drops {100 * entry['value']:.2g} % against {100 * entry['baseline']:.2g} %"
-    return ""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from segcast.analyzer.answers.standings import Verdict
 from segcast.analyzer.network.sid_table import SidTable
 from segcast.traces.disk.documents import Count, Shape, Whole
 from segcast.traces.document import Finding
@@ -22,7 +23,9 @@ class StatedVariant(Shape):
 class LoadedVariant(StatedVariant):
     """Cells that differ only in their seed."""
 
-    load: float = Field(1.0, description="how much faster packets come than in the trace")
+    load: float = Field(1.0, description="what is offered, in parts of the trace")
+    growth: float | None = Field(None, description="of the load, the factor that is of more connections, or fewer")
+    year: Count | None = Field(None, description="the year from now, where growth is given by the year")
 
 
 class StatedComparison(LoadedVariant):
@@ -128,20 +131,73 @@ class NetworkEntry(Shape):
     paths: list[PathEntry] = Field([], description="the paths, in order of `path_id`")
 
 
+class StatedBreach(StatedVariant):
+    """A variant that breaks budgets."""
+
+    budgets: list[str] = Field([], description="which, and by what")
+
+
+class StatedStanding(Shape):
+    """What is to be done at a load."""
+
+    load: float = Field(description="the load")
+    verdict: Verdict = Field(
+        description="`use`: clearly quicker than the baseline; `only`: the baseline breaks a budget that it keeps; "
+        "`stay`: nothing within the budgets is clearly quicker than the baseline; `none`: nothing keeps the budgets; "
+        "`alone`: there is nothing to choose from; `lost`: nothing was delivered"
+    )
+    chosen: list[StatedVariant] = Field([], description="what to use: those that are alike, the first as good as any")
+    change: float | None = Field(None, description="change of the headline's metric by the first of them")
+    low: float | None = Field(None, description="lower bound of that")
+    high: float | None = Field(None, description="upper bound")
+    closest: StatedVariant | None = Field(None, description="what comes nearest where nothing is to be gained")
+    broken: list[StatedBreach] = Field([], description="what breaks budgets, and so is not chosen")
+
+
+class StatedDecision(Shape):
+    """What to do, because of what, and what speaks against it, as page and terminal say it."""
+
+    do: str = Field("", description="what to do, and for which loads")
+    because: str = Field("", description="the numbers behind it, of one load; empty where nothing was delivered")
+    but: list[str] = Field([], description="what speaks against it, most of all first")
+    budgets: str = Field("", description="the budgets that it is held to")
+    covers: str = Field("", description="what the intervals cover")
+    few: list[str] = Field([], description="why nothing can be told yet, if so, and what it would take")
+    kept: bool | None = Field(
+        None, description="whether somebody keeps the budgets of `[slo]` at each load; null without"
+    )
+    knows_p999: bool = Field(True, description="whether p99.9 rests on enough flows and packets")
+    loads: list[StatedStanding] = Field([], description="the verdict at each load, loads rising")
+
+
+class OfferedEntry(Shape):
+    """What cells of a load are offered."""
+
+    load: float = Field(description="what is offered, in parts of the trace")
+    rate: float = Field(1.0, description="of it, how much faster packets come")
+    growth: float = Field(1.0, description="of it, the factor that is of more connections, or fewer")
+    year: Count | None = Field(None, description="the year from now, where growth is given by the year")
+    bytes: float | None = Field(
+        None, description="bytes sent, in parts of the trace's: whole connections make up `growth` only nearly"
+    )
+
+
 class ForecastDocument(Shape):
     """What was forecast, over which trace and network, and what came of it."""
 
     segcast: str = Field("", description="version of Segcast that wrote it")
     schema_version: Count = Field(0, description="version of this document")
-    answer: str = Field("", description="the headline: which variant is best, and by how much")
+    answer: str = Field("", description="the headline: what to do; the same as `decision.do`")
     answered: LoadedVariant | None = Field(None, description="the variant that the answer is about; null if of none")
+    decision: StatedDecision | None = Field(None, description="the answer in full; null in forecasts without it")
     baseline: StatedVariant = Field(
         StatedVariant(policy="", timeout=None, timeout_ns=None), description="what the others are compared with"
     )
     comparisons: list[StatedComparison] = Field([], description="each variant and metric against it")
     cells: Count = Field(0, description="cells that were run")
     seeds: list[int] = Field([], description="seeds that were run, each once")
-    loads: list[float] = Field([], description="loads that were run")
+    loads: list[float] = Field([], description="loads that were run, ascending")
+    offered: list[OfferedEntry] = Field([], description="what each of them is made of")
     trace: ForecastTrace = Field(ForecastTrace.model_validate({}), description="the trace")
     excluded: dict[str, Count] = Field({}, description="packets that are not sent, by reason")
     network: NetworkEntry = Field(NetworkEntry.model_validate({}), description="the network")

@@ -40,8 +40,12 @@ class ReactingRunner(CellRunner):
 
     def __init__(self, asked: Asked, scenario: ValidScenario, folder: Path) -> None:
         """Prepare to run `asked` at the scenario's loads. Raises InputError for a load out of range."""
+        if scenario.grows:
+            raise scenario.wrong(
+                ("growth", "by"), 'senders that react do not grow by flows; use load, or growth = { by = "rate" }'
+            )
         super().__init__(asked.traffic, asked.extent, asked.flow_bytes, scenario, folder)
-        self._transport = (scenario.transport or TransportSpec()).transport()
+        self._transport = (scenario.transport or TransportSpec()).transport(scenario.ties)
         self.asked: Asked = asked
         flow, size = asked.messages.half, asked.messages.bytes
         self._least_ns = least_ns(self._network, self.traffic.plan, self._transport, flow, size, asked.opens)

@@ -122,6 +122,11 @@ def find_cell(
     for row in kept:
         chosen = timeout in (None, row["timeout"]) and seed in (None, row["seed"]) and load in (None, row["load"])
         if row["policy"] == policy and chosen:
+            if (row["growth"] or 1) > 1:
+                raise InputError(
+                    f"{folder}: {row['cell']} sends copies of connections (growth {row['growth']:g}), which are in no "
+                    "capture; choose a cell without growth by --load, such as --load 1"
+                )
             return row
     wanted = policy
     if timeout is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -62,6 +63,8 @@ def forecast(
     Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
     cells = plan_cells(scenario)
+    if scenario.slo is not None:
+        scenario.slo.slo.check_mode(isinstance(trace, WorkloadFile) or scenario.transport is not None)
     scenario.check_sids()  # refused before the trace is read, if the network cannot be built
     if isinstance(trace, WorkloadFile):
         inputs: list[str | Path] = [trace.path]
@@ -97,7 +100,19 @@ def _larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bo
     """Whether a trace, with so many cells at a time, would take more than a quarter of this machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     packet_bytes = _TRAFFIC_BYTES + len(scenario.loads) * _LOAD_BYTES + cells * _FATE_BYTES
-    return trace.packet_count * packet_bytes > memory // 4
+    most = max(Fraction(1), *(one.flows for one in scenario.offered))
+    return trace.packet_count * most * packet_bytes > memory // 4
+
+
+def check_streams(scenario: ValidScenario, trace: Trace) -> None:
+    """Raise InputError if a trace read batch by batch would need copies: those are made where memory holds it all."""
+    most = max(one.flows for one in scenario.offered)
+    if most > 1:
+        raise scenario.wrong(
+            ("growth", "factor"),
+            f"{float(most):g} times the connections of {trace.packet_count:,} packets are more than this machine's "
+            'memory holds; take a part of it (traffic.only, or a shorter capture), or by = "rate"',
+        )
 
 
 def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool | None, together: int) -> Prepared:
@@ -110,11 +125,12 @@ def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool 
     if scenario.transport is not None:
         return partial(ReactingRunner, asked_of_trace(trace, scenario))
     if _larger_than_memory(trace, scenario, together) if stream is None else stream:
+        check_streams(scenario, trace)
         return partial(StreamedRunner, survey(trace, scenario))
     flows = trace.flow_table()
     packets = trace.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
-    releases = schedule(packets, flows, traffic) if scenario.records else None
+    releases = partial(schedule, packets, flows) if scenario.records else None
     return partial(HeldRunner, traffic, releases=releases)
 
 

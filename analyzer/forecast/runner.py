@@ -32,7 +32,7 @@ from segcast.analyzer.metrics.family import Ending, Family, FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.packets import Fates, empty_fates
+from segcast.analyzer.packets import Fates, Releases, empty_fates
 from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import DISTRIBUTIONS, SERIES
@@ -121,7 +121,8 @@ class CellRunner(ABC):
     def _cell_on(self, plan: CellPlan, network: Network) -> Cell:
         """The cell on a network, which may be the runner's own with other changes."""
         steering = self._scenario.steering_of(plan.policy).steering()
-        return Cell(network, plan.policy.policy, self.traffic.plan, steering, **self._chosen(plan))
+        chosen = self._chosen(plan)
+        return Cell(network, plan.policy.policy, self.traffic.plan, steering, ties=self._scenario.ties, **chosen)
 
     def _chosen(self, plan: CellPlan) -> dict[str, Any]:
         """What a cell is told of its timeout, its seed and their parameters."""
@@ -148,7 +149,7 @@ class CellRunner(ABC):
             return [{**columns, **row} for row in rows]
 
         return CellResult(
-            {**columns, **counted.summary(ending)},
+            {**columns, **plan.growth(), **counted.summary(ending)},
             of_cell(cell_rows.size_rows(completions)),
             of_cell(cell_rows.link_rows(counted, ending)),
             of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
@@ -186,13 +187,21 @@ class HeldRunner(CellRunner):
     """Runs cells over traffic held in memory, each on its own; `run` may be called from several threads."""
 
     def __init__(
-        self, traffic: Traffic, scenario: ValidScenario, folder: Path, releases: Schedule | None = None
+        self,
+        traffic: Traffic,
+        scenario: ValidScenario,
+        folder: Path,
+        releases: Callable[[Traffic], Schedule] | None = None,
     ) -> None:
         """`releases` if any acknowledgements are recorded. Raises InputError for a load out of range."""
         super().__init__(traffic, traffic.extent, traffic.flow_bytes, scenario, folder)
-        self._releases = releases
         self._of_thread = threading.local()
-        self._packets = {load: at_load(traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
+        self._grown = {one.flows: traffic.at_growth(one.flows) for one in scenario.offered}
+        self._releases = {factor: releases(grown) for factor, grown in self._grown.items()} if releases else {}
+        self._packets = {
+            one.load: at_load(self._grown[one.flows].packets, one.rate, self.extent.first_ns)
+            for one in scenario.offered
+        }
 
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
         """Results of cells in their order."""
@@ -204,12 +213,9 @@ class HeldRunner(CellRunner):
 
     def run(self, plan: CellPlan) -> CellResult:
         """The result of one cell; writes its packets if they are kept."""
-        packets, traffic = self._packets[plan.load], self.traffic
+        packets, traffic = self._packets[plan.load], self._grown[plan.offered.flows]
         cell, counted = self._cell(plan), self._metrics(plan)
-        releases = None
-        if cell.schedules_releases and self._releases is not None:
-            releases = self._releases(packets, self._scenario.steering_of(plan.policy), plan.seed)
-        fates = simulate(cell, packets, releases=releases, room=self._room(len(packets.flow)))
+        fates = simulate(cell, packets, releases=self._released(plan, cell), room=self._room(len(packets.flow)))
         counted.add(packets, fates)
         if plan.keep_packets:
             (self._folder / "packets").mkdir(exist_ok=True)
@@ -217,13 +223,20 @@ class HeldRunner(CellRunner):
             pq.write_table(table, self._packets_file(plan), **PACKETS_WRITTEN)
         return self._result(plan, counted, cell)
 
+    def _released(self, plan: CellPlan, cell: Cell) -> Releases | None:
+        """When bytes leave the count in a cell, where the trace says so; else None."""
+        if not cell.schedules_releases or not self._releases:
+            return None
+        schedule = self._releases[plan.offered.flows]
+        return schedule(self._packets[plan.load], self._scenario.steering_of(plan.policy), plan.seed)
+
     def _room(self, count: int) -> Fates:
         """Room for fates that cells of one thread use in turn: fresh memory costs a page fault every 160 packets."""
         try:
             room: Fates = self._of_thread.room
         except AttributeError:
-            room = self._of_thread.room = empty_fates(count)
-        return room
+            room = self._of_thread.room = empty_fates(max(len(packets.flow) for packets in self._packets.values()))
+        return Fates._make(column[:count] for column in room)
 
     def profile(self, threads: int, tick: Tick) -> pa.Table:
         """PROFILE, a timeout at a time."""
@@ -254,7 +267,10 @@ class StreamedRunner(CellRunner):
                 file = self._packets_file(plan) if plan.keep_packets else None
                 group.append((Running(self._cell(plan), self._metrics(plan), file), plan))
             for piece in self._streamed.pieces():
-                pieces = {load: piece.at_load(load, self.extent.first_ns) for load in self._scenario.loads}
+                pieces = {
+                    one.load: piece.at_growth(one.flows, self.traffic.growth).at_load(one.rate, self.extent.first_ns)
+                    for one in self._scenario.offered
+                }
                 feeds = [partial(running.feed, pieces[plan.load]) for running, plan in group]
                 for _ in in_order(call, feeds, threads, tick):
                     pass

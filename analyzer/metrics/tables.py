@@ -11,6 +11,7 @@ from segcast.analyzer.metrics.messages import MESSAGE_SUMMARY, MESSAGES
 from segcast.analyzer.schema import (
     CELL,
     DISTRIBUTIONS,
+    GROWTH,
     HOSTS,
     LINKS,
     PACKET_FATES,
@@ -24,7 +25,7 @@ from segcast.traces.schema import Column, Table
 SUMMARY: Final = Table(
     "summary",
     "a cell: one policy, timeout, load and seed",
-    (*CELL, *(column for family in FAMILIES for column in family.summary), *MESSAGE_SUMMARY),
+    (*CELL, *GROWTH, *(column for family in FAMILIES for column in family.summary), *MESSAGE_SUMMARY),
 )
 
 FLOW_FATES: Final = Table(

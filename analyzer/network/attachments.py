@@ -20,12 +20,14 @@ NOWHERE: Final = -1
 class Ends(NamedTuple):
     """By flow, int64[flows]: the attachments of its source and its destination; NOWHERE if it has none.
 
-    `sides` is how these were chosen, where the traffic itself had to say.
+    `sides` is how these were chosen, where the traffic itself had to say; `dealt` counts hosts that were given one in
+    turn, for want of a prefix.
     """
 
     source: NDArray[np.int64]
     target: NDArray[np.int64]
     sides: Sides | None = None
+    dealt: int = 0
 
 
 def ends_of(packets: pl.DataFrame, flows: pl.DataFrame, fabric: Fabric, names: dict[str, str], spread: bool) -> Ends:
@@ -33,7 +35,7 @@ def ends_of(packets: pl.DataFrame, flows: pl.DataFrame, fabric: Fabric, names: d
 
     By the longest prefix; without prefixes for it, by the conversations or, if `spread`, in turn.
     """
-    sides = None
+    sides, dealt = None, 0
     if fabric.by_conversation:
         used = packets["flow_id"].unique().sort().cast(pl.Int64).to_numpy()
         sides = choose_sides(flows, used, _initiates(packets, flows), names)
@@ -41,9 +43,9 @@ def ends_of(packets: pl.DataFrame, flows: pl.DataFrame, fabric: Fabric, names: d
     else:
         places = _by_prefix(flows, [attachment.prefixes for attachment in fabric.attachments])
         if spread:
-            _deal(packets, flows, places, names, len(fabric.attachments))
+            dealt = _deal(packets, flows, places, names, len(fabric.attachments))
     source, target = (np.array([places[address] for address in flows[end]], np.int64) for end in ("src", "dst"))
-    return Ends(source, target, sides)
+    return Ends(source, target, sides, dealt)
 
 
 def _initiates(packets: pl.DataFrame, flows: pl.DataFrame) -> NDArray[np.bool_]:
@@ -72,16 +74,18 @@ def _by_prefix(flows: pl.DataFrame, attachments: Sequence[Sequence[str]]) -> dic
     return places
 
 
-def _deal(
-    packets: pl.DataFrame, flows: pl.DataFrame, places: dict[str, int], names: dict[str, str], count: int
-) -> None:
-    """Give the hosts of addresses that have no place one in turn, in order of their first packet, its source first."""
+def _deal(packets: pl.DataFrame, flows: pl.DataFrame, places: dict[str, int], names: dict[str, str], count: int) -> int:
+    """Give the hosts of addresses that have no place one in turn, in order of their first packet, its source first.
+
+    Returns how many hosts that are.
+    """
     source, target = flows["src"].to_list(), flows["dst"].to_list()
     dealt: dict[str, int] = {}
     of_flow = packets["flow_id"].unique(maintain_order=True)
     for address in (end for flow in of_flow for end in (source[flow], target[flow])):
         if places[address] == NOWHERE:
             places[address] = dealt.setdefault(names[address], len(dealt) % count)
+    return len(dealt)
 
 
 def host_names(flows: pl.DataFrame, prefixes: Sequence[str]) -> dict[str, str]:

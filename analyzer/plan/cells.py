@@ -86,7 +86,7 @@ class Cells:
         self._tell()
         if missing:
             plans = [
-                CellPlan(asks[n][0].policy, asks[n][0].timeout, asked.loads[0], asks[n][1], False, False)
+                CellPlan(asks[n][0].policy, asks[n][0].timeout, asked.offered[0], asks[n][1], False, False)
                 for n in missing
             ]
             for number, row in zip(missing, self._run(asked, plans), strict=True):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any
 
-from segcast.analyzer.scenario.reading import read_scenario
+from segcast.analyzer.scenario.reading import read_scenario, with_growth
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
@@ -15,10 +16,12 @@ from segcast.traces.errors import InputError
 def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     """The scenario in `file`, else that of the flags (None: not given). Raises InputError naming the flag."""
     given = {name: value for name, value in flags.items() if value is not None}
+    growth = _growth(given.pop("growth", None), given.pop("until", None))
     if file is not None:
         if given:
             raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
-        return read_scenario(file)
+        read = read_scenario(file)
+        return read if growth is None else with_growth(read, growth)
     lists = {"policy": "policies", "timeout": "timeouts", "load": "load"}
     fields = {lists.get(name, name): value for name, value in given.items()}
     for name in lists.values():
@@ -29,6 +32,8 @@ def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     prefixes = {name: _prefixes(name, fields.pop(name)) for name in ("only", "without") if name in fields}
     if prefixes:
         fields["traffic"] = prefixes
+    if growth is not None:
+        fields["growth"] = growth
     if "seeds" in fields:
         fields["seeds"] = list(range(1, fields["seeds"] + 1))
     if "transport" in fields:
@@ -36,6 +41,26 @@ def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     if "paths" not in fields:
         raise InputError("give the network: --paths 4x10Gbps, or --scenario FILE")
     return short_scenario(**fields)
+
+
+def _growth(text: str | None, until: str | None) -> dict[str, Any] | None:
+    """What `--growth` and `--until` say, as the table of a scenario; None if nothing."""
+    if text is None:
+        if until is not None:
+            raise InputError("--until says how far growth a year goes on; give --growth, such as 30%/y")
+        return None
+    yearly, years = re.fullmatch(r"\s*(\S+%)\s*/\s*y\s*", text), re.fullmatch(r"\s*(\d{1,3})\s*y\s*", until or "")
+    if yearly is None:
+        if until is not None:
+            raise InputError(f"--until belongs to growth a year, such as --growth 30%/y, and --growth is {text!r}")
+        return {"factor": [_number("growth", part) for part in text.split(",")]}
+    if years is None:
+        raise InputError(
+            f"--growth {text!r}: needs --until, such as --until 5y"
+            if until is None
+            else f"--until {until!r}: give years, such as 5y"
+        )
+    return {"per_year": yearly[1], "years": int(years[1])}
 
 
 def _prefixes(flag: str, text: str) -> list[str]:

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
+from segcast.analyzer.engine.steering import Ties
 from segcast.analyzer.scenario.choices import PolicyChoice, PolicyField, TimeoutChoice, TimeoutField
 from segcast.analyzer.scenario.events import EventSpec, GroupsField
+from segcast.analyzer.scenario.growth import (
+    LEAST_FACTOR,
+    MOST_LOAD,
+    GrowthSpec,
+    Offered,
+    listed,
+    millionths,
+)
 from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
 from segcast.analyzer.scenario.traffic import TrafficSpec
@@ -42,18 +51,9 @@ else:
     ]
 
 
-def _listed(value: object) -> object:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _millionths(value: float) -> float:
-    if round(value, 6) != value:
-        raise ValueError(f"{value} has more than six decimals")
-    return value
-
-
-LoadFactor = Annotated[float, Field(ge=0.001, le=1000), AfterValidator(_millionths)]
-_LOADS: Final = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]})
+LoadFactor = Annotated[float, Field(ge=LEAST_FACTOR, le=MOST_LOAD), AfterValidator(millionths)]
+_LOAD: Final = {"type": "number", "minimum": LEAST_FACTOR, "maximum": MOST_LOAD}
+_LOADS: Final = WithJsonSchema({"anyOf": [_LOAD, {"type": "array", "items": _LOAD}]})
 
 
 class Scenario(Model):
@@ -67,12 +67,14 @@ class Scenario(Model):
         (TimeoutChoice(name="fixed", label="100us", timeout_ns=100_000),),
         description="timeouts [100us]: a duration, a rule's name, or a table of name, label and parameters",
     )
-    load: Annotated[tuple[LoadFactor, ...], BeforeValidator(_listed), Field(min_length=1, max_length=100), _LOADS] = (
+    load: Annotated[tuple[LoadFactor, ...], BeforeValidator(listed), Field(min_length=1, max_length=100), _LOADS] = (
         Field(
             (1.0,),
-            description="factors of the offered rate [1]: the trace's time is compressed by them; one or several",
+            description="factors of the offered rate [1]: the trace's time is compressed by them; one or several, "
+            "from 0.001 to 1000",
         )
     )
+    growth: GrowthSpec | None = Field(default=None, description="more connections than the trace has, or fewer")
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=10_000)] = Field(
         tuple(range(1, 11)), description="a cell is run with each of them [1 to 10]"
     )
@@ -96,6 +98,10 @@ class Scenario(Model):
     detection: Duration = Field(
         default=1_000_000, description="until the fabric's routing knows that a link is down or up"
     )
+    ties: Ties = Field(
+        default="hash",
+        description="what arrives from several links at one instant: in order of a hash of the seed, or of the links",
+    )
     transport: TransportSpec | None = Field(
         default=None, description="senders that react, for workloads; none: packets leave as the trace has them"
     )
@@ -114,9 +120,32 @@ class Scenario(Model):
         return tuple(t.timeout_ns for t in self.timeouts if t.timeout_ns is not None)
 
     @property
+    def growth_spec(self) -> GrowthSpec:
+        """How what is offered grows; nothing does unless the scenario says."""
+        return self.growth or GrowthSpec()
+
+    @property
+    def grows(self) -> bool:
+        """Whether any cell has other connections than the trace."""
+        return any(one.flows != 1 for one in self.offered)
+
+    @property
+    def offered(self) -> tuple[Offered, ...]:
+        """What cells are offered, least first: every load with every factor of growth, each once."""
+        growth = self.growth_spec
+        found = [
+            Offered(rate * step.factor, Fraction(1), step.year)
+            if growth.by == "rate"
+            else Offered(rate, step.factor, step.year)
+            for rate in (Fraction(repr(load)) for load in self.load)
+            for step in growth.steps
+        ]
+        return tuple(sorted(dict.fromkeys(found), key=lambda one: (one.load, one.rate)))
+
+    @property
     def loads(self) -> tuple[Fraction, ...]:
-        """The load factors, exactly as written."""
-        return tuple(Fraction(repr(load)) for load in dict.fromkeys(self.load))
+        """The loads of cells, exactly: how much more is offered than the trace has. Ascending."""
+        return tuple(dict.fromkeys(one.load for one in self.offered))
 
     def steering_of(self, policy: PolicyChoice) -> SteeringSpec:
         """How the hosts know what is in flight, if they run this policy."""

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from segcast.analyzer.scenario.choices import PolicyChoice, settled_policies, settled_timeouts
+from segcast.analyzer.scenario.growth import GrowthSpec
 from segcast.analyzer.scenario.model import FIRST_KIND, Scenario
 from segcast.analyzer.scenario.srv6 import with_whole_key_file
 from segcast.analyzer.scenario.steering import SteeringSpec
@@ -54,6 +55,15 @@ def validated(data: dict[str, Any], where: Where, origin: Origin | None = None) 
     for number, choice in enumerate(scenario.policies):
         _check_steering(scenario, choice, lambda key, at=number: where(("policies", at, "steering", *key)))  # type: ignore[misc]
     return ValidScenario.of(scenario, policies, timeouts, origin or Origin())
+
+
+def with_growth(scenario: ValidScenario, growth: dict[str, Any]) -> ValidScenario:
+    """The scenario with another growth than its own; its groups and seed stay. Raises InputError naming the flag."""
+    own = scenario.growth.model_dump(include={"by", "seed", "groups"}) if scenario.growth is not None else {}
+    try:
+        return scenario.model_copy(update={"growth": GrowthSpec.model_validate({**own, **growth})})
+    except ValidationError as error:
+        raise InputError(f"--growth: {explained(error, GrowthSpec)[1]}") from None
 
 
 def _check_steering(scenario: Scenario, choice: PolicyChoice, where: Where) -> None:

@@ -53,7 +53,7 @@ def short_scenario(
 
 
 def _on_command_line(place: Place) -> str:
-    flags = {"policies": "--policy", "timeouts": "--timeout", "load": "--load"}
+    flags = {"policies": "--policy", "timeouts": "--timeout", "load": "--load", "growth": "--growth"}
     return flags.get(str(place[0]), f"{_COMMAND_LINE}: {written(place)}")
 
 

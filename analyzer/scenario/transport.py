@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from segcast.analyzer.engine.steering import Ties
 from segcast.analyzer.engine.transport.cell import Transport
 from segcast.analyzer.values import Duration, Model, Size
 
@@ -49,9 +50,7 @@ class TransportSpec(Model):
     acks: Literal["steered", "hashed"] = Field(
         default="steered", description="acknowledgements: steered by the policy like data, or by a hash, without SRv6"
     )
-    ties: Literal["hash", "number"] = Field(
-        default="hash", description="what arrives from several links at one instant: by a hash of the seed, or by link"
-    )
+    ties: Ties | None = Field(default=None, description="as the scenario's ties, of senders that react; none: as those")
 
     @model_validator(mode="after")
     def _fits(self) -> TransportSpec:
@@ -64,11 +63,12 @@ class TransportSpec(Model):
             raise ValueError("max_rto is below initial_rto or min_rto")
         return self
 
-    def transport(self) -> Transport:
-        """What the engine needs of it."""
+    def transport(self, ties: Ties = "hash") -> Transport:
+        """What the engine needs of it; `ties` are the scenario's."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         if self.ack_delay is None:  # a longer one than the sender waits for has it send again for nothing
             values["ack_delay"] = min(_ACK_DELAY_NS, self.min_rto // 4)
+        values["ties"] = self.ties or ties
         for name in ("min_rto", "initial_rto", "max_rto", "granularity", "ack_delay"):
             values[f"{name}_ns"] = values.pop(name)
         return Transport(**values)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -20,6 +21,8 @@ from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.traffic.fresh import FreshAddresses
+from segcast.analyzer.traffic.growth import Growth, Spans, fitting, grow
 from segcast.analyzer.traffic.selection import Selection, select
 from segcast.traces.errors import InputError
 from segcast.traces.hashing import flow_keys
@@ -45,7 +48,9 @@ class Traffic:
     int64[n] where it is in PACKETS. `hosts` names the steering hosts that `plan.host` numbers. `placed` bool[flows]:
     whether both ends of a flow have an attachment. `selection` says which flows are not to enter; `excluded` counts
     packets left out, by reason. `groups` names the attachments between which the paths of each group lead; `sides` says
-    how hosts were put at two, if no prefix did; `edges` are the network's links with those of hosts.
+    how hosts were put at two, if no prefix did; `edges` are the network's links with those of hosts. With `growth` the
+    plan also has the flows of copied connections, which `at_growth` sends; `packets` are those of the trace. `dealt`
+    counts hosts that were given one of `attachments` in turn.
     """
 
     packets: Packets
@@ -61,6 +66,18 @@ class Traffic:
     selection: Selection
     sides: Sides | None = None
     edges: tuple[Edge, ...] = ()
+    dealt: int = 0
+    attachments: int = 0
+    growth: Growth | None = None
+
+    def at_growth(self, factor: Fraction) -> Traffic:
+        """The traffic with the connections and copies that are sent at a factor of growth by flows."""
+        if self.growth is None:
+            return self
+        packets, row = self.growth.packets(self.packets, factor)
+        return replace(
+            self, packets=packets, file=self.file[row], frame_number=self.frame_number[row], row=self.row[row]
+        )
 
     @property
     def extent(self) -> Extent:
@@ -70,19 +87,26 @@ class Traffic:
 
     @property
     def flow_bytes(self) -> NDArray[np.int64]:
-        """IP bytes that each flow sends, int64[flows]."""
-        counts = np.bincount(self.packets.flow, self.packets.ip_bytes, len(self.plan.keys))
-        return counts.astype(np.int64)
+        """IP bytes that each flow sends, int64[flows]; each copy's are those of its whole."""
+        counts = np.bincount(self.packets.flow, self.packets.ip_bytes, len(self.plan.keys)).astype(np.int64)
+        return counts if self.growth is None else counts[self.growth.origin]
 
 
 def prepare(
-    packets: pa.Table, flows: pa.Table, scenario: ValidScenario, *, rows_are: str = "packets", as_captured: bool = True
+    packets: pa.Table,
+    flows: pa.Table,
+    scenario: ValidScenario,
+    *,
+    rows_are: str = "packets",
+    as_captured: bool = True,
+    spans: Spans | None = None,
 ) -> Traffic:
     """Traffic of a trace (tables PACKETS and FLOWS) under a scenario, at the rate of the trace.
 
     `rows_are` names in errors what is counted, where a packet stands for each flow. Raises InputError if nothing is
     left to send, or the network cannot carry it. Unless all packets leave `as_captured` sizes are not looked at, and
-    hosts' links are numbered in the order of hosts, not of flows.
+    hosts' links are numbered in the order of hosts, not of flows. `spans` are what flows send, if the packets only
+    stand for them.
     """
     rows = pl.from_arrow(packets.select(TRAFFIC_COLUMNS))
     table = pl.from_arrow(flows)
@@ -126,12 +150,20 @@ def prepare(
     number = {pair: place for place, pair in enumerate(pairs)}
     group[used] = [number[int(ends.source[flow]), int(ends.target[flow])] for flow in used]
     links = _HostLinks(table, names, ends, used, sort=not as_captured) if fabric.hosts is not None else None
-    assembled = scenario.assembled(pairs, links.hosts if links else ())
     # Kernels are compiled anew for arrays that may not be written, so those of polars would cost seconds per policy.
     send_ns, flow, ip_bytes = (chosen[name].to_numpy(writable=True) for name in ("time_ns", "flow_id", "ip_bytes"))
-    network = scenario.changed(assembled, int(send_ns[0]))
     hosts, host = steering_hosts(flows, scenario.steering.hosts)
     plan = FlowPlan(flow_keys(words), host, group, words, np.maximum(ends.source, 0))
+    growth = None
+    if scenario.grows:
+        crossing = np.zeros(len(table), np.bool_)
+        crossing[used] = True
+        growth = _growth(Packets(send_ns, flow, ip_bytes), table, words, scenario, spans, crossing)
+        fresh = FreshAddresses(names, int(growth.population.max()), scenario.growth_spec.seed)
+        plan, hosts = _grown_plan(plan, hosts, table, growth, fresh)
+        links = links and links.grown(growth, fresh)
+    assembled = scenario.assembled(pairs, links.hosts if links else ())
+    network = scenario.changed(assembled, int(send_ns[0]))
     if links is not None:
         first = len(fabric.links)
         plan = plan._replace(uplink=first + 2 * links.source, downlink=first + 2 * links.target + 1)
@@ -149,9 +181,12 @@ def prepare(
         selection,
         ends.sides,
         assembled.edges,
+        ends.dealt,
+        len(fabric.attachments),
+        growth,
     )
     if as_captured:
-        check_mtu(network, plan.group[flow], ip_bytes, scenario, rows_are)
+        check_mtu(network, group[flow], ip_bytes, scenario, rows_are)
     return traffic
 
 
@@ -159,6 +194,48 @@ def _pairs(fabric: Fabric, ends: Ends, used: NDArray[np.int64]) -> list[Pair]:
     """The pairs of attachments between which the trace has packets, and those that the fabric always has."""
     found = {(int(ends.source[flow]), int(ends.target[flow])) for flow in used}
     return sorted(found | set(fabric.always), key=lambda pair: (pair[0] == pair[1], pair))
+
+
+def _growth(
+    packets: Packets,
+    flows: pl.DataFrame,
+    words: NDArray[np.uint64],
+    scenario: ValidScenario,
+    spans: Spans | None,
+    crosses: NDArray[np.bool_],
+) -> Growth:
+    """The growth of these packets, the trace's, up to the highest factor of the scenario."""
+    if spans is None:
+        first_ns, last_ns = np.zeros(len(flows), np.int64), np.zeros(len(flows), np.int64)
+        first_ns[packets.flow[::-1]], last_ns[packets.flow] = packets.send_ns[::-1], packets.send_ns
+        spans = Spans(np.bincount(packets.flow, packets.ip_bytes, len(flows)).astype(np.int64), first_ns, last_ns)
+    spans = spans._replace(bytes=np.where(crosses, spans.bytes, 0))
+    reverse = flows["reverse_flow_id"].cast(pl.Int64).fill_null(-1).to_numpy()
+    spec = scenario.growth_spec
+    grows = fitting(spec.groups, words, flows["ip_version"].fill_null(0).to_numpy())
+    if not (grows & crosses).any():
+        raise scenario.wrong(("growth", "groups"), "no connection of the trace that crosses the network is of them")
+    return grow(spec, max(one.flows for one in scenario.offered), spans, reverse, grows)
+
+
+def _grown_plan(
+    plan: FlowPlan, hosts: tuple[str, ...], flows: pl.DataFrame, growth: Growth, fresh: FreshAddresses
+) -> tuple[FlowPlan, tuple[str, ...]]:
+    """The plan and the steering hosts with those of copies, whose addresses are fresh."""
+    population, origin = growth.population, growth.origin
+    copies = np.flatnonzero(population > 0)
+    assert plan.words is not None
+    words = plan.words[origin]
+    for column, end in ((0, "src"), (2, "dst")):
+        number = np.array([fresh.number[address] for address in flows[end]], np.int64)
+        words[copies, column : column + 2] = fresh.words(population[copies], number[origin[copies]])
+    host = plan.host[origin]
+    used, place = np.unique(population[copies] * len(hosts) + host[copies], return_inverse=True)
+    host[copies] = len(hosts) + place
+    of_host = np.array([fresh.number[name] for name in hosts], np.int64)
+    names = fresh.texts(used // len(hosts), of_host[used % len(hosts)])
+    attachment = None if plan.attachment is None else plan.attachment[origin]
+    return FlowPlan(flow_keys(words), host, plan.group[origin], words, attachment), (*hosts, *names)
 
 
 class _HostLinks:
@@ -183,6 +260,25 @@ class _HostLinks:
         place = np.zeros(len(numbers), np.int64)
         place[[numbers[host] for host in self.hosts]] = np.arange(len(numbers))
         self.source, self.target = (place[numbered] for numbered in found)
+        self._sort = sort
+
+    def grown(self, growth: Growth, fresh: FreshAddresses) -> _HostLinks:
+        """The same with a link for each host of a copy."""
+        count, population = len(self.hosts), growth.population
+        codes = [population * count + ends[growth.origin] for ends in (self.source, self.target)]
+        copied = np.unique(np.concatenate([code[population > 0] for code in codes]))
+        number = np.array([fresh.number[name] for name, _ in self.hosts], np.int64)
+        texts = fresh.texts(copied // count, number[copied % count])
+        more = [(text, self.hosts[code % count][1]) for text, code in zip(texts, copied.tolist(), strict=True)]
+        hosts = [*self.hosts, *more]
+        order = in_order(hosts) if self._sort else hosts
+        rank = {host: place for place, host in enumerate(order)}
+        place = np.array([rank[host] for host in hosts], np.int64)
+        used = np.concatenate([np.arange(count), copied])
+        found = copy(self)
+        found.hosts = tuple(order)
+        found.source, found.target = (place[np.searchsorted(used, code)] for code in codes)
+        return found
 
 
 def srv6_overhead(traffic: Traffic) -> tuple[int, int]:

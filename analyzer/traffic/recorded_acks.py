@@ -63,6 +63,8 @@ def schedule(packets: pa.Table, flows: pa.Table, traffic: Traffic) -> Schedule:
     """
     segments = segments_of(packets, traffic.row)
     reverse_flow = flows.column("reverse_flow_id").cast(pa.int64()).fill_null(_NONE).to_numpy()
+    if traffic.growth is not None:
+        reverse_flow = traffic.growth.reverse
 
     def releases(sent: Packets, steering: SteeringSpec, seed: int) -> Releases:
         seen = segments

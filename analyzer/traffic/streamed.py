@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segcast.analyzer.engine.cell import MAX_IP_BYTES
 from segcast.analyzer.packets import Packets
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.traffic.growth import Growth, Spans
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
 from segcast.traces.errors import InputError
 from segcast.traces.protocols import ACK, SYN
@@ -34,6 +35,13 @@ class Piece(NamedTuple):
     def at_load(self, load: Fraction, first_ns: int) -> Piece:
         """This traffic at another load, as `traffic.at_load` makes it."""
         return self._replace(packets=at_load(self.packets, load, first_ns))
+
+    def at_growth(self, factor: Fraction, growth: Growth | None) -> Piece:
+        """What is left of this traffic at a factor of growth of at most 1; beyond it copies would be missing."""
+        if growth is None or factor == 1:
+            return self
+        packets, row = growth.packets(self.packets, min(factor, Fraction(1)))
+        return Piece(packets, self.file[row], self.frame_number[row])
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,8 @@ def survey(trace: Trace, scenario: ValidScenario, *, as_captured: bool = True) -
     }
     types = {"time_ns": np.int64, "tcp_flags": np.uint8, "file": np.uint16, "frame_number": np.uint64}
     table = pa.table({name: pa.array(v.astype(types.get(name, np.uint32))) for name, v in stand_ins.items()})
-    outline = prepare(table, trace.flow_table(), scenario, rows_are="flows", as_captured=as_captured)
+    spans = Spans(flow_bytes, first_ns, last_ns)
+    outline = prepare(table, trace.flow_table(), scenario, rows_are="flows", as_captured=as_captured, spans=spans)
     crosses = np.zeros(count, np.bool_)
     crosses[outline.packets.flow] = True
     selection = outline.selection
@@ -142,6 +151,8 @@ def survey(trace: Trace, scenario: ValidScenario, *, as_captured: bool = True) -
         "same_attachment": int(flow_packets[taken & outline.placed & ~crosses].sum()),
     }
     flow_bytes[~crosses] = 0
+    if outline.growth is not None:
+        flow_bytes = flow_bytes[outline.growth.origin]
     return StreamedTraffic(
         trace,
         replace(outline, excluded=excluded),

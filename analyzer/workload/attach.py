@@ -52,6 +52,7 @@ class AttachedWorkload:
     ends: NDArray[np.int64]
     ports: NDArray[np.int64]
     sides: Sides | None = None
+    dealt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class _Hosts:
     addresses: tuple[str, ...]
     place: NDArray[np.int64]
     sides: Sides | None = None
+    dealt: int = 0
 
 
 def attach(workload: Workload, scenario: ValidScenario) -> AttachedWorkload:
@@ -100,6 +102,7 @@ def attach(workload: Workload, scenario: ValidScenario) -> AttachedWorkload:
         ends,
         ports,
         hosts.sides,
+        hosts.dealt,
     )
 
 
@@ -193,7 +196,7 @@ def _addressed(workload: Workload, fabric: Fabric, scenario: ValidScenario) -> _
             row = int(np.argmax(missing))
             host = workload.host(int(end[row]))
             raise workload.wrong(row, column, f"{host} is in no prefix of an attachment of {scenario.source}")
-    return _Hosts(workload.source, workload.target, workload.addresses, place, ends.sides)
+    return _Hosts(workload.source, workload.target, workload.addresses, place, ends.sides, ends.dealt)
 
 
 def _check_crossing(workload: Workload, hosts: _Hosts, fabric: Fabric) -> None:

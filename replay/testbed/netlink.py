@@ -1,32 +1,42 @@
-"""What pyroute2 cannot word, SIDs with flavours and token buckets with an overhead per frame; and dumps, as they come.
+"""What pyroute2 cannot word: SIDs with flavours, token buckets with an overhead per frame, reduced segment lists, rules
+by five-tuple; and dumps, as they come.
 
-Layouts: linux/netlink.h, linux/rtnetlink.h, linux/lwtunnel.h, linux/seg6_local.h, linux/pkt_sched.h.
+Layouts: linux/netlink.h, linux/rtnetlink.h, linux/lwtunnel.h, linux/seg6_local.h, linux/seg6_iptunnel.h,
+linux/fib_rules.h, linux/pkt_sched.h.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from segcast.replay.testbed.draft import Sid
 from segcast.replay.testbed.plan import Shaper
 
 _NEW_ROUTE: Final = 24
+_NEW_RULE, _DELETE_RULE = 32, 33
 _NEW_QDISC: Final = 36
-_CREATE: Final = 0x0001 | 0x0004 | 0x0200 | 0x0400  # request, acknowledge, exclusive, create
+_ASK: Final = 0x0001 | 0x0004  # request, acknowledge
+_CREATE: Final = _ASK | 0x0200 | 0x0400  # exclusive, create
+_REPLACE: Final = _ASK | 0x0100 | 0x0400
 _DUMP: Final = 0x0001 | 0x0300
 _ERROR, _DONE = 2, 3
 _NESTED: Final = 0x8000
 _U32: Final = 0xFFFFFFFF
 
 _MAIN_TABLE, _STATIC, _UNICAST = 254, 4, 1
-_RTA_DST, _RTA_OIF, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 21, 22
-_SEG6_LOCAL: Final = 7
+_RTA_DST, _RTA_OIF, _RTA_TABLE, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 15, 21, 22
+_LINK_SCOPE: Final = 253
+_SEG6, _SEG6_LOCAL = 5, 7
+_ENCAP_SRH, _WHOLE_LIST, _REDUCED_LIST, _SRH_TYPE = 1, 1, 3, 4
+_TO_TABLE: Final = 1
+_FRA_DST, _FRA_SRC, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL, _FRA_SPORT, _FRA_DPORT = 1, 2, 6, 15, 22, 23, 24
 _ACTIONS: Final = {"End": 1, "End.X": 2, "End.DX6": 5, "End.DX4": 6}
 _ACTION, _NH4, _NH6, _FLAVORS = 1, 4, 5, 11
 _OPERATIONS, _BLOCK_BITS, _IDENTIFIER_BITS = 1, 2, 3
@@ -39,6 +49,14 @@ _NETEM_LATENCY64: Final = 10
 _MOST_HELD: Final = 1_000_000  # packets
 _TICK_NS: Final = 64
 _ETHERNET: Final = 1  # a link layer that is known spares the tables of transmission times
+
+
+class Rule(NamedTuple):
+    """Packets of a five-tuple, protocol TCP, that are routed by a table: addresses and ports of sender and receiver."""
+
+    source: tuple[str, int]
+    target: tuple[str, int]
+    table: int
 
 
 class Requests:
@@ -63,6 +81,43 @@ class Requests:
         body += attribute(_RTA_ENCAP_TYPE, struct.pack("=H", _SEG6_LOCAL))
         body += attribute(_RTA_ENCAP | _NESTED, local_sid(sid))
         self._create(_NEW_ROUTE, body)
+
+    def add_segment_list(
+        self, table: int, interface: int, addresses: Sequence[str], *, ipv6: bool, reduced: bool
+    ) -> None:
+        """Have all packets that a table routes encapsulated with these addresses, in the order of travel.
+
+        A route of the table that stands already is replaced.
+        """
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, _STATIC, 0 if ipv6 else _LINK_SCOPE, _UNICAST, 0)
+        body += attribute(_RTA_TABLE, struct.pack("=I", table))
+        body += attribute(_RTA_OIF, struct.pack("=I", interface))
+        body += attribute(_RTA_ENCAP_TYPE, struct.pack("=H", _SEG6))
+        body += attribute(_RTA_ENCAP | _NESTED, segment_list(addresses, reduced=reduced))
+        self._create(_NEW_ROUTE, body, _REPLACE)
+
+    def add_rule(self, rule: Rule, priority: int) -> None:
+        """Route packets of a five-tuple by a table."""
+        ends = [ipaddress.ip_address(address) for address, _ in (rule.source, rule.target)]
+        family, bits = (socket.AF_INET6, 128) if ends[0].version == 6 else (socket.AF_INET, 32)
+        body = struct.pack("=BBBBBBBBI", family, bits, bits, 0, 0, 0, 0, _TO_TABLE, 0)
+        body += attribute(_FRA_SRC, ends[0].packed) + attribute(_FRA_DST, ends[1].packed)
+        body += attribute(_FRA_PRIORITY, struct.pack("=I", priority)) + attribute(
+            _FRA_TABLE, struct.pack("=I", rule.table)
+        )
+        body += attribute(_FRA_PROTOCOL, bytes((socket.IPPROTO_TCP,)))
+        body += attribute(_FRA_SPORT, struct.pack("=HH", rule.source[1], rule.source[1]))
+        body += attribute(_FRA_DPORT, struct.pack("=HH", rule.target[1], rule.target[1]))
+        self._create(_NEW_RULE, body)
+
+    def clear_rules(self, priority: int) -> None:
+        """Remove all rules of a priority."""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
+            with contextlib.suppress(FileNotFoundError):
+                while True:
+                    self._create(_DELETE_RULE, body + attribute(_FRA_PRIORITY, struct.pack("=I", priority)), _ASK)
 
     def add_shaper(self, interface: int, shaper: Shaper) -> None:
         """Put a token bucket before an interface, and a delay before that if it has one."""
@@ -95,8 +150,8 @@ class Requests:
                 yield answer[16:size]
                 answer = answer[size + 3 & ~3 :]
 
-    def _create(self, kind: int, body: bytes) -> None:
-        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, _CREATE, 1, 0) + body)
+    def _create(self, kind: int, body: bytes, flags: int = _CREATE) -> None:
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
         answer = self._socket.recv(65536)
         code: int = struct.unpack_from("=i", answer, 16)[0]
         if struct.unpack_from("=H", answer, 4)[0] == _ERROR and code:
@@ -115,6 +170,15 @@ def local_sid(sid: Sid) -> bytes:
         flavors += attribute(_IDENTIFIER_BITS, bytes((sid.identifier_bits,)))
         found += attribute(_FLAVORS | _NESTED, flavors)
     return found
+
+
+def segment_list(addresses: Sequence[str], *, reduced: bool) -> bytes:
+    """The attributes of an encapsulation with these addresses: an SRH has them in reverse (RFC 8754 section 2)."""
+    last = len(addresses) - 1
+    header = struct.pack(
+        "=iBBBBBBH", _REDUCED_LIST if reduced else _WHOLE_LIST, 0, 2 * len(addresses), _SRH_TYPE, last, last, 0, 0
+    )
+    return attribute(_ENCAP_SRH, header + b"".join(ipaddress.IPv6Address(each).packed for each in reversed(addresses)))
 
 
 def token_bucket(shaper: Shaper) -> bytes:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final
 
-from segcast.analyzer.forecast.compare import TENFOLD
+from segcast.analyzer.answers.wording import TENFOLD
 from segcast.analyzer.network.sid_table import SIDS_BEGIN
 from segcast.reports import text
 from segcast.reports.forecast import distributions, figures
@@ -18,10 +18,10 @@ from segcast.reports.forecast.distributions import DELAY, FCT, SLOWDOWN, bin_lab
 from segcast.reports.forecast.metrics import BY_COLUMN, FLOW_TIMES, METRICS, PACKET_TIMES, TCP_COSTS, UNFINISHED
 from segcast.reports.forecast.numbers import Numbers, numbers
 from segcast.reports.forecast.path_loads import PathLoads, group_names, path_loads
-from segcast.reports.forecast.words import headline, mode, unfinished
+from segcast.reports.forecast.words import answer_found, card, mode, unfinished
 from segcast.reports.style import Figure
 
-_TILES: Final = [BY_COLUMN[c] for c in ("delay_p99_ns", "fct_p99_ns", "drop_ratio", "reordered_ratio")]
+_TILES: Final = [BY_COLUMN[c] for c in ("delay_p99_ns", "slowdown_p99", "drop_ratio", "reordered_ratio")]
 _FLOW_TILES: Final = [
     metric
     for metric in (*FLOW_TIMES, *TCP_COSTS)
@@ -64,7 +64,9 @@ class ForecastContent:
     def __init__(self, forecast: Forecast) -> None:
         self.forecast = forecast
         self.cast = figures.Cast.of(forecast)
-        self.sentence, self.found = headline(forecast)
+        self.found = answer_found(forecast)
+        self.card = card(forecast)
+        self.sentence = forecast.decision.do
         self.mode, self.meaning = mode(forecast)
         self.unfinished = unfinished(forecast)
         self.caveats = caveats(forecast)
@@ -147,7 +149,7 @@ class ForecastContent:
         if timeouts:
             one = replace(one, timeout_ns=None, rule=None)
         if loads:
-            one = replace(one, load=1.0)
+            one = replace(one, load=1.0, growth=None, year=None, several=False)
         return f"{one.label} at the same {' and '.join(['timeout'] * timeouts + ['load'] * loads)}"
 
     @property

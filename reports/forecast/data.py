@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,18 @@ from typing import Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
-from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, interval, timeout_label, variant_label
+from segcast.analyzer.answers.candidates import Circumstances
+from segcast.analyzer.answers.decision import Decision, decide
+from segcast.analyzer.answers.stated import stated_decision
+from segcast.analyzer.forecast.compare import (
+    FCT_HEADLINE,
+    HEADLINE,
+    compare,
+    interval,
+    timeout_label,
+    variant_label,
+)
+from segcast.analyzer.forecast.document import StatedDecision
 from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
 from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
 from segcast.reports import text
@@ -26,13 +37,17 @@ _NAMED: Final = ["policy", "timeout", "timeout_ns", "load"]
 class Variant:
     """A policy with its flowlet timeout and load: the cells that differ only in their seed.
 
-    `rule` is the label of a timeout that is not fixed.
+    `rule` is the label of a timeout that is not fixed. `growth` and `year` say what the load is made of, and `several`
+    that there are others: they are of the label alone.
     """
 
     policy: str
     timeout_ns: int | None
     rule: str | None = None
     load: float = 1.0
+    growth: float | None = field(default=None, compare=False)
+    year: int | None = field(default=None, compare=False)
+    several: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, row: Mapping[str, Any], prefix: str = "") -> Variant:
@@ -49,12 +64,16 @@ class Variant:
     @property
     def beside(self) -> str:
         """What tells it from others of its policy, in words; empty if nothing does."""
-        return variant_label("", self.timeout_ns, self.rule, self.load).removeprefix(", ")
+        return self._said("").removeprefix(", ")
 
     @property
     def label(self) -> str:
         """The variant in words, such as `inflight, 100 us`."""
-        return variant_label(self.policy, self.timeout_ns, self.rule, self.load)
+        return self._said(self.policy)
+
+    def _said(self, policy: str) -> str:
+        said: dict[str, Any] = {"several": self.several, "growth": self.growth, "year": self.year}
+        return variant_label(policy, self.timeout_ns, self.rule, self.load, **said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +139,24 @@ class Forecast:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.meta = read_document(self.folder).stated()
-        self._cells = read_summary(self.folder).to_pydict()
+        self._document = read_document(self.folder)
+        self.meta = self._document.stated()
+        self._summary = read_summary(self.folder)
+        self._cells = self._summary.to_pydict()
         self._rows: dict[Variant, list[int]] = {}
+        self._known: dict[Variant, Variant] = {}
+        several = len(set(self._cells["load"])) > 1
         for row, values in enumerate(zip(*(self._cells[name] for name in _NAMED), strict=True)):
-            self._rows.setdefault(Variant.of(dict(zip(_NAMED, values, strict=True))), []).append(row)
+            found = Variant.of(dict(zip(_NAMED, values, strict=True)))
+            if found not in self._known:
+                grown = {name: self._cells[name][row] for name in ("growth", "year")}
+                self._known[found] = replace(found, several=several, **grown)
+            self._rows.setdefault(self._known[found], []).append(row)
+
+    def _variant(self, row: Mapping[str, Any], prefix: str = "") -> Variant:
+        """The variant that a row names, as the summary has it."""
+        found = Variant.of(row, prefix)
+        return self._known.get(found, found)
 
     def section(self, name: str) -> dict[str, Any]:
         """An object of `forecast.json`, empty if absent."""
@@ -162,18 +194,25 @@ class Forecast:
 
     @cached_property
     def variants(self) -> list[Variant]:
-        """The baseline first, then policy by policy as the summary has them, timeouts rising, rules after them."""
+        """The baseline's policy first, then as the summary has them; timeouts rise, rules after them, then loads."""
         policies = list(dict.fromkeys(v.policy for v in self._rows))
+        of_baseline = None if self.baseline is None else self.baseline.policy
         return sorted(
             self._rows,
-            key=lambda v: (v != self.baseline, policies.index(v.policy), v.rule is not None, v.timeout_ns or 0, v.load),
+            key=lambda v: (
+                v.policy != of_baseline,
+                policies.index(v.policy),
+                v.rule is not None,
+                v.timeout_ns or 0,
+                v.load,
+            ),
         )
 
     @cached_property
     def baseline(self) -> Variant | None:
         """What the others are compared with: as `forecast.json` says, matched to the cells there are."""
         stated = self.section("baseline")
-        exact = Variant.of(stated)
+        exact = self._variant(stated)
         if exact in self._rows:
             return exact
         return next((v for v in self._rows if v.policy == exact.policy), None)
@@ -183,17 +222,40 @@ class Forecast:
         """All that others are compared with: the baseline, at each load and timeout it has."""
         return {c.against for c in self.comparisons} | ({self.baseline} if self.baseline else set())
 
-    @property
-    def answer(self) -> str:
-        """The sentence of `forecast.json`; empty if there is none, or none but that nothing was compared."""
-        stated = str(self.meta.get("answer") or "")
-        return "" if stated.startswith("no comparison") else stated
+    @cached_property
+    def _decided(self) -> Decision:
+        """The decision made anew, for forecasts that do not state theirs."""
+        rows = self._summary.to_pylist()
+        baseline = self.baseline.policy if self.baseline else self.first.policy
+        compared = self.meta.get("comparisons") or compare(rows, baseline)
+        return decide(rows, compared, Circumstances(baseline, reacts=self.reacts))
 
-    @property
+    @cached_property
+    def decision(self) -> StatedDecision:
+        """What to do, and all that is said of it: as `forecast.json` states it."""
+        return self._document.decision or stated_decision(self._decided)
+
+    @cached_property
+    def broken(self) -> dict[Variant, str]:
+        """Those who break budgets, and which."""
+        return {
+            self._variant(out.as_dict() | {"load": one.load}): "; ".join(out.budgets)
+            for one in self.decision.loads
+            for out in one.broken
+        }
+
+    @cached_property
     def answered(self) -> Variant | None:
-        """The variant that the answer is about, if `forecast.json` says."""
-        stated = self.meta.get("answered")
-        return Variant.of(stated) if stated else None
+        """The variant whose numbers stand beside the answer, if there is one."""
+        if self._document.decision is not None:
+            stated = self.meta.get("answered")
+            return self._variant(stated) if stated else None
+        spoken = self._decided.spoken
+        if spoken is None:
+            return None
+        policy, timeout, timeout_ns = spoken.key
+        named = {"policy": policy, "timeout": timeout, "timeout_ns": timeout_ns, "load": spoken.load}
+        return self._variant(named)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
@@ -202,8 +264,8 @@ class Forecast:
         stated = self.baseline or Variant("", None)
         found = [
             Comparison(
-                Variant.of(row),
-                Variant.of(row, "baseline_") if "baseline_policy" in row else stated,
+                self._variant(row),
+                self._variant(row, "baseline_") if "baseline_policy" in row else stated,
                 str(row.get("metric", "")),
                 *(_number(row.get(key)) for key in ("value", "baseline", "change", "low", "high")),
             )
@@ -276,7 +338,7 @@ class Forecast:
         )
         grouped = grouped.sort_by("quantile")
         curves = {}
-        for variant, part in _by_variant(grouped):
+        for variant, part in self._by_variant(grouped):
             quantile, mean, low, high = (
                 part[name].to_numpy() for name in ("quantile", "value_mean", "value_min", "value_max")
             )
@@ -295,13 +357,13 @@ class Forecast:
         """Rows of `sizes` per variant."""
         rows: dict[Variant, list[dict[str, Any]]] = {}
         for row in read_forecast_table(self.folder, SIZES).to_pylist():
-            rows.setdefault(Variant.of(row), []).append(row)
+            rows.setdefault(self._variant(row), []).append(row)
         return rows
 
     @cached_property
     def series(self) -> dict[Variant, Any]:
         """Arrow table of `series` per variant."""
-        return dict(_by_variant(read_forecast_table(self.folder, SERIES)))
+        return dict(self._by_variant(read_forecast_table(self.folder, SERIES)))
 
     @cached_property
     def profile(self) -> list[dict[str, Any]]:
@@ -309,16 +371,15 @@ class Forecast:
         rows: list[dict[str, Any]] = read_forecast_table(self.folder, PROFILE).to_pylist()
         return sorted(rows, key=lambda row: row["timeout_ns"])
 
-
-def _by_variant(table: Any) -> Iterator[tuple[Variant, Any]]:
-    """The rows of each variant, in the table's order."""
-    keys = table.group_by(_NAMED, use_threads=False).aggregate([]).to_pylist()
-    for key in keys:
-        rows = None
-        for name, value in key.items():
-            same = pc.is_null(table[name]) if value is None else pc.fill_null(pc.equal(table[name], value), False)
-            rows = same if rows is None else pc.and_(rows, same)
-        yield Variant.of(key), table.filter(rows)
+    def _by_variant(self, table: Any) -> Iterator[tuple[Variant, Any]]:
+        """The rows of each variant, in the table's order."""
+        keys = table.group_by(_NAMED, use_threads=False).aggregate([]).to_pylist()
+        for key in keys:
+            rows = None
+            for name, value in key.items():
+                same = pc.is_null(table[name]) if value is None else pc.fill_null(pc.equal(table[name], value), False)
+                rows = same if rows is None else pc.and_(rows, same)
+            yield self._variant(key), table.filter(rows)
 
 
 def _number(value: Any) -> float | None:

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from segcast.analyzer.answers.budgets import more_dropped
 from segcast.reports import text
 from segcast.reports.forecast.data import Estimate, Forecast, Variant
 from segcast.reports.forecast.metrics import UNFINISHED, Metric
 
+_Known = tuple[Variant, Estimate, str]
+"""A variant, its estimate, and that in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """A key number: its mean, its interval, and whether it is the best (or cannot be told from it)."""
+    """A key number: its mean, its interval, and whether it is the best (or cannot be told from it).
+
+    `faint`: too little is behind it to rely on it.
+    """
 
     mean: str
     interval: str = ""
     best: bool = False
     tied: bool = False
+    faint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +55,46 @@ def _column(forecast: Forecast, metric: Metric) -> list[TableCell]:
     variants = forecast.variants
     found = [forecast.estimate(v, metric.column) for v in variants]
     words = [metric.unit(e.mean) for e in found]
-    at_load: dict[float, list[tuple[Variant, Estimate, str]]] = {}
+    at_load: dict[float, list[_Known]] = {}
     for variant, estimate, mean in zip(variants, found, words, strict=True):
         if estimate.mean is not None:
             at_load.setdefault(variant.load, []).append((variant, estimate, mean))
     sign = -1 if metric.more else 1
     # The best of each load, unless all there are written alike. Who leaves more flows unfinished does not compete.
-    best: dict[float, tuple[Variant, Estimate, str]] = {}
+    best: dict[float, _Known] = {}
     able: set[Variant] = set()
     for load, there in at_load.items():
-        fewest = min(_left(forecast, v) for v, *_ in there)
-        rivals = [one for one in there if metric is UNFINISHED or _left(forecast, one[0]) == fewest]
+        rivals = _rivals(forecast, metric, there)
         able |= {v for v, *_ in rivals}
-        if len({mean for *_, mean in rivals}) > 1:
-            best[load] = min(rivals, key=lambda one: sign * (one[1].mean or 0.0))
+        leader = min(rivals, key=lambda one: sign * (one[1].mean or 0.0))
+        # A single one is the best only if nobody is better at the price of more losses.
+        field = rivals if len(rivals) > 1 else there
+        quickest = len(rivals) > 1 or leader is min(there, key=lambda one: sign * (one[1].mean or 0.0))
+        if len({mean for *_, mean in field}) > 1 and quickest:
+            best[load] = leader
+    faint = metric.column == "delay_p999_ns" and not forecast.decision.knows_p999
+    if faint:
+        best = {}
     cells = []
     for variant, estimate, mean in zip(variants, found, words, strict=True):
         least = best.get(variant.load) if variant in able else None
         first = least is not None and mean == least[2]
         tied = not first and least is not None and _overlap(estimate, least[1])
-        cells.append(TableCell(mean, _interval(estimate, metric), first, tied))
+        cells.append(TableCell(mean, _interval(estimate, metric), first, tied, faint))
     return cells
+
+
+def _rivals(forecast: Forecast, metric: Metric, there: list[_Known]) -> list[_Known]:
+    """Those who compete for the best of a load: who leaves fewest flows unfinished, and loses no more packets.
+
+    Times are of what finished and arrived, so that who loses more could look quicker.
+    """
+    fewest = min(_left(forecast, variant) for variant, *_ in there)
+    rivals = [one for one in there if metric is UNFINISHED or _left(forecast, one[0]) == fewest]
+    if forecast.reacts or metric.column == "drop_ratio":
+        return rivals
+    drops = {variant: forecast.estimate(variant, "drop_ratio").mean or 0.0 for variant, *_ in rivals}
+    return [one for one in rivals if not more_dropped(drops[one[0]], min(drops.values()))]
 
 
 def _left(forecast: Forecast, variant: Variant) -> float:

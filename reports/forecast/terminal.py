@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from segcast.reports import text
-from segcast.reports.forecast.caveats import idle
+from segcast.reports.forecast.caveats import idle, loads_of, of_scenario, why_excluded
 from segcast.reports.forecast.data import Forecast, Variant
-from segcast.reports.forecast.words import headline, mode, unfinished
+from segcast.reports.forecast.words import card, mode, unfinished
 from segcast.traces.units import say_number
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 100
 _LONGEST_NAME: Final = 24
+_WORD: Final = 9  # the words of the card and a space
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,12 @@ def _tally(value: float | None) -> str:
     return text.tally(value, ",")
 
 
+def _p999(forecast: Forecast, variant: Variant) -> str:
+    """The p99.9 delay; in parentheses where too little is behind it."""
+    value = text.duration(forecast.estimate(variant, "delay_p999_ns").mean)
+    return value if forecast.decision.knows_p999 or value == text.NO_VALUE else f"({value})"
+
+
 def _policy(forecast: Forecast, variant: Variant) -> str:
     name = "".join(c if c.isprintable() else "?" for c in variant.policy)
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 2]}.."
@@ -57,15 +65,16 @@ _NAMES: Final = (
     _Column("policy", _policy),
     _Column("timeout", lambda _, v: v.timeout),
     _Column("load", lambda _, v: say_number(v.load)),
+    _Column("year", lambda _, v: text.NO_VALUE if v.year is None else str(v.year)),
 )
 _COLUMNS: Final = (
     *_NAMES,
     _Column("p50", _mean("delay_p50_ns", text.duration), 5),
     _Column("p99", _mean("delay_p99_ns", text.duration)),
     _Column("change of p99", _against),
-    _Column("p99.9", _mean("delay_p999_ns", text.duration), 4),
+    _Column("p99.9", _p999, 4),
     _Column("queue99", _mean("queue_p99_ns", text.duration), 6),
-    _Column("FCT99", _mean("fct_p99_ns", text.duration), 3),
+    _Column("slow99", _mean("slowdown_p99", text.plain), 3),
     _Column("drops", _mean("drop_ratio", text.percent), 1),
     _Column("reord", _mean("reordered_ratio", text.percent), 2),
     _Column("imbal", _mean("imbalance", lambda v: text.plain(v, 2)), 7),
@@ -95,19 +104,20 @@ def print_forecast(folder: Path, console: Console) -> None:
     A narrow terminal loses columns rather than alignment. Raises InputError as `Forecast` does.
     """
     forecast = Forecast(folder)
-    sentence, found = headline(forecast)
     width = console.width if console.is_terminal else WIDTH
 
     def say(line: str, style: str = "") -> None:
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    say(forecast.answer or sentence, "bold")
+    for line, style in _card(card(forecast), min(width, WIDTH)):
+        say(line, style)
+    say("")
     say(" ".join(mode(forecast)))
     if (left := unfinished(forecast)) is not None:
         say(left, "bold")
     say("")
     lines, left_out = table(forecast, min(width, WIDTH))
-    best = found.variant if found is not None else None
+    best = forecast.answered
     for variant, line in lines:
         say(line, "dim" if variant is None else "bold" if variant == best else "")
     say("")
@@ -115,11 +125,23 @@ def print_forecast(folder: Path, console: Console) -> None:
         say(note, "dim")
 
 
+def _card(lines: Sequence[tuple[str, str]], width: int) -> Iterator[tuple[str, str]]:
+    """The decision card, folded, with its styles: the answer is bold, a word that comes again is left out."""
+    before = ""
+    for word, said in lines:
+        head = "" if word == before else f"{word}:"
+        folded = textwrap.wrap(said, width - _WORD, break_long_words=False, break_on_hyphens=False)
+        for place, part in enumerate(folded):
+            yield f"{head if place == 0 else '':<{_WORD}}{part}", "bold" if word == "Do" else ""
+        before = word
+
+
 def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, str]], bool]:
     """Aligned lines with their variants (None: the head), and whether columns had to go to fit `width`."""
     columns = _FLOW_COLUMNS if forecast.reacts else _COLUMNS
     cells = {c: [c.title, *(c.words(forecast, v) for v in forecast.variants)] for c in columns}
     kept = [c for c in columns if c.title != "load" or any(v.load != 1 for v in forecast.variants)]
+    kept = [c for c in kept if c.title != "year" or any(v.year is not None for v in forecast.variants)]
     if unfinished(forecast) is None:
         kept = [c for c in kept if c.title != "unfin"]
     there = len(kept)
@@ -143,15 +165,6 @@ def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, st
     return lines, len(kept) < there
 
 
-_WHY: Final = {
-    "no_ip": "without IP",
-    "link_scope": "of link scope, such as multicast",
-    "deselected": "not of the traffic chosen",
-    "unassigned": "of hosts without an attachment",
-    "same_attachment": "between hosts of one side",
-}
-
-
 def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
     seeds = forecast.most_seeds
     what = "FCT: from asked for to the last byte." if forecast.reacts else "Delays are one-way, of received packets."
@@ -159,12 +172,18 @@ def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
         yield f"Means over {seeds} seeds, 95 % intervals in parentheses. {what}"
     else:
         yield f"One seed, so no intervals. {what}"
+    if seeds > 1:
+        yield forecast.decision.covers
+    if not forecast.reacts and not forecast.decision.knows_p999:
+        yield "p99.9 in parentheses: too few flows are behind it."
+    yield from loads_of(forecast)
     if (nothing := idle(forecast)) is not None:
         yield nothing
+    yield from of_scenario(forecast)
     excluded = {key: n for key, n in forecast.section("excluded").items() if isinstance(n, int) and n > 0}
     if excluded:
         verb = "is" if sum(excluded.values()) == 1 else "are"
-        reasons = ", ".join(f"{n:,} {_WHY.get(key, key.replace('_', ' '))}" for key, n in excluded.items())
+        reasons = ", ".join(f"{n:,} {why_excluded(forecast, key)}" for key, n in excluded.items())
         yield f"{text.counted(sum(excluded.values()), 'packet')} of the trace {verb} left out: {reasons}."
     if left_out:
         yield "Some columns do not fit here; the report has them all."

@@ -14,7 +14,9 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.command()
 @click.argument("trace")
 @click.option(
-    "--scenario", type=click.Path(path_type=Path), help="Scenario file; the flags below override nothing in it."
+    "--scenario",
+    type=click.Path(path_type=Path),
+    help="Scenario file; of the flags below only --growth and --until go with it.",
 )
 @click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
 @click.option("--delay", help="Propagation delay of a path [5us].")
@@ -24,6 +26,8 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.option("--policy", help="Policies [ecmp,random,inflight].")
 @click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
 @click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2 [1].")
+@click.option("--growth", help="Factors of the trace's connections, such as 1,1.3, or growth a year: 30%/y [1].")
+@click.option("--until", help="With growth a year: how far to look, such as 5y.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
 @click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
 @click.option("--only", help="Only flows from or to these prefixes, such as 10.0.0.0/8,fd00::/8 [all].")
@@ -39,13 +43,15 @@ def forecast(
     """Forecast delay, loss and balance of a trace, or completion times of a flow list, under several policies.
 
     TRACE is a trace, a capture, or a flow list (docs/workloads.md). Packets of a trace leave as captured; with
-    --transport, and for flow lists, TCP senders react to the network.
+    --transport, and for flow lists, TCP senders react to the network. The exit status is 1 if the scenario has budgets
+    ([slo]) and at some load no policy keeps them.
     """
     from segcast.analyzer.forecast.run import forecast as run
     from segcast.analyzer.scenario.flags import scenario_of
     from segcast.analyzer.workload.reading import is_workload
     from segcast.analyzer.workload.source import open_workload
     from segcast.reports.forecast.page import write_report
+    from segcast.traces.errors import CheckFailed
 
     chosen = scenario_of(scenario, flags)
     if sensitivity:
@@ -58,9 +64,15 @@ def forecast(
             document = run(taken, chosen, out, tick, finish=write_report)
     if as_json:
         print_json(document)
-        return
-    from segcast.reports.forecast.terminal import print_forecast
+    else:
+        from segcast.reports.forecast.terminal import print_forecast
 
-    console = terminal()
-    print_forecast(out, console)
-    say(console, f"report: {out / 'report.html'}")
+        console = terminal()
+        print_forecast(out, console)
+        say(console, f"report: {out / 'report.html'}")
+    if document["decision"]["kept"] is False:
+        raise CheckFailed(f"{out}: no policy keeps the budgets at load {_loads_unkept(document)}")
+
+
+def _loads_unkept(document: dict[str, Any]) -> str:
+    return ", ".join(f"{one['load']:g}" for one in document["decision"]["loads"] if one["verdict"] in ("none", "lost"))

@@ -65,7 +65,7 @@ def test_losing_a_spine_doubles_the_other_and_loses_what_goes_there_until_routin
     says = " ".join(document["variants"][0]["says"])
     assert "2 of 4 failures leave hosts without any path" in says
     assert "queues" not in says
-    assert document["answer"].startswith("worst of 4 node failures tried: ")
+    assert document["answer"].startswith("Worst of 4 node failures tried: ")
     assert "not tried: two at once, single links and groups" in document["but"][0]
 
 
@@ -97,7 +97,7 @@ def test_hosts_that_never_learn_are_told_what_to_set_and_those_that_do_try_again
     document = studied(constant, tmp_path, 'policies = ["random"]\ntimeouts = ["50us"]\n' + steering, "links")
     (learns,) = document["variants"]
     assert not learns["never_learns"]
-    assert any("try them again every 20 ms" in line for line in learns["says"])
+    assert any("try it again every 20 ms" in line for line in learns["says"])
     assert failures_in(tmp_path)["random", "leaf0-spine0"]["lost_later"] < lost / 3
     stages = pl.read_parquet(tmp_path / "study" / "stages.parquet").filter(pl.col("failure") == "leaf0-spine0")
     assert stages["stage"].to_list() == ["hole", "routed", "suspected"]
@@ -122,7 +122,7 @@ def test_budgets_are_judged_over_the_run_and_once_settled(constant: Trace, tmp_p
     assert not whole["holds"]
     assert "ecmp after 0 (4 of the others for what happens before things settle)" in whole["answer"]
     already = studied(constant, tmp_path, 'policies = ["ecmp"]\n', "links", slo="utilisation < 1%")
-    assert already["answer"] == "broken without any failure: utilisation < 1% (ecmp)"
+    assert already["answer"] == "Broken without any failure: utilisation < 1% (ecmp)"
     assert not already["holds"]
 
 
@@ -281,7 +281,7 @@ def test_the_kernel_counts_as_its_twin_does() -> None:
         np.zeros(number, np.uint8),
     )
     begins, until_ns = np.array([10_000, 300_000, 600_000]), 900_000
-    counts = empty_counts(3, 6, 5)
+    counts = empty_counts(3, 6, 5, 4)
     for piece in (slice(0, 1), slice(1, 1500), slice(1500, None)):
         some = Packets._make(column[piece] for column in packets)
         count(some, Fates._make(column[piece] for column in fates), places, begins, until_ns, counts)
@@ -309,13 +309,13 @@ def test_the_kernel_counts_as_its_twin_does() -> None:
             buckets = np.bincount([bucket_of(value, STAGE_BITS) for value in values[stage]], minlength=found.shape[1])
             assert found[stage].tolist() == buckets.tolist()
         assert counts.link_bytes[stage].tolist() == [ref.link_bytes[stage, link] for link in range(6)]
-    for link in range(6):
+    for link in range(4):
         crossing = [bucket_of(value, LINK_BITS) for value in ref.link_delays.get(link, [])]
         assert (
             counts.link_delays[link].tolist() == np.bincount(crossing, minlength=counts.link_delays.shape[1]).tolist()
         )
-    assert counts.link_full.tolist() == [ref.link_full[link] for link in range(6)]
-    assert {(int(f), int(n)) for f, n in np.argwhere(counts.crossed)} == ref.crossed
+    assert counts.link_full.tolist() == [ref.link_full[link] for link in range(4)]
+    assert {(int(f), int(n)) for f, n in np.argwhere(counts.crossed)} == {(f, n) for f, n in ref.crossed if n < 4}
     assert counts.stalls["hits"].tolist() == [ref.hits[f] for f in range(5)]
     assert counts.stalls["longest_ns"].tolist() == [ref.longest_ns.get(f, 0) for f in range(5)]
     assert set(np.flatnonzero(counts.stalls["lost_ns"] >= 0).tolist()) == ref.silent

@@ -29,7 +29,7 @@ def assert_as_the_engine_says(links: list[Link], packets: Packets, seed: int) ->
     """Both ways of running the packets; returns how many waited and how many were dropped."""
     network = Network(tuple(links), tuple(Path(0, way, 40 + 16 * len(way), 0) for way in WAYS), 60)
     plan = FlowPlan(np.array([7, 8, 9], np.uint64), np.zeros(3, np.int64), np.zeros(3, np.int64))
-    cell = Cell(network, find_policy("random"), plan, Steering(10**9), timeout_ns=0, seed=seed)
+    cell = Cell(network, find_policy("random"), plan, Steering(10**9), timeout_ns=0, seed=seed, ties="number")
     fates = simulate(cell, packets)
     path = fates.path.astype(np.int64)
     srv6_bytes = np.array([path.srv6_bytes for path in network.paths])

@@ -219,6 +219,7 @@ def twin_summary(scenario: Scenario, refs: list[twin_engine.Fate], ledger: twin_
         "dropped_dead_link": len(ledger.fell_dead),
         "dropped_undetected": sum(not known for known in ledger.fell_dead.values()),
         "ecn_marked": sum(ref.ecn_marked and not ref.dropped for ref in refs),
+        "effective_flows": len(refs) ** 2 / sum(row.packets**2 for row in rows),
         "retransmissions": None,
         "delay_mean_ns": twin.mean(delays),
         "queue_mean_ns": twin.mean(queues),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcast.analyzer.forecast.findings import side_findings
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.forecast.writing import _side_findings
 from segcast.analyzer.network.attachments import host_names
 from segcast.analyzer.network.sides import LEFT, Sides, choose_sides
 from segcast.analyzer.scenario.reading import read_scenario
@@ -82,7 +82,7 @@ def test_a_ring_of_three_leaves_out_the_pair_with_the_fewest_bytes() -> None:
     found = chosen(ring)
     assert names(found) == {"10.0.0.1": "left", "10.0.0.2": "right", "10.0.0.3": "right"}
     assert (found.together, found.together_bytes, found.bytes) == (2, 600, 2400)
-    warning, *others = _side_findings(found)
+    warning, *others = side_findings(found)
     assert (warning.code, warning.severity, warning.count, others) == ("hosts_together", "warning", 2, [])
     assert "25 % of the bytes" in warning.detail
     assert 'network.left.prefixes = ["10.0.0.1/32"]' in warning.effect
@@ -103,11 +103,11 @@ def test_groups_without_traffic_between_them_are_said() -> None:
     apart = [*both_ways("10.0.0.1", "10.1.0.1"), *both_ways("10.2.0.1", "10.3.0.1"), *both_ways("10.3.0.1", "10.2.0.1")]
     found = chosen(apart)
     assert (found.groups, found.undecided) == (2, 1)
-    (finding,) = _side_findings(found)
+    (finding,) = side_findings(found)
     assert (finding.code, finding.severity, finding.count) == ("sides_chosen", "warning", 2)
-    assert [f.severity for f in _side_findings(chosen(apart[:4]))] == ["info"]
-    assert _side_findings(chosen(apart[:2])) == []
-    assert _side_findings(None) == []
+    assert [f.severity for f in side_findings(chosen(apart[:4]))] == ["info"]
+    assert side_findings(chosen(apart[:2])) == []
+    assert side_findings(None) == []
 
 
 def test_prefixes_hold_the_left_and_nothing_else() -> None:

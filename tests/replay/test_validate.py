@@ -353,7 +353,7 @@ def test_as_sent_agrees_with_the_engine(cluster: Trace, tmp_path: Path, kind: st
         document = scenario.model_dump(mode="json", exclude_none=True)
         links = {"rate": "200Mbps", "delay": "2us", "buffer": "64KiB"}
         document["network"] = {"kind": kind, "leaves": 3, "spines": 2, "links": links}
-        (tmp_path / "s.toml").write_text(tomli_w.dumps(document | {"policies": ["inflight"]}))
+        (tmp_path / "s.toml").write_text(tomli_w.dumps(document | {"policies": ["inflight"], "ties": "number"}))
         scenario = read_scenario(tmp_path / "s.toml")
     forecast(cluster, scenario, tmp_path / "f")
     (cell,) = (tmp_path / "f" / "packets").iterdir()

@@ -16,7 +16,6 @@ from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.page import write_report
 from segcast.reports.forecast.terminal import table
-from segcast.reports.forecast.words import headline
 from segcast.reports.style import looks
 from segcast.traces.errors import InputError
 from tests.support.forecasts import (
@@ -32,7 +31,7 @@ from tests.support.reports import Page, page_of, printed
 
 @pytest.fixture(scope="module")
 def standard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_forecast(tmp_path_factory.mktemp("standard") / "f", cells(timeouts=(50_000, 100_000)), seeds=3)
+    return make_forecast(tmp_path_factory.mktemp("standard") / "f", cells(timeouts=(50_000, 100_000)), seeds=5)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +45,13 @@ def test_sections_come_in_order(page: Page) -> None:
 
 
 def test_answer_comes_first(page: Page) -> None:
-    sentence = re.search(
-        r"inflight, 100\sµs would cut the p99 one-way delay by \d+\s% \(95\s% interval [^)]*\)", page.text
-    )
+    words = page.text.replace("\u00a0", " ")
+    what = r"Use inflight at 50 µs or 100 µs \(alike\): p99 delay −\d+ % \([^)]*\) against ecmp, at 0\.\d+ % reordered"
+    sentence = re.search(what, words)
     assert sentence
-    assert "against ecmp: 99 % of packets arrive within" in page.text.replace("\u00a0", " ")
-    assert page.text.index(sentence[0]) < page.text.index("Key numbers")
+    places = [words.index(part) for part in (sentence[0], "Because 99 % of packets arrive within", "Within No budgets")]
+    assert places == sorted(places)
+    assert places[-1] < words.index("p99 slowdown") < words.index("Key numbers")
 
 
 def test_key_numbers_have_every_metric_and_mark_the_best(page: Page) -> None:
@@ -64,7 +64,7 @@ def test_key_numbers_have_every_metric_and_mark_the_best(page: Page) -> None:
 def test_page_says_what_was_run(page: Page) -> None:
     words = page.text.replace("\u00a0", " ")
     assert "cluster: 251 234 packets, 800 flows, 300 ms; from cluster.pcap.gz" in words
-    assert "ecmp × 3 seeds; random, 50 µs × 3 seeds" in words
+    assert "ecmp × 5 seeds; random, 50 µs × 5 seeds" in words
     assert "1 234 packets are left out: they have no readable IP header." in words
     assert "Packets leave when the capture says." in words
     assert "segcast forecast TRACE --scenario scenario.toml" in words
@@ -125,7 +125,8 @@ def test_markup_in_names_is_escaped(tmp_path: Path) -> None:
 def test_one_policy_and_one_seed(tmp_path: Path) -> None:
     page = page_of(make_forecast(tmp_path / "f", [("ecmp", None)], seeds=1))
     assert "changes" not in page.ids
-    assert re.search(r"With ecmp, 99\s% of packets arrive within \d+\sµs; 0.\d+\s% are dropped\.", page.text)
+    assert "Nothing to choose between: only ecmp was run." in page.text
+    assert re.search(r"99\s% of packets arrive within \d+\sµs under ecmp;", page.text)
     assert "Every cell was run with one seed" in page.text
     assert "★" not in page.text.replace("★ is the best", "")
     assert not any("chip" in str(attributes.get("class")) for _, attributes in page.tags)
@@ -133,7 +134,7 @@ def test_one_policy_and_one_seed(tmp_path: Path) -> None:
 
 def test_nothing_delivered(tmp_path: Path) -> None:
     page = page_of(make_forecast(tmp_path / "f", cells(), seeds=2, lost=True))
-    assert "Nothing gets through: no packet of this trace is delivered under any policy." in page.text
+    assert "Nothing gets through under any policy." in page.text
     assert "No packet is delivered, so there is no delay to show." in page.text
     assert "delay-cdf" not in page.figures and "slowdown-p99" not in page.figures
     assert "NaN" not in page.text and "None" not in page.text
@@ -186,84 +187,159 @@ def test_tail_falls_and_cdf_rises(page: Page) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        (
-            {},
-            "inflight, 100 us would cut the p99 one-way delay by 33 % (no interval known) against ecmp: 99 % of ",
-        ),
-        ({"low": -0.4, "high": -0.2}, "by 33 % (95 % interval 20 to 40 %) against ecmp"),
+        ({"low": -0.4, "high": -0.2}, "Use inflight, 100 us: p99 delay -33 % (-40 to -20) against ecmp"),
         (
             {"change": -0.02, "low": -0.08, "high": 0.03},
-            "No clear difference: inflight, 100 us would change the p99",
+            "Stay on ecmp: no clear difference; the closest, inflight, 100 us: p99 delay -2 % (-8 to +3)",
         ),
         (
             {"change": 0.5, "low": 0.4, "high": 0.6},
-            "Nothing tried beats ecmp: the closest, inflight, 100 us, would",
+            "Stay on ecmp: nothing tried beats it; the closest, inflight, 100 us: p99 delay +50 % (+40 to +60)",
         ),
-        ({"change": 0.0}, "inflight, 100 us would hardly change the p99 one-way delay"),
-        ({"change": 24.0}, "by x25"),
+        (
+            {"change": 0.0},
+            "Stay on ecmp: nothing tried makes a difference; the closest, inflight, 100 us: p99 delay 0 %",
+        ),
+        ({"change": 24.0}, "p99 delay x25"),
     ],
 )
-def test_headline(tmp_path: Path, changes: Row, expected: str) -> None:
-    folder = make_forecast(
-        tmp_path / "f", cells(("inflight",)), seeds=2, comparisons=[comparison(**changes)], answer=""
-    )
-    sentence, found = headline(Forecast(folder))
-    assert expected in sentence
-    assert found is not None and found.variant == Variant("inflight", 100_000)
+def test_headline_and_table_say_the_same(tmp_path: Path, changes: Row, expected: str) -> None:
+    folder = make_forecast(tmp_path / "f", cells(("inflight",)), comparisons=[comparison(**changes)])
+    content = ForecastContent(Forecast(folder))
+    assert expected in content.sentence
+    assert content.found is not None and content.found.variant == Variant("inflight", 100_000)
+    (row,) = content.changes
+    assert row.words in content.sentence
+    assert any(row.words in line for _, line in table(content.forecast, 120)[0])
+    assert row.words in re.sub(r"\s+", " ", " ".join(printed(folder))).partition(" Because:")[0]
 
 
-def test_headline_follows_the_stated_answer(tmp_path: Path) -> None:
+def test_what_the_document_states_is_said_as_it_is(tmp_path: Path) -> None:
     said = {"policy": "random", "timeout": "100us", "timeout_ns": 100_000, "load": 1.0}
-    folder = make_forecast(tmp_path / "f", cells(), answer="in other words", answered=said)
-    assert headline(Forecast(folder))[0].startswith("random, 100 us would cut")
-    folder = make_forecast(tmp_path / "g", cells(), answer="something else altogether", answered=None)
-    assert headline(Forecast(folder)) == ("something else altogether", None)
-    folder = make_forecast(tmp_path / "h", [("ecmp", None)], answer="no comparison: there is only one policy")
-    assert headline(Forecast(folder))[0].startswith("With ecmp, 99 % of packets arrive within")
+    decision = {"do": "Do this.", "because": "Of that.", "but": ["Not so.", "Nor so."], "budgets": "All."}
+    folder = make_forecast(tmp_path / "f", cells(), decision=decision, answer="Do this.", answered=said)
+    content = ForecastContent(Forecast(folder))
+    assert content.sentence == "Do this." and content.found is not None and content.found.variant.policy == "random"
+    assert "Do this. Because Of that. But Not so. Nor so. Within All." in page_of(folder).text
+    lines = printed(folder)
+    assert lines[:5] == [
+        "Do:      Do this.",
+        "Because: Of that.",
+        "But:     Not so.",
+        "         Nor so.",
+        "Within:  All.",
+    ]
 
 
-def test_drops_are_told_where_delay_alone_misleads(tmp_path: Path) -> None:
-    folder = make_forecast(
-        tmp_path / "f", cells(("inflight",)), seeds=1, comparisons=[comparison(change=0.001)], answer=""
-    )
+def test_full_queues_are_told_from_dead_links(tmp_path: Path) -> None:
+    folder = make_forecast(tmp_path / "f", cells(("inflight",)), comparisons=[comparison(change=0.001)])
     summary = pq.read_table(folder / "summary.parquet").to_pylist()
-    for row, ratio in zip(summary, (0.15, 0.095), strict=True):
-        row["drop_ratio"] = ratio
-    write_table(folder, SUMMARY, summary)
-    sentence, _ = headline(Forecast(folder))
-    assert "would hardly change the p99 one-way delay" in sentence
-    assert sentence.endswith("Drops fall from 15 % to 9.5 % of packets.")
-    assert any("queues are full" in caveat for caveat in caveats(Forecast(folder)))
+    for dead, late, told, silent in (
+        (0.0, 0.0, "Up to 15 % of packets are dropped at full queues", "links that are down"),
+        (
+            1.0,
+            0.6,
+            "Up to 15 % of packets are lost at links that are down, up to 9 % after routing knew",
+            "full queues",
+        ),
+    ):
+        for row in summary:
+            row["drop_ratio"], row["dropped_dead_link"] = 0.15, round(0.15 * dead * row["packets"])
+            row["dropped_undetected"] = round(row["dropped_dead_link"] * (1 - late))
+        write_table(folder, SUMMARY, summary)
+        words = " ".join(caveats(Forecast(folder)))
+        assert told in words and silent not in words
+
+
+def test_no_star_for_who_loses_more(tmp_path: Path) -> None:
+    folder = make_forecast(tmp_path / "f", cells())
+    summary = pq.read_table(folder / "summary.parquet").to_pylist()
+
+    def starred(drops: dict[str, float]) -> set[str]:
+        write_table(folder, SUMMARY, [row | {"drop_ratio": drops[row["policy"]]} for row in summary])
+        shown = ForecastContent(Forecast(folder)).tables["numbers"]
+        place = shown.heads.index("p99 slowdown")
+        return {variant.policy for variant, found in shown.rows if found[place].best or found[place].tied}
+
+    assert "inflight" in starred(dict.fromkeys(("ecmp", "random", "inflight"), 0.002))
+    assert "inflight" not in starred({"ecmp": 0.002, "random": 0.002, "inflight": 0.088})
+
+
+def test_who_breaks_a_budget_is_marked(tmp_path: Path) -> None:
+    folder = make_forecast(tmp_path / "f", cells())
+    summary = pq.read_table(folder / "summary.parquet").to_pylist()
+    assert "over budget" not in page_of(folder).text
+    write_table(folder, SUMMARY, [row | {"displaced_3": 9_000 * (row["policy"] == "random")} for row in summary])
+    assert {v.policy: said for v, said in Forecast(folder).broken.items()} == {
+        "random": "3.6 % displaced by three or more"
+    }
+    assert page_of(folder).text.count("over budget") == 1
+
+
+def test_p999_is_grey_until_enough_flows_are_behind_it(tmp_path: Path) -> None:
+    folder = make_forecast(tmp_path / "f", cells())
+    summary = pq.read_table(folder / "summary.parquet").to_pylist()
+    for flows, faint in ((2_000.0, False), (70.0, True)):
+        write_table(folder, SUMMARY, [row | {"effective_flows": flows} for row in summary])
+        shown = ForecastContent(Forecast(folder)).tables["numbers"]
+        place = shown.heads.index("p99.9 delay")
+        assert {found[place].faint for _, found in shown.rows} == {faint}
+        assert any(found[place].best for _, found in shown.rows) != faint
+        assert any("p99.9 is grey" in one for one in caveats(Forecast(folder))) == faint
+        lines, _ = table(Forecast(folder), 200)
+        assert any(re.search(r"\(\d[\d.]* [mu]s\)", line) for _, line in lines) == faint
+
+
+def test_hosts_without_a_prefix_are_the_first_limit(tmp_path: Path) -> None:
+    dealt = {"code": "hosts_dealt", "severity": "warning", "count": 18, "detail": "18 hosts were dealt", "effect": "so"}
+    other = {"code": "duplicates", "severity": "warning", "count": 3, "detail": "copies", "effect": "twice"}
+    late = {"code": "late_events", "severity": "warning", "count": 1, "detail": "events come late", "effect": "none"}
+    trace = {"name": "t", "packets": 9, "flows": 2, "findings": [other, late, dealt]}
+    network = {"kind": "leaf-spine", "paths": [], "links": []}
+    excluded = {"same_attachment": 1_869}
+    folder = make_forecast(tmp_path / "f", cells(), trace=trace, network=network, excluded=excluded)
+    found = caveats(Forecast(folder))
+    assert found[:3] == [
+        "Scenario: 18 hosts were dealt. Effect: so.",
+        "Capture: copies (3). Effect: twice.",
+        "Scenario: events come late. Effect: none.",
+    ]
+    assert "Scenario: events come late. Effect: none." in printed(folder)
+    assert "1,869 packets of the trace are left out: 1,869 between hosts of one attachment." in printed(folder)
+
+
+def test_loads_rise_and_are_named_where_there_are_several(tmp_path: Path) -> None:
+    folder = make_forecast(tmp_path / "f", cells(("inflight",)))
+    summary = pq.read_table(folder / "summary.parquet").to_pylist()
+    write_table(folder, SUMMARY, [row | {"load": load} for load in (1.0, 0.25, 2.0) for row in summary])
+    forecast = Forecast(folder)
+    assert [(v.policy, v.load) for v in forecast.variants] == [
+        (policy, load) for policy in ("ecmp", "inflight") for load in (0.25, 1.0, 2.0)
+    ]
+    assert [v.label for v in forecast.variants[:3]] == ["ecmp, load 0.25", "ecmp, load 1", "ecmp, load 2"]
+    assert "pauses inside flows shrink" in re.sub(r"\s+", " ", " ".join(printed(folder)))
 
 
 def test_baseline_is_met_timeout_by_timeout(tmp_path: Path) -> None:
     variants = [(policy, timeout) for policy in ("random", "inflight") for timeout in (50_000, 100_000)]
     rows = [comparison(timeout_ns=t, baseline_policy="random", baseline_timeout_ns=t) for t in (50_000, 100_000)]
-    folder = make_forecast(
-        tmp_path / "f",
-        variants,
-        comparisons=rows,
-        answer="as said",
-        answered={k: rows[1][k] for k in ("policy", "timeout_ns")},
-    )
-    page = page_of(folder)
-    assert re.search(r"inflight, 100\sµs would cut .* against random, 100\sµs", page.text)
-    assert "Change of p99 delay against random at the same timeout" in page.text
+    folder = make_forecast(tmp_path / "f", variants, comparisons=rows)
+    assert "Change of p99 delay against random at the same timeout" in page_of(folder).text
 
 
 def test_terminal_answers_first_in_plain_text(standard: Path) -> None:
     lines = printed(standard)
-    assert lines[0].startswith("inflight, 100 us: p99 delay -")
-    assert lines[0].endswith("% against ecmp")
+    assert lines[0].startswith("Do:      Use inflight at 50 us or 100 us (alike): p99 delay -")
+    assert [line.split()[0] for line in lines if line and line[0] != " "][:3] == ["Do:", "Because:", "Within:"]
     assert "\x1b" not in "".join(lines) and "".join(lines).isascii()
     assert all(len(line) <= 100 for line in lines)
     head = next(line for line in lines if line.startswith("policy"))
-    titles = "policy timeout p50 p99 change of p99 p99.9 queue99 FCT99 drops reord imbal"
+    titles = "policy timeout p50 p99 change of p99 p99.9 queue99 slow99 drops reord imbal"
     assert " ".join(head.split()) == titles
     row = next(line for line in lines if line.startswith("inflight") and " 100 us " in line and ":" not in line)
     assert re.search(r"-\d+ % \(-\d+ to -\d+\)", row)
     assert next(line for line in lines if line.startswith("ecmp ")).split()[6] == "baseline"
-    assert any(line.startswith("Means over 3 seeds") for line in lines)
+    assert any(line.startswith("Means over 5 seeds") for line in lines)
 
 
 def test_narrow_terminal_loses_columns_not_alignment(standard: Path) -> None:
@@ -275,10 +351,11 @@ def test_narrow_terminal_loses_columns_not_alignment(standard: Path) -> None:
 
 def test_terminal_without_intervals_or_deliveries(tmp_path: Path) -> None:
     one = printed(make_forecast(tmp_path / "one", [("ecmp", None)], seeds=1))
-    assert one[0].startswith("With ecmp, 99 % of packets arrive within")
+    assert one[0] == "Do:      Nothing to choose between: only ecmp was run."
+    assert one[1].startswith("Because: 99 % of packets arrive within")
     assert any("One seed, so no intervals." in line for line in one)
     lost = printed(make_forecast(tmp_path / "lost", cells(), seeds=2, lost=True))
-    assert lost[0].startswith("Nothing gets through")
+    assert lost[0] == "Do:      Nothing gets through under any policy."
     assert any(line.startswith("inflight") and "100 %" in line for line in lost)
 
 
@@ -312,7 +389,7 @@ def test_sparse_document_still_makes_a_page(tmp_path: Path) -> None:
     folder = make_forecast(tmp_path / "f", cells(), seeds=1)
     (folder / "forecast.json").write_text("{}", encoding="utf-8")
     page = page_of(folder)
-    assert "the quickest of those compared" in page.text
+    assert "Too little to tell: 1 seed cannot tell 2 comparisons apart: run at least 10." in page.text
     assert ForecastContent(Forecast(folder)).paths == []
 
 

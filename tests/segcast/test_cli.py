@@ -90,9 +90,7 @@ def test_forecast_report_and_rewrite(run: Run, cluster: Trace, tmp_path: Path) -
     folder = tmp_path / "f"
     ran = run("forecast", cluster.folder, *FAST, "--out", folder)
     assert ran.code == 0, ran.err
-    first = ran.out.splitlines()[0]
-    assert "p99 delay" in first
-    assert "against ecmp" in first
+    assert ran.out.splitlines()[0].startswith("Do:      Too little to tell: 2 seeds cannot tell ")
     assert f"report: {folder / 'report.html'}" in ran.out.replace("\n", "")
     assert (folder / "report.html").stat().st_size > 100_000
     (folder / "report.html").unlink()

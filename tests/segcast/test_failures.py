@@ -37,7 +37,7 @@ def test_the_documented_commands_do_what_the_page_says(here: Path, run: Run) -> 
     assert len(COMMANDS) == 4
     links, pairs, nodes, groups = (run(*words(command)) for command in COMMANDS)
     assert (links.code, pairs.code, nodes.code) == (0, 0, 0), (links.err, pairs.err, nodes.err)
-    assert links.out.startswith("worst of 8 link failures tried: ecmp, load 2: p99 delay ")
+    assert links.out.startswith("Worst of 8 link failures tried: ecmp, load 2: p99 delay ")
     assert "all 8 link failures tried, the worst first" in links.out
     assert "worst 10 of 8 link failures and 28 of 28 pairs tried" in pairs.out
     assert "p99 completion time" in nodes.out.splitlines()[0]

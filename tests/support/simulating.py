@@ -9,7 +9,7 @@ import numpy as np
 
 from segcast.analyzer.detectors.registry import Detector, detectors, find_detector
 from segcast.analyzer.engine.cell import Cell, simulate
-from segcast.analyzer.engine.steering import Steering
+from segcast.analyzer.engine.steering import Steering, Ties
 from segcast.analyzer.network.model import Change, Link, Network, Path
 from segcast.analyzer.packets import DROPPED, MARKED, RECEIVED, Fates, FlowPlan, Packets, Releases
 from segcast.analyzer.policies.registry import Parameters, Policy, find_policy, policies
@@ -142,6 +142,7 @@ def cell_of(scenario: Scenario, policy: Policy | None = None) -> Cell:
         parameters=parameters_of(policy.parameters, scenario.parameters),
         detector=detector,
         detector_parameters=parameters_of(detector.parameters, scenario.detector_parameters or {}),
+        ties=cast(Ties, scenario.ties),
     )
 
 

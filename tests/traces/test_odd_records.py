@@ -179,6 +179,25 @@ def test_silence_between_captures_is_told(tmp_path: Path) -> None:
     assert findings_of(tmp_path, rows)["long_silence"]["count"] == 1
 
 
+@pytest.mark.parametrize(
+    ("captures", "idle"),
+    [
+        ([[0, 1, 2, 200, 201]], "198 s of 201 s pass"),  # two parts in one capture
+        ([[0, 1, 2], [200, 201, 202]], "198 s of 202 s pass"),  # and in two
+        ([[0, 1, 2], [5 * 365 * DAY_S, 5 * 365 * DAY_S + 1]], "157,679,998 s of 157,680,001 s pass"),
+        ([[0, 1, 2, 200, 201], [100, 101]], None),  # another capture is within the gap
+        ([[0, 100, 200]], None),  # none is more than half
+        ([[0, 1, 2, 50, 51]], None),  # less than a minute
+    ],
+)
+def test_a_gap_that_is_most_of_the_time_is_told(tmp_path: Path, captures: list[list[int]], idle: str | None) -> None:
+    found = findings_of(tmp_path, [[(START_S + second, 0, 40, 40) for second in capture] for capture in captures])
+    assert ("idle_gap" in found) == (idle is not None)
+    if idle is not None:
+        assert found["idle_gap"]["detail"].startswith(idle)
+        assert "mean nothing" in found["idle_gap"]["effect"]
+
+
 def test_joined_captures_are_told(tmp_path: Path) -> None:
     write(tmp_path / "a", [(START_S, 0, 40, 40)])
     data = (tmp_path / "a").read_bytes()

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.twins import acknowledgements
 from tests.twins.detectors import DETECTORS, Gap
-from tests.twins.hashing import Draws, is_lost
+from tests.twins.hashing import Draws, is_lost, mix
 from tests.twins.links import LiveLink, Passage
 from tests.twins.network import Change, Fate, Flow, HostLinks, Link, Options, Packet, Path
 from tests.twins.policies import POLICIES, Choice, Feedback, Setup
@@ -80,6 +80,7 @@ class Run:
         self.flows = flows
         self.packets = packets
         self.options = options
+        self.begin_ns = packets[0].send_ns if packets else 0
         self.draws = Draws(options.seed)
         self.ledger = Ledger([])
         self.paths_of_group: dict[int, list[int]] = defaultdict(list)
@@ -216,7 +217,10 @@ class Run:
     def travel(self, passage: Passage, link: int) -> None:
         """A frame will reach the far end of a link."""
         arrives_ns = passage.leaves_ns + self.links[link].link.delay_ns
-        self.happen(arrives_ns, ARRIVE, (link,), passage.packet, passage.hop + 1)
+        rank: tuple[int, ...] = (link,)
+        if self.options.ties == "hash":
+            rank = (mix(mix(arrives_ns - self.begin_ns) ^ mix(self.options.seed % 2**63) ^ link) >> 34, link)
+        self.happen(arrives_ns, ARRIVE, rank, passage.packet, passage.hop + 1)
 
     def drop(self, packet: int, hop: int, now_ns: int) -> None:
         """A frame is lost; its sender knows by a timeout."""

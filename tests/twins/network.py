@@ -120,3 +120,4 @@ class Options:
     suspect_for_ns: int = 0
     ack_loss_millionths: int = 0
     ack_late_ns: int = 0
+    ties: Literal["hash", "number"] = "hash"

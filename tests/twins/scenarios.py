@@ -54,6 +54,7 @@ class Scenario:
     suspect_for_ns: int = 0
     ack_loss_millionths: int = 0
     ack_late_ns: int = 0
+    ties: str = "hash"
 
     def network(self) -> tuple[Sequence[Link], Sequence[Path], Sequence[Flow], Sequence[Packet]]:
         """The positional arguments of the twin's `simulate`."""
@@ -89,6 +90,7 @@ def make_scenario(
         parameters={},
         detector=detector,
         ack=ack,
+        ties=c.pick(("hash", "number")),
     )
 
 
@@ -142,6 +144,7 @@ def make_fabric(
         suspect_for_ns=c.pick((100_000, 0, 1, 10**9)),
         ack_loss_millionths=c.pick((0, 0, 0, 100_000, 500_000, 10**6)) if ack == "modelled" else 0,
         ack_late_ns=c.pick((0, 0, 1, 50_000)) if ack == "modelled" else 0,
+        ties=c.pick(("hash", "number")),
     )
 
 

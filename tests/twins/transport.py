@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.twins.accounts import assert_conserved
 from tests.twins.balancing import Feedback
 from tests.twins.engine import ARRIVE, CHANGE, ROUTE, Run
 from tests.twins.hashing import mix, scale
-from tests.twins.links import Passage
 from tests.twins.network import Fate, Flow, Link, Options, Packet, Path
 from tests.twins.tcp_handshake import Handshake
 from tests.twins.tcp_ledger import check_always, check_end
@@ -67,7 +67,7 @@ class Transport(Run):
         options: Options,
         recorded: Sequence[Packet] = (),
     ) -> None:
-        super().__init__(links, paths, flows, [], options)
+        super().__init__(links, paths, flows, [], replace(options, ties=settings.ties))
         halves = range(2 * len(connections))
         assert all(packet.flow in range(len(halves), len(flows)) for packet in recorded)
         self.recorded = recorded
@@ -124,14 +124,6 @@ class Transport(Run):
                 self.hand_down(packet.flow, Carried("recorded", packet.flow, subject), packet.ip_bytes, now_ns)
             check_always(self)
         check_end(self)
-
-    def travel(self, passage: Passage, link: int) -> None:
-        """A frame will reach the far end of a link; frames that come at one instant come in order of a hash."""
-        arrives_ns = passage.leaves_ns + self.links[link].link.delay_ns
-        rank: tuple[int, ...] = (link,)
-        if self.settings.ties == "hash":
-            rank = (mix(mix(arrives_ns - self.begin_ns) ^ mix(self.options.seed % 2**63) ^ link) >> 34, link)
-        self.happen(arrives_ns, ARRIVE, rank, passage.packet, passage.hop + 1)
 
     # Timers: one of each kind for a half.
 

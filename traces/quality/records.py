@@ -11,12 +11,13 @@ from segcast.traces.units import say_span
 
 _SECOND_NS: Final = 1_000_000_000
 _DAY_NS: Final = 24 * 3600 * _SECOND_NS
+_IDLE_NS: Final = 60 * _SECOND_NS
 _CLOCK_UNSET_NS: Final = 20 * 365 * _DAY_NS  # a clock that says 1970 to 1989 was never set
 
 
 def records(sources: Sequence[dict[str, Any]]) -> list[Finding]:
     """The findings of all captures of a trace."""
-    return [*_fractions(sources), *_lengths(sources), *_joined(sources), *_silences(sources)]
+    return [*_fractions(sources), *_lengths(sources), *_joined(sources), *_silences(sources), *_idle(sources)]
 
 
 def _fractions(sources: Sequence[dict[str, Any]]) -> list[Finding]:
@@ -92,5 +93,31 @@ def _silences(sources: Sequence[dict[str, Any]]) -> list[Finding]:
             f"{detail}: a clock that was set, a packet of a wrong time, or silence",
             "a flow that goes on across it completes only after it, rates and loads are averages over all of it, and "
             "every flowlet ends; leave out what is on one side (editcap -A, -B)",
+        )
+    ]
+
+
+def _idle(sources: Sequence[dict[str, Any]]) -> list[Finding]:
+    """That most of a trace's time is one gap of a minute or more, between captures or within one that is alone then."""
+    spans = sorted((s["first_ns"], s["last_ns"], s["longest_silence_ns"]) for s in sources if s["first_ns"] is not None)
+    if not spans:
+        return []
+    longest, until = 0, spans[0][0]
+    for place, (first, last, silence) in enumerate(spans):
+        longest = max(longest, first - until)
+        alone = first >= until and (place + 1 == len(spans) or spans[place + 1][0] >= last)
+        longest = max(longest, silence if alone else 0)
+        until = max(until, last)
+    whole = until - spans[0][0]
+    if longest < _IDLE_NS or 2 * longest <= whole:
+        return []
+    return [
+        finding(
+            "idle_gap",
+            "warning",
+            1,
+            f"{say_span(longest)} of {say_span(whole)} pass without a packet, between two parts",
+            "loads and utilisation are averages over a time in which nothing is sent, and mean nothing: ingest the "
+            "parts apart (editcap -A, -B)",
         )
     ]

@@ -16,7 +16,7 @@ from segcast.analyzer.engine import link_changes as changes
 from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.cell import Cell
 from segcast.analyzer.engine.state import DONE, ROWS_ARE_FULL
-from segcast.analyzer.engine.steering import Steering
+from segcast.analyzer.engine.steering import Steering, Ties
 from segcast.analyzer.engine.transport.loop import SPARE_EVENTS, Run, specialise
 from segcast.analyzer.engine.transport.state import (
     CUBIC,
@@ -75,7 +75,7 @@ class Transport:
     retries: int = 15
     syn_retries: int = 6
     acks: Literal["steered", "hashed"] = "steered"
-    ties: Literal["hash", "number"] = "hash"
+    ties: Ties = "hash"
 
     def kernel_rules(self) -> TransportRules:
         """The same as kernels read them."""
@@ -166,12 +166,11 @@ class TransportCell(Cell):
             detector=detector,
             detector_parameters=detector_parameters,
             reacts=True,
+            ties=transport.ties,
         )
         self.transport = transport.kernel_rules()
         self._react = _loop(policy, self.detector)
-        if transport.ties == "hash":
-            self.state.calendar.row["tie_seed"] = seed % (1 << 63)
-            self.state.calendar.row["tie_from_ns"] = _first_ns(messages, no_packets() if recorded is None else recorded)
+        self.state.calendar.row["tie_from_ns"] = _first_ns(messages, no_packets() if recorded is None else recorded)
         self.connections = _lay_out(self.transport, transport, messages, flows, self.state.flows, pin, seed)
         self._recorded = no_packets() if recorded is None else recorded
         self.check(self._recorded)

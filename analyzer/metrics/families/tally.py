@@ -113,6 +113,13 @@ class TallyFamily(Family):
         Column("dropped_dead_link", pa.uint64(), "of those, at a link that was down; the others met a full queue"),
         Column("dropped_undetected", pa.uint64(), "of these, before routing knew that the link was down"),
         Column("ecn_marked", pa.uint64(), "received packets that were marked"),
+        Column(
+            "effective_flows",
+            pa.float64(),
+            "flows of one size that would be as good a sample: the square of all packets over the sum of the flows' "
+            "squares; null without packets",
+            True,
+        ),
         Column("retransmissions", pa.uint64(), "null for recorded packets, which do not react", True),
     )
     flows = (
@@ -173,5 +180,8 @@ class TallyFamily(Family):
             "dropped_dead_link": at_dead_link,
             "dropped_undetected": undetected,
             "ecn_marked": marked,
+            "effective_flows": packets**2 / float((self.counts.flows["packets"].astype(np.float64) ** 2).sum())
+            if packets
+            else None,
             "retransmissions": None,
         }

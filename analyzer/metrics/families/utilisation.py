@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from segcast.analyzer.metrics.family import Ending, Family, Measured
 from segcast.analyzer.network.model import Network
@@ -40,7 +42,7 @@ class UtilisationFamily(Family):
 
     def __init__(self, measured: Measured) -> None:
         """Start with empty counts."""
-        self._network = measured.network
+        self._network, self._plan = measured.network, measured.plan
         self.counts = Counts()
 
     def add(self, packets: Packets, fates: Fates) -> None:
@@ -48,8 +50,25 @@ class UtilisationFamily(Family):
 
     def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
         """The columns named in `summary`: over the links that could carry anything."""
-        shares = [share for share in link_shares(self._network, ending) if share is not None]
+        absent = self._absent(ending)
+        shares = [
+            share
+            for share, out in zip(link_shares(self._network, ending), absent, strict=True)
+            if share is not None and not out
+        ]
         return {
             "utilisation_mean": math.fsum(shares) / len(shares) if shares else None,
             "utilisation_max": max(shares, default=None),
         }
+
+    def _absent(self, ending: Ending) -> NDArray[np.bool_]:
+        """The links of hosts of which no flow was sent, bool[links]: those of other factors of growth."""
+        absent = np.zeros(len(self._network.links), np.bool_)
+        uplink, downlink = self._plan.uplink, self._plan.downlink
+        if uplink is not None and downlink is not None:
+            # A host's two links are neighbours, its uplink first.
+            sent = ending.flows["packets"] > 0
+            absent[uplink] = absent[uplink + 1] = absent[downlink] = absent[downlink - 1] = True
+            for links in (uplink[sent], uplink[sent] + 1, downlink[sent], downlink[sent] - 1):
+                absent[links] = False
+        return absent

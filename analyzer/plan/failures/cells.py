@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -122,7 +123,9 @@ class _Staged(CellRunner):
         dead[list(() if failure is None else failure.links)] = True
         stages = timing.stages if failure is not None else (Stage("before", -LATE_NS), *timing.stages)
         places = places_of(self._network, self.traffic.plan, plan.policy.policy.steered, dead)
-        counts = empty_counts(len(stages), len(self._network.links), len(self.traffic.plan.keys))
+        counts = empty_counts(
+            len(stages), len(self._network.links), len(self.traffic.plan.keys), len(self._scenario.fabric().links)
+        )
         return _Counter(self._network, stages, timing, places, counts)
 
 
@@ -140,10 +143,7 @@ class RecordedStudy(_Staged, HeldRunner):
         """What a cell measures; may be called from several threads."""
         packets = self._packets[plan.load]
         cell = self._cell_on(plan, self._failed(failure, timing.at_ns))
-        releases = None
-        if cell.schedules_releases and self._releases is not None:
-            releases = self._releases(packets, self._scenario.steering_of(plan.policy), plan.seed)
-        fates = simulate(cell, packets, releases=releases, room=self._room(len(packets.flow)))
+        fates = simulate(cell, packets, releases=self._released(plan, cell), room=self._room(len(packets.flow)))
         counter = self._counter(plan, failure, timing)
         counter.add(packets, fates)
         whole = None
@@ -292,9 +292,9 @@ class _Counter:
         return found
 
     def _links(self, messages: MessageColumns | None, of_message: Any) -> dict[str, list[Any]]:
-        """Of the last stage, by link: share carried, p99 of delay and of completion, drops for want of buffer."""
+        """Of the last stage, by link of the fabric: share carried, p99 of delay and completion, drops of queues."""
         counts, last = self._counts, len(self._stages) - 1
-        shares = self._shares(last)
+        shares = self._shares(last)[: len(counts.link_full)]
         delays = [bucket_ranks(row, [0.99], LINK_BITS)[0] for row in counts.link_delays]
         found: dict[str, list[Any]] = {
             "utilisation": [float(f"{share:.6g}") if math.isfinite(share) else None for share in shares],
@@ -317,5 +317,5 @@ def study_of(source: Trace | WorkloadFile, scenario: ValidScenario, folder: Path
     flows = source.flow_table()
     packets = source.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
     traffic = prepare(packets, flows, scenario)
-    releases = schedule(packets, flows, traffic) if scenario.records else None
+    releases = partial(schedule, packets, flows) if scenario.records else None
     return RecordedStudy(traffic, scenario, folder, releases)

@@ -68,8 +68,8 @@ class Places(NamedTuple):
 class Counts(NamedTuple):
     """`stages` STAGE[stages]; `delays`, `queues` int64[stages, buckets]; `link_bytes` int64[stages, links].
 
-    Of the last stage: `link_delays` int32[links, buckets] of packets that crossed a link, `link_full` int64[links],
-    dropped there for want of buffer, and `crossed` bool[flows, links], empty if it would be large. `stalls`
+    Of the last stage and the links that are tracked: `link_delays` int32[tracked, buckets] of packets that crossed,
+    `link_full` int64[tracked], dropped for want of buffer, and `crossed` bool[flows, tracked], empty if large. `stalls`
     STALL[flows], `total` TOTAL[1].
     """
 
@@ -103,20 +103,20 @@ def places_of(network: Network, plan: FlowPlan, steered: bool, dead: NDArray[np.
     )
 
 
-def empty_counts(stages: int, links: int, flows: int) -> Counts:
-    """Nothing counted yet."""
+def empty_counts(stages: int, links: int, flows: int, tracked: int) -> Counts:
+    """Nothing counted yet. Delays are kept of the first `tracked` links: those of the fabric, not of its many hosts."""
     stalls = np.zeros(flows, STALL)
     stalls["lost_ns"] = -1
     total = np.zeros(1, TOTAL)
     total["resumed_ns"] = total["last_dead_ns"] = -1
-    crossed = (flows, links) if flows * links <= _MOST_CROSSED else (0, 0)
+    crossed = (flows, tracked) if flows * tracked <= _MOST_CROSSED else (0, 0)
     return Counts(
         np.zeros(stages, STAGE),
         np.zeros((stages, bucket_count(LONGEST_NS, STAGE_BITS)), np.int64),
         np.zeros((stages, bucket_count(LONGEST_NS, STAGE_BITS)), np.int64),
         np.zeros((stages, links), np.int64),
-        np.zeros((links, bucket_count(LONGEST_NS, LINK_BITS)), np.int32),
-        np.zeros(links, np.int64),
+        np.zeros((tracked, bucket_count(LONGEST_NS, LINK_BITS)), np.int32),
+        np.zeros(tracked, np.int64),
         np.zeros(crossed, np.bool_),
         stalls,
         total,
@@ -135,6 +135,7 @@ def count(
     stages, stalls, total = counts.stages, counts.stalls, counts.total
     last = len(begins_ns) - 1
     longest = int64(LONGEST_NS)
+    tracked = len(counts.link_full)
     for row in range(len(packets.flow)):
         send_ns = packets.send_ns[row]
         stage = last
@@ -181,12 +182,12 @@ def count(
             at = hop - (up >= 0)
             link = up if at < 0 else (down if at >= inner else places.hops[first + at])
             if hop == reached:  # the link that dropped it
-                if stage == last and not state & AT_DEAD_LINK:
+                if stage == last and link < tracked and not state & AT_DEAD_LINK:
                     counts.link_full[link] += 1
                 continue
             if send_ns < until_ns:
                 counts.link_bytes[stage, link] += frame + places.overhead_bytes[link]
-            if stage == last:
+            if stage == last and link < tracked:
                 if len(counts.crossed):
                     counts.crossed[flow, link] = True
                 if state & RECEIVED:

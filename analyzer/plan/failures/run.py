@@ -234,7 +234,7 @@ class _Study:
 
     def write(self, folder: Path) -> FailuresDocument:
         """Write the tables, and return the document."""
-        names = [link.name for link in self._runner.network.links]
+        names = [link.name for link in self._scenario.fabric().links]
         of_stages: list[dict[str, Any]] = []
         of_links: list[dict[str, Any]] = []
         of_failures: list[dict[str, Any]] = []
@@ -274,7 +274,7 @@ class _Study:
         return FailuresDocument(
             segcast=VERSION,
             schema_version=SCHEMA_VERSION,
-            source=str(self._source.path if isinstance(self._source, WorkloadFile) else self._source.folder),
+            source=_named(self._source),
             reacts=reacts,
             kind=asked.kind,
             tried=len(self._failures.tried),
@@ -337,6 +337,13 @@ class _Study:
             "means is high by chance, too"
         )
         return found
+
+
+def _named(source: Trace | WorkloadFile) -> str:
+    """Where a source is: a capture that was ingested on the way is itself, not the trace in the cache."""
+    if isinstance(source, WorkloadFile):
+        return str(source.path)
+    return str(source.sources[0].path if len(source.sources) == 1 else source.folder)
 
 
 def _identity(source: Trace | WorkloadFile) -> str:

@@ -91,8 +91,9 @@ def _hole(told: Told, detection_ns: int) -> list[str]:
         )
     elif told.suspects and goes_on is not None:
         found.append(
-            f"hosts leave dead paths, but try them again every {duration(told.suspect_for_ns)} "
-            f"(steering.suspect_for): up to {_packets(goes_on['lost_later'])} are lost so ({goes_on['failure']})"
+            f"hosts leave a dead path after steering.suspect_after losses in a row there, and try it again every "
+            f"{duration(told.suspect_for_ns)} (steering.suspect_for): up to {_packets(goes_on['lost_later'])} are lost "
+            f"meanwhile, until the end ({goes_on['failure']})"
         )
     else:
         found.append(f"after that up to {_packets(later['lost_later'])} more go into dead links ({later['failure']})")
@@ -108,7 +109,7 @@ def _recovery(told: Told, reacts: bool) -> list[str]:
     stalled = worst(told.rows, lambda row: row["stall_max_ns"]) if reacts else None
     if stalled is not None:
         found.append(
-            f"a flow that lost packets stalls {duration(stalled['stall_p50_ns'])} in the middle, "
+            f"flows that lost packets stall {duration(stalled['stall_p50_ns'])} (median), "
             f"{duration(stalled['stall_max_ns'])} at most ({stalled['failure']})"
         )
     return found
@@ -164,19 +165,21 @@ def _packets(count: float) -> str:
 def answer(told: Sequence[Told], kind: Kind, slo: Slo | None, judge: str, reacts: bool) -> str:
     """The headline: with budgets, how many failures each policy survives; else the worst that each suffers."""
     count = len(told[0].rows)
-    tried = f"worst of {noun(kind, count)} tried"
+    tried = f"Worst of {noun(kind, count)} tried"
     if slo is None:
         return f"{tried}: " + "; ".join(_suffers(one, reacts) for one in told)
     already = [one for one in told if one.intact]
     if len(already) == len(told):
-        return "broken without any failure: " + "; ".join(f"{' and '.join(one.intact)} ({one.label})" for one in told)
+        return "Broken without any failure: " + "; ".join(f"{' and '.join(one.intact)} ({one.label})" for one in told)
     when = "" if judge == "whole" else " once settled"
     return f"{slo.text}{when}: " + "; ".join(_survives(one, count, judge) for one in told) + f", of {noun(kind, count)}"
 
 
 def _suffers(one: Told, reacts: bool) -> str:
     key = "fct_p99" if reacts else "delay_p99"
-    slow, lossy = worst(one.rows, lambda row: row[f"{key}_after_ns"]), worst(one.rows, lambda row: row["lost_ratio"])
+    slow = worst(one.rows, lambda row: row[f"{key}_after_ns"])
+    lossy = worst([row for row in one.rows if not row["no_path"]], lambda row: row["lost_ratio"])
+    cut = sum(row["no_path"] > 0 for row in one.rows)
     parts = []
     if slow is not None:
         calm = slow[f"{key}_intact_ns"]
@@ -186,6 +189,8 @@ def _suffers(one: Told, reacts: bool) -> str:
     if lossy is not None:
         forever = ", and goes on" if lossy["still_losing"] else ""
         parts.append(f"{percent(lossy['lost_ratio'])} of packets lost ({lossy['failure']}{forever})")
+    if cut:
+        parts.append(f"{cut} of them cut{'s' * (cut == 1)} hosts off")
     return f"{one.label}: {', '.join(parts) or 'nothing measured changes'}"
 
 

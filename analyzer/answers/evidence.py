@@ -1,0 +1,81 @@
+"""Whether there are enough seeds and flows to tell policies apart, and how many it would take."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Final
+
+from segcast.analyzer.answers.candidates import HARDLY, Candidate, Circumstances
+from segcast.analyzer.answers.standings import Standing
+from segcast.analyzer.answers.wording import count, counted, significant
+from segcast.analyzer.forecast.student import student_bound
+
+FEWEST_SEEDS: Final = 4
+USUAL_SEEDS: Final = 10
+_MOST_SEEDS: Final = 10_000
+# Whose hash decides: below this, the forecast is of these few flows and their luck.
+FEWEST_FLOWS: Final = 20
+# So many completion times, and one of them is beyond the p99.
+FEWEST_COMPLETIONS: Final = 100
+# So many flows, and one of them is beyond the p99.9; so many packets, and ten are.
+FLOWS_FOR_P999: Final = 1_000
+PACKETS_FOR_P999: Final = 10_000
+
+
+def too_few(verdicts: Sequence[Standing], there: Sequence[Candidate], circumstances: Circumstances) -> tuple[str, ...]:
+    """Why nothing can be told, each with what it would take; nothing where there is nothing to compare."""
+    if not any(one.verdict in ("use", "only", "stay") for one in verdicts):
+        return ()
+    found = []
+    compared = [one for one in there if one.policy != circumstances.baseline]
+    seeds = min((len(one.by_seed) for one in there if one.by_seed), default=0)
+    if 0 < seeds < FEWEST_SEEDS:
+        cannot = f"{counted(seeds, 'seed')} cannot tell {counted(len(compared), 'comparison')} apart"
+        found.append(f"{cannot}: run at least {_enough(verdicts, len(compared))}")
+    flows = flows_of(there, circumstances.reacts)
+    if flows is not None and circumstances.reacts and flows < FEWEST_COMPLETIONS:
+        found.append(f"of {count(flows, ',')} flows p99 is the slowest one: it takes at least {FEWEST_COMPLETIONS}")
+    elif flows is not None and not circumstances.reacts and flows < FEWEST_FLOWS:
+        what = "1 flow of one size" if flows < 1.05 else f"{significant(flows, 2)} flows of one size"
+        found.append(f"the packets are spread as if of {what}: it takes at least {FEWEST_FLOWS}")
+    return tuple(found)
+
+
+def _enough(verdicts: Sequence[Standing], comparisons: int) -> int:
+    """How many seeds would tell what is seen, at least as many as are run without being asked."""
+    asked = [seeds_needed(one.spoken, one.baseline, comparisons) for one in verdicts if one.spoken is not None]
+    return max([USUAL_SEEDS, *(number for number in asked if number is not None)])
+
+
+def seeds_needed(one: Candidate | None, baseline: Candidate | None, comparisons: int) -> int | None:
+    """How many seeds would tell a difference as large as the one seen; None if it cannot be said, or is too many."""
+    if one is None or baseline is None or one is baseline:
+        return None
+    logs = [
+        math.log(one.by_seed[seed] / baseline.by_seed[seed])
+        for seed in one.by_seed
+        if baseline.by_seed.get(seed, 0) > 0 and one.by_seed[seed] > 0
+    ]
+    if len(logs) < 2 or abs(statistics.fmean(logs)) < HARDLY:
+        return None
+    spread, mean = statistics.stdev(logs), abs(statistics.fmean(logs))
+    number = FEWEST_SEEDS
+    while number <= _MOST_SEEDS:
+        if student_bound(0.025 / max(1, comparisons), number - 1) * spread / math.sqrt(number) < mean:
+            return number
+        number += max(1, number // 20)
+    return None
+
+
+def flows_of(there: Sequence[Candidate], reacts: bool) -> float | None:
+    """How many flows the numbers rest on, at the least: those asked for, or as many of one size as send packets."""
+    column = "messages" if reacts else "effective_flows"
+    return min((value for one in there if (value := one.means.get(column)) is not None), default=None)
+
+
+def p999_is_known(flows: float | None, delivered: float | None) -> bool:
+    """Whether a p99.9 rests on enough: packets of one flow meet the same queue, so flows count as well as packets."""
+    enough = flows is None or flows >= FLOWS_FOR_P999
+    return enough and (delivered is None or delivered >= PACKETS_FOR_P999)
