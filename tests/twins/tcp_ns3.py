@@ -68,6 +68,12 @@ class Ns3Sender(Sender):
         if not self.run.timer_runs(self.half, RTO):
             self.run.set_timer(self.half, RTO, now_ns + self.rto)
 
+    def candidate(self) -> int | None:
+        """Nothing, once all was sent and nothing is wrong."""
+        if self.state == OPEN and self.run.all_sent(self.half) is not None:
+            return None
+        return super().candidate()
+
     def resend(self, now_ns: int) -> None:
         """A segment goes whatever the window."""
         number = self.lowest_lost()

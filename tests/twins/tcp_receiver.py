@@ -55,6 +55,9 @@ class Receiver:
         if at_once or self.waiting >= self.settings.ack_every:
             repeated = number if duplicate and self.settings.receiver == "rack" else None
             self.acknowledge(now_ns, repeated)
+            in_place = not duplicate and number + 1 == self.next
+            if self.settings.rules == "ns-3" and in_place and self.run.all_sent(self.half) == self.next:
+                self.acknowledge(now_ns)
         elif not self.run.timer_runs(self.half, DELAYED_ACK):
             self.run.set_timer(self.half, DELAYED_ACK, now_ns + self.settings.ack_delay_ns)
 

@@ -175,6 +175,14 @@ class Transport(Run):
         handshake.begin(now_ns)
         sender.send(now_ns)
 
+    def all_sent(self, half: int) -> int | None:
+        """How many segments a half has, once all were sent that it will ever send."""
+        rows = [row for row, m in enumerate(self.messages) if 2 * m.connection + m.half == half]
+        sender = self.senders[half]
+        if any(self.results[row].asked_ns is None for row in rows) or sender.nxt < len(sender.sizes):
+            return None
+        return len(sender.sizes)
+
     def delivered_up_to(self, half: int, number: int, now_ns: int) -> None:
         """The receiver has all segments of a half below a number."""
         for row, last in self.senders[half].last_of.items():

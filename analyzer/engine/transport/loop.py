@@ -312,7 +312,8 @@ def specialise(policy: Policy, detector: Detector) -> Run:
                 continue
             if lot[0].replies != UNKNOWN:
                 half, kind = int64(lot[0].replies), int64(ACK)
-                lot[0].replies = UNKNOWN
+                lot[0].replies = half if halves[at(half)].ends else UNKNOWN
+                halves[at(half)].ends = 0
                 packets.ip_bytes[at(row)] = acknowledge(connections, transport, headers, row, half)
                 flow = half ^ 1
             elif lot[0].held_row != UNKNOWN:

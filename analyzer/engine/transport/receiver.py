@@ -6,6 +6,7 @@ The rules are those of docs/transport.md (The receiver), after RFC 5681 section 
 from __future__ import annotations
 
 from segcast.analyzer.engine.calendar import NEVER_NS
+from segcast.analyzer.engine.transport.scoreboard import has_closed
 from segcast.analyzer.engine.transport.segments import place_of
 from segcast.analyzer.engine.transport.state import (
     DCTCP,
@@ -58,6 +59,9 @@ def receive(
         return True
     had_some = halves[at(half)].held > 0
     following += 1
+    # The end of all data in its place is acknowledged once more, for itself.
+    if rules.ns3 and following == halves[at(half)].nxt and has_closed(connections, half):
+        halves[at(half)].ends = 1
     while halves[at(half)].held > 0 and have[at(place_of(connections, half, following))]:
         following += 1
         halves[at(half)].held -= 1

@@ -17,6 +17,7 @@ from segcast.analyzer.engine.transport.state import (
     EVER_AGAIN,
     MISSING,
     MOST_BLOCKS,
+    OPEN,
     RECOVERY,
     SACKED,
     UNTIMED,
@@ -238,11 +239,18 @@ def _first_open(connections: Connections, rules: TransportRules, half: int) -> i
 
 
 @inlined
+def has_closed(connections: Connections, half: int) -> bool:
+    """Whether all that the half will ever send was sent once, so that its last segment says so."""
+    row = connections.halves[at(half)]
+    return bool(row.rows_left == 0 and row.left == 0)
+
+
+@inlined
 def what_next(connections: Connections, rules: TransportRules, half: int, now_ns: int) -> int:
     """The segment that may be sent now: a number to be sent again, NEW or NOTHING."""
     halves = connections.halves
     row = halves[at(half)]
-    if row.stage != ESTABLISHED:
+    if row.stage != ESTABLISHED or (rules.ns3 and row.state == OPEN and has_closed(connections, half)):
         return int64(NOTHING)
     number = first_missing(connections, half)
     if number == NOTHING and has_new(connections, rules, half):

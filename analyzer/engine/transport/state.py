@@ -78,7 +78,7 @@ HALF: Final = np.dtype(
         *_fields("echo echo_number cwr_number boundary"),
         # What is seldom used.
         *_fields("last_message rows_left third first_missing first_open hello_count greeted_ns"),
-        *_fields("mult_until calm probe_again"),
+        *_fields("mult_until calm probe_again ends"),
         # Reduction in proportion, and what undoing it needs.
         *_fields("prr_out prr_delivered prr_flight"),
         *_fields("undo_from undo_left prior_cwnd prior_ssthresh prior_epoch_ns"),
@@ -93,7 +93,7 @@ HALF: Final = np.dtype(
 Sequence numbers are those of segments; sizes, windows and `pipe` are bytes. Its ring of segments is `mask` + 1 places
 from `first_place` on (`mask` -1: none): segment n at `first_place` + (n & `mask`). `hello_ns` is when SYN or SYN/ACK is
 sent again. `armed_ns` is the time of its earliest event in the calendar. `reported`: the last acknowledgement had SACK
-blocks."""
+blocks; `ends`: the end of all data is still to be acknowledged by itself."""
 
 SEGMENT: Final = np.dtype(
     [("sent_ns", np.int64), ("bytes", np.int32), ("frame_bytes", np.int32), ("path", np.int32), ("spare", np.int32)],
