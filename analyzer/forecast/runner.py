@@ -87,6 +87,7 @@ class CellRunner(ABC):
         """`traffic` settles where flows go; `extent` and `flow_bytes` int64[flows] say what they send."""
         self.traffic = traffic
         self.extent = extent
+        self.flow_bytes = flow_bytes
         self._network = traffic.network
         self._scenario = scenario
         self._folder = folder

@@ -15,8 +15,10 @@ import xxhash
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.run import Prepared, prepared
 from segcast.analyzer.parallel import usable_cores
+from segcast.analyzer.plan.share import even_share
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.sources import source_digest
@@ -93,6 +95,36 @@ class Cells:
                 self._store.put(keys[number], row)
                 found[number] = row
         return [row for row in found if row is not None]
+
+    def share(self, scenario: ValidScenario) -> float | None:
+        """Utilisation of the busiest link, evenly spread, at the trace's own rate; None where copies of flows grow it.
+
+        It is kept in the store as rows are.
+        """
+        if scenario.grows:
+            return None
+        asked = scenario.model_copy(update={"load": (1.0,), "packets": "none", "seeds": (1,), "slo": None})
+        key = hashlib.sha256(f"share {source_digest()} {self._identity} {asked.to_toml()}".encode()).hexdigest()
+        if (kept := self._store.get(key)) is None:
+            with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
+                runner = self._ready(asked, 1)(asked, Path(folder))
+                extent = runner.extent
+                if runner.asked is not None:
+                    spec = asked.transport or TransportSpec()
+                    mean = float(spec.mss + spec.header)
+                else:
+                    mean = float(runner.flow_bytes.sum()) / max(extent.packets, 1)
+                found = even_share(
+                    runner.traffic.network,
+                    runner.traffic.plan,
+                    runner.flow_bytes,
+                    mean,
+                    extent.last_ns - extent.first_ns,
+                )
+            kept = {"share": found}
+            self._store.put(key, kept)
+        share: float | None = kept["share"]
+        return share
 
     def _run(self, scenario: ValidScenario, plans: list[CellPlan]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []

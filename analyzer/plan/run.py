@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from segcast.analyzer.answers.evidence import FEWEST_FLOWS
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import Axis
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
@@ -27,6 +28,7 @@ from segcast.traces.disk.folders import new_folder
 from segcast.traces.errors import InputError
 from segcast.traces.schema import Column, Table
 from segcast.traces.trace import Trace
+from segcast.traces.units import say_number
 from segcast.traces.version import VERSION
 
 SCHEMA_VERSION: Final = 1
@@ -232,7 +234,7 @@ def _document(
     baseline = next((edge for edge in edges if edge.policy == "ecmp"), edges[0])
     edges = [edge if edge is baseline else _against(edge, baseline) for edge in edges]
     ordered = sorted(edges, key=lambda edge: _rank(axis, edge), reverse=True)
-    share = None
+    share = search.cells.share(scenario) if axis.name == "load" else None
     return PlanDocument(
         segcast=VERSION,
         schema_version=SCHEMA_VERSION,
@@ -246,7 +248,7 @@ def _document(
         share=share,
         slo=asked.slo.text,
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, share),
-        but=_limits(asked, ordered, reacts),
+        but=[*_few(search.rows), *_limits(asked, ordered, reacts)],
         baseline=baseline.policy,
         edges=ordered,
         cells=search.cells.done,
@@ -317,6 +319,16 @@ def _against(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
             "gain_high": math.expm1(value - base + math.hypot(high - value, base - base_low)),
         }
     )
+
+
+def _few(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """That the traffic is of too few flows for its edges to be anyone else's."""
+    known = [row["effective_flows"] for row in rows if row.get("effective_flows") is not None]
+    if not known or min(known) >= FEWEST_FLOWS:
+        return []
+    flows = say_number(float(f"{min(known):.2g}"))
+    said = f"the traffic is spread as if of {flows} flows of one size: "
+    return [said + "another hour of it may have another edge, and policies another order"]
 
 
 def _limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool) -> list[str]:

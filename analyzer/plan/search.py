@@ -177,6 +177,9 @@ class _Probes:
         if self.question.whole:  # the last place that keeps them, and those that it may be
             place = self.places[max(self.first_outside() - 1, 0)]
             low, high = float(math.floor(low)), float(math.ceil(high) - 1)
+        else:  # it is known no better than it was searched
+            after = self.first_outside()
+            low, high = min(low, self.places[max(after - 1, 0)]), max(high, self.places[after])
         return Edge("edge", place, min(low, place), max(high, place), binding, settled, self.monotone(), probes)
 
     def first_outside(self) -> int:

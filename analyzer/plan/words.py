@@ -14,11 +14,10 @@ def name_of(edge: StatedEdge) -> str:
     return edge.policy if edge.timeout is None else f"{edge.policy}, {edge.timeout}"
 
 
-def value_words(axis: Axis, value: float, share: float | None = None) -> str:
-    """A value of the axis: a load as that of the busiest link in percent where it is known, to three digits."""
+def value_words(axis: Axis, value: float) -> str:
+    """A value of the axis to three digits, as `load 0.71`, `5 paths`, `10Gbps`."""
     if axis.name == "load":
-        own = say_number(float(f"{value:.3g}"))
-        return f"load {own}" if share is None else f"load {own} ({_percent(100 * value * share)} % of the busiest link)"
+        return f"load {say_number(float(f'{value:.3g}'))}"
     if axis.whole:
         return f"{round(value)} {axis.name}" if value != 1 else f"1 {axis.name.removesuffix('s')}"
     return _rounded(axis, value)
@@ -46,8 +45,12 @@ def edge_words(axis: Axis, edge: StatedEdge, share: float | None) -> str:
             return f"{name} nowhere"
         return f"{name} wherever it was asked"
     verb = "up to" if axis.rises else "from"
-    low, high = _widest(edge)
-    return f"{name} {verb} {value_words(axis, edge.value, share)}{bounds_words(axis, low, high)}"
+    interval = bounds_words(axis, *_widest(edge)).strip(" ()")
+    of_link = (
+        "" if share is None or axis.name != "load" else f"{_percent(100 * edge.value * share)} % of the busiest link"
+    )
+    beside = "; ".join(each for each in (interval, of_link) if each)
+    return f"{name} {verb} {value_words(axis, edge.value)}" + (f" ({beside})" if beside else "")
 
 
 def _widest(edge: StatedEdge) -> tuple[float, float]:

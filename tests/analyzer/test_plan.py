@@ -259,3 +259,14 @@ def test_a_policy_that_never_breaks_is_beyond_one_that_does() -> None:
     assert beyond == "drops == 0 is kept by ecmp up to load 1.5, by inflight wherever it was asked"
     below = said("load", Said("inflight", 1.5), Said("ecmp", None, state="nowhere"))
     assert below == "drops == 0 is kept by ecmp nowhere, by inflight up to load 1.5"
+
+
+def test_a_load_is_said_of_the_busiest_link(constant: Trace, tmp_path: Path) -> None:
+    """250 Mbit/s over two paths of 500 are a quarter of each."""
+    found = planned(constant, tmp_path / "p", "drops == 0", paths="2x500Mbps", policy="ecmp", buffer="12KiB")
+    assert found["share"] == pytest.approx(0.25, rel=0.001)
+    (edge,) = found["edges"]
+    assert f"{100 * edge['value'] * 0.25:.3g} % of the busiest link" in found["answer"]
+    assert found["but"][0].startswith("the traffic is spread as if of 16 flows")
+    rate = planned(constant, tmp_path / "q", "drops == 0", "links.rate", paths="2x500Mbps", policy="ecmp")
+    assert rate["share"] is None
