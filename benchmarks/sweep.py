@@ -22,6 +22,7 @@ from segcast.analyzer.forecast.runner import HeldRunner
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.parallel import usable_cores
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.traffic.prepare import Traffic
 from segcast.analyzer.traffic.selection import Selection
@@ -51,7 +52,14 @@ def plans() -> list[CellPlan]:
     timeout = TimeoutChoice(name="fixed", label="100us", timeout_ns=100_000)
     chosen = [PolicyChoice(name=name, label=name) for name in POLICIES]
     return [
-        CellPlan(chosen[n % len(chosen)], timeout, Fraction(1), n, keep_packets=False, keep_series=n < len(chosen))
+        CellPlan(
+            chosen[n % len(chosen)],
+            timeout,
+            Offered(Fraction(1), Fraction(1)),
+            n,
+            keep_packets=False,
+            keep_series=n < len(chosen),
+        )
         for n in range(SWEEP_CELLS)
     ]
 

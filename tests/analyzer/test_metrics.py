@@ -43,6 +43,7 @@ from segcast.analyzer.network.model import Change, Link, Network, Path
 from segcast.analyzer.packets import RECEIVED, Fates, FlowPlan, Packets, empty_fates
 from segcast.analyzer.policies.registry import find_policy
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.schema import HOSTS, LINKS, QUANTILES, SIZES
 from segcast.analyzer.traffic.prepare import Traffic
@@ -196,7 +197,7 @@ def tables_of(scenario: Scenario) -> tuple[CellResult, pl.DataFrame, pl.DataFram
     spec = short_scenario(paths="1Gbps", interval=f"{INTERVAL_NS}ns", steering=steering)
     timeout = TimeoutChoice(name="fixed", label="fixed", timeout_ns=scenario.timeout_ns)
     policy = PolicyChoice(name=scenario.policy, label=scenario.policy)
-    cell = CellPlan(policy, timeout, Fraction(1), scenario.seed, False, True)
+    cell = CellPlan(policy, timeout, Offered(Fraction(1), Fraction(1)), scenario.seed, False, True)
     (result,) = HeldRunner(traffic, spec, File("/nowhere")).results([cell], 1, int)
     return result, pl.DataFrame(pl.from_arrow(result.flows)), pl.DataFrame(pl.from_arrow(result.series))
 
@@ -260,7 +261,7 @@ def test_every_column_of_a_cell_is_the_twins(seed: int) -> None:
     scenario = make_scenario(Seeded(seed), 200)
     refs, ledger = twin_engine.simulate_and_note(*scenario.network(), **scenario.options())
     tables, flows, series = tables_of(scenario)
-    of_cell = {"cell", "policy", "timeout", "timeout_ns", "load", "seed"}
+    of_cell = {"cell", "policy", "timeout", "timeout_ns", "load", "seed", "growth", "year"}
     comp = {name: value for name, value in tables.summary.items() if name not in of_cell}
     of_messages = {column.name for column in MESSAGE_SUMMARY}  # of senders that react
     assert set(comp) == set(SUMMARY.names()) - of_cell - of_messages

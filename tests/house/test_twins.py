@@ -107,7 +107,7 @@ def test_at_one_instant_lower_links_come_first_and_new_packets_last() -> None:
     paths = [Path(group, hops, 0, 0) for group, hops in enumerate([(1, 2), (0, 2), (2,)])]
     flows = [Flow(0, 0, group) for group in range(3)]
     sent = [Packet(0, 0, 20), Packet(0, 1, 20), Packet(60, 2, 20)]  # all three meet at link 2 at 60 ns
-    fates = simulate(links, paths, flows, sent, **DEFAULTS)  # type: ignore[arg-type]
+    fates = simulate(links, paths, flows, sent, **{**DEFAULTS, "ties": "number"})  # type: ignore[arg-type]
     assert [fate.queue_ns for fate in fates] == [60, 0, 120]
     assert [fate.receive_ns for fate in fates] == [180, 120, 240]
 
