@@ -35,7 +35,7 @@ format: $(VENV)/.dev ## rewrite the sources in the house format
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## write the generated pages of docs/ again
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 tools: ## system packages for the tests that use them; needs root, or says what is missing
 	@sh tests/tools.sh

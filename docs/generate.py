@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import click
 
+from docs.headline_figure import headline_figure
 from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES
@@ -354,6 +355,7 @@ PAGES = {
     "commands.md": commands_page,
     "scenario.md": scenario_page,
     "workloads.md": workloads_page,
+    "images/headline.svg": headline_figure,
     "scenario.schema.json": schema_page,
     "../segcast/analyzer/scenario/scenario.schema.json": schema_page,  # where an installation has it
 }
