@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import Axis
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.document import PlanDocument, StatedEdge, StatedProbe
-from segcast.analyzer.plan.search import Ask, Edge, Margins, Probe, Question, Search, find_edge, verdict
+from segcast.analyzer.plan.search import STAGES, Ask, Edge, Margins, Probe, Question, Search, find_edge, verdict
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.plan.words import answer_words
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -144,7 +144,11 @@ class _Searches:
         """The variants whose edge lies beyond the bounds, once these are moved outwards; none at the axis' ends."""
         low, high = self.between
         lacking = {"nowhere": not self._asked.axis.rises, "everywhere": self._asked.axis.rises}
-        beyond = [variant for variant, edge in self.edges.items() if edge.state in lacking]
+        beyond = [
+            variant
+            for variant, edge in self.edges.items()
+            if edge.state in lacking and self._left(variant) >= 2 * STAGES[0]
+        ]
         upwards = {lacking[self.edges[variant].state] for variant in beyond}
         axis = self._asked.axis
         wider = (
@@ -159,9 +163,13 @@ class _Searches:
         self.between = wider
         return beyond
 
+    def _left(self, variant: Variant) -> int:
+        """How many cells a variant may still take."""
+        return self._asked.most - sum(len(rows) for (own, _), rows in self.figures.items() if own is variant)
+
     def _search(self, variants: Sequence[Variant]) -> None:
         question = _question(self._asked, self.between)
-        searches = {variant: find_edge(question) for variant in variants}
+        searches = {variant: find_edge(replace(question, most=self._left(variant))) for variant in variants}
         waiting = {variant: next(search) for variant, search in searches.items()}
         while waiting:
             answers = self._answers(waiting)

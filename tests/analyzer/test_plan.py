@@ -125,6 +125,15 @@ def test_nothing_is_run_twice_and_files_are_the_same(constant: Trace, tmp_path: 
     assert len(table) == first["cells"]
 
 
+def test_no_policy_takes_more_cells_than_it_may(constant: Trace, tmp_path: Path) -> None:
+    for most in (20, 60):
+        out = tmp_path / f"p{most}"
+        found = planned(constant, out, "p99_delay < 500us", paths="2x10Gbps", policy="ecmp,random", most=most)
+        rows = pq.read_table(out / "probes.parquet")["policy"].to_pylist()
+        assert 0 < max(rows.count("ecmp"), rows.count("random")) <= most
+        assert len(rows) <= found["cells"]
+
+
 def test_an_interrupted_plan_goes_on(constant: Trace, tmp_path: Path) -> None:
     store, flags = CellStore(tmp_path / "cells.sqlite"), {"paths": "2x100Mbps", "policy": "ecmp", "buffer": "12KiB"}
     whole = planned(constant, tmp_path / "whole", "drops == 0", **flags)
