@@ -28,10 +28,10 @@ _FORMAT: Final = f"1 {sys.version_info[:2]}"  # the text of a tree differs betwe
 _MAX_REMEMBERED: Final = 4000  # sources
 
 
-def source_digest() -> str:
-    """Hex digest of all sources of this package, byte by byte: what an ingest's result depends on."""
+def source_digest(folder: Path | None = None) -> str:
+    """Hex digest of all sources in a folder, byte by byte; by default of this package: what an ingest depends on."""
     digest = hashlib.sha256()
-    root = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parent if folder is None else folder
     for source in sorted(root.rglob("*.py")):
         digest.update(source.relative_to(root).as_posix().encode())
         digest.update(source.read_bytes())

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.run import Prepared, prepared
 from segcast.analyzer.parallel import usable_cores
+from segcast.analyzer.plan.keys import code, digest_of, identity_of
 from segcast.analyzer.plan.share import even_share
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.source import WorkloadFile
-from segcast.traces.sources import source_digest
 from segcast.traces.trace import Trace
 
 Progress = Callable[[int, int], None]
@@ -65,7 +61,7 @@ class Cells:
         self._store = store
         self._progress = progress
         self._threads = threads or usable_cores()
-        self._identity = _identity(source)
+        self._identity = identity_of(source)
         self._prepared: dict[str, Prepared] = {}
         self.ran = 0
         """Cells that were run, not found in the store."""
@@ -104,7 +100,7 @@ class Cells:
         if scenario.grows:
             return None
         asked = scenario.model_copy(update={"load": (1.0,), "packets": "none", "seeds": (1,), "slo": None})
-        key = hashlib.sha256(f"share {source_digest()} {self._identity} {asked.to_toml()}".encode()).hexdigest()
+        key = digest_of("share", code(), self._identity, asked.to_toml())
         if (kept := self._store.get(key)) is None:
             with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
                 runner = self._ready(asked, 1)(asked, Path(folder))
@@ -148,16 +144,8 @@ class Cells:
     def _key(self, text: str, variant: Variant, seed: int) -> str:
         """What a cell's row depends on, as a digest."""
         timeout = variant.timeout and variant.timeout.model_dump(mode="json")
-        parts = [source_digest(), self._identity, text, variant.policy.model_dump(mode="json"), timeout, seed]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return digest_of(code(), self._identity, text, variant.policy.model_dump(mode="json"), timeout, seed)
 
     def _tell(self) -> None:
         if self._progress is not None:
             self._progress(self.done, self._asked)
-
-
-def _identity(source: Trace | WorkloadFile) -> str:
-    """What a trace or workload is, by what it holds."""
-    if isinstance(source, WorkloadFile):
-        return xxhash.xxh128_hexdigest(source.path.read_bytes())
-    return xxhash.xxh128_hexdigest(json.dumps(source.info, sort_keys=True).encode())

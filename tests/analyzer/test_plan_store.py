@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
+from segcast.analyzer.plan import keys
 from segcast.analyzer.plan import store as module
 from segcast.analyzer.plan.store import CellStore
 
@@ -67,3 +69,15 @@ def test_threads_share_one(tmp_path: Path) -> None:
         thread.join()
     assert all(store.get(f"{name}-{number}") == {"x": number} for name in range(4) for number in range(20))
     store.close()
+
+
+def test_keys_know_all_code_that_cells_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An engine that was changed must not be answered with rows of the one before."""
+    folder = tmp_path / "analyzer"
+    shutil.copytree(keys._ANALYZER / "engine", folder / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(keys, "_ANALYZER", folder)
+    before = keys.code.__wrapped__()
+    assert keys.code.__wrapped__() == before
+    loop = folder / "engine" / "loop.py"
+    loop.write_text(loop.read_text("utf-8") + "# changed\n", "utf-8")
+    assert keys.code.__wrapped__() != before

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.parallel import in_order, usable_cores
@@ -32,6 +29,7 @@ from segcast.analyzer.plan.failures.tables import (
     stage_rows,
 )
 from segcast.analyzer.plan.failures.words import Told, answer, limits, says
+from segcast.analyzer.plan.keys import code, digest_of, identity_of
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.slo import Slo
@@ -40,7 +38,6 @@ from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
 from segcast.traces.errors import InputError
 from segcast.traces.schema import Table
-from segcast.traces.sources import source_digest
 from segcast.traces.trace import Trace
 from segcast.traces.version import VERSION
 
@@ -149,9 +146,9 @@ class _Study:
             )
         self._metrics = frozenset(budget.metric for budget in slo.budgets) if slo is not None else frozenset()
         self._runner.want(self._metrics)
-        self._base = self._digest(
-            source_digest(),
-            _identity(source),
+        self._base = digest_of(
+            code(),
+            identity_of(source),
             scenario.model_copy(
                 update={"policies": (), "timeouts": (), "slo": None, "seeds": (1,), "packets": "none", "load": (1.0,)}
             ).to_toml(),
@@ -182,7 +179,7 @@ class _Study:
 
     def _moments(self, plan: CellPlan) -> tuple[int, int, int]:
         """When the first packet is sent, when things fail, and when the last packet is sent. Raises InputError."""
-        key = self._digest(self._base, "moments", self._named(plan))
+        key = digest_of(self._base, "moments", self._named(plan))
         found = self._store.get(key)
         if found is None:
             found = self._runner.moments(plan)._asdict()
@@ -212,7 +209,7 @@ class _Study:
             until_ns = 1 << 62
         stages = stages_of(self._scenario, plan.policy, last_ns - at_ns)
         links = None if failure is None else list(failure.links)
-        key = self._digest(self._base, self._named(plan), links, at_ns, until_ns)
+        key = digest_of(self._base, self._named(plan), links, at_ns, until_ns)
         figures = self._store.get(key)
         if figures is None:
             figures = self._runner.figures(plan, failure, Timing(at_ns, stages, until_ns))
@@ -223,10 +220,6 @@ class _Study:
     def _named(self, plan: CellPlan) -> list[Any]:
         timeout = plan.timeout and plan.timeout.model_dump(mode="json")
         return [plan.policy.model_dump(mode="json"), timeout, str(plan.load), plan.seed]
-
-    @staticmethod
-    def _digest(*parts: Any) -> str:
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _tell(self) -> None:
         if self._progress is not None:
@@ -344,13 +337,6 @@ def _named(source: Trace | WorkloadFile) -> str:
     if isinstance(source, WorkloadFile):
         return str(source.path)
     return str(source.sources[0].path if len(source.sources) == 1 else source.folder)
-
-
-def _identity(source: Trace | WorkloadFile) -> str:
-    """What a trace or workload is, by what it holds."""
-    if isinstance(source, WorkloadFile):
-        return xxhash.xxh128_hexdigest(source.path.read_bytes())
-    return xxhash.xxh128_hexdigest(json.dumps(source.info, sort_keys=True).encode())
 
 
 def _write(folder: Path, table: Table, rows: Sequence[dict[str, Any]]) -> None:
