@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import re
 import shlex
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from segcast.replay.testbed.bed import down
@@ -20,6 +22,9 @@ pytestmark = needs_testbed
 
 README = Path(__file__).parents[2] / "README.md"
 PACKETS = 12_000
+RUNS = 3
+SPOILT = 2
+"""Tails that a stall of a machine shared with others may move in a run; links 2.5 % off fail 13 checks or more."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,15 +55,39 @@ def beginning(path: Path) -> Path:
     return path
 
 
+def rehearsed(run: Run, commands: list[list[str]], folder: Path) -> str:
+    """What a stall of the machine spoilt of the rehearsal with right links, if anything: tails of few paths."""
+    for words in commands:
+        ran = run(*words)
+        if words[0] != "validate":
+            assert ran.code == 0, (words, ran.out, ran.err)
+    if ran.code == 0:
+        assert re.match(r"The forecast of packets as they were sent holds in all \d+ checks that say ", ran.out)
+        return ""
+    assert ran.code == 1, (ran.out, ran.err)
+    rows = pl.read_parquet(folder / "slow.validation" / "comparisons.parquet")
+    failed = rows.filter(pl.col("verdict") == "fails")
+    assert failed["metric"].unique().to_list() == ["delay_p99_ns"], failed.to_dicts()
+    assert failed.height <= SPOILT, failed.to_dicts()
+    return str(failed.to_dicts())
+
+
 def test_the_rehearsal_holds_and_wrong_links_do_not(run: Run, tmp_path: Path) -> None:
     assert run("ingest", beginning(tmp_path / "tap.pcap"), "--out", tmp_path / "tap.trace").code == 0
     commands = words_of_the_readme(tmp_path)
     assert [words[0] for words in commands] == ["forecast", "testbed", "testbed", "measure", "validate", "testbed"]
-    for words in commands:
-        ran = run(*words)
-        assert ran.code == 0, (words, ran.out, ran.err)
-        if words[0] == "validate":
-            assert re.match(r"The forecast of packets as they were sent holds in all \d+ checks that say ", ran.out)
+    forecast, *rehearsal, _ = commands
+    assert run(*forecast).code == 0
+    seen: list[str] = []
+    for _ in range(RUNS):
+        seen.append(rehearsed(run, rehearsal, tmp_path))
+        run(*commands[-1])
+        if not seen[-1]:
+            break
+        for written in tmp_path.glob("slow.*"):
+            if written.name != "slow.forecast":
+                shutil.rmtree(written)
+    assert not seen[-1], seen
     validation = commands[4]
     scenario = (tmp_path / "slow.forecast" / "scenario.toml").read_text()
     assert scenario.count('"25Mbps"') == 4
