@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.evidence import FEWEST_FLOWS
+from segcast.analyzer.forecast.loads import share_findings, with_known_loads
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import Axis
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
@@ -85,6 +86,7 @@ def plan(
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     _check(asked, reacts, scenario)
+    scenario = with_known_loads(source, scenario)
     variants = variants_of(scenario)
     inputs: list[str | Path] = [source.path] if isinstance(source, WorkloadFile) else [source.folder]
     kept = CellStore() if store is None else store
@@ -256,7 +258,7 @@ def _document(
         share=share,
         slo=asked.slo.text,
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, share),
-        but=[*_few(search.rows), *_limits(asked, ordered, reacts)],
+        but=[*_few(search.rows), *_offered(scenario, axis), *_limits(asked, ordered, reacts)],
         baseline=baseline.policy,
         edges=ordered,
         cells=search.cells.done,
@@ -337,6 +339,16 @@ def _few(rows: Sequence[dict[str, Any]]) -> list[str]:
     flows = say_number(float(f"{min(known):.2g}"))
     said = f"the traffic is spread as if of {flows} flows of one size: "
     return [said + "another hour of it may have another edge, and policies another order"]
+
+
+def _offered(scenario: ValidScenario, axis: Axis) -> list[str]:
+    """What the scenario's load came to, and that only the least of several was asked of."""
+    if axis.name == "load":
+        return []
+    found = [finding.detail for finding in share_findings(scenario)]
+    if len(scenario.offered) > 1:
+        found.append(f"of the scenario's {len(scenario.offered)} loads only the least was asked: give one")
+    return found
 
 
 def _limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,26 +19,8 @@ from segcast.analyzer.scenario.flags import scenario_of
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.slo import parse_slo
 from segcast.traces.errors import InputError
-from segcast.traces.ingest.opening import open_trace
 from segcast.traces.trace import Trace
-
-SERVICE_NS = 10_000  # of 1250 bytes at 1 Gbit/s
-
-
-def capture(file: Path, times_ns: Any, flows: int = 1) -> Trace:
-    """A trace of UDP packets that take 1250 bytes of a link each, of so many flows in turn."""
-    times_ns = np.asarray(times_ns, np.int64) + 10**18
-    frame = np.zeros((len(times_ns), 16 + 42), np.uint8)
-    header = np.empty((len(times_ns), 4), "<u4")
-    header[:, 0], header[:, 1] = np.divmod(times_ns, 10**9)
-    header[:, 2], header[:, 3] = 42, 1226
-    frame[:, :16] = header.view(np.uint8).reshape(-1, 16)
-    start = bytes.fromhex("0200000000020200000000010800")
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 1212, 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 1, 1]))
-    frame[:, 16:] = np.frombuffer(start + ip + struct.pack("!HHHH", 1000, 53, 1192, 0), np.uint8)
-    frame[:, 16 + 34 + 1] = np.arange(len(times_ns)) % flows  # low byte of the source port
-    file.write_bytes(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1) + frame.tobytes())
-    return open_trace(file, say=lambda text: None)
+from tests.support.queues import SERVICE_NS, capture
 
 
 def planned(trace: Trace, out: Path, slo: str, over: str = "load", between: str | None = None, **flags: Any) -> Any:

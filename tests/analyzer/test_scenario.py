@@ -98,7 +98,7 @@ def read(folder: Path, text: str) -> ValidScenario:
         ('["100us"]', '["100"]', "2: timeouts[0]: duration '100' is not a number with a unit"),
         ('["100us"]', '["later"]', "2: timeouts[0]: unknown flowlet timeout 'later'; known: a duration"),
         ('["100us"]', "[100]", "2: timeouts[0]: 100 needs quotes and a unit"),
-        ("2.0]", "0.0]", "3: load[1]: Input should be greater than or equal to 0.001"),
+        ("2.0]", "0.0]", "3: load[1]: 0.0 is not within 0.001 to 1000"),
         ("[srv6]", "[srv6", "24: not TOML: "),
     ],
 )
