@@ -129,13 +129,13 @@ Chosen = TypeVar("Chosen", bound=Choice)
 def settled_policies(given: Sequence[PolicyChoice]) -> tuple[PolicyChoice, ...]:
     """The policies with all parameters and labels. Raises WrongKey."""
     known = {name: policy.parameters for name, policy in policies().items()}
-    return _settled(given, "policies", "policy", known, ", ".join(known))
+    return _settled(given, "policies", "policy", known, f"{', '.join(known)}; of your own: --plugin FILE")
 
 
 def settled_timeouts(given: Sequence[TimeoutChoice]) -> tuple[TimeoutChoice, ...]:
     """The timeouts with all parameters and labels. Raises WrongKey."""
     known = {name: detector.parameters for name, detector in detectors().items()}
-    there = ", ".join(name for name in known if name != FIXED)
+    there = ", ".join(name for name in known if name != FIXED) + "; of your own: --plugin FILE"
     return _settled(given, "timeouts", "flowlet timeout", known, f"a duration{', ' if there else ''}{there}")
 
 
