@@ -320,15 +320,17 @@ class ForecastContent:
 
     @property
     def again(self) -> str:
-        """The command that runs the same forecast again, given beside the folder."""
-        trace, folder = self.forecast.section("trace"), self.forecast.folder.name
+        """The command that runs the same forecast again, given in its folder."""
+        trace = self.forecast.section("trace")
         sources = [str(source["path"]) for source in trace.get("sources") or []]
         taken = str(trace.get("folder") or "TRACE")
-        if len(sources) == 1 and (self.forecast.of_list or is_cached(Path(taken))):
+        if self.forecast.of_list and sources:
+            taken = str(Path(taken) / Path(sources[0]).name)
+        elif len(sources) == 1 and is_cached(Path(taken)):
             taken = sources[0]
         words = ["segcast", "forecast", taken]
         words += ["--layer", "inner"] if trace.get("layer") == "inner" else []
-        return shlex.join([*words, "--scenario", f"{folder}/scenario.toml", "--out", f"{folder}.again"])
+        return shlex.join([*words, "--scenario", "scenario.toml", "--out", "../again"])
 
     @property
     def scenario(self) -> str:
