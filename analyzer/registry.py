@@ -7,6 +7,7 @@ import pkgutil
 from typing import Generic, TypeVar
 
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import meant
 
 Entry = TypeVar("Entry")
 
@@ -40,5 +41,5 @@ class Registry(Generic[Entry]):
         """The member of that name. Raises InputError naming those there are."""
         known = self.all()
         if name not in known:
-            raise InputError(f"unknown {self._what} {name!r}; known: {', '.join(known)}")
+            raise InputError(f"unknown {self._what} {name!r}{meant(name, known)}; known: {', '.join(known)}")
         return known[name]

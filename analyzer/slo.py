@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 import operator
@@ -19,6 +18,7 @@ from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.schema import CELL
 from segcast.analyzer.values import Model
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import meant
 from segcast.traces.units import duration_ns, rate_bps, size_bytes
 
 MOST_BUDGETS: Final = 20
@@ -151,8 +151,7 @@ def _column(name: str) -> str:
         found = _found(f"{rest}_{quantile}", columns)
     if found is None:
         names = [*_PLAIN, *columns, *(_swapped(column) for column in columns)]
-        meant = difflib.get_close_matches(lowered, names, 1)
-        hint = f"; did you mean {meant[0]!r}?" if meant else "; metrics are the columns of summary in docs/tables.md"
+        hint = meant(lowered, names) or "; metrics are the columns of summary in docs/tables.md"
         raise InputError(f"the SLO's metric {name[:60]!r} is unknown{hint}")
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from pydantic import (
 )
 
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import meant, nearest, plainly
 from segcast.traces.units import duration_ns, rate_bps, size_bytes, write_duration, write_rate, write_size
 
 
@@ -104,14 +104,11 @@ def explained(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int
         or not any(len(place) > len(each["loc"]) and place[: len(each["loc"])] == each["loc"] for place in places)
     ]
     first = min(errors, key=lambda each: each["type"] != "extra_forbidden")
-    place, message = first["loc"], first["msg"].removeprefix("Value error, ")
+    place, message = first["loc"], plainly(first)
     if first["type"] == "extra_forbidden":
-        meant = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), 1)
-        message = f"unknown key {place[-1]!r}" + (f"; did you mean {meant[0]!r}?" if meant else "")
-        errors = [each for each in errors if not meant or each["loc"] != (*place[:-1], meant[0])]
-    elif first["type"] == "missing":
-        message = "missing"
-    message = message.replace("Tuple", "List").replace("valid tuple", "valid list").replace(" after validation", "")
+        keys = _keys(model, place[:-1])
+        message = f"unknown key {place[-1]!r}{meant(str(place[-1]), keys)}"
+        errors = [each for each in errors if each["loc"] != (*place[:-1], nearest(str(place[-1]), keys))]
     return place, message + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
 
 

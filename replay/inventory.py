@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from segcast.analyzer.toml_keys import Place, key_lines, line_of, read_toml, written
 from segcast.analyzer.values import Duration, Mac, Model, Prefix, Rate, Size
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import plainly
 
 LOCAL: Final = "here"
 
@@ -158,5 +159,5 @@ def read_inventory(file: Path) -> Inventory:
         line_number = line_of(key_lines(text.replace("\r\n", "\n")), place)
         at = "" if line_number is None else f":{line_number}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        message = first["msg"].removeprefix("Value error, ")
+        message = plainly(first)
         raise InputError(f"{file}{at}: {written(place) or 'inventory'}: {message}{more}") from None

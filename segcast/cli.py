@@ -76,6 +76,9 @@ def main() -> None:
             _fail(_NOTHING_LEFT, _INTERRUPTED)
         if "can't start new thread" in str(error):
             _fail("out of memory, or of threads: the limits of this machine or shell are too low")
+        plugins = sys.modules.get("segcast.analyzer.plugins")
+        if plugins is not None and (fault := plugins.fault_of(error)):
+            _fail(fault)
         raise
 
 

@@ -26,6 +26,25 @@ layer_option = click.option(
 )
 
 
+def _load_plugins(context: click.Context, option: click.Parameter, files: tuple[Path, ...]) -> None:
+    if files:
+        from segcast.analyzer.plugins import load_plugin
+
+        for file in files:
+            load_plugin(file)
+
+
+plugin_option = click.option(
+    "--plugin",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_load_plugins,
+    help="Python file with policies or flowlet timeouts of your own (docs/policies.md); may be given several times.",
+)
+
+
 def open_trace_of(path: str | Path, layer: str | None = None) -> Trace:
     """The trace that a command was given: a trace folder, or captures, which are ingested on the way."""
     from segcast.traces.ingest.opening import open_trace

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from segcast.analyzer.network.fabric import Assembled, Edge, matching, meant, some_of
+from segcast.analyzer.network.fabric import Assembled, Edge, intended, matching, some_of
 from segcast.analyzer.network.model import Change, Network
 from segcast.analyzer.toml_keys import Place, WrongKey
 
@@ -57,7 +57,7 @@ def edges_of(edges: Sequence[Edge], what: What, name: str, key: Place, groups: G
     if what == "node":
         return _of_nodes(edges, name, key)
     if name not in groups:
-        raise WrongKey(key, f"no group is called {name!r}{meant(name, list(groups))}; name it in [groups]")
+        raise WrongKey(key, f"no group is called {name!r}{intended(name, list(groups))}; name it in [groups]")
     found = {
         place
         for number, member in enumerate(groups[name])
@@ -82,7 +82,7 @@ def _of_nodes(edges: Sequence[Edge], pattern: str, key: Place) -> list[int]:
     found = [place for place, edge in enumerate(edges) if any(fnmatch.fnmatchcase(node, pattern) for node in edge.ends)]
     if not found:
         nodes = nodes_of(edges)
-        hint = meant(pattern, nodes)
+        hint = intended(pattern, nodes)
         if any(fnmatch.fnmatchcase(edge.name, pattern) for edge in edges):
             hint = f', but a link is: write link = "{pattern}"'
         raise WrongKey(key, f"no node is called {pattern!r}{hint}; there are {some_of(nodes)}")

@@ -5,7 +5,6 @@ A topology (analyzer/topologies) makes a `Fabric`; `assemble` builds of it the g
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import ipaddress
 from collections import Counter
@@ -19,6 +18,7 @@ from segcast.analyzer.network.sids import Flavor, Layout, Sids, srv6_bytes
 from segcast.analyzer.network.srv6_modes import Mode
 from segcast.analyzer.toml_keys import Place, WrongKey
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import meant
 
 BACK: Final = "-back"
 _MAX_HOPS: Final = 250
@@ -165,13 +165,12 @@ def _hint(edges: Sequence[Edge], pattern: str, key: Place) -> str:
         way = next((fit for fit in fits if fnmatch.filter(names, fit) == links), None)
         ways = [f'node = "{pattern}"'] * (key[0] == "events") + ([f'link = "{way}"'] if way else [])
         return f", but a node is: write {' or '.join(ways)}" if ways else ", but a node is"
-    return meant(pattern, [edge.name for edge in edges])
+    return intended(pattern, [edge.name for edge in edges])
 
 
-def meant(pattern: str, names: Sequence[str]) -> str:
+def intended(pattern: str, names: Sequence[str]) -> str:
     """The name that a pattern without wildcards nearly is, as a question; empty if there is none."""
-    close = [] if set(pattern) & set("*?[") else difflib.get_close_matches(pattern, names, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return "" if set(pattern) & set("*?[") else meant(pattern, names)
 
 
 @dataclass(frozen=True, slots=True)

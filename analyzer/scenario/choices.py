@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
@@ -13,6 +13,7 @@ from segcast.analyzer.policies.registry import Parameters, Policy, find_policy, 
 from segcast.analyzer.toml_keys import WrongKey
 from segcast.analyzer.values import DURATION_SCHEMA, Model, explained
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import meant
 from segcast.traces.units import duration_ns, write_duration
 
 FIXED: Final = "fixed"
@@ -128,25 +129,25 @@ Chosen = TypeVar("Chosen", bound=Choice)
 def settled_policies(given: Sequence[PolicyChoice]) -> tuple[PolicyChoice, ...]:
     """The policies with all parameters and labels. Raises WrongKey."""
     known = {name: policy.parameters for name, policy in policies().items()}
-    return _settled(given, "policies", "policy", known.get, ", ".join(known))
+    return _settled(given, "policies", "policy", known, f"{', '.join(known)}; of your own: --plugin FILE")
 
 
 def settled_timeouts(given: Sequence[TimeoutChoice]) -> tuple[TimeoutChoice, ...]:
     """The timeouts with all parameters and labels. Raises WrongKey."""
     known = {name: detector.parameters for name, detector in detectors().items()}
-    there = ", ".join(name for name in known if name != FIXED)
-    return _settled(given, "timeouts", "flowlet timeout", known.get, f"a duration{', ' if there else ''}{there}")
+    there = ", ".join(name for name in known if name != FIXED) + "; of your own: --plugin FILE"
+    return _settled(given, "timeouts", "flowlet timeout", known, f"a duration{', ' if there else ''}{there}")
 
 
 def _settled(
-    given: Sequence[Chosen], key: str, what: str, known: Callable[[str], type[BaseModel] | None], there: str
+    given: Sequence[Chosen], key: str, what: str, known: Mapping[str, type[BaseModel]], there: str
 ) -> tuple[Chosen, ...]:
     names = [name for name, _ in {(choice.name, repr(choice)) for choice in given}]
     found: dict[str, Chosen] = {}
     for number, choice in enumerate(given):
-        parameters = known(choice.name)
+        parameters = known.get(choice.name)
         if parameters is None:
-            raise WrongKey((key, number), f"unknown {what} {choice.name!r}; known: {there}")
+            raise WrongKey((key, number), f"unknown {what} {choice.name!r}{meant(choice.name, known)}; known: {there}")
         try:
             checked = parameters.model_validate(choice.parameters).model_dump(mode="json", exclude_none=True)
         except ValidationError as error:

@@ -54,10 +54,10 @@ def load_of(value: object) -> float | str:
         return _of_network(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f'{value!r} is neither a factor, such as 1.5, nor a share of the busiest link, such as "50%"')
-    if not LEAST_FACTOR <= value <= MOST_LOAD:
-        raise ValueError(
-            f'{value!r} is not within {LEAST_FACTOR:g} to {MOST_LOAD}; a share such as "50%" may need more'
-        )
+    if not value >= LEAST_FACTOR:
+        raise ValueError(f"must be {LEAST_FACTOR:g} or more")
+    if value > MOST_LOAD:
+        raise ValueError(f'must be {MOST_LOAD} or less; a share of the busiest link, such as "50%", may need more')
     return millionths(float(value))
 
 

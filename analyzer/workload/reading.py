@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from segcast.analyzer.workload.csv_file import header_of, read_csv
 from segcast.analyzer.workload.table import MOST_FLOWS, WORKLOAD, Workload
 from segcast.traces.disk.names import visible
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import meant
 
 _PARQUET: Final = b"PAR1"
 _SYNONYMS: Final = {"spine": "path"}
@@ -109,8 +109,7 @@ def _known(header: Sequence[Any], place: str) -> list[str]:
         column = _SYNONYMS.get(name, name)
         if column not in known:
             shown = visible(name if len(name) <= 40 else name[:40] + "…")
-            meant = difflib.get_close_matches(name.strip().lower(), known, 1)
-            hint = f"; did you mean {meant[0]}?" if meant else ""
+            hint = meant(name.strip().lower(), known)
             raise InputError(
                 f"{place}: unknown column {shown!r}{hint} Known are {', '.join(known)}".replace("' K", "'; k")
             )

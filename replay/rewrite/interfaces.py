@@ -16,6 +16,7 @@ from segcast.analyzer.toml_keys import read_toml
 from segcast.analyzer.values import Mac, Model, Name, Prefix
 from segcast.replay.srv6.templates import check_mac
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import plainly
 
 _MAC_BYTES: Final = 12
 
@@ -115,7 +116,7 @@ def _read(file: Path) -> _FileSpec:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        raise InputError(f"{file}: {place}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise InputError(f"{file}: {place}: {plainly(first)}") from None
     for name, part in {**spec.interfaces, **spec.hosts}.items():
         if part.source_mac is not None:
             try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from segcast.analyzer.answers.wording import TENFOLD
@@ -20,6 +21,7 @@ from segcast.reports.forecast.numbers import Numbers, numbers
 from segcast.reports.forecast.path_loads import PathLoads, group_names, path_loads
 from segcast.reports.forecast.words import answer_found, card, mode, unfinished
 from segcast.reports.style import Figure
+from segcast.traces.ingest.opening import is_cached
 
 _TILES: Final = [BY_COLUMN[c] for c in ("delay_p99_ns", "slowdown_p99", "drop_ratio", "reordered_ratio")]
 _FLOW_TILES: Final = [
@@ -315,6 +317,20 @@ class ForecastContent:
         ]
         more = [f"and {text.count(len(found) - _MOST_ROWS)} more"] if len(found) > _MOST_ROWS else []
         return found[:_MOST_ROWS] + more
+
+    @property
+    def again(self) -> str:
+        """The command that runs the same forecast again, given in its folder."""
+        trace = self.forecast.section("trace")
+        sources = [str(source["path"]) for source in trace.get("sources") or []]
+        taken = str(trace.get("folder") or "TRACE")
+        if self.forecast.of_list and sources:
+            taken = str(Path(taken) / Path(sources[0]).name)
+        elif len(sources) == 1 and is_cached(Path(taken)):
+            taken = sources[0]
+        words = ["segcast", "forecast", taken]
+        words += ["--layer", "inner"] if trace.get("layer") == "inner" else []
+        return shlex.join([*words, "--scenario", "scenario.toml", "--out", "../again"])
 
     @property
     def scenario(self) -> str:

@@ -32,6 +32,12 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
     if facts["first_ns"] is not None:
         span = text.duration(facts["duration_ns"])
         _say(console, f"{moment(facts['first_ns'])} to {moment(facts['last_ns'])} UTC, {span}")
+    if facts["mean_bps"] is not None:
+        interval = text.duration(facts["peak_interval_ns"])
+        _say(
+            console,
+            f"{text.rate(facts['mean_bps'])} on average, {text.rate(facts['peak_bps'])} in the busiest {interval}",
+        )
     _say(console, f"addresses of the {facts['layer']} IP header; {_details(facts)}")
     _print_protocols(facts, console)
     _print_talkers(facts, console)
@@ -55,6 +61,7 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
         _say(console, _tcp(facts))
     for finding in facts["findings"]:
         _print_finding(finding, console)
+    _print_verdict(facts, console)
     if "cross_check" in facts:
         _print_cross_check(facts["cross_check"], facts["anonymized"] is not None, console)
 
@@ -160,6 +167,23 @@ def _print_finding(finding: dict[str, Any], console: Console) -> None:
     head = f"{finding['severity']}: {finding['code'].replace('_', ' ')} ({finding['count']:,}): {finding['detail']}"
     console.print(head, style=style, markup=False, highlight=False)
     _say(console, f"  effect: {finding['effect']}")
+
+
+_VERDICTS: Final = {
+    "fit": "fit to ask what flowlets would do to it",
+    "usable": "usable, with this in mind",
+    "unfit": "unfit to ask what flowlets would do to it",
+}
+
+
+def _print_verdict(facts: dict[str, Any], console: Console) -> None:
+    """Whether the trace can be asked, and why it can not, or not wholly."""
+    reasons = facts["reasons"]
+    only = f": {reasons[0]}" if len(reasons) == 1 else ""
+    style = {"fit": "green", "usable": "yellow", "unfit": "bold red"}[facts["verdict"]]
+    console.print(f"verdict: {_VERDICTS[facts['verdict']]}{only}", style=style, markup=False, highlight=False)
+    for reason in reasons if not only else ():
+        _say(console, f"  {reason}")
 
 
 def _counts(counts: dict[str, int]) -> str:

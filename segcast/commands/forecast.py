@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from segcast.interruption import INTERRUPTION
-from segcast.screen import json_option, layer_option, open_trace_of, print_json, progress, say, terminal
+from segcast.screen import json_option, layer_option, open_trace_of, plugin_option, print_json, progress, say, terminal
 
 
 @click.command()
@@ -36,6 +36,7 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_json,
 @click.option("--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic].")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @layer_option
+@plugin_option
 @json_option
 def forecast(
     trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, sensitivity: bool, **flags: Any

@@ -9,7 +9,17 @@ import click
 from click.core import ParameterSource
 
 from segcast.interruption import INTERRUPTION
-from segcast.screen import json_option, layer_option, open_trace_of, print_json, progress, say, show, terminal
+from segcast.screen import (
+    json_option,
+    layer_option,
+    open_trace_of,
+    plugin_option,
+    print_json,
+    progress,
+    say,
+    show,
+    terminal,
+)
 
 MOST_PAIRS: Final = 1000
 _SEARCH: Final = ("over", "between", "precision", "cells")
@@ -60,6 +70,7 @@ _FAILURES: Final = ("pairs", "at", "judge")
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Plan folder to write.")
 @layer_option
+@plugin_option
 @json_option
 def plan(
     trace: str,

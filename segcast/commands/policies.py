@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segcast.screen import json_option, print_json, say, terminal
+from segcast.screen import json_option, plugin_option, print_json, say, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @click.command()
+@plugin_option
 @json_option
 def policies(as_json: bool) -> None:
     """Explain the policies and flowlet timeouts, their parameters, and where they come from."""

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from segcast.screen import json_option, show
+from segcast.screen import json_option, plugin_option, show
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,6 +59,7 @@ def _flags(command: F) -> F:
 @click.option("--load", type=float, help="Load of the cell, if the forecast has several.")
 @_flags
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the captures.")
+@plugin_option
 @json_option
 def rewrite(
     folder: Path,

@@ -229,7 +229,7 @@ def test_scenarios_say_what_is_wrong_and_where(tmp_path: Path) -> None:
         ),
         ('rate = "25Gbps"', "rate = 25", r"rate: 25 needs quotes and a unit"),
         ('delay = "5us"', 'delay = "0.1ns"', "finer than Segcast computes"),
-        ("hop_limit = 64", "hop_limit = 0", "srv6.hop_limit: Input should be greater than or equal to 1"),
+        ("hop_limit = 64", "hop_limit = 0", "srv6.hop_limit: must be 1 or more"),
         ("hop_limit = 64", "hop_count = 64", "hop_count: unknown key 'hop_count'"),
         ('"fd00:0:1000::1"', '"10.0.0.1"', "segments"),
         ("[network]", "[network", "not TOML"),

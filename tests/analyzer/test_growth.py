@@ -311,7 +311,7 @@ def test_compression_says_what_it_does_and_growth_does_not_need_to(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("growth = { factor = 0 }", "growth.factor[0]: Input should be greater than or equal to 0.001"),
+        ("growth = { factor = 0 }", "growth.factor[0]: must be 0.001 or more"),
         ("growth = { factor = 1.0000001 }", "growth.factor[0]: 1.0000001 has more than six decimals"),
         ('growth = { per_year = "30%" }', "growth: per_year and years belong together"),
         ('growth = { per_year = "30", years = 2 }', "growth.per_year: '30' is not a share such as \"30%\""),
@@ -349,8 +349,8 @@ def test_two_ways_to_one_load_and_groups_that_are_not_there_are_refused(tmp_path
         ({"growth": "1.3", "until": "5y"}, "--until belongs to growth a year, such as --growth 30%/y"),
         ({"until": "5y"}, "--until says how far growth a year goes on; give --growth"),
         ({"growth": "x"}, "--growth 'x' is not a number"),
-        ({"growth": "0"}, "--growth: Input should be greater than or equal to 0.001"),
-        ({"growth": "30%/y", "until": "99y"}, "--growth: Input should be less than or equal to 30"),
+        ({"growth": "0"}, "--growth: must be 0.001 or more"),
+        ({"growth": "30%/y", "until": "99y"}, "--growth: must be 30 or less"),
     ],
 )
 def test_flags_of_growth(tmp_path: Path, flags: dict[str, Any], message: str) -> None:

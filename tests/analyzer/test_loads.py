@@ -157,8 +157,9 @@ def test_years_begin_at_the_share(tmp_path: Path) -> None:
         ('"1001%"', "2: load[0]: 1001% of the busiest link is not within"),
         ('"half"', "2: load[0]: 'half' is neither a factor, such as 1.5, nor a share of the busiest link"),
         ('[1, "x%"]', "2: load[1]: 'x%' is not a share"),
-        ("0", "2: load[0]: 0 is not within 0.001 to 1000"),
-        ("nan", "2: load[0]: nan is not within"),
+        ("0", "2: load[0]: must be 0.001 or more"),
+        ("nan", "2: load[0]: must be 0.001 or more"),
+        ("1001", "2: load[0]: must be 1000 or less; a share of the busiest link"),
         ("true", "2: load[0]: True is neither"),
     ],
 )

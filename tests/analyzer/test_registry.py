@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from segcast.analyzer.registry import Registry
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.traces.errors import InputError
 
 _MODULE = "from members import REGISTRY\nREGISTRY.add({name!r}, {name!r})\n"
@@ -52,3 +54,16 @@ def test_a_module_that_cannot_be_imported_is_met_again(registry: Registry[str], 
     for _ in range(2):
         with pytest.raises(RuntimeError, match="broken"):
             registry.find("own")
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ({"policies": ["inflght"]}, "unknown policy 'inflght'; did you mean 'inflight'?; known: clove-ecn, conga"),
+        ({"timeouts": ["rrt"]}, "unknown flowlet timeout 'rrt'; did you mean 'rtt'?; known: a duration, drained"),
+        ({"timeouts": ["yesterday"]}, "unknown flowlet timeout 'yesterday'; known: a duration"),
+    ],
+)
+def test_a_name_nearly_right_is_asked_for(paths: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        short_scenario(paths="2x1Gbps", **paths)

@@ -154,7 +154,7 @@ def test_one_wrong_cell_is_named_by_line_and_column(
         (f"{PLAIN}\n", " has a header and no flows"),
         (PLAIN, " has a header and no flows"),
         ("flow,start_ns,src,dst\n", "1: column bytes is missing; a flow list has flow, start_ns, src, dst, bytes"),
-        (f"{PLAIN},pth\n", "1: unknown column 'pth'; did you mean path? Known are flow, start_ns, src, dst, bytes"),
+        (f"{PLAIN},pth\n", "1: unknown column 'pth'; did you mean 'path'? Known are flow, start_ns, src, dst, bytes"),
         (f"{PLAIN},colour\n", "1: unknown column 'colour'; known are flow, start_ns, src, dst, bytes, path, after"),
         (f"{PLAIN},bytes\n", "1: column bytes is there twice"),
         (f"{PLAIN},path,spine\n", "1: column spine is there twice, which is another name of path"),

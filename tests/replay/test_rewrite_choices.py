@@ -334,7 +334,7 @@ def test_a_file_per_interface_holds_all_its_hosts_in_order_of_time(tmp_path: Pat
     [
         (None, "cannot read the interfaces: No such file"),
         ("interfaces = [", "not TOML"),
-        ("", "i.toml: interfaces: Field required"),
+        ("", "i.toml: interfaces: missing"),
         ('[interfaces.a]\nprefixes = ["10.0.0.0/8", "1"]', r"i.toml: interfaces.a.prefixes.1: '1' does not appear"),
         ('[interfaces.a]\nprefixes = ["10.0.0.0/8"]\nsource_mac = "x"', "interfaces.a.source_mac: 'x' is not a MAC"),
         (

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import plotly.graph_objects as go
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +22,8 @@ from segcast.reports.forecast.page import write_report
 from segcast.reports.forecast.terminal import table
 from segcast.reports.style import looks
 from segcast.traces.errors import InputError
+from segcast.traces.samples import CLUSTER
+from tests.conftest import Run
 from tests.support.forecasts import (
     TIMEOUTS,
     Row,
@@ -67,8 +73,24 @@ def test_page_says_what_was_run(page: Page) -> None:
     assert "ecmp × 5 seeds; random, 50 µs × 5 seeds" in words
     assert "1 234 packets are left out: they have no readable IP header." in words
     assert "Packets leave when the capture says." in words
-    assert "segcast forecast TRACE --scenario scenario.toml" in words
+    assert re.search(r"segcast forecast \S+ --scenario scenario.toml --out ../again", words)
     assert 'policy = ["<ecmp>"]' in words
+
+
+def test_the_command_that_runs_it_again_does(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{flow},{flow * 1000},10.0.0.{flow % 4},10.0.1.{flow % 3},40000\n" for flow in range(40)]
+    (tmp_path / "a list.csv").write_text("flow,start_ns,src,dst,bytes\n" + "".join(rows))
+    for source, name in ((str(CLUSTER), "of a capture"), ("a list.csv", "of a list")):
+        assert run("forecast", source, "--paths", "2x1Gbps", "--seeds", 1, "--policy", "ecmp", "--out", name).code == 0
+        (command,) = re.findall(r"<code>(segcast forecast .*?)</code>", (tmp_path / name / "report.html").read_text())
+        again = shlex.split(html.unescape(command))
+        monkeypatch.chdir(tmp_path / name)
+        assert run(*again[1:]).code == 0
+        tables = [pl.read_parquet(Path(folder) / "summary.parquet") for folder in (".", again[-1])]
+        assert tables[0].equals(tables[1])
+        monkeypatch.chdir(tmp_path)
+        shutil.rmtree("again")
 
 
 def test_page_is_self_contained_and_small(standard: Path, page: Page) -> None:

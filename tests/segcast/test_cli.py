@@ -197,7 +197,7 @@ def test_wrong_paths(run: Run, tmp_path: Path, cluster: Trace) -> None:
         (["--paths", "many"], "with a unit"),
         (["--paths", "0x1Gbps"], "at least 1"),
         (["--paths", "5000x1Gbps"], "at most 1024"),
-        ([*FAST, "--timeout", "fast"], "unknown flowlet timeout 'fast'; known: a duration"),
+        ([*FAST, "--timeout", "yesterday"], "unknown flowlet timeout 'yesterday'; known: a duration"),
         ([*FAST, "--policy", "ecmp,wishful"], "unknown policy 'wishful'"),
         ([*FAST, "--scenario", "s.toml"], "exclude each other"),
         (["--scenario", "missing.toml"], "missing.toml"),

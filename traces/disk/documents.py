@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from segcast.traces.disk.bounded import read_bounded_text
 from segcast.traces.disk.names import visible
 from segcast.traces.errors import InputError
+from segcast.traces.refusals import plainly
 
 Count = Annotated[int, Field(ge=0, lt=2**64)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -84,7 +85,7 @@ def check_present(document: Shape, places: Sequence[str], file: Path, mend: str)
     """
     for place in places:
         if (missing := _absent(document, place.split("."))) is not None:
-            raise InputError(f"{file}: {missing}: Field required; {mend}")
+            raise InputError(f"{file}: {missing}: missing; {mend}")
 
 
 def _absent(value: object, names: Sequence[str]) -> str | None:
@@ -105,6 +106,6 @@ def check_shape(document: dict[str, Any], shape: type[Shape], file: Path, mend: 
     try:
         shape.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         place = visible(".".join(str(part) for part in first["loc"]))
-        raise InputError(f"{file}: {place}: {first['msg'].partition(chr(10))[0]}; {mend}") from None
+        raise InputError(f"{file}: {place}: {plainly(first).partition(chr(10))[0]}; {mend}") from None

@@ -86,9 +86,18 @@ def _loaded(folder: Path, layer: str | None) -> Trace:
     return trace
 
 
+def is_cached(folder: Path) -> bool:
+    """Whether a trace folder is one that `open_trace` made, and so may be gone one day."""
+    return folder.parent == _cache()
+
+
+def _cache() -> Path:
+    return Path(platformdirs.user_cache_dir("segcast")) / "traces"
+
+
 def _cached_folder(path: str | Path, inputs: Inputs, layer: str) -> Path:
     """Where the trace of captures is kept; traces unused for a month are removed."""
-    root = Path(platformdirs.user_cache_dir("segcast")) / "traces"
+    root = _cache()
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

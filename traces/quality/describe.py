@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from segcast.traces.linktypes import linktype_name
 from segcast.traces.protocols import TCP
+from segcast.traces.quality.verdict import rates, verdict
 from segcast.traces.reasons import FILTERED, REASONS
 from segcast.traces.trace import Trace
 
@@ -40,7 +41,9 @@ _TALKERS: Final = 10
 
 
 def describe(trace: Trace) -> dict[str, Any]:
-    """What a trace holds and how good it is, from `trace.json` and the flows table alone; ready for JSON.
+    """What a trace holds, how good it is and whether it can be asked, ready for JSON.
+
+    From `trace.json` and the flows table, but for the rates, which take the packets' times.
 
     Shares are fractions of 1; a value that cannot be known is None. Bytes are bytes on the wire.
     """
@@ -51,7 +54,7 @@ def describe(trace: Trace) -> dict[str, Any]:
     last = max(_known(s["last_ns"] for s in sources), default=None)
     truncated, seen = sum(s["truncated_packets"] for s in sources), sum(s["packets"] for s in sources)
     one_sided = int(flows["reverse_flow_id"].null_count)
-    return {
+    facts = {
         "packets": packets,
         "flows": trace.flow_count,
         **{name: _of_rows(trace, name) for name in ("wire_bytes", "captured_bytes")},
@@ -109,7 +112,9 @@ def describe(trace: Trace) -> dict[str, Any]:
             }
             for s in sources
         ],
+        **rates(trace, first, last),
     }
+    return facts | verdict(facts)
 
 
 def _of_rows(trace: Trace, name: str) -> int:
