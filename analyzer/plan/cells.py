@@ -12,7 +12,7 @@ from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.loads import offering_of
 from segcast.analyzer.forecast.run import Prepared, prepared
 from segcast.analyzer.parallel import usable_cores
-from segcast.analyzer.plan.keys import code, digest_of, identity_of
+from segcast.analyzer.plan.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -125,8 +125,7 @@ class Cells:
 
     def _key(self, text: str, variant: Variant, seed: int) -> str:
         """What a cell's row depends on, as a digest."""
-        timeout = variant.timeout and variant.timeout.model_dump(mode="json")
-        return digest_of(code(), self._identity, text, variant.policy.model_dump(mode="json"), timeout, seed)
+        return digest_of(code(), self._identity, text, chosen_of(variant.policy, variant.timeout), seed)
 
     def _tell(self) -> None:
         if self._progress is not None:

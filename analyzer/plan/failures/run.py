@@ -30,7 +30,7 @@ from segcast.analyzer.plan.failures.tables import (
     stage_rows,
 )
 from segcast.analyzer.plan.failures.words import Told, answer, limits, says
-from segcast.analyzer.plan.keys import code, digest_of, identity_of
+from segcast.analyzer.plan.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.slo import Slo
