@@ -220,14 +220,8 @@ class _Study:
         return figures
 
     def _named(self, plan: CellPlan) -> list[Any]:
-        timeout = plan.timeout and plan.timeout.model_dump(mode="json")
-        return [
-            plan.policy.model_dump(mode="json"),
-            timeout,
-            str(plan.offered.rate),
-            str(plan.offered.flows),
-            plan.seed,
-        ]
+        offered = [str(plan.offered.rate), str(plan.offered.flows)]
+        return [*chosen_of(plan.policy, plan.timeout), *offered, plan.seed]
 
     def _tell(self) -> None:
         if self._progress is not None:
