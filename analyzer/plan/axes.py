@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from segcast.analyzer.network.shapes import LinkShape
+from segcast.analyzer.scenario.growth import load_of, share_of
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.topologies.leaf_spine import LeafSpineSpec
 from segcast.analyzer.topologies.parallel import ParallelSpec, PathSpec
@@ -16,6 +17,8 @@ from segcast.traces.units import rate_bps, say_number, size_bytes, write_rate, w
 
 _MOST_LOAD: Final = 1000.0
 _LEAST_LOAD: Final = 0.001
+OF_TRAFFIC: Final = ("load", "growth")
+"""The axes that vary what is offered, in parts of the trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Axis:
     """A quantity of a scenario. `rises`: more of it is worse; `whole`: it is counted.
 
     `read` and `write` are its text, `put` gives the scenario with another value of it, `now` the scenario's own. `noun`
-    says what it is.
+    says what it is. `per_year` is how much it grows in a year, if that is known: 0.3 of 30 %.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Axis:
     now: Callable[[ValidScenario], float]
     least: float
     most: float
+    per_year: float | None = None
 
     def place(self, value: float) -> float:
         """Where a value is on the axis of a search, on which further is worse."""
@@ -48,13 +52,22 @@ class Axis:
         if self.whole:
             return float(round(along))
         value = math.exp(along)
-        return round(value, 6) if self.name == "load" else float(round(value))
+        return round(value, 6) if self.name in OF_TRAFFIC else float(round(value))
+
+    @property
+    def example(self) -> str:
+        """Bounds as they are written."""
+        return f"{self.write(self.least)}..{self.write(self.most)}"
+
+    def years(self, value: float) -> float | None:
+        """In how many years growth comes to a value; None if it is not by the year."""
+        return None if self.per_year is None else math.log(value) / math.log1p(self.per_year)
 
     def between(self, text: str) -> tuple[float, float]:
         """The least and the greatest value of a text like `0.2..1.5`. Raises InputError."""
         parts = text.split("..")
         if len(parts) != 2:
-            raise InputError(f"--between {text!r}: write it like {self.write(self.least)}..{self.write(self.most)}")
+            raise InputError(f"--between {text!r}: write it like {self.example}")
         low, high = (self._bound(text, part.strip()) for part in parts)
         if not low < high:
             raise InputError(f"--between {text!r}: the first bound must be the lower one")
@@ -72,11 +85,38 @@ class Axis:
         return value
 
 
-def axis_named(name: str) -> Axis:
+def axis_named(name: str, per_year: float | None = None) -> Axis:
     """The axis of that name. Raises InputError."""
     if name not in AXES:
         raise InputError(f"--over {name!r}: there are {', '.join(AXES)}")
-    return AXES[name]
+    return replace(AXES[name], per_year=per_year)
+
+
+def axis_of(name: str, scenario: ValidScenario) -> Axis:
+    """The axis of that name; of growth with that of a year, if the scenario says it. Raises InputError."""
+    per_year = scenario.growth_spec.per_year if name == "growth" else None
+    if per_year is None:
+        return axis_named(name)
+    yearly = float(share_of(per_year))
+    if yearly <= 0:
+        raise InputError(f"--growth {per_year}/y: what shrinks breaks nothing; ask --over load")
+    return axis_named(name, yearly)
+
+
+def shares_of(text: str, axis: Axis) -> tuple[str, str]:
+    """The bounds of a text like `20%..90%`, each as `load_of` has it. Raises InputError."""
+    if axis.name not in OF_TRAFFIC:
+        raise InputError(f"--between {text!r}: {axis.name} is no share of a link; write it like {axis.example}")
+    parts = [part.strip() for part in text.split("..")]
+    if len(parts) != 2 or not all(part.endswith("%") for part in parts):
+        raise InputError(f"--between {text!r}: write it like 20%..90%, or without %")
+    try:
+        low, high = (str(load_of(part)) for part in parts)
+    except ValueError as error:
+        raise InputError(f"--between {text!r}: {error}") from None
+    if not share_of(low) < share_of(high):
+        raise InputError(f"--between {text!r}: the first bound must be the lower one")
+    return low, high
 
 
 def _number(text: str) -> float:
@@ -97,6 +137,15 @@ def _whole(text: str) -> float:
 
 def _with_load(scenario: ValidScenario, value: float) -> ValidScenario:
     return scenario.model_copy(update={"load": (value,)})
+
+
+def _with_growth(scenario: ValidScenario, value: float) -> ValidScenario:
+    growth = {"factor": (value,), "per_year": None, "years": None}
+    return scenario.model_copy(update={"growth": scenario.growth_spec.model_copy(update=growth)})
+
+
+def _growth_now(scenario: ValidScenario) -> float:
+    return float(scenario.growth_spec.steps[0].factor)
 
 
 def _shapes(scenario: ValidScenario) -> list[LinkShape]:
@@ -179,6 +228,7 @@ AXES: Final = {
             _LEAST_LOAD,
             _MOST_LOAD,
         ),
+        Axis("growth", "growth", True, False, _number, say_number, _with_growth, _growth_now, _LEAST_LOAD, _MOST_LOAD),
         Axis(
             "links.rate",
             "rate of links",

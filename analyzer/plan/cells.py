@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.loads import offering_of
@@ -20,6 +21,9 @@ from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.trace import Trace
 
 Progress = Callable[[int, int], None]
+
+_IMMATERIAL: Final[dict[str, Any]] = {"packets": "none", "seeds": (1,), "slo": None, "cost": None}
+"""What of a scenario is nothing to a cell's row."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +77,7 @@ class Cells:
 
         Raises InputError if the scenario does not fit the trace.
         """
-        asked = scenario.model_copy(update={"load": scenario.load[:1], "packets": "none", "seeds": (1,), "slo": None})
+        asked = scenario.model_copy(update={"load": scenario.load[:1], **_IMMATERIAL})
         text = asked.model_copy(update={"policies": (), "timeouts": ()}).to_toml()
         one = asked.offered[0]
         text += f"{one.rate} {one.flows}"
@@ -91,18 +95,20 @@ class Cells:
         return [row for row in found if row is not None]
 
     def share(self, scenario: ValidScenario) -> float | None:
-        """Utilisation of the busiest link, evenly spread, at load 1; None where nothing says how long traffic takes.
+        """Utilisation of the busiest link, evenly spread, at what the scenario offers first; None if nothing says it.
 
-        It is kept in the store as rows are.
+        Where only packets are faster it is known from that of load 1, which is kept in the store as rows are.
         """
-        asked = scenario.model_copy(update={"load": (1.0,), "packets": "none", "seeds": (1,), "slo": None})
-        key = digest_of("share", code(), self._identity, asked.to_toml())
+        one = scenario.offered[0]
+        asked = scenario.model_copy(update={"load": (1.0,), **_IMMATERIAL})
+        key = digest_of("share", code(), self._identity, asked.to_toml(), str(one.flows))
         if (kept := self._store.get(key)) is None:
-            found = offering_of(self._source, asked).share(asked.offered[0])
+            grown = scenario if one.flows != 1 else asked
+            found = offering_of(self._source, grown).share(one._replace(rate=Fraction(1)))
             kept = {"share": None if found is None else found[0]}
             self._store.put(key, kept)
         share: float | None = kept["share"]
-        return share
+        return share if share is None else share * float(one.rate)
 
     def _run(self, scenario: ValidScenario, plans: list[CellPlan]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []

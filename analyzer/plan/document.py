@@ -47,6 +47,12 @@ class StatedEdge(Shape):
         description="lower bound at 95 % that covers the traffic's own chance too; null if it was not asked for",
     )
     traffic_high: float | None = Field(None, description="upper bound of that")
+    years: float | None = Field(None, description="in how many years growth comes to the edge, where a year's is given")
+    share: float | None = Field(
+        default=None,
+        description="mean utilisation of the busiest link at the edge, evenly spread; null unless traffic is varied",
+    )
+    cost: float | None = Field(None, description="what the network at the edge costs, by the prices that were given")
     binding: str | None = Field(None, description="the budget that breaks first")
     end: StatedEnd | None = Field(None, description="without an edge: the bound that is nearest to one; else null")
     seeds_wanted: Count | None = Field(
@@ -61,6 +67,21 @@ class StatedEdge(Shape):
     probes: list[StatedProbe] = Field(default_factory=list, description="what was tried, in order of value")
 
 
+class StatedInstead(Shape):
+    """With how many paths the best policy carries what the baseline does, found by a search of its own."""
+
+    policy: str = Field(description="label of the policy that needs fewer")
+    timeout: str | None = Field(None, description="label of its flowlet timeout")
+    value: float = Field(description="the load, or growth, that the baseline carries with all paths")
+    of: Literal["spine", "path"] = Field(description="what is counted")
+    now: Count = Field(description="how many the network has")
+    needs: Count = Field(description="the fewest with which it keeps the budgets there")
+    low: Count = Field(description="lower bound of that at 95 %, as far as seeds' draws go")
+    high: Count = Field(description="upper bound: what is surely enough")
+    saved: float | None = Field(None, description="what `now` costs more than `high`, by the prices that were given")
+    probes: list[StatedProbe] = Field(default_factory=list, description="what was tried, in order of paths")
+
+
 class PlanDocument(Shape):
     """A question, and the answer for each policy."""
 
@@ -68,14 +89,21 @@ class PlanDocument(Shape):
     schema_version: Whole = Field(description="version of this document")
     source: str = Field(description="trace or workload")
     reacts: bool = Field(description="whether TCP senders react; else all packets leave as captured")
-    over: str = Field(description="what is varied: `load`, `links.rate`, `paths` or `buffer`")
+    over: str = Field(description="what is varied: `load`, `growth`, `links.rate`, `paths` or `buffer`")
     rises: bool = Field(description="whether more of it is worse")
     near: float = Field(description="bound of the axis where budgets are easiest to keep")
     far: float = Field(description="the other bound")
     now: float | None = Field(None, description="value of the scenario itself; null for the load")
+    per_year: float | None = Field(None, description="how much growth is in a year, in parts of 1; null if not given")
     share: float | None = Field(
         None,
-        description="mean utilisation of the busiest link, evenly spread, at load 1; null unless the load is varied",
+        description="mean utilisation of the busiest link, evenly spread, where `over` is 1; null unless it is load or "
+        "growth",
+    )
+    cost: float | None = Field(None, description="what the scenario's own network costs; null without prices")
+    currency: str | None = Field(None, description="what prices are in")
+    instead: StatedInstead | None = Field(
+        None, description="with how many paths the best policy carries what the baseline does; null if with no fewer"
     )
     slo: str = Field(description="the budgets")
     answer: str = Field(description="the answer in one sentence")

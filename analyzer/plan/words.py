@@ -9,8 +9,10 @@ from typing import Final
 
 from segcast.analyzer.answers.budgets import say_value
 from segcast.analyzer.answers.wording import percent, significant
-from segcast.analyzer.plan.axes import Axis
-from segcast.analyzer.plan.document import StatedEdge, StatedEnd
+from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis
+from segcast.analyzer.plan.cost import money
+from segcast.analyzer.plan.document import StatedEdge, StatedEnd, StatedInstead
+from segcast.analyzer.scenario.cost import CostSpec
 from segcast.analyzer.slo import Budget, parse_slo
 from segcast.traces.units import say_number
 
@@ -24,8 +26,8 @@ def name_of(edge: StatedEdge) -> str:
 
 def value_words(axis: Axis, value: float) -> str:
     """A value of the axis to three digits, as `load 0.71`, `5 paths`, `10Gbps`."""
-    if axis.name == "load":
-        return f"load {say_number(float(f'{value:.3g}'))}"
+    if axis.name in OF_TRAFFIC:
+        return f"{axis.noun} {say_number(float(f'{value:.3g}'))}"
     if axis.whole:
         return f"{round(value)} {axis.name}" if value != 1 else f"1 {axis.name.removesuffix('s')}"
     return _rounded(axis, value)
@@ -45,19 +47,32 @@ def bounds_words(axis: Axis, low: float, high: float) -> str:
     return "" if first == last else f" ({first} to {last})"
 
 
-def edge_words(axis: Axis, edge: StatedEdge, share: float | None) -> str:
+def edge_words(axis: Axis, edge: StatedEdge, currency: str | None = None) -> str:
     """How far one policy goes."""
     name = name_of(edge)
     if edge.value is None or edge.low is None or edge.high is None:
         where = "nowhere" if edge.state == "nowhere" else "wherever it was asked"
         return f"{name} {where}" + (f" ({edge.end.words})" if edge.end is not None else "")
     verb = "up to" if axis.rises else "from"
-    interval = bounds_words(axis, *_widest(edge)).strip(" ()")
-    of_link = (
-        "" if share is None or axis.name != "load" else f"{_percent(100 * edge.value * share)} % of the busiest link"
-    )
-    beside = "; ".join(each for each in (interval, of_link) if each)
+    low, high = _widest(edge)
+    notes = [
+        bounds_words(axis, low, high).strip(" ()"),
+        years_words(axis, edge.value, low, high),
+        "" if edge.share is None else f"{_percent(100 * edge.share)} % of the busiest link",
+        "" if edge.cost is None or axis.name in OF_TRAFFIC else money(edge.cost, currency),
+    ]
+    beside = "; ".join(each for each in notes if each)
     return f"{name} {verb} {value_words(axis, edge.value)}" + (f" ({beside})" if beside else "")
+
+
+def years_words(axis: Axis, value: float, low: float, high: float) -> str:
+    """In how many years growth comes to a value, with its bounds; empty where no year's growth is given."""
+    years, first, last = (axis.years(each) for each in (value, low, high))
+    if years is None or first is None or last is None:
+        return ""
+    bounds = [significant(first, 2), significant(last, 2)]
+    between = "" if bounds[0] == bounds[1] else f", {bounds[0]} to {bounds[1]},"
+    return f"in {significant(years, 2)} years{between} at {_percent(100 * (axis.per_year or 0.0))} % a year"
 
 
 def _widest(edge: StatedEdge) -> tuple[float, float]:
@@ -75,31 +90,39 @@ def answer_words(
     baseline: StatedEdge,
     slo: str,
     bounds: tuple[float, float],
-    share: float | None,
+    prices: CostSpec | None = None,
+    instead: StatedInstead | None = None,
 ) -> str:
     """The answer in one sentence: the baseline's edge, the best other's, and what lies between them.
 
     `bounds` are the values of the axis between which was asked. Which policy is best is said only where its interval
     against the baseline's is clear of 0; those whose edges cannot be told from the best are named with it.
     """
-    ends = f"{axis.write(min(bounds))} to {axis.write(max(bounds))}"
+    ends = f"{_end(axis, min(bounds))} to {_end(axis, max(bounds))}"
+    currency = None if prices is None else prices.currency
     if all(edge.state == "nowhere" for edge in edges):
         return f"no policy keeps {slo} at any {axis.noun} from {ends}{_nearest(edges, 'nearest to it')}"
     if all(edge.state == "everywhere" for edge in edges):
         nearest = _nearest(edges, "nearest to breaking it")
         return f"every policy keeps {slo} at every {axis.noun} from {ends}{nearest}; ask further out"
-    said = f"{slo} is kept by {edge_words(axis, baseline, share)}"
+    said = f"{slo} is kept by {edge_words(axis, baseline, currency)}"
     others = [edge for edge in edges if edge is not baseline]
     if not others:
         return said
-    beyond = [edge for edge in others if _beyond(axis, edge, baseline)]
-    if not beyond:
-        worse = all(_beyond(axis, baseline, edge) for edge in others)
+    further = [edge for edge in others if beyond(axis, edge, baseline)]
+    if not further:
+        worse = all(beyond(axis, baseline, edge) for edge in others)
         return f"{said}; {'no other policy goes as far' if worse else 'nothing else clearly goes further'}"
-    best = beyond[0]  # in order, the furthest first
-    alike = [edge for edge in beyond[1:] if not _beyond(axis, best, edge)]
+    best = further[0]  # in order, the furthest first
+    alike = [edge for edge in further[1:] if not beyond(axis, best, edge)]
     together = f" ({', '.join(name_of(edge) for edge in alike)} alike)" if alike else ""
-    return f"{said}, by {edge_words(axis, best, share)}{together}{_gain_words(axis, best, baseline)}"
+    gains = [
+        _gain_words(axis, best, baseline),
+        "" if instead is None else instead_words(instead, currency),
+        _saved_words(axis, best, baseline, currency),
+    ]
+    gain = ", ".join(each for each in gains if each)
+    return f"{said}, by {edge_words(axis, best, currency)}{together}" + (f": {gain}" if gain else "")
 
 
 def end_of(
@@ -121,7 +144,7 @@ def end_of(
     if figure is not None:
         said = f"{name_of_metric(budget)} {say_value(budget.metric, figure)} {where}: {_against(budget, figure)}"
     if others := [other.text for other in broken if other is not budget]:
-        said += f" ({' and '.join(others)} broken, too)"
+        said += f", {' and '.join(others)} broken, too"
     return StatedEnd(value=value, budget=budget.text, figure=figure, limit=budget.limit, words=said)
 
 
@@ -166,27 +189,34 @@ def _nearest(edges: Sequence[StatedEdge], what: str) -> str:
     return f": {who}{end.words}"
 
 
-def unsettled_words(edges: Sequence[StatedEdge], most: int) -> list[str]:
+def unsettled_words(axis: Axis, edges: Sequence[StatedEdge], precision: float, most: int) -> list[str]:
     """Whose edge the seeds have left open, and about how many would not."""
     found = []
     for edge in edges:
         if edge.settled:
             continue
         seeds = max((probe.seeds for probe in edge.probes), default=0)
-        said = f"{name_of(edge)}: {seeds} seeds a place do not tell kept from broken any closer than the interval"
-        if edge.value is None:
-            said = f"{name_of(edge)}: {seeds} seeds do not tell kept from broken there"
-        if edge.seeds_wanted is None:
-            told = ""
-        elif edge.seeds_wanted > seeds:
-            told = f"; about {edge.seeds_wanted:,} would (--seeds {edge.seeds_wanted})"
-        else:
-            told = f"; the {most:,} cells that a policy may take ran out (--cells)"
-        found.append(said + told)
+        where, goal = "do not tell kept from broken", "to tell"
+        if edge.value is not None and not axis.whole and edge.low is not None and edge.high is not None:
+            where = f"leave the edge within{bounds_words(axis, edge.low, edge.high).replace('(', '').replace(')', '')}"
+            goal = f"to know it within {percent(precision)}"
+        said = f"{name_of(edge)}: {seeds} seeds a place {where}"
+        if edge.seeds_wanted is not None and edge.seeds_wanted > seeds:
+            wanted = _rounded_up(edge.seeds_wanted)
+            said += f"; {goal} would take about {wanted:,} (--seeds {wanted})"
+        elif edge.seeds_wanted is not None:
+            said += f"; the {most:,} cells that a policy may take ran out (--cells)"
+        found.append(said)
     return found
 
 
-def _beyond(axis: Axis, edge: StatedEdge, other: StatedEdge) -> bool:
+def _rounded_up(count: int) -> int:
+    """A whole number to two digits, not below it."""
+    unit: int = 10 ** max(len(str(count)) - 2, 0)
+    return -(-count // unit) * unit
+
+
+def beyond(axis: Axis, edge: StatedEdge, other: StatedEdge) -> bool:
     """Whether an edge clearly lies further out than another."""
     rank = {"nowhere": 0, "edge": 1, "everywhere": 2}
     if edge.state != "edge" or other.state != "edge":
@@ -195,19 +225,44 @@ def _beyond(axis: Axis, edge: StatedEdge, other: StatedEdge) -> bool:
     return low > other_high if axis.rises else high < other_low
 
 
+def instead_words(instead: StatedInstead, currency: str | None) -> str:
+    """How many paths less carry what the baseline carries, and what that saves."""
+    fewer, noun = instead.now - instead.high, instead.of
+    many = f"{fewer} {noun}{'' if fewer == 1 else 's'} fewer for the same ({instead.high} instead of {instead.now})"
+    saved = "" if instead.saved is None else f", which saves {money(instead.saved, currency)}"
+    return f"or {many}{saved}"
+
+
+def _saved_words(axis: Axis, best: StatedEdge, baseline: StatedEdge, currency: str | None) -> str:
+    if axis.name in OF_TRAFFIC or best.cost is None or baseline.cost is None or best.cost >= baseline.cost:
+        return ""
+    return f"{money(baseline.cost - best.cost, currency)} less"
+
+
+def _end(axis: Axis, value: float) -> str:
+    """A bound of the axis; of growth in years the years, too."""
+    years = axis.years(value)
+    return (
+        axis.write(value) if years is None else f"{axis.write(float(f'{value:.3g}'))} ({significant(years, 2)} years)"
+    )
+
+
 def _gain_words(axis: Axis, best: StatedEdge, baseline: StatedEdge) -> str:
     if best.gain is None or best.value is None or baseline.value is None:
         return ""
     if axis.whole:
         fewer = round(baseline.value - best.value)
-        return f": {fewer} fewer" if fewer > 0 else ""
+        return f"{fewer} fewer" if fewer > 0 else ""
     percent = _whole_percent(best.gain)
     if best.gain_low is not None and best.gain_high is not None:
         ends = sorted((best.gain_low, best.gain_high), key=abs)
         percent += f" % ({_whole_percent(ends[0])} to {_whole_percent(ends[1])})"
     else:
         percent += " %"
-    return f": {percent} {'more traffic' if axis.name == 'load' else 'less'}"
+    if axis.name not in OF_TRAFFIC:
+        return f"{percent} less"
+    later = "" if best.years is None or baseline.years is None else best.years - baseline.years
+    return f"{percent} more traffic" + ("" if later == "" else f", {significant(float(later), 2)} years later")
 
 
 def _whole_percent(ratio: float) -> str:

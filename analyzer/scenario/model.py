@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag
 
 from segcast.analyzer.engine.steering import Ties
 from segcast.analyzer.scenario.choices import PolicyChoice, PolicyField, TimeoutChoice, TimeoutField
+from segcast.analyzer.scenario.cost import CostSpec
 from segcast.analyzer.scenario.events import EventSpec, GroupsField
 from segcast.analyzer.scenario.growth import (
     GrowthSpec,
@@ -100,6 +101,7 @@ class Scenario(Model):
     )
     steering: SteeringSpec = Field(default=SteeringSpec(), description="the sending hosts")
     slo: SloSpec | None = Field(default=None, description="budgets that an answer must keep")
+    cost: CostSpec | None = Field(default=None, description="prices, for answers in money")
     srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
 
     @property

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
-from segcast.analyzer.plan.axes import Axis, axis_named
+from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis, axis_named
+from segcast.analyzer.plan.cost import money
 from segcast.analyzer.plan.document import PlanDocument, StatedEdge
 from segcast.analyzer.plan.words import bounds_words, name_of, value_words
 from segcast.analyzer.slo import Budget, parse_slo, say_sign
@@ -42,13 +43,23 @@ def edge_line(axis: Axis, edge: StatedEdge) -> tuple[str, str]:
         return _STATES[edge.state], ""
     low = edge.low if edge.traffic_low is None else edge.traffic_low
     high = edge.high if edge.traffic_high is None else edge.traffic_high
-    return value_words(axis, edge.value), bounds_words(axis, low, high).strip(" ()")
+    value, interval = value_words(axis, edge.value), bounds_words(axis, low, high).strip(" ()")
+    if edge.years is not None:
+        value += f", in {text.plain(edge.years, 2)} years"
+        first, last = (text.plain(axis.years(each), 2) for each in (low, high))
+        interval += f", {first} to {last} years" if first != last else ""
+    return value, interval.lstrip(", ")
 
 
 def gain_line(edge: StatedEdge) -> str:
     """What the edge is against the baseline's."""
     interval = text.change_interval(edge.gain_low, edge.gain_high)
     return text.change(edge.gain) + (f" ({interval})" if interval else "")
+
+
+def price(cost: float | None, currency: str | None) -> str:
+    """What a network costs."""
+    return text.NO_VALUE if cost is None else money(cost, currency)
 
 
 class PlanContent:
@@ -58,12 +69,17 @@ class PlanContent:
         """Raises InputError if the folder holds no plan."""
         self.document = read_plan(folder)
         self.title = PurePath(self.document.source).name
-        self.axis = axis_named(self.document.over)
+        self.axis = axis_named(self.document.over, self.document.per_year)
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
         """The budgets that were asked to be kept."""
         return parse_slo(self.document.slo).budgets
+
+    @property
+    def priced(self) -> bool:
+        """Whether networks at the edges differ in cost."""
+        return self.document.cost is not None and self.axis.name not in OF_TRAFFIC
 
     @cached_property
     def rows(self) -> list[dict[str, str]]:
@@ -78,6 +94,7 @@ class PlanContent:
                     "edge": value,
                     "interval": interval,
                     "gain": gain_line(edge),
+                    "cost": price(edge.cost, self.document.currency),
                     "binding": (edge.binding if edge.end is None else edge.end.words) or "",
                     "cells": text.count(edge.cells),
                     "notes": ", ".join(notes),

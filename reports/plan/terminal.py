@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from segcast.analyzer.plan.axes import axis_named
+from segcast.analyzer.plan.axes import OF_TRAFFIC, axis_named
 from segcast.analyzer.plan.document import StatedEdge
 from segcast.analyzer.plan.words import name_of
 from segcast.reports import text
 from segcast.reports.console import print_table
-from segcast.reports.plan.content import edge_line, gain_line
+from segcast.reports.plan.content import edge_line, gain_line, price
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 def print_plan(document: dict[str, Any], console: Console) -> None:
     """The answer, each policy's edge, what limits the answer, and where the page is."""
-    axis = axis_named(document["over"])
+    axis = axis_named(document["over"], document["per_year"])
     console.print(document["answer"], style="bold", markup=False)
     console.print()
-    rows = [["policy", f"keeps it {'up to' if axis.rises else 'from'}", "95 %", "against", "first to break", "cells"]]
+    heads = ["policy", f"keeps it {'up to' if axis.rises else 'from'}", "95 %", "against", "first to break", "cells"]
+    priced = document["cost"] is not None and axis.name not in OF_TRAFFIC
+    rows = [[*heads, "cost"] if priced else heads]
     for entry in document["edges"]:
         edge = StatedEdge.model_validate(entry)
         value, interval = edge_line(axis, edge)
@@ -28,7 +30,8 @@ def print_plan(document: dict[str, Any], console: Console) -> None:
         if edge.policy == document["baseline"]:
             against = "baseline"
         breaks = (edge.binding if edge.end is None else edge.end.words) or text.NO_VALUE
-        rows.append([name_of(edge), value, interval, against, breaks, text.count(edge.cells)])
+        row = [name_of(edge), value, interval, against, breaks, text.count(edge.cells)]
+        rows.append([*row, price(edge.cost, document["currency"])] if priced else row)
     print_table(console, rows, left=(0, 4))
     console.print()
     for limit in document["but"]:

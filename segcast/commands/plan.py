@@ -22,7 +22,7 @@ from segcast.screen import (
 )
 
 MOST_PAIRS: Final = 1000
-_SEARCH: Final = ("over", "between", "precision", "cells", "seeds")
+_SEARCH: Final = ("over", "between", "precision", "cells", "seeds", "cost")
 _FAILURES: Final = ("pairs", "at", "judge")
 
 
@@ -34,16 +34,23 @@ _FAILURES: Final = ("pairs", "at", "judge")
 @click.option("--buffer", help="Buffer of a path [512KiB].")
 @click.option("--policy", help="Policies [ecmp,random,inflight].")
 @click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
+@click.option("--load", help="Unless varied: a factor of the trace's rate, or a share of the busiest link: 50% [1].")
+@click.option("--growth", help="A factor of connections, or growth a year: with 30%/y the answer is in years [1].")
+@click.option("--until", help="With growth a year: how far to look, such as 5y.")
+@click.option("--cost", help="Prices, for answers in money: spine=12000,link=400,gbps=30,currency=EUR.")
 @click.option("--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic].")
 @click.option("--slo", help='Budgets, such as "p99_delay < 2ms and drops == 0" [those of the scenario].')
 @click.option(
     "--over",
-    type=click.Choice(["load", "links.rate", "paths", "buffer"]),
+    type=click.Choice(["load", "growth", "links.rate", "paths", "buffer"]),
     default="load",
     show_default=True,
     help="What is varied.",
 )
-@click.option("--between", help="Its bounds, such as 0.5..4, 10Gbps..100Gbps or 1..16 [about the scenario's own].")
+@click.option(
+    "--between",
+    help="Its bounds: 0.5..4, 20%..90% (of the busiest link), 10Gbps..100Gbps, 1..16 [about the scenario's own].",
+)
 @click.option("--precision", type=click.FloatRange(0.0001, 0.5), default=0.01, show_default=True, help="Of the edge.")
 @click.option(
     "--cells", type=click.IntRange(20, 100_000), default=1000, show_default=True, help="At most so many a policy."
@@ -91,6 +98,7 @@ def plan(
     pairs: int | None,
     at: str | None,
     judge: Any,
+    cost: str | None,
     **flags: Any,
 ) -> None:
     """Find how far each policy keeps budgets: how much load it carries, or what rate, paths or buffers it needs.
@@ -105,12 +113,15 @@ def plan(
     segcast plan capture.pcap --paths 4x10Gbps --slo "p99_delay < 200us and drops == 0" --out P
     """
     _refuse_others(failures is not None)
+    if flags["growth"] is not None and "/" in flags["growth"] and _default("over"):
+        over = "growth"
     if failures is not None:
         from segcast.analyzer.scenario.flags import scenario_of
 
         _plan_failures(trace, scenario_of(scenario, flags), (failures, pairs, at, slo, judge), out, layer, as_json)
         return
-    from segcast.analyzer.plan.axes import axis_named
+    from segcast.analyzer.plan.axes import axis_of, shares_of
+    from segcast.analyzer.plan.cost import parse_cost
     from segcast.analyzer.plan.run import Asked, budgets_of
     from segcast.analyzer.plan.run import plan as run
     from segcast.analyzer.scenario.flags import scenario_of
@@ -121,8 +132,12 @@ def plan(
     from segcast.traces.errors import CheckFailed
 
     chosen = scenario_of(scenario, flags)
-    axis = axis_named(over)
-    bounds = None if between is None else axis.between(between)
+    if cost is not None:
+        chosen = chosen.model_copy(update={"cost": parse_cost(cost)})
+    axis = axis_of(over, chosen)
+    bounds: Any = None if between is None else between if "%" in between else axis.between(between)
+    if isinstance(bounds, str):
+        shares_of(bounds, axis)
     asked = Asked(budgets_of(chosen, slo), axis, bounds, precision, cells, seeds)
     with progress("plan", "cells") as tick:
         taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
@@ -131,6 +146,11 @@ def plan(
     show({**document, "page": str(out / "plan.html")}, as_json, print_plan)
     if all(edge["state"] == "nowhere" for edge in document["edges"]):
         raise CheckFailed(f"{out}: {document['answer']}")
+
+
+def _default(name: str) -> bool:
+    """Whether an option was not given."""
+    return click.get_current_context().get_parameter_source(name) != ParameterSource.COMMANDLINE
 
 
 def _refuse_others(failing: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from segcast.analyzer.plan.axes import axis_named
+from segcast.analyzer.plan.axes import axis_named, axis_of, shares_of
+from segcast.analyzer.plan.cost import cost_of, money, parse_cost
 from segcast.analyzer.plan.document import StatedEdge, StatedProbe
 from segcast.analyzer.plan.run import PROBES, Asked, budgets_of, plan
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.plan.words import answer_words, end_of, unsettled_words
 from segcast.analyzer.scenario.flags import scenario_of
+from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.slo import parse_slo
+from segcast.reports.plan.content import PlanContent
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.support.queues import SERVICE_NS, capture
@@ -161,7 +165,7 @@ def test_an_axis_without_an_edge_says_so(constant: Trace, tmp_path: Path) -> Non
             "drops == 0 and p99_delay < 2ms and jain > 0.5",
             {"drop_ratio": 0.02, "delay_p99_ns": 2.4e6, "jain": 0.6},
             "nowhere",
-            "p99 delay 2.4 ms at load 0.5, the lowest asked: 20 % over the budget of 2 ms (drops == 0 broken, too)",
+            "p99 delay 2.4 ms at load 0.5, the lowest asked: 20 % over the budget of 2 ms, drops == 0 broken, too",
         ),
         (
             "drops == 0 and p99_delay < 2ms and jain > 0.5",
@@ -193,12 +197,13 @@ def test_what_seeds_leave_open_says_how_many_would_tell() -> None:
     edge = stated(Said("ecmp", 2.0, 1.9, 2.1)).model_copy(update={"settled": False, "seeds_wanted": 160})
     probe = StatedProbe(value=2.0, seeds=40, verdict="unclear", figures={})
     edge = edge.model_copy(update={"probes": [probe]})
-    (line,) = unsettled_words([edge, stated(Said("inflight", 3.0))], 1000)
-    assert line.startswith(
-        "ecmp: 40 seeds a place do not tell kept from broken any closer than the interval; about 160"
-    )
-    assert line.endswith("about 160 would (--seeds 160)")
-    (line,) = unsettled_words([edge.model_copy(update={"seeds_wanted": 30})], 1000)
+    load, paths = axis_named("load"), axis_named("paths")
+    (line,) = unsettled_words(load, [edge, stated(Said("inflight", 3.0))], 0.01, 1000)
+    assert line.startswith("ecmp: 40 seeds a place leave the edge within 1.9 to 2.1; to know it within 1 % would take ")
+    assert line.endswith("about 160 (--seeds 160)")
+    (line,) = unsettled_words(paths, [edge.model_copy(update={"seeds_wanted": 1234})], 0.01, 1000)
+    assert line.endswith("40 seeds a place do not tell kept from broken; to tell would take about 1,300 (--seeds 1300)")
+    (line,) = unsettled_words(load, [edge.model_copy(update={"seeds_wanted": 30})], 0.01, 1000)
     assert line.endswith("; the 1,000 cells that a policy may take ran out (--cells)")
 
 
@@ -274,7 +279,7 @@ def stated(said: Said) -> StatedEdge:
 def said(over: str, *edges: Said) -> str:
     found = [stated(each) for each in edges]
     baseline = next(each for each in found if each.policy == "ecmp")
-    return answer_words(axis_named(over), found, baseline, "drops == 0", (0.5, 4.0), None)
+    return answer_words(axis_named(over), found, baseline, "drops == 0", (0.5, 4.0))
 
 
 def test_the_best_is_named_only_if_it_is_clear() -> None:
@@ -320,3 +325,105 @@ def test_a_load_is_said_of_the_busiest_link(constant: Trace, tmp_path: Path) -> 
     assert found["but"][0].startswith("the traffic is spread as if of 16 flows")
     rate = planned(constant, tmp_path / "q", "drops == 0", "links.rate", paths="2x500Mbps", policy="ecmp")
     assert rate["share"] is None
+
+
+def test_more_traffic_or_fewer_paths_and_what_they_save(constant: Trace, tmp_path: Path) -> None:
+    """In turn over paths of 100 Mbit/s, what ecmp carries on eight needs as many as its rate says."""
+    flags = {"paths": "8x100Mbps", "policy": "round-robin,ecmp", "timeout": "1us"}
+    scenario = scenario_of(None, flags).model_copy(update={"cost": parse_cost("link=100,gbps=10,currency=EUR")})
+    asked = Asked(parse_slo("drops == 0 and p99_queueing < 1ms"), axis_named("load"))
+    found = plan(constant, scenario, asked, tmp_path / "p", store=CellStore(tmp_path / "s.sqlite"))
+    by_policy = {edge["policy"]: edge for edge in found["edges"]}
+    carried = by_policy["ecmp"]["value"]
+    assert found["edges"][0]["policy"] == "round-robin"
+    instead = found["instead"]
+    assert (instead["policy"], instead["of"], instead["now"], instead["value"]) == ("round-robin", "path", 8, carried)
+    assert instead["needs"] == math.ceil(carried * 2.5)
+    assert instead["low"] <= instead["needs"] <= instead["high"] < 8
+    fewer = 8 - instead["high"]
+    assert instead["saved"] == pytest.approx(fewer * 101)  # a link, and a tenth of a Gbit/s
+    noun = "path" if fewer == 1 else "paths"
+    words = f"more traffic, or {fewer} {noun} fewer for the same ({instead['high']} instead of 8), which saves "
+    assert found["answer"].endswith(f"{words}{fewer * 101} EUR"), found["answer"]
+    assert found["cost"] == pytest.approx(808)
+    places = [probe["value"] for probe in instead["probes"]]
+    assert places == sorted(places) and set(places) <= set(range(1, 9))
+
+
+def test_what_paths_and_rates_cost(constant: Trace, tmp_path: Path) -> None:
+    flags = {"paths": "8x100Mbps", "policy": "round-robin", "timeout": "1us"}
+    scenario = scenario_of(None, flags).model_copy(update={"cost": parse_cost("link=100,gbps=10,currency=EUR")})
+    for over, cost, words in (("paths", 303, "3 paths (303 EUR)"), ("links.rate", None, " EUR)")):
+        asked = Asked(parse_slo("drops == 0 and p99_queueing < 1ms"), axis_named(over))
+        found = plan(constant, scenario, asked, tmp_path / over, store=CellStore(tmp_path / "s.sqlite"))
+        (edge,) = found["edges"]
+        assert edge["cost"] == pytest.approx(800 + 8 * 10 * edge["value"] / 1e9 if cost is None else cost)
+        assert words in found["answer"]
+    with pytest.raises(InputError, match="a parallel network has no spines; give link or gbps"):
+        plan(constant, scenario.model_copy(update={"cost": parse_cost("spine=1")}), asked, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "text", ["spine", "spine=x", "spine=-1", "leaf=3", "link=nan", "link=1e13", "currency=", "currency=a very long one"]
+)
+def test_prices_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match="--cost"):
+        parse_cost(text)
+
+
+def test_a_leaf_spine_costs_its_spines_links_and_rates(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(
+        "[network]\nkind = 'leaf-spine'\nleaves = 4\nspines = 3\nparallel = 2\n"
+        "links = { rate = '10Gbps', delay = '1us' }\n[cost]\nspine = 1000\nlink = 50\ngbps = 2\n"
+    )
+    assert cost_of(read_scenario(tmp_path / "s.toml")) == 3 * 1000 + 24 * (50 + 20)
+    assert money(12345.6, "EUR") == "12,346 EUR"
+    assert money(12.345, "") == "12.35"
+
+
+def test_growth_breaks_where_copies_fill_the_link(constant: Trace, tmp_path: Path) -> None:
+    """Sixteen flows are a quarter of the link: the sixty-fifth is too many."""
+    flags = {"paths": "1x1Gbps", "policy": "ecmp", "buffer": "128KiB", "growth": "30%/y", "until": "10y"}
+    scenario = scenario_of(None, flags)
+    axis = axis_of("growth", scenario)
+    store = CellStore(tmp_path / "s.sqlite")
+    found = plan(constant, scenario, Asked(parse_slo("drops == 0"), axis), tmp_path / "p", store=store)
+    (edge,) = found["edges"]
+    assert edge["state"] == "edge"
+    assert edge["high"] >= 4.0 and edge["low"] <= 4.0 + 1 / 16
+    assert edge["years"] == pytest.approx(math.log(edge["value"]) / math.log(1.3))
+    assert edge["share"] == pytest.approx(1.0, rel=0.02)
+    assert (found["over"], found["per_year"]) == ("growth", 0.3)
+    assert "up to growth 4" in found["answer"] and "in 5.3 years" in found["answer"]
+    assert "at 30 % a year" in found["answer"]
+    page = PlanContent(tmp_path / "p")
+    assert "years" in page.rows[0]["edge"]
+    few = scenario_of(None, flags | {"until": "2y"})
+    found = plan(constant, few, Asked(parse_slo("drops == 0"), axis), tmp_path / "q", store=store)
+    assert found["edges"][0]["state"] == "everywhere"
+    assert "from 1 (0 years) to 1.69 (2 years)" in found["answer"]
+
+
+def test_bounds_of_the_busiest_link(constant: Trace, tmp_path: Path) -> None:
+    """A quarter of the link at load 1."""
+    scenario = scenario_of(None, {"paths": "1x1Gbps", "policy": "ecmp"})
+    asked = Asked(parse_slo("drops == 0"), axis_named("load"), "50%..90%")
+    found = plan(constant, scenario, asked, tmp_path / "p", store=CellStore(tmp_path / "s.sqlite"))
+    assert (found["near"], found["far"]) == pytest.approx((2.0, 3.6), rel=0.001)
+    for text, over, message in (
+        ("50%..20%", "load", "lower one"),
+        ("1..20%", "load", "write it like 20%..90%"),
+        ("0%..20%", "load", "not within 0.01%"),
+        ("5%..20%", "paths", "paths is no share of a link"),
+    ):
+        with pytest.raises(InputError, match=message):
+            shares_of(text, axis_named(over))
+
+
+def test_a_load_by_copies_is_no_rate_to_vary(constant: Trace, tmp_path: Path) -> None:
+    scenario = scenario_of(None, {"paths": "1x1Gbps", "load": "50%", "growth": "1"})
+    with pytest.raises(InputError, match="vary those, --over growth"):
+        plan(constant, scenario, Asked(parse_slo("drops == 0"), axis_named("load")), tmp_path / "p")
+    shrinks = scenario_of(None, {"paths": "1x1Gbps", "growth": "-5%/y", "until": "3y"})
+    with pytest.raises(InputError, match="what shrinks breaks nothing"):
+        axis_of("growth", shrinks)

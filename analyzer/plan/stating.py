@@ -1,0 +1,144 @@
+"""What a plan states: each policy's edge, what it is against the baseline's, and what limits the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from segcast.analyzer.answers.evidence import FEWEST_FLOWS
+from segcast.analyzer.forecast.loads import share_findings
+from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis
+from segcast.analyzer.plan.cells import Variant
+from segcast.analyzer.plan.cost import cost_of
+from segcast.analyzer.plan.document import StatedEdge, StatedEnd, StatedProbe
+from segcast.analyzer.plan.search import Edge, Probe, verdict
+from segcast.analyzer.plan.searches import Asked, Searches, question_of
+from segcast.analyzer.plan.words import end_of, unsettled_words
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.traces.units import say_number
+
+
+def rank(axis: Axis, edge: StatedEdge) -> tuple[int, float]:
+    """Orders edges by how far they go."""
+    place = -math.inf if edge.value is None else axis.place(edge.value)
+    return {"nowhere": 0, "edge": 1, "everywhere": 2}[edge.state], place
+
+
+def stated(variant: Variant, edge: Edge, asked: Asked, search: Searches) -> StatedEdge:
+    """An edge as the document has it."""
+    axis = asked.axis
+    value = None if edge.place is None else axis.value(edge.place)
+    at = None if value is None else axis.put(search.scenario, value)
+    ends = sorted(axis.value(place) for place in (edge.low, edge.high) if place is not None)
+    return StatedEdge(
+        policy=variant.policy.label,
+        timeout=None if variant.timeout is None else variant.timeout.label,
+        timeout_ns=None if variant.timeout is None else variant.timeout.timeout_ns,
+        state=edge.state,
+        value=value,
+        low=ends[0] if ends else None,
+        high=ends[1] if ends else None,
+        traffic_low=None,
+        traffic_high=None,
+        years=None if value is None else axis.years(value),
+        share=search.cells.share(at) if at is not None and axis.name in OF_TRAFFIC else None,
+        cost=None if at is None else cost_of(at),
+        end=_end(variant, edge, asked, search),
+        seeds_wanted=edge.seeds_wanted(question_of(asked, search.between)),
+        binding=None if edge.binding is None else asked.slo.budgets[edge.binding].text,
+        settled=edge.settled,
+        monotone=edge.monotone,
+        gain=None,
+        gain_low=None,
+        gain_high=None,
+        cells=edge.cells,
+        probes=sorted(
+            (_probe(probe, search.figures[variant, probe.place], asked) for probe in edge.probes),
+            key=lambda probe: probe.value,
+        ),
+    )
+
+
+def _end(variant: Variant, edge: Edge, asked: Asked, search: Searches) -> StatedEnd | None:
+    """How near a policy without an edge is to one."""
+    if (probe := edge.end) is None:
+        return None
+    rows = search.figures[variant, probe.place]
+    figures = {budget.metric: _mean([row[budget.metric] for row in rows]) for budget in asked.slo.budgets}
+    return end_of(asked.axis, asked.slo.budgets, figures, asked.axis.value(probe.place), edge.state)
+
+
+def _probe(probe: Probe, rows: Sequence[dict[str, Any]], asked: Asked) -> StatedProbe:
+    exact = tuple(budget.exact for budget in asked.slo.budgets)
+    metrics = dict.fromkeys(budget.metric for budget in asked.slo.budgets)
+    return StatedProbe(
+        value=asked.axis.value(probe.place),
+        seeds=probe.seeds,
+        verdict=verdict(probe.margins, exact),
+        figures={metric: _mean([row[metric] for row in rows]) for metric in metrics},
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def against(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
+    """The edge with what it is against the baseline's; their errors add as those of independent estimates do."""
+    if edge.value is None or edge.low is None or edge.high is None:
+        return edge
+    if baseline.value is None or baseline.low is None or baseline.high is None:
+        return edge
+    value, low, high = (math.log(each) for each in (edge.value, edge.low, edge.high))
+    base, base_low, base_high = (math.log(each) for each in (baseline.value, baseline.low, baseline.high))
+    return edge.model_copy(
+        update={
+            "gain": math.expm1(value - base),
+            "gain_low": math.expm1(value - base - math.hypot(value - low, base_high - base)),
+            "gain_high": math.expm1(value - base + math.hypot(high - value, base - base_low)),
+        }
+    )
+
+
+def few_flows(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """That the traffic is of too few flows for its edges to be anyone else's."""
+    known = [row["effective_flows"] for row in rows if row.get("effective_flows") is not None]
+    if not known or min(known) >= FEWEST_FLOWS:
+        return []
+    flows = say_number(float(f"{min(known):.2g}"))
+    said = f"the traffic is spread as if of {flows} flows of one size: "
+    return [said + "another hour of it may have another edge, and policies another order"]
+
+
+def offered_words(scenario: ValidScenario, axis: Axis) -> list[str]:
+    """What the scenario's load came to, and that only the least of several was asked of."""
+    if axis.name == "load":
+        return []
+    if axis.name == "growth":
+        return [finding.detail for finding in share_findings(scenario)]
+    found = [finding.detail for finding in share_findings(scenario)]
+    if len(scenario.offered) > 1:
+        found.append(f"of the scenario's {len(scenario.offered)} loads only the least was asked: give one")
+    return found
+
+
+def limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool, scenario: ValidScenario) -> list[str]:
+    """What limits the answer."""
+    found: list[str] = []
+    if not all(edge.monotone for edge in edges):
+        names = ", ".join(dict.fromkeys(edge.policy for edge in edges if not edge.monotone))
+        found.append(f"{names}: budgets are kept again beyond the edge, which is the first; look at the curve")
+    found += unsettled_words(asked.axis, edges, asked.precision, asked.most)
+    by_rate = asked.axis.name == "load" or (asked.axis.name == "growth" and scenario.growth_spec.by == "rate")
+    if asked.axis.name == "growth" and not by_rate:
+        found.append(
+            "growth copies whole connections, at other times and between new hosts: nobody's behaviour changes"
+        )
+    if by_rate and not reacts:
+        found.append("load squeezes the trace's time: each sender is faster, gaps between its packets shrink")
+    if not reacts:
+        found.append("packets leave as captured, however full the queues are: nobody slows down or sends again")
+    found.append("intervals cover the policies' random draws: neither another day's traffic, nor errors of the model")
+    return found
