@@ -71,6 +71,7 @@ class Transport:
     ecn: bool = False
     tso: int = 0
     pacing: bool = False
+    slow_start: Literal["standard", "hystart"] = "hystart"
     after_idle: bool = True
     retries: int = 15
     syn_retries: int = 6
@@ -97,6 +98,7 @@ class Transport:
             ecn=self.ecn or control == DCTCP,
             tso_segments=0 if ns3 else max(self.tso // self.mss, 1) if self.tso else 0,
             pacing=self.pacing and not ns3,
+            hystart=self.slow_start == "hystart" and control == CUBIC and not ns3,
             idle_restarts=self.after_idle and not ns3,
             retries=self.retries,
             syn_retries=self.syn_retries,
