@@ -15,6 +15,7 @@ from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent, Traffic, check_mtu
 from segcast.analyzer.traffic.selection import Selection
+from segcast.analyzer.traffic.share import Demand
 from segcast.analyzer.workload.attach import AttachedWorkload, attach
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.analyzer.workload.table import Workload, first_rows
@@ -27,7 +28,8 @@ class Asked:
     Flows 2c and 2c + 1 of `traffic.plan` are those of connection c, further ones those of `traffic.packets`; `pin`
     int64[flows] is the slot that each is pinned to, or -1. `names` are those of the messages, `opens` bool[messages]
     says which are the first of their connection. `flow_id` uint32[flows] is what tables call each flow, None: its
-    number. `open_loop` are the flows and packets that leave as captured, by reason.
+    number. `open_loop` are the flows and packets that leave as captured, by reason. `span_ns` is how long it is asked
+    for: the time of the trace, or from the first to the last start that the list says.
     """
 
     names: pa.StringArray
@@ -38,8 +40,20 @@ class Asked:
     extent: Extent
     flow_bytes: NDArray[np.int64]
     connections: int
+    span_ns: int
     flow_id: NDArray[np.uint32] | None = None
     open_loop: tuple[tuple[str, int, int], ...] = ()
+
+    def demand(self, spec: TransportSpec) -> Demand:
+        """What flows send if nothing is lost: segments, acknowledgements of every `ack_every`, packets as captured."""
+        flows, flow = len(self.traffic.plan.keys), self.messages.half
+        segments = -(-self.messages.bytes // spec.mss)
+        acks = -(-segments // spec.ack_every)
+        of_message = np.bincount(flow, segments, flows) + np.bincount(flow ^ 1, acks, flows)
+        recorded = np.bincount(self.traffic.packets.flow, minlength=flows)
+        data = np.bincount(flow, self.messages.bytes, flows) + of_message * spec.header
+        data += np.bincount(self.traffic.packets.flow, self.traffic.packets.ip_bytes, flows)
+        return Demand(data.astype(np.int64), (of_message + recorded).astype(np.int64), self.span_ns)
 
 
 def asked_of_list(source: WorkloadFile, scenario: ValidScenario) -> Asked:
@@ -56,6 +70,7 @@ def asked_of_list(source: WorkloadFile, scenario: ValidScenario) -> Asked:
         Extent(0, len(workload), int(workload.start_ns.min()), int(workload.start_ns.max())),
         np.bincount(flow, workload.bytes, len(attached.plan.keys)).astype(np.int64),
         len(attached.ends),
+        int(np.ptp(workload.start_ns[~workload.waits])),
     )
 
 

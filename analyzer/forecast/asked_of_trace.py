@@ -63,6 +63,7 @@ def asked_of_trace(trace: Trace, scenario: ValidScenario) -> Asked:
         extent,
         sent_bytes + np.bincount(recorded.flow, recorded.ip_bytes, len(flow_id)).astype(np.int64),
         len(pairs),
+        surveyed.demand.span_ns,
         flow_id.astype(np.uint32),
         _counted(rest.reason[apart], np.bincount(recorded.flow, minlength=len(flow_id))[2 * len(pairs) :]),
     )

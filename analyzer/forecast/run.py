@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from segcast.analyzer.forecast.asked import asked_of_list
 from segcast.analyzer.forecast.asked_of_trace import asked_of_trace
 from segcast.analyzer.forecast.cells import plan_cells
+from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.reacting import ReactingRunner
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner, StreamedRunner
 from segcast.analyzer.forecast.writing import forecast_document, origin_entry
@@ -62,10 +63,11 @@ def forecast(
     `progress` is called several times a second with the cells done and all cells; what it raises ends the forecast.
     Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
-    cells = plan_cells(scenario)
     if scenario.slo is not None:
         scenario.slo.slo.check_mode(isinstance(trace, WorkloadFile) or scenario.transport is not None)
     scenario.check_sids()  # refused before the trace is read, if the network cannot be built
+    scenario = with_known_loads(trace, scenario)
+    cells = plan_cells(scenario)
     if isinstance(trace, WorkloadFile):
         inputs: list[str | Path] = [trace.path]
     else:

@@ -35,6 +35,7 @@ from segcast.analyzer.forecast.findings import (
     side_findings,
     size_findings,
 )
+from segcast.analyzer.forecast.loads import share_findings
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.growth import Growth
 from segcast.analyzer.traffic.offered import growth_findings
@@ -53,7 +54,7 @@ def origin_entry(
     trace: Trace | WorkloadFile, scenario: ValidScenario, traffic: Traffic, extent: Extent, asked: Asked | None = None
 ) -> ForecastTrace:
     """What forecast.json says of the trace or the workload; `extent` is what it sends, `asked` if senders react."""
-    grown = growth_findings(scenario, traffic.growth, reacts=asked is not None)
+    grown = [*share_findings(scenario), *growth_findings(scenario, traffic.growth, reacts=asked is not None)]
     findings = [*dealt_findings(traffic), *grown, *event_findings(scenario, extent), *side_findings(traffic.sides)]
     shared: dict[str, Any] = {
         "flows": extent.flows,

@@ -175,7 +175,7 @@ AXES: Final = {
             _number,
             say_number,
             _with_load,
-            lambda scenario: float(scenario.load[0]),
+            lambda scenario: float(scenario.offered[0].rate),
             _LEAST_LOAD,
             _MOST_LOAD,
         ),

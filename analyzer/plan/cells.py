@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.forecast.loads import offering_of
 from segcast.analyzer.forecast.run import Prepared, prepared
 from segcast.analyzer.parallel import usable_cores
-from segcast.analyzer.plan.keys import code, digest_of, identity_of
-from segcast.analyzer.plan.share import even_share
+from segcast.analyzer.plan.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
-from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.trace import Trace
@@ -76,6 +75,8 @@ class Cells:
         """
         asked = scenario.model_copy(update={"load": scenario.load[:1], "packets": "none", "seeds": (1,), "slo": None})
         text = asked.model_copy(update={"policies": (), "timeouts": ()}).to_toml()
+        one = asked.offered[0]
+        text += f"{one.rate} {one.flows}"
         keys = [self._key(text, variant, seed) for variant, seed in asks]
         self._asked += len(asks)
         found = [self._store.get(key) for key in keys]
@@ -83,41 +84,22 @@ class Cells:
         self.done += len(asks) - len(missing)
         self._tell()
         if missing:
-            plans = [
-                CellPlan(asks[n][0].policy, asks[n][0].timeout, asked.offered[0], asks[n][1], False, False)
-                for n in missing
-            ]
+            plans = [CellPlan(asks[n][0].policy, asks[n][0].timeout, one, asks[n][1], False, False) for n in missing]
             for number, row in zip(missing, self._run(asked, plans), strict=True):
                 self._store.put(keys[number], row)
                 found[number] = row
         return [row for row in found if row is not None]
 
     def share(self, scenario: ValidScenario) -> float | None:
-        """Utilisation of the busiest link, evenly spread, at the trace's own rate; None where copies of flows grow it.
+        """Utilisation of the busiest link, evenly spread, at load 1; None where nothing says how long traffic takes.
 
         It is kept in the store as rows are.
         """
-        if scenario.grows:
-            return None
         asked = scenario.model_copy(update={"load": (1.0,), "packets": "none", "seeds": (1,), "slo": None})
         key = digest_of("share", code(), self._identity, asked.to_toml())
         if (kept := self._store.get(key)) is None:
-            with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
-                runner = self._ready(asked, 1)(asked, Path(folder))
-                extent = runner.extent
-                if runner.asked is not None:
-                    spec = asked.transport or TransportSpec()
-                    mean = float(spec.mss + spec.header)
-                else:
-                    mean = float(runner.flow_bytes.sum()) / max(extent.packets, 1)
-                found = even_share(
-                    runner.traffic.network,
-                    runner.traffic.plan,
-                    runner.flow_bytes,
-                    mean,
-                    extent.last_ns - extent.first_ns,
-                )
-            kept = {"share": found}
+            found = offering_of(self._source, asked).share(asked.offered[0])
+            kept = {"share": None if found is None else found[0]}
             self._store.put(key, kept)
         share: float | None = kept["share"]
         return share
@@ -135,7 +117,7 @@ class Cells:
 
     def _ready(self, scenario: ValidScenario, cells: int) -> Prepared:
         """What runs cells of a scenario; the trace is read anew only where more than the load is another."""
-        unloaded = scenario.model_copy(update={"load": (1.0,)}).to_toml()
+        unloaded = f"{scenario.model_copy(update={'load': (1.0,)}).to_toml()}{scenario.offered[0].flows}"
         if unloaded not in self._prepared:
             self._prepared.clear()  # one at a time: a trace's packets are large
             self._prepared[unloaded] = prepared(self._source, scenario, None, min(cells, self._threads))
@@ -143,8 +125,7 @@ class Cells:
 
     def _key(self, text: str, variant: Variant, seed: int) -> str:
         """What a cell's row depends on, as a digest."""
-        timeout = variant.timeout and variant.timeout.model_dump(mode="json")
-        return digest_of(code(), self._identity, text, variant.policy.model_dump(mode="json"), timeout, seed)
+        return digest_of(code(), self._identity, text, chosen_of(variant.policy, variant.timeout), seed)
 
     def _tell(self) -> None:
         if self._progress is not None:

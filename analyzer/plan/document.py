@@ -20,6 +20,16 @@ class StatedProbe(Shape):
     figures: dict[str, float | None] = Field(description="mean over seeds of each metric that a budget bounds")
 
 
+class StatedEnd(Shape):
+    """Where a policy has no edge: how near the budgets are to breaking, or being kept, at the nearest bound."""
+
+    value: float = Field(description="bound of the axis: where budgets are easiest to keep, or hardest")
+    budget: str = Field(description="the budget that is broken by most there, or kept by least")
+    figure: float | None = Field(description="mean over seeds of its metric there; null where nothing was received")
+    limit: float = Field(description="what the budget allows, in the metric's unit")
+    words: str = Field(description="the same in words")
+
+
 class StatedEdge(Shape):
     """How far one policy and timeout keeps the budgets."""
 
@@ -38,6 +48,10 @@ class StatedEdge(Shape):
     )
     traffic_high: float | None = Field(None, description="upper bound of that")
     binding: str | None = Field(None, description="the budget that breaks first")
+    end: StatedEnd | None = Field(None, description="without an edge: the bound that is nearest to one; else null")
+    seeds_wanted: Count | None = Field(
+        None, description="seeds a place that would tell what these did not, about; null where the edge is settled"
+    )
     settled: bool = Field(True, description="whether seeds told kept from broken on both sides of the edge")
     monotone: bool = Field(True, description="false: budgets are kept again beyond the edge")
     gain: float | None = Field(None, description="the edge over the baseline's, less 1; null for the baseline")

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import xxhash
 
+from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.sources import source_digest
 from segcast.traces.trace import Trace
@@ -33,3 +34,9 @@ def identity_of(source: Trace | WorkloadFile) -> str:
     if isinstance(source, WorkloadFile):
         return xxhash.xxh128_hexdigest(source.path.read_bytes())
     return xxhash.xxh128_hexdigest(json.dumps(source.info, sort_keys=True).encode())
+
+
+def chosen_of(policy: PolicyChoice, timeout: TimeoutChoice | None) -> list[Any]:
+    """What a policy and its flowlet timeout are: what was chosen, and the code of each, which may be a user's own."""
+    found = [policy.model_dump(mode="json"), policy.policy.digest]
+    return found if timeout is None else [*found, timeout.model_dump(mode="json"), timeout.detector.digest]

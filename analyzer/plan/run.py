@@ -13,13 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.evidence import FEWEST_FLOWS
+from segcast.analyzer.forecast.loads import share_findings, with_known_loads
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import Axis
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
-from segcast.analyzer.plan.document import PlanDocument, StatedEdge, StatedProbe
-from segcast.analyzer.plan.search import STAGES, Ask, Edge, Margins, Probe, Question, Search, find_edge, verdict
+from segcast.analyzer.plan.document import PlanDocument, StatedEdge, StatedEnd, StatedProbe
+from segcast.analyzer.plan.search import (
+    STAGES,
+    Ask,
+    Edge,
+    Margins,
+    Probe,
+    Question,
+    Search,
+    find_edge,
+    stages_to,
+    verdict,
+)
 from segcast.analyzer.plan.store import CellStore
-from segcast.analyzer.plan.words import answer_words
+from segcast.analyzer.plan.words import answer_words, end_of, unsettled_words
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.slo import Slo, parse_slo
 from segcast.analyzer.workload.source import WorkloadFile
@@ -46,6 +58,7 @@ _MOST_WIDENINGS: Final = 5
 class Asked:
     """A question: budgets along an axis between two values, how closely, and how many cells it may take a policy.
 
+    Of them at most `seeds` at a place, numbered from the scenario's first on.
     Without bounds they lie about the scenario's own value, and move outwards until the edge is between them.
     """
 
@@ -54,6 +67,7 @@ class Asked:
     between: tuple[float, float] | None = None
     precision: float = 0.01
     most: int = 1000
+    seeds: int = STAGES[-1]
 
 
 def budgets_of(scenario: ValidScenario, slo: str | None) -> Slo:
@@ -85,6 +99,7 @@ def plan(
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     _check(asked, reacts, scenario)
+    scenario = with_known_loads(source, scenario)
     variants = variants_of(scenario)
     inputs: list[str | Path] = [source.path] if isinstance(source, WorkloadFile) else [source.folder]
     kept = CellStore() if store is None else store
@@ -132,6 +147,7 @@ class _Searches:
         self._asked = asked
         self._variants = variants
         self.between = asked.between or _about(asked.axis, scenario)
+        self._first_seed = min(scenario.seeds)
         self._widenings = 0
 
     def run(self) -> None:
@@ -196,7 +212,9 @@ class _Searches:
                 by_value.setdefault(axis.value(ask.place), []).append((variant, number, ask))
         for value, group in sorted(by_value.items()):
             scenario = axis.put(self._scenario, value)
-            wanted = [(variant, seed + 1) for variant, _, ask in group for seed in range(ask.first, ask.stop)]
+            wanted = [
+                (variant, self._first_seed + seed) for variant, _, ask in group for seed in range(ask.first, ask.stop)
+            ]
             rows = iter(self.cells.rows(scenario, wanted))
             for variant, number, ask in group:
                 own = [next(rows) for _ in range(ask.first, ask.stop)]
@@ -222,7 +240,7 @@ def _question(asked: Asked, between: tuple[float, float]) -> Question:
     near, far = sorted(axis.place(value) for value in between)
     exact = tuple(budget.exact for budget in asked.slo.budgets)
     step = 1.0 if axis.whole else math.log1p(asked.precision)
-    return Question(near, far, exact, step, axis.whole, most=asked.most)
+    return Question(near, far, exact, step, axis.whole, stages_to(asked.seeds), asked.most)
 
 
 def _margins(slo: Slo, rows: Sequence[dict[str, Any]]) -> Margins:
@@ -256,7 +274,7 @@ def _document(
         share=share,
         slo=asked.slo.text,
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, share),
-        but=[*_few(search.rows), *_limits(asked, ordered, reacts)],
+        but=[*_few(search.rows), *_offered(scenario, axis), *_limits(asked, ordered, reacts)],
         baseline=baseline.policy,
         edges=ordered,
         cells=search.cells.done,
@@ -282,6 +300,8 @@ def _stated(variant: Variant, edge: Edge, asked: Asked, search: _Searches) -> St
         high=ends[1] if ends else None,
         traffic_low=None,
         traffic_high=None,
+        end=_end(variant, edge, asked, search),
+        seeds_wanted=edge.seeds_wanted(_question(asked, search.between)),
         binding=None if edge.binding is None else asked.slo.budgets[edge.binding].text,
         settled=edge.settled,
         monotone=edge.monotone,
@@ -294,6 +314,15 @@ def _stated(variant: Variant, edge: Edge, asked: Asked, search: _Searches) -> St
             key=lambda probe: probe.value,
         ),
     )
+
+
+def _end(variant: Variant, edge: Edge, asked: Asked, search: _Searches) -> StatedEnd | None:
+    """How near a policy without an edge is to one."""
+    if (probe := edge.end) is None:
+        return None
+    rows = search.figures[variant, probe.place]
+    figures = {budget.metric: _mean([row[budget.metric] for row in rows]) for budget in asked.slo.budgets}
+    return end_of(asked.axis, asked.slo.budgets, figures, asked.axis.value(probe.place), edge.state)
 
 
 def _probe(probe: Probe, rows: Sequence[dict[str, Any]], asked: Asked) -> StatedProbe:
@@ -339,15 +368,23 @@ def _few(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [said + "another hour of it may have another edge, and policies another order"]
 
 
+def _offered(scenario: ValidScenario, axis: Axis) -> list[str]:
+    """What the scenario's load came to, and that only the least of several was asked of."""
+    if axis.name == "load":
+        return []
+    found = [finding.detail for finding in share_findings(scenario)]
+    if len(scenario.offered) > 1:
+        found.append(f"of the scenario's {len(scenario.offered)} loads only the least was asked: give one")
+    return found
+
+
 def _limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool) -> list[str]:
     """What limits the answer."""
     limits = []
     if not all(edge.monotone for edge in edges):
         names = ", ".join(dict.fromkeys(edge.policy for edge in edges if not edge.monotone))
         limits.append(f"{names}: budgets are kept again beyond the edge, which is the first; look at the curve")
-    if not all(edge.settled for edge in edges):
-        names = ", ".join(dict.fromkeys(edge.policy for edge in edges if not edge.settled))
-        limits.append(f"{names}: the seeds that were allowed do not settle the edge more closely than its interval")
+    limits += unsettled_words(edges, asked.most)
     if asked.axis.name == "load" and not reacts:
         limits.append("load squeezes the trace's time: each sender is faster, gaps between its packets shrink")
     if not reacts:

@@ -10,6 +10,7 @@ it is, or until the last stage. An exact budget (`drops == 0`) is broken by one 
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ _GRID: Final = 5
 _MOST_STEPS: Final = 40
 _TAIL: Final = 0.025
 _IN_A_ROW: Final = 2
+_MOST_WANTED: Final = 1_000_000
 _EDGEMOST: Final = 0.1  # of a bracket: a step comes no nearer to its ends, so that both close in
 
 
@@ -79,8 +81,8 @@ class Edge:
 
     `place` is the estimate; between `low` and `high` it lies at 95 %, as far as the seeds' draws go. None of them where
     the whole axis is on one side. `binding` is the budget that breaks first, by number. `settled`: every place next to
-    the edge was; else the seeds ran out, and the interval is that of the noise. `monotone`: nothing was kept beyond a
-    place that was broken; else the edge is the first one.
+    the edge was, or it is known as closely as was asked; else the seeds ran out, and the interval is that of the noise.
+    `monotone`: nothing was kept beyond a place that was broken; else the edge is the first one.
     """
 
     state: State
@@ -96,6 +98,36 @@ class Edge:
     def cells(self) -> int:
         """How many margins it took."""
         return sum(probe.seeds for probe in self.probes)
+
+    @property
+    def end(self) -> Probe | None:
+        """Where the whole axis is on one side: the end that is nearest to the other; None with an edge."""
+        return {"nowhere": self.probes[0], "everywhere": self.probes[-1]}.get(self.state)
+
+    def seeds_wanted(self, question: Question) -> int | None:
+        """About how many seeds a place would settle what these did not; None if it is settled, or nobody can say.
+
+        Intervals shrink as the root of seeds. Between whole places, and at the end of an axis, that nearest to 0 must
+        tell; else the edge is to be as close as its search was to be.
+        """
+        if self.settled:
+            return None
+        wanted: list[float] = []
+        if self.place is None or self.low is None or self.high is None or question.whole:
+            for probe in self.probes:
+                mean, low, _ = bounds(probe.margins, question.exact)
+                if verdict(probe.margins, question.exact) == "unclear" and mean.min() != 0:
+                    budget = int(mean.argmin())
+                    wanted.append(probe.seeds * float(((mean[budget] - low[budget]) / mean[budget]) ** 2))
+        elif self.high - self.low > question.step:
+            near = [probe.seeds for probe in self.probes if self.low <= probe.place <= self.high]
+            wanted.append(max(near, default=max(question.stages)) * ((self.high - self.low) / question.step) ** 2)
+        return math.ceil(max(wanted)) if wanted and max(wanted) < _MOST_WANTED else None
+
+
+def stages_to(most: int) -> tuple[int, ...]:
+    """How many seeds are run at a place, stage by stage, up to `most`."""
+    return (*itertools.takewhile(lambda stop: stop < most, (STAGES[0] << n for n in itertools.count())), most)
 
 
 def bounds(margins: Margins, exact: Sequence[bool]) -> tuple[Margins, Margins, Margins]:
@@ -180,6 +212,7 @@ class _Probes:
         else:  # it is known no better than it was searched
             after = self.first_outside()
             low, high = min(low, self.places[max(after - 1, 0)]), max(high, self.places[after])
+            settled = settled or high - low <= self.question.step
         return Edge("edge", place, min(low, place), max(high, place), binding, settled, self.monotone(), probes)
 
     def first_outside(self) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
 
+from segcast.analyzer.answers.budgets import say_value
+from segcast.analyzer.answers.wording import percent, significant
 from segcast.analyzer.plan.axes import Axis
-from segcast.analyzer.plan.document import StatedEdge
+from segcast.analyzer.plan.document import StatedEdge, StatedEnd
+from segcast.analyzer.slo import Budget, parse_slo
 from segcast.traces.units import say_number
+
+_LEAST: Final = {">": "and more", ">=": "or more", "==": "exactly"}
 
 
 def name_of(edge: StatedEdge) -> str:
@@ -41,9 +49,8 @@ def edge_words(axis: Axis, edge: StatedEdge, share: float | None) -> str:
     """How far one policy goes."""
     name = name_of(edge)
     if edge.value is None or edge.low is None or edge.high is None:
-        if edge.state == "nowhere":
-            return f"{name} nowhere"
-        return f"{name} wherever it was asked"
+        where = "nowhere" if edge.state == "nowhere" else "wherever it was asked"
+        return f"{name} {where}" + (f" ({edge.end.words})" if edge.end is not None else "")
     verb = "up to" if axis.rises else "from"
     interval = bounds_words(axis, *_widest(edge)).strip(" ()")
     of_link = (
@@ -77,9 +84,10 @@ def answer_words(
     """
     ends = f"{axis.write(min(bounds))} to {axis.write(max(bounds))}"
     if all(edge.state == "nowhere" for edge in edges):
-        return f"no policy keeps {slo} at any {axis.noun} from {ends}"
+        return f"no policy keeps {slo} at any {axis.noun} from {ends}{_nearest(edges, 'nearest to it')}"
     if all(edge.state == "everywhere" for edge in edges):
-        return f"every policy keeps {slo} at every {axis.noun} from {ends}; ask further out"
+        nearest = _nearest(edges, "nearest to breaking it")
+        return f"every policy keeps {slo} at every {axis.noun} from {ends}{nearest}; ask further out"
     said = f"{slo} is kept by {edge_words(axis, baseline, share)}"
     others = [edge for edge in edges if edge is not baseline]
     if not others:
@@ -92,6 +100,90 @@ def answer_words(
     alike = [edge for edge in beyond[1:] if not _beyond(axis, best, edge)]
     together = f" ({', '.join(name_of(edge) for edge in alike)} alike)" if alike else ""
     return f"{said}, by {edge_words(axis, best, share)}{together}{_gain_words(axis, best, baseline)}"
+
+
+def end_of(
+    axis: Axis, budgets: Sequence[Budget], figures: Mapping[str, float | None], value: float, state: str
+) -> StatedEnd:
+    """How near a policy without an edge is to one: at the bound where budgets are easiest to keep, or hardest.
+
+    Of several budgets that are broken the one by most is told, of those that are kept that by least, as far as parts of
+    a limit can be told: of a budget that allows none, or a metric that is 0, there are none.
+    """
+    distant = [(_distance(budget, figures[budget.metric]), budget) for budget in budgets]
+    broken = [budget for distance, budget in distant if distance > 0]
+    known = [(distance, budget) for distance, budget in distant if math.isfinite(distance) or distance > 0]
+    _, budget = max(known or distant, key=lambda one: one[0])
+    figure = figures[budget.metric]
+    least = axis.rises == (state == "nowhere")
+    where = f"at {value_words(axis, value)}, the {'lowest' if least else 'highest'} asked"
+    said = "nothing is received " + where
+    if figure is not None:
+        said = f"{name_of_metric(budget)} {say_value(budget.metric, figure)} {where}: {_against(budget, figure)}"
+    if others := [other.text for other in broken if other is not budget]:
+        said += f" ({' and '.join(others)} broken, too)"
+    return StatedEnd(value=value, budget=budget.text, figure=figure, limit=budget.limit, words=said)
+
+
+def name_of_metric(budget: Budget) -> str:
+    """The metric of a budget, as whoever asked calls it."""
+    return re.split(r"[ <>=]", budget.text, maxsplit=1)[0].replace("_", " ")
+
+
+def _distance(budget: Budget, figure: float | None) -> float:
+    """How far a figure is beyond its budget, in logarithms; below 0 within it, infinite where there is no part."""
+    if figure is None:
+        return math.inf
+    if figure > 0 and budget.limit > 0 and not budget.exact:
+        return -budget.margin(figure)
+    return -math.inf if budget.holds(figure) else 1e-9
+
+
+def _against(budget: Budget, figure: float) -> str:
+    """What a figure is of its budget."""
+    limit = say_value(budget.metric, budget.limit)
+    if budget.exact and budget.limit == 0:
+        return "none is allowed"
+    named = f"the budget of {limit}{'' if budget.sign[0] == '<' else f' {_LEAST[budget.sign]}'}"
+    if figure <= 0 or budget.limit <= 0 or budget.sign == "==":
+        return f"{'within' if budget.holds(figure) else 'beyond'} {named}"
+    ratio = figure / budget.limit
+    if ratio >= 2:
+        return f"{significant(ratio)} times {named}"
+    if ratio > 1:
+        return f"{percent(ratio - 1)} over {named}"
+    return f"{percent(ratio)} of {named}" if budget.sign[0] == "<" else f"{percent(1 - ratio)} below {named}"
+
+
+def _nearest(edges: Sequence[StatedEdge], what: str) -> str:
+    """Which policy is nearest to the other verdict, and how near."""
+    stated = [(edge, edge.end) for edge in edges if edge.end is not None]
+    if not stated:
+        return ""
+    towards = {"nowhere": 1.0, "everywhere": -1.0}[edges[0].state]
+    edge, end = min(stated, key=lambda one: towards * _distance(parse_slo(one[1].budget).budgets[0], one[1].figure))
+    who = f"{what} is {name_of(edge)}, " if len(edges) > 1 else ""
+    return f": {who}{end.words}"
+
+
+def unsettled_words(edges: Sequence[StatedEdge], most: int) -> list[str]:
+    """Whose edge the seeds have left open, and about how many would not."""
+    found = []
+    for edge in edges:
+        if edge.settled:
+            continue
+        seeds = max((probe.seeds for probe in edge.probes), default=0)
+        said = f"{name_of(edge)}: {seeds} seeds a place do not tell kept from broken any closer than the interval"
+        if edge.value is None:
+            said = f"{name_of(edge)}: {seeds} seeds do not tell kept from broken there"
+        if edge.seeds_wanted is None:
+            told = ""
+        elif edge.seeds_wanted > seeds:
+            told = f"; about {edge.seeds_wanted:,} would (--seeds {edge.seeds_wanted})"
+        else:
+            told = f"; the {most:,} cells that a policy may take ran out (--cells)"
+        found.append(said + told)
+    return found
 
 
 def _beyond(axis: Axis, edge: StatedEdge, other: StatedEdge) -> bool:

@@ -28,7 +28,7 @@ def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
         if name in fields:
             fields[name] = [part.strip() for part in fields[name].split(",")]
     if "load" in fields:
-        fields["load"] = [_number("load", part) for part in fields["load"]]
+        fields["load"] = [part if part.endswith("%") else _number("load", part) for part in fields["load"]]
     prefixes = {name: _prefixes(name, fields.pop(name)) for name in ("only", "without") if name in fields}
     if prefixes:
         fields["traffic"] = prefixes

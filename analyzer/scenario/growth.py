@@ -13,6 +13,8 @@ from segcast.traces.protocols import ICMP, ICMPV6, TCP, UDP
 
 LEAST_FACTOR: Final = 0.001
 MOST_LOAD: Final = 1000
+LEAST_SHARE: Final = Fraction(1, 10_000)
+MOST_SHARE: Final = Fraction(10)
 MOST_GROWTH: Final = 100_000
 MOST_YEARS: Final = 30
 PROTOCOLS: Final = {"tcp": TCP, "udp": UDP, "icmp": ICMP, "icmpv6": ICMPV6, "sctp": 132}
@@ -35,6 +37,33 @@ def _percent(text: object) -> Fraction:
     if match is None:
         raise ValueError(f'{text!r} is not a share such as "30%"')
     return Fraction(match[1]) / 100
+
+
+def _of_network(text: str) -> str:
+    share = _percent(text)
+    if not LEAST_SHARE <= share <= MOST_SHARE:
+        raise ValueError(
+            f"{text} of the busiest link is not within {float(100 * LEAST_SHARE):g}% to {float(100 * MOST_SHARE):g}%"
+        )
+    return f"{float(100 * share):.8g}%"
+
+
+def load_of(value: object) -> float | str:
+    """A load as scenarios say it: a factor, or a share of the busiest link, which stays text. Raises ValueError."""
+    if isinstance(value, str) and value.rstrip().endswith("%"):
+        return _of_network(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f'{value!r} is neither a factor, such as 1.5, nor a share of the busiest link, such as "50%"')
+    if not value >= LEAST_FACTOR:
+        raise ValueError(f"must be {LEAST_FACTOR:g} or more")
+    if value > MOST_LOAD:
+        raise ValueError(f'must be {MOST_LOAD} or less; a share of the busiest link, such as "50%", may need more')
+    return millionths(float(value))
+
+
+def share_of(load: str) -> Fraction:
+    """The part of the busiest link that a load like `50%` asks for."""
+    return _percent(load)
 
 
 def _rate_of_growth(text: object) -> str:
@@ -64,6 +93,18 @@ Factors = Annotated[
             ]
         }
     ),
+]
+_LOAD: Final = {
+    "anyOf": [
+        {"type": "number", "minimum": LEAST_FACTOR, "maximum": MOST_LOAD},
+        {"type": "string", "pattern": r"^\s*\+?\d{1,6}(\.\d{1,4})?\s*%\s*$", "examples": ["50%"]},
+    ]
+}
+Loads = Annotated[
+    tuple[Annotated[float | str, BeforeValidator(load_of)], ...],
+    BeforeValidator(listed),
+    Field(min_length=1, max_length=100),
+    WithJsonSchema({"anyOf": [*_LOAD["anyOf"], {"type": "array", "items": _LOAD}]}),
 ]
 PerYear = Annotated[str, BeforeValidator(_rate_of_growth), WithJsonSchema({"type": "string", "examples": ["30%"]})]
 
@@ -166,3 +207,11 @@ class Offered(NamedTuple):
     def load(self) -> Fraction:
         """How much more is offered than the trace has."""
         return self.rate * self.flows
+
+
+class KnownLoad(NamedTuple):
+    """What a load like `50%` came to: its factor, and the busiest link with its utilisation, evenly spread."""
+
+    factor: Fraction
+    share: float
+    link: str

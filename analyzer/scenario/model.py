@@ -8,18 +8,16 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import Discriminator, Field, Tag
 
 from segcast.analyzer.engine.steering import Ties
 from segcast.analyzer.scenario.choices import PolicyChoice, PolicyField, TimeoutChoice, TimeoutField
 from segcast.analyzer.scenario.events import EventSpec, GroupsField
 from segcast.analyzer.scenario.growth import (
-    LEAST_FACTOR,
-    MOST_LOAD,
     GrowthSpec,
+    Loads,
     Offered,
-    listed,
-    millionths,
+    Step,
 )
 from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
@@ -28,6 +26,7 @@ from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.slo import SloSpec
 from segcast.analyzer.topologies.registry import AttachmentSpec, NetworkBase, topologies
 from segcast.analyzer.values import Duration, Model, Seed
+from segcast.traces.errors import InputError
 
 _KINDS: Final = topologies()
 FIRST_KIND: Final = next(kind for kind, topology in _KINDS.items() if topology.is_default)
@@ -51,11 +50,6 @@ else:
     ]
 
 
-LoadFactor = Annotated[float, Field(ge=LEAST_FACTOR, le=MOST_LOAD), AfterValidator(millionths)]
-_LOAD: Final = {"type": "number", "minimum": LEAST_FACTOR, "maximum": MOST_LOAD}
-_LOADS: Final = WithJsonSchema({"anyOf": [_LOAD, {"type": "array", "items": _LOAD}]})
-
-
 class Scenario(Model):
     """Everything a forecast depends on besides the trace."""
 
@@ -67,12 +61,11 @@ class Scenario(Model):
         (TimeoutChoice(name="fixed", label="100us", timeout_ns=100_000),),
         description="timeouts [100us]: a duration, a rule's name, or a table of name, label and parameters",
     )
-    load: Annotated[tuple[LoadFactor, ...], BeforeValidator(listed), Field(min_length=1, max_length=100), _LOADS] = (
-        Field(
-            (1.0,),
-            description="factors of the offered rate [1]: the trace's time is compressed by them; one or several, "
-            "from 0.001 to 1000",
-        )
+    load: Loads = Field(
+        (1.0,),
+        description="factors of the offered rate [1]: the trace's time is compressed by them; one or several, from "
+        '0.001 to 1000; or shares such as "50%" of the busiest link, of traffic spread evenly: with `growth` by flows '
+        "they are had by copies of connections, else by rate",
     )
     growth: GrowthSpec | None = Field(default=None, description="more connections than the trace has, or fewer")
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=10_000)] = Field(
@@ -131,16 +124,25 @@ class Scenario(Model):
 
     @property
     def offered(self) -> tuple[Offered, ...]:
-        """What cells are offered, least first: every load with every factor of growth, each once."""
-        growth = self.growth_spec
-        found = [
-            Offered(rate * step.factor, Fraction(1), step.year)
-            if growth.by == "rate"
-            else Offered(rate, step.factor, step.year)
-            for rate in (Fraction(repr(load)) for load in self.load)
-            for step in growth.steps
-        ]
+        """What cells are offered, least first: every load with every factor of growth, each once.
+
+        Raises InputError if a load is a share of the network's that nobody has looked up: see `forecast.loads`.
+        """
+        found = [self._offered(load, step) for load in self.load for step in self.growth_spec.steps]
         return tuple(sorted(dict.fromkeys(found), key=lambda one: (one.load, one.rate)))
+
+    def _offered(self, load: float | str, step: Step) -> Offered:
+        of_network = isinstance(load, str)
+        factor = self.factor_of(load) if isinstance(load, str) else Fraction(repr(load))
+        if self.growth_spec.by == "rate" or (of_network and self.growth is None):
+            return Offered(factor * step.factor, Fraction(1), step.year)
+        if of_network:
+            return Offered(Fraction(1), factor * step.factor, step.year)
+        return Offered(factor, step.factor, step.year)
+
+    def factor_of(self, load: str) -> Fraction:
+        """The factor that brings the busiest link to a share like `50%`. Raises InputError if it is not known."""
+        raise InputError(f"load {load}: is known only of a trace or a flow list on the network; give a factor")
 
     @property
     def loads(self) -> tuple[Fraction, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Final
 
 from pydantic import PrivateAttr
@@ -14,6 +15,7 @@ from segcast.analyzer.network.fabric import Assembled, Fabric, Pair, Segments, a
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.network.sid_table import SidTable, sid_table
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.growth import KnownLoad
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.toml_keys import Origin, Place, WrongKey
 from segcast.analyzer.topologies.registry import build_fabric
@@ -30,6 +32,7 @@ class ValidScenario(Scenario):
     """
 
     _origin: Origin = PrivateAttr(default=Origin())
+    _known: dict[str, KnownLoad] = PrivateAttr(default={})
 
     @classmethod
     def of(
@@ -47,6 +50,29 @@ class ValidScenario(Scenario):
         if update is not None and ("network" in update or "attachments" in update):
             copy.__dict__.pop("_fabric", None)
         return copy
+
+    @property
+    def unknown_shares(self) -> tuple[str, ...]:
+        """The loads that are shares of the network's whose factors are not known yet, each once."""
+        shares = dict.fromkeys(load for load in self.load if isinstance(load, str))
+        return tuple(share for share in shares if share not in self._known)
+
+    @property
+    def known_loads(self) -> dict[str, KnownLoad]:
+        """What the loads that are shares of the network's came to, those that it still has."""
+        return {load: self._known[load] for load in self.load if isinstance(load, str) and load in self._known}
+
+    def with_known(self, known: Mapping[str, KnownLoad]) -> ValidScenario:
+        """The scenario that knows what these loads come to over what it is run over."""
+        copy = self.model_copy()
+        copy._known = {**self._known, **known}
+        return copy
+
+    def factor_of(self, load: str) -> Fraction:
+        """The factor that brings the busiest link to a share like `50%`. Raises InputError if it is not known."""
+        if load not in self._known:
+            raise self.wrong(("load",), f"{load} is known only of a trace or a flow list on the network; give a factor")
+        return self._known[load].factor
 
     def fabric(self) -> Fabric:
         """The nodes, links and attachments. Raises InputError if they cannot be built."""

@@ -17,6 +17,7 @@ from segcast.analyzer.packets import Packets
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.growth import Growth, Spans
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, Extent, Traffic, at_load, prepare
+from segcast.analyzer.traffic.share import Demand
 from segcast.traces.errors import InputError
 from segcast.traces.protocols import ACK, SYN
 from segcast.traces.trace import Trace
@@ -50,7 +51,7 @@ class StreamedTraffic:
 
     `outline` is traffic with one packet for each flow, which settles everything but the packets. `flow_bytes`
     int64[flows] are the IP bytes each flow sends, `crosses` bool[flows] says which flows send at all, and `back_ns` how
-    far times step back at most.
+    far times step back at most. `demand` is of the flows of the trace.
     """
 
     trace: Trace
@@ -59,6 +60,7 @@ class StreamedTraffic:
     crosses: NDArray[np.bool_]
     extent: Extent
     back_ns: int
+    demand: Demand
 
     def pieces(self) -> Iterator[Piece]:
         """All packets, sorted as a stable sort by time would.
@@ -151,6 +153,13 @@ def survey(trace: Trace, scenario: ValidScenario, *, as_captured: bool = True) -
         "same_attachment": int(flow_packets[taken & outline.placed & ~crosses].sum()),
     }
     flow_bytes[~crosses] = 0
+    extent = Extent(
+        int(flow_packets[crosses].sum()),
+        int(crosses.sum()),
+        int(first_ns[crosses].min()),
+        int(last_ns[crosses].max()),
+    )
+    demand = Demand(flow_bytes, np.where(crosses, flow_packets, 0), extent.last_ns - extent.first_ns)
     if outline.growth is not None:
         flow_bytes = flow_bytes[outline.growth.origin]
     return StreamedTraffic(
@@ -158,13 +167,9 @@ def survey(trace: Trace, scenario: ValidScenario, *, as_captured: bool = True) -
         replace(outline, excluded=excluded),
         flow_bytes,
         crosses,
-        Extent(
-            int(flow_packets[crosses].sum()),
-            int(crosses.sum()),
-            int(first_ns[crosses].min()),
-            int(last_ns[crosses].max()),
-        ),
+        extent,
         back_ns,
+        demand,
     )
 
 

@@ -17,7 +17,8 @@ _RECORDED: Final = (
     "forecast network, so heavy loss or queueing is overstated against real senders."
 )
 _OF_SCENARIO: Final = {"late_events", "hosts_dealt", "hosts_together", "sides_chosen", "mtu_unchecked"}
-_COUNTED: Final = {"hosts_dealt", "late_events"}  # their words have the count
+_COUNTED: Final = {"hosts_dealt", "late_events", "load_of_network"}  # their words have the count
+_ALSO: Final = {"sides_chosen", "open_loop", "load_of_network"}  # told though they are no warnings
 _WHY: Final = {
     "no_ip": "without IP",
     "link_scope": "of link scope, such as multicast",
@@ -41,7 +42,7 @@ def idle(forecast: Forecast) -> str | None:
     )
 
 
-_OF_LOADS: Final = ("compressed_gaps", "uneven_growth")
+_OF_LOADS: Final = ("load_of_network", "compressed_gaps", "uneven_growth")
 
 
 def loads_of(forecast: Forecast) -> Iterator[str]:
@@ -63,7 +64,7 @@ def _finding(forecast: Forecast, finding: Mapping[str, Any]) -> str:
 def _told(forecast: Forecast) -> list[dict[str, Any]]:
     """The findings to be told: warnings and errors, and who sits where for want of prefixes before all else."""
     findings = forecast.section("trace").get("findings") or []
-    told = [f for f in findings if f["severity"] in ("warning", "error") or f["code"] in ("sides_chosen", "open_loop")]
+    told = [f for f in findings if f["severity"] in ("warning", "error") or f["code"] in _ALSO]
     return sorted(told, key=lambda finding: finding["code"] != "hosts_dealt")
 
 

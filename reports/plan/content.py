@@ -78,7 +78,7 @@ class PlanContent:
                     "edge": value,
                     "interval": interval,
                     "gain": gain_line(edge),
-                    "binding": edge.binding or "",
+                    "binding": (edge.binding if edge.end is None else edge.end.words) or "",
                     "cells": text.count(edge.cells),
                     "notes": ", ".join(notes),
                 }

@@ -27,7 +27,8 @@ def print_plan(document: dict[str, Any], console: Console) -> None:
         against = gain_line(edge) if edge.gain is not None else text.NO_VALUE
         if edge.policy == document["baseline"]:
             against = "baseline"
-        rows.append([name_of(edge), value, interval, against, edge.binding or text.NO_VALUE, text.count(edge.cells)])
+        breaks = (edge.binding if edge.end is None else edge.end.words) or text.NO_VALUE
+        rows.append([name_of(edge), value, interval, against, breaks, text.count(edge.cells)])
     print_table(console, rows, left=(0, 4))
     console.print()
     for limit in document["but"]:

@@ -25,7 +25,7 @@ from segcast.screen import json_option, layer_option, open_trace_of, plugin_opti
 @click.option("--burst", help="What a path lets through at once, if token buckets shape it, such as 10kB [none].")
 @click.option("--policy", help="Policies [ecmp,random,inflight].")
 @click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
-@click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2 [1].")
+@click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2, or shares of the busiest link: 50% [1].")
 @click.option("--growth", help="Factors of the trace's connections, such as 1,1.3, or growth a year: 30%/y [1].")
 @click.option("--until", help="With growth a year: how far to look, such as 5y.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")

@@ -22,7 +22,7 @@ from segcast.screen import (
 )
 
 MOST_PAIRS: Final = 1000
-_SEARCH: Final = ("over", "between", "precision", "cells")
+_SEARCH: Final = ("over", "between", "precision", "cells", "seeds")
 _FAILURES: Final = ("pairs", "at", "judge")
 
 
@@ -47,6 +47,9 @@ _FAILURES: Final = ("pairs", "at", "judge")
 @click.option("--precision", type=click.FloatRange(0.0001, 0.5), default=0.01, show_default=True, help="Of the edge.")
 @click.option(
     "--cells", type=click.IntRange(20, 100_000), default=1000, show_default=True, help="At most so many a policy."
+)
+@click.option(
+    "--seeds", type=click.IntRange(2, 10_000), default=40, show_default=True, help="At most so many at a place."
 )
 @click.option(
     "--failures",
@@ -83,6 +86,7 @@ def plan(
     between: str | None,
     precision: float,
     cells: int,
+    seeds: int,
     failures: Any,
     pairs: int | None,
     at: str | None,
@@ -119,7 +123,7 @@ def plan(
     chosen = scenario_of(scenario, flags)
     axis = axis_named(over)
     bounds = None if between is None else axis.between(between)
-    asked = Asked(budgets_of(chosen, slo), axis, bounds, precision, cells)
+    asked = Asked(budgets_of(chosen, slo), axis, bounds, precision, cells, seeds)
     with progress("plan", "cells") as tick:
         taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
         with INTERRUPTION.deferred():

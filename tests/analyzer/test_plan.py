@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.plan.axes import axis_named
-from segcast.analyzer.plan.document import StatedEdge
+from segcast.analyzer.plan.document import StatedEdge, StatedProbe
 from segcast.analyzer.plan.run import PROBES, Asked, budgets_of, plan
 from segcast.analyzer.plan.store import CellStore
-from segcast.analyzer.plan.words import answer_words
+from segcast.analyzer.plan.words import answer_words, end_of, unsettled_words
 from segcast.analyzer.scenario.flags import scenario_of
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.slo import parse_slo
 from segcast.traces.errors import InputError
-from segcast.traces.ingest.opening import open_trace
 from segcast.traces.trace import Trace
-
-SERVICE_NS = 10_000  # of 1250 bytes at 1 Gbit/s
-
-
-def capture(file: Path, times_ns: Any, flows: int = 1) -> Trace:
-    """A trace of UDP packets that take 1250 bytes of a link each, of so many flows in turn."""
-    times_ns = np.asarray(times_ns, np.int64) + 10**18
-    frame = np.zeros((len(times_ns), 16 + 42), np.uint8)
-    header = np.empty((len(times_ns), 4), "<u4")
-    header[:, 0], header[:, 1] = np.divmod(times_ns, 10**9)
-    header[:, 2], header[:, 3] = 42, 1226
-    frame[:, :16] = header.view(np.uint8).reshape(-1, 16)
-    start = bytes.fromhex("0200000000020200000000010800")
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 1212, 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 1, 1]))
-    frame[:, 16:] = np.frombuffer(start + ip + struct.pack("!HHHH", 1000, 53, 1192, 0), np.uint8)
-    frame[:, 16 + 34 + 1] = np.arange(len(times_ns)) % flows  # low byte of the source port
-    file.write_bytes(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1) + frame.tobytes())
-    return open_trace(file, say=lambda text: None)
+from tests.support.queues import SERVICE_NS, capture
 
 
 def planned(trace: Trace, out: Path, slo: str, over: str = "load", between: str | None = None, **flags: Any) -> Any:
@@ -153,12 +134,72 @@ def test_an_interrupted_plan_goes_on(constant: Trace, tmp_path: Path) -> None:
 
 def test_an_axis_without_an_edge_says_so(constant: Trace, tmp_path: Path) -> None:
     flags = {"paths": "1x1Gbps", "policy": "ecmp"}
-    never = planned(constant, tmp_path / "n", "p99_delay < 1ns", between="0.5..2", **flags)
-    assert never["edges"][0]["state"] == "nowhere"
-    assert never["answer"] == "no policy keeps p99_delay < 1ns at any load from 0.5 to 2"
-    ever = planned(constant, tmp_path / "e", "drops == 0", between="0.5..2", **flags)
+    never = planned(constant, tmp_path / "n", "p99_delay < 1us and drops == 0", between="0.5..2", **flags)
+    edge = never["edges"][0]
+    assert edge["state"] == "nowhere"
+    # 5 us of propagation and 10 us of sending a frame, but for its overhead behind it.
+    assert (edge["end"]["value"], edge["end"]["budget"], edge["end"]["limit"]) == (0.5, "p99_delay < 1us", 1000)
+    assert edge["end"]["figure"] == pytest.approx(15_000, rel=0.02)
+    assert never["answer"] == (
+        "no policy keeps p99_delay < 1us and drops == 0 at any load from 0.5 to 2: "
+        f"p99 delay {edge['end']['figure'] / 1000:.3g} us at load 0.5, the lowest asked: "
+        f"{edge['end']['figure'] / 1000:.3g} times the budget of 1 us"
+    )
+    ever = planned(constant, tmp_path / "e", "drops == 0 and p99_delay < 20us", between="0.5..2", **flags)
     assert ever["edges"][0]["state"] == "everywhere"
-    assert "every policy keeps drops == 0" in ever["answer"]
+    said = "every policy keeps drops == 0 and p99_delay < 20us at every load from 0.5 to 2: p99 delay 1"
+    assert ever["answer"].startswith(said)
+    assert "at load 2, the highest asked: 7" in ever["answer"] and "% of the budget of 20 us; ask" in ever["answer"]
+
+
+@pytest.mark.parametrize(
+    ("slo", "figures", "state", "words"),
+    [
+        ("drops == 0", {"drop_ratio": 0.02}, "nowhere", "drops 2 % at load 0.5, the lowest asked: none is allowed"),
+        ("drops < 1%", {"drop_ratio": 0.02}, "nowhere", "drops 2 % at load 0.5, the lowest asked: 2 times the budget"),
+        (
+            "drops == 0 and p99_delay < 2ms and jain > 0.5",
+            {"drop_ratio": 0.02, "delay_p99_ns": 2.4e6, "jain": 0.6},
+            "nowhere",
+            "p99 delay 2.4 ms at load 0.5, the lowest asked: 20 % over the budget of 2 ms (drops == 0 broken, too)",
+        ),
+        (
+            "drops == 0 and p99_delay < 2ms and jain > 0.5",
+            {"drop_ratio": 0.0, "delay_p99_ns": 1e6, "jain": 0.55},
+            "everywhere",
+            "jain 0.55 at load 0.5, the highest asked: 10 % over the budget of 0.5 and more",
+        ),
+        ("jain >= 0.5", {"jain": 0.4}, "nowhere", "jain 0.4 at load 0.5, the lowest asked: 20 % below the budget of"),
+        ("p99_delay < 2ms", {"delay_p99_ns": None}, "nowhere", "nothing is received at load 0.5, the lowest asked"),
+        ("drops == 0", {"drop_ratio": 0.0}, "everywhere", "drops 0 % at load 0.5, the highest asked: none is allowed"),
+        (
+            "max_queueing < 3us",
+            {"queue_max_ns": 0.0},
+            "everywhere",
+            "max queueing 0 ns at load 0.5, the highest asked: within the budget of 3 us",
+        ),
+    ],
+)
+def test_an_end_says_which_budget_and_by_how_much(
+    slo: str, figures: dict[str, float | None], state: str, words: str
+) -> None:
+    end = end_of(axis_named("load"), parse_slo(slo).budgets, figures, 0.5, state)
+    assert end.words.startswith(words), end.words
+    falling = end_of(axis_named("buffer"), parse_slo(slo).budgets, figures, 64000, state)
+    assert f"the {'highest' if state == 'nowhere' else 'lowest'} asked" in falling.words
+
+
+def test_what_seeds_leave_open_says_how_many_would_tell() -> None:
+    edge = stated(Said("ecmp", 2.0, 1.9, 2.1)).model_copy(update={"settled": False, "seeds_wanted": 160})
+    probe = StatedProbe(value=2.0, seeds=40, verdict="unclear", figures={})
+    edge = edge.model_copy(update={"probes": [probe]})
+    (line,) = unsettled_words([edge, stated(Said("inflight", 3.0))], 1000)
+    assert line.startswith(
+        "ecmp: 40 seeds a place do not tell kept from broken any closer than the interval; about 160"
+    )
+    assert line.endswith("about 160 would (--seeds 160)")
+    (line,) = unsettled_words([edge.model_copy(update={"seeds_wanted": 30})], 1000)
+    assert line.endswith("; the 1,000 cells that a policy may take ran out (--cells)")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from segcast.analyzer.plan.search import Edge, Question, find_edge, verdict
+from segcast.analyzer.plan.search import Edge, Question, find_edge, stages_to, verdict
 
 Margin = Callable[[float, int], list[float]]
 
@@ -130,3 +130,36 @@ def test_no_more_is_asked_than_may_be() -> None:
     rng = np.random.default_rng(1)
     edge = searched(plain(most=50), lambda u, s: [0.5 - u + float(rng.normal(0, 1))])
     assert edge.cells <= 50
+
+
+def test_as_many_seeds_as_it_says_settle_what_fewer_did_not() -> None:
+    """Draws of 0.2 over places 0.01 apart: an interval of 40 seeds is some twelve steps wide, and shrinks as a root."""
+    rng = np.random.default_rng(11)
+    draw = rng.normal(0, 0.2, 20_000)
+    few = plain(stages=stages_to(40), most=100_000)
+    edge = searched(few, lambda u, s: [0.5 - u + draw[s]])
+    wanted = edge.seeds_wanted(few)
+    assert edge.low is not None and edge.high is not None and wanted is not None
+    assert not edge.settled
+    assert wanted == pytest.approx(40 * ((edge.high - edge.low) / 0.01) ** 2, rel=0.01)
+    many = plain(stages=stages_to(wanted), most=1_000_000)
+    better = searched(many, lambda u, s: [0.5 - u + draw[s]])
+    assert better.low is not None and better.high is not None
+    assert better.high - better.low < 0.02 < 0.05 < edge.high - edge.low
+    settled = searched(plain(), lambda u, s: [0.5 - u])
+    assert settled.settled
+    assert settled.seeds_wanted(plain()) is None
+
+
+def test_seeds_of_an_end_that_noise_hides() -> None:
+    """A margin of 0.02 with draws of 0.2, at the end that is best: about (t 0.2 / 0.02)^2 seeds tell it from 0."""
+    draw = np.random.default_rng(2).normal(0, 0.2, 40)
+    question = plain()
+    edge = searched(question, lambda u, s: [-0.02 - u + float(draw[s] - draw.mean())])
+    assert (edge.state, edge.settled) == ("nowhere", False)
+    assert edge.seeds_wanted(question) == pytest.approx((2.02 * draw.std(ddof=1) / 0.02) ** 2, rel=0.01)
+
+
+@pytest.mark.parametrize(("most", "stages"), [(2, (2,)), (10, (10,)), (25, (10, 20, 25)), (40, (10, 20, 40))])
+def test_stages_double_up_to_the_most(most: int, stages: tuple[int, ...]) -> None:
+    assert stages_to(most) == stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from segcast.analyzer.plugins import load_plugin
 from segcast.traces.errors import InputError
+from segcast.traces.kernel_cache import cache_root
 from segcast.traces.samples import CLUSTER
 
 GOOD = """
@@ -62,6 +64,30 @@ def test_an_own_policy_is_forecast_and_rewritten(plugin: Path, tmp_path: Path) -
     assert kept.returncode == 0, kept.stderr
     listed = segcast("policies", "--plugin", plugin)
     assert "by-number" in listed.stdout
+
+
+def test_a_changed_policy_is_not_answered_with_what_the_one_before_did(
+    plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is one whose neighbour changed; an edit of prose runs nothing again."""
+    (tmp_path / "segcast").mkdir()
+    (tmp_path / "segcast" / "kernels").symlink_to(cache_root())  # kernels are shared, cells are not
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    asked = (CLUSTER, "--paths", "2x1Gbps", "--policy", "by-number", "--plugin", plugin, "--json")
+    search = ("--slo", "drops == 0", "--between", "0.9..1.1", "--cells", 20)
+
+    def ran(number: int) -> int:
+        done = segcast("plan", *asked, *search, "--out", tmp_path / f"p{number}")
+        assert done.returncode == 0, done.stderr
+        found: int = json.loads(done.stdout)["ran"]
+        return found
+
+    assert ran(0) > 0
+    assert ran(1) == 0
+    plugin.write_text("# prose\n" + plugin.read_text())
+    assert ran(2) == 0
+    (tmp_path / "two_ways.py").write_text("ways = 1\n")
+    assert ran(3) > 0
 
 
 def test_what_does_not_compile_or_run_is_said_with_its_line(plugin: Path, tmp_path: Path) -> None:

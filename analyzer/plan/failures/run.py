@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.forecast.loads import share_findings, with_known_loads
 from segcast.analyzer.parallel import in_order, usable_cores
 from segcast.analyzer.plan.failures.cells import Moments, ReactingStudy, RecordedStudy, Timing, study_of
 from segcast.analyzer.plan.failures.document import FailedLoad, FailedVariant, FailuresDocument
@@ -29,7 +30,7 @@ from segcast.analyzer.plan.failures.tables import (
     stage_rows,
 )
 from segcast.analyzer.plan.failures.words import Told, answer, limits, says
-from segcast.analyzer.plan.keys import code, digest_of, identity_of
+from segcast.analyzer.plan.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.slo import Slo
@@ -85,6 +86,7 @@ def study_failures(
     slo = asked.slo or (scenario.slo.slo if scenario.slo is not None else None)
     if slo is not None:
         slo.check_mode(isinstance(source, WorkloadFile) or scenario.transport is not None)
+    scenario = with_known_loads(source, scenario)
     inputs: list[str | Path] = [source.path] if isinstance(source, WorkloadFile) else [source.folder]
     kept = CellStore() if store is None else store
     try:
@@ -218,8 +220,8 @@ class _Study:
         return figures
 
     def _named(self, plan: CellPlan) -> list[Any]:
-        timeout = plan.timeout and plan.timeout.model_dump(mode="json")
-        return [plan.policy.model_dump(mode="json"), timeout, str(plan.load), plan.seed]
+        offered = [str(plan.offered.rate), str(plan.offered.flows)]
+        return [*chosen_of(plan.policy, plan.timeout), *offered, plan.seed]
 
     def _tell(self) -> None:
         if self._progress is not None:
@@ -302,7 +304,7 @@ class _Study:
 
     def _limits(self) -> list[str]:
         """What limits the answer, beside what was not tried."""
-        found = []
+        found = [finding.detail for finding in share_findings(self._scenario)]
         moment = "when the most is sent in its second quarter" if self._asked.at_ns is None else "as asked"
         for load, (first, at, last) in self._at.items():
             of_load = f" at load {float(load):g}" if len(self._at) > 1 else ""
