@@ -205,6 +205,20 @@ def profile(closed: Closed, timeouts_ns: Sequence[int], flows: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PROFILE.arrow_schema())
 
 
+class HeldByProfile(NamedTuple):
+    """What a StreamedProfile holds: open flowlets, closed ones by timeout and flow, and the sizes of closed ones.
+
+    `per_flow` int64[k, flows]; `packets` and `bytes` int64[2, n]: a size and how many have it, timeout after timeout,
+    of which there are `counts` int64[2, k].
+    """
+
+    state: FlowletState
+    per_flow: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
 class StreamedProfile:
     """PROFILE of packets that come batch by batch in send order; memory follows flows and the distinct sizes seen."""
 
@@ -225,6 +239,26 @@ class StreamedProfile:
             piece = slice(start, start + batch)
             out = _room(len(flow[piece]) * len(self._state.timeouts_ns))
             self._keep(out, _split(self._state, flow[piece], time_ns[piece], ip_bytes[piece], out))
+
+    @property
+    def identity(self) -> str:
+        """What it watches."""
+        return f"{self._state.timeouts_ns.tolist()} {len(self._state.seen)}"
+
+    @property
+    def held(self) -> HeldByProfile:
+        """All that it holds between batches; a new one of the same identity may be given it."""
+        self._take()
+        packets, sizes = (np.concatenate(of_levels, axis=1) for of_levels in self._sizes.values())
+        counts = [[sizes.shape[1] for sizes in of_levels] for of_levels in self._sizes.values()]
+        return HeldByProfile(self._state, self._per_flow, packets, sizes, np.array(counts, np.int64))
+
+    @held.setter
+    def held(self, held: HeldByProfile) -> None:
+        self._state, self._per_flow = held.state, held.per_flow
+        for what, sizes, counts in zip(self._sizes, (held.packets, held.bytes), held.counts, strict=True):
+            self._sizes[what] = np.split(sizes, np.cumsum(counts)[:-1], axis=1)
+        self._waiting, self._waiting_count = [], 0
 
     def finish(self) -> pa.Table:
         """Close the last flowlets and return the table, as `profile` makes it."""

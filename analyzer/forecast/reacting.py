@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.transport.cell import Messages, Piece, TransportCell
@@ -19,7 +18,7 @@ from segcast.analyzer.flowlets.split import StreamedProfile
 from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, Tick
-from segcast.analyzer.forecast.running import PACKETS_WRITTEN, fate_columns
+from segcast.analyzer.forecast.running import PartedTable, fate_columns
 from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.slowdown import SlowdownFamily
 from segcast.analyzer.metrics.messages import MessageColumns, least_ns
@@ -51,12 +50,9 @@ class ReactingRunner(CellRunner):
         self._least_ns = least_ns(self._network, self.traffic.plan, self._transport, flow, size, asked.opens)
         self._messages = {load: self._at_load(load) for load in scenario.loads}
         self._recorded = {load: at_load(asked.traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
-        self._profile = StreamedProfile(len(self.traffic.plan.keys), self._profile_timeouts())
-        self._profiled: CellPlan | None = None
 
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
         """Results of cells in their order."""
-        self._profiled = plans[0]
         yield from in_order(self.run, plans, threads, tick)
 
     def run(self, plan: CellPlan) -> CellResult:
@@ -64,27 +60,36 @@ class ReactingRunner(CellRunner):
         asked = self.asked
         cell = self.reacting(plan, self._network)
         counted = self._metrics(plan)
-        writer = None
-        if plan.keep_packets:
-            (self._folder / "packets").mkdir(exist_ok=True)
-            writer = pq.ParquetWriter(self._packets_file(plan), SENT_PACKETS.arrow_schema(), **PACKETS_WRITTEN)
+        profile = StreamedProfile(len(self.traffic.plan.keys), self._profile_timeouts()) if plan.profiled else None
+        file = self._new_packets_file(plan)
+        beside = None if self.keeping is None else self.keeping.beside(plan.name)
+        written = None if file is None else PartedTable(file, SENT_PACKETS.arrow_schema(), beside)
+        resting = self._resting(plan, *(part for part in (cell, counted, profile, written) if part is not None))
         for piece in cell.pieces():
             counted.add(piece.packets, piece.fates)
-            if plan is self._profiled:
+            if profile is not None:
                 data = np.isin(piece.headers["kind"], (DATA, RECORDED))
                 sent = piece.packets
-                self._profile.add(sent.flow[data], sent.send_ns[data], sent.ip_bytes[data])
-            if writer is not None:
-                writer.write_table(sent_table(piece, asked.flow_id))
-        if writer is not None:
-            writer.close()
+                profile.add(sent.flow[data], sent.send_ns[data], sent.ip_bytes[data])
+            if written is not None and len(piece.packets.flow):
+                written.write(sent_table(piece, asked.flow_id))
+            resting()
+        if written is not None:
+            written.close()
         messages = MessageColumns(cell, self._least_ns)
         flows = counted.finish() | messages.flow_columns()
         ending = counted.ending(flows, cell.state.links)
         result = self._rows(plan, counted, ending, flows, messages.completions())
         summary = result.summary | messages.summary(ending.window_ns)
         table = messages.table(plan.columns(), asked.names)
-        return replace(result, summary=summary, messages=table, flows=_named(result.flows, asked.flow_id))
+        result = replace(
+            result,
+            summary=summary,
+            messages=table,
+            flows=_named(result.flows, asked.flow_id),
+            profile=None if profile is None else profile.finish(),
+        )
+        return self._kept(plan, result)
 
     def reacting(self, plan: CellPlan, network: Network) -> TransportCell:
         """The cell on a network, which may be the runner's own with other changes."""
@@ -100,9 +105,9 @@ class ReactingRunner(CellRunner):
             **self._chosen(plan),
         )
 
-    def profile(self, threads: int, tick: Tick) -> pa.Table:
+    def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
         """PROFILE of the data segments of the first cell, and of packets that leave as captured."""
-        return self._profile.finish()
+        return first.profile
 
     def _at_load(self, load: Fraction) -> Messages:
         messages, first_ns = self.asked.messages, self.extent.first_ns

@@ -11,8 +11,8 @@ from typing import Any
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.loads import offering_of
 from segcast.analyzer.forecast.run import Prepared, prepared
+from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.parallel import usable_cores
-from segcast.analyzer.plan.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.scenario.valid import ValidScenario

@@ -329,6 +329,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
             elif lot[0].greets != UNKNOWN:
                 half, kind = int64(lot[0].greets), int64(lot[0].greets_kind)
                 lot[0].greets = UNKNOWN
+                header[at(row)].number = 0
                 packets.ip_bytes[at(row)] = transport.header_bytes + 8
                 flow = half
             elif lot[0].ready != UNKNOWN:
