@@ -23,7 +23,9 @@ from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.slowdown import SlowdownFamily
 from segcast.analyzer.metrics.messages import MessageColumns, least_ns
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Packets
 from segcast.analyzer.parallel import in_order
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import SENT_PACKETS
@@ -104,6 +106,10 @@ class ReactingRunner(CellRunner):
             recorded=self._recorded[plan.load],
             **self._chosen(plan),
         )
+
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """Packets beside the connections, in one piece."""
+        yield self._recorded[offered.load]
 
     def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
         """PROFILE of the data segments of the first cell, and of packets that leave as captured."""

@@ -33,8 +33,9 @@ from segcast.analyzer.metrics.family import Ending, Family, FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.packets import Fates, Releases, empty_fates
+from segcast.analyzer.packets import Fates, Packets, Releases, empty_fates
 from segcast.analyzer.parallel import in_order
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import DISTRIBUTIONS, SERIES
 from segcast.analyzer.traffic.prepare import Extent, Traffic, at_load
@@ -112,6 +113,10 @@ class CellRunner(ABC):
 
         `first` is the result of the cell that is `profiled`.
         """
+
+    @abstractmethod
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """Packets that leave as captured, piece by piece in send order, of what the scenario offers."""
 
     def _new_packets_file(self, plan: CellPlan) -> Path | None:
         """Where the packets of a cell go; None if they are not kept."""
@@ -250,6 +255,10 @@ class HeldRunner(CellRunner):
             pq.write_table(table, file, **PACKETS_WRITTEN)
         return self._kept(plan, self._result(plan, counted, cell))
 
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """All packets, in one piece."""
+        yield self._packets[offered.load]
+
     def _released(self, plan: CellPlan, cell: Cell) -> Releases | None:
         """When bytes leave the count in a cell, where the trace says so; else None."""
         if not cell.schedules_releases or not self._releases:
@@ -304,6 +313,12 @@ class StreamedRunner(CellRunner):
                 pass
             for running, plan in group:
                 yield self._kept(plan, self._result(plan, running.metrics, running.window.cell))
+
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """All packets, as they are read."""
+        for piece in self._streamed.pieces():
+            grown = piece.at_growth(offered.flows, self.traffic.growth)
+            yield grown.at_load(offered.rate, self.extent.first_ns).packets
 
     def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
         """PROFILE, all timeouts in one pass."""
