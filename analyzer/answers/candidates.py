@@ -23,7 +23,7 @@ class Circumstances:
     """What a decision must know beside the numbers.
 
     `dealt` says whose places were invented, if any were. `unlearning` are policies whose hosts never learn of a dead
-    link.
+    link. Receivers of the policies of `tolerant` are taken to put packets in order, whatever arrives.
     """
 
     baseline: str
@@ -31,6 +31,7 @@ class Circumstances:
     slo: Slo | None = None
     dealt: str = ""
     unlearning: frozenset[str] = frozenset()
+    tolerant: frozenset[str] = frozenset()
 
     @property
     def headline(self) -> str:
@@ -108,7 +109,13 @@ def candidates(
         there = {key: rows for (at, key), rows in cells.items() if at == load}
         means = {key: _means(rows) for key, rows in there.items()}
         baseline = next((means[key] for key in sorted(means, key=_order) if key[0] == circumstances.baseline), None)
-        broken = broken_budgets(means, baseline, slo=circumstances.slo, reacts=circumstances.reacts)
+        broken = broken_budgets(
+            means,
+            baseline,
+            slo=circumstances.slo,
+            reacts=circumstances.reacts,
+            tolerated=[key for key in means if key[0] in circumstances.tolerant],
+        )
         found[load] = [
             _candidate(key, load, means[key], there[key], changes.get((load, key)), headline, broken[key])
             for key in sorted(there, key=_order)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from segcast.analyzer.engine import calendar, rings
 from segcast.analyzer.engine import link_changes as changes
 from segcast.analyzer.engine.layout import lay_out
 from segcast.analyzer.engine.loop import Run, specialise
-from segcast.analyzer.engine.state import ALWAYS_NS, BAD_SLOT, BUCKET_IS_FULL, DONE, SCHEDULED
+from segcast.analyzer.engine.state import ALWAYS_NS, BAD_SLOT, BUCKET_IS_FULL, DONE, SCHEDULED, State
 from segcast.analyzer.engine.steering import Steering, Ties
 from segcast.analyzer.engine.ties import break_ties
 from segcast.analyzer.network.model import Network
@@ -32,6 +32,15 @@ LATEST_NS = 1 << 62
 @functools.cache
 def _loop(policy: Policy, detector: Detector) -> Run:
     return specialise(policy, detector)
+
+
+class HeldByCell(NamedTuple):
+    """What a cell holds between batches; `steps_left` changes of links and of what routing knows are still to come."""
+
+    state: State
+    policy: Any
+    detector: Any
+    steps_left: int
 
 
 class Cell:
@@ -103,13 +112,14 @@ class Cell:
         return f"{self._made_of!r} {digest.hexdigest()}"
 
     @property
-    def steps_left(self) -> int:
-        """How many changes of links and of what routing knows are still to come; may be set to fewer."""
-        return len(self._steps)
+    def own(self) -> HeldByCell:
+        """All that it holds between batches but packets; a new cell of the same identity may be given it."""
+        return HeldByCell(self.state, self.policy_state, self.detector_state, len(self._steps))
 
-    @steps_left.setter
-    def steps_left(self, count: int) -> None:
-        self._steps = self._steps[len(self._steps) - count :]
+    @own.setter
+    def own(self, held: HeldByCell) -> None:
+        self.state, self.policy_state, self.detector_state = held.state, held.policy, held.detector
+        self._steps = self._steps[len(self._steps) - held.steps_left :]
 
     @property
     def loss_timeout_ns(self) -> int:

@@ -12,13 +12,13 @@ what is under way of them gets new numbers, so the event loop never knows. Each 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.calendar import NUMBERS
-from segcast.analyzer.engine.cell import Cell, check_packets
+from segcast.analyzer.engine.cell import Cell, HeldByCell, check_packets
 from segcast.analyzer.packets import DROPPED, RECEIVED, RELEASED, Awaited, Fates, Packets, empty_fates
 from segcast.traces.errors import InputError
 from segcast.traces.jit import int64, kernel
@@ -62,6 +62,17 @@ def _rename(events: NDArray[np.void], first_id: int, number: NDArray[np.int64]) 
         row = (int64(events[event].packet) - first_id) & NUMBERS
         if row < len(number):
             events[event].packet = np.uint32(number[row] & NUMBERS)
+
+
+class HeldByWindow(NamedTuple):
+    """What a window holds: that of its cell, the packets with their fates so far, and `place` int64[4]: whether any
+    packet came, the time of the last, how many rows are behind, and the most before it is sifted.
+    """
+
+    cell: HeldByCell
+    packets: Packets
+    fates: Fates
+    place: NDArray[np.int64]
 
 
 class Window:
@@ -129,26 +140,27 @@ class Window:
         self._paths = np.empty(0, np.uint16)
         return self._hand_out(everything=True)
 
-    def rows(self) -> tuple[Packets, Fates]:
-        """The packets held and their fates so far (views)."""
-        return self._views()
+    @property
+    def identity(self) -> str:
+        """That of its cell."""
+        return self.cell.identity
 
     @property
-    def place(self) -> NDArray[np.int64]:
-        """With `rows`, all that the window itself holds: whether any packet came, the time of the last, how many rows
-        are behind, and the most before it is sifted.
-        """
-        return np.array([self._last_ns is not None, self._last_ns or 0, self._behind, self._limit], np.int64)
+    def held(self) -> HeldByWindow:
+        """All that it and its cell hold between batches (views); a new window of the same identity may be given it."""
+        place = np.array([self._last_ns is not None, self._last_ns or 0, self._behind, self._limit], np.int64)
+        return HeldByWindow(self.cell.own, *self._views(), place)
 
-    def restore(self, packets: Packets, fates: Fates, place: NDArray[np.int64]) -> None:
-        """Hold what another window of the same cell held."""
+    @held.setter
+    def held(self, held: HeldByWindow) -> None:
+        self.cell.own = held.cell
         self._rows = 0
-        self._make_room(len(packets.flow))
-        self._rows = len(packets.flow)
-        for mine, given in zip(_columns(self._packets, self._fates), _columns(packets, fates), strict=True):
+        self._make_room(len(held.packets.flow))
+        self._rows = len(held.packets.flow)
+        for mine, given in zip(_columns(self._packets, self._fates), _columns(held.packets, held.fates), strict=True):
             mine[: self._rows] = given
-        self._last_ns = int(place[1]) if place[0] else None
-        self._behind, self._limit = int(place[2]), int(place[3])
+        self._last_ns = int(held.place[1]) if held.place[0] else None
+        self._behind, self._limit = int(held.place[2]), int(held.place[3])
         self._will_come = self._first_behind()
 
     def _views(self) -> tuple[Packets, Fates]:

@@ -7,6 +7,7 @@ grow with the number of timeouts.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -205,16 +206,26 @@ def profile(closed: Closed, timeouts_ns: Sequence[int], flows: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PROFILE.arrow_schema())
 
 
-class StreamedProfile:
-    """PROFILE of packets that come batch by batch in send order; memory follows flows and the distinct sizes seen."""
+class HeldByProfile(NamedTuple):
+    """What a StreamedProfile holds: open flowlets, closed ones by timeout and flow, and the sizes of closed ones.
+
+    `per_flow` int64[k, flows]; `packets` and `bytes` int64[2, n]: a size and how many have it, timeout after timeout,
+    of which there are `counts` int64[2, k].
+    """
+
+    state: FlowletState
+    per_flow: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+class StreamedFlowlets(ABC):
+    """Counts flowlets of packets that come batch by batch in send order."""
 
     def __init__(self, flows: int, timeouts_ns: Sequence[int]) -> None:
         """Raises InputError for an empty list or a negative timeout."""
         self._state = _open(flows, timeouts_ns)
-        levels = len(self._state.timeouts_ns)
-        self._per_flow = np.zeros((levels, flows), np.int64)
-        nothing = np.zeros((2, 0), np.int64)
-        self._sizes = {what: [nothing] * levels for what in ("packets", "bytes")}  # values, and how many of each
         self._waiting: list[Closed] = []  # not counted yet
         self._waiting_count = 0
 
@@ -226,12 +237,70 @@ class StreamedProfile:
             out = _room(len(flow[piece]) * len(self._state.timeouts_ns))
             self._keep(out, _split(self._state, flow[piece], time_ns[piece], ip_bytes[piece], out))
 
-    def finish(self) -> pa.Table:
-        """Close the last flowlets and return the table, as `profile` makes it."""
+    @abstractmethod
+    def _count(self, closed: Closed) -> None:
+        """Count flowlets, at least one; those of a flow at a timeout come in order of time, across calls, too."""
+
+    def _close(self) -> None:
+        """Close the last flowlets, and count all that wait."""
         self._take()
-        out = _room(self._per_flow.size)
+        out = _room(self._state.first_ns.size)
         self._keep(out, _close_all(self._state, out))
         self._take()
+
+    def _keep(self, out: Closed, count: int) -> None:
+        """Keep the first `count` until there are so many that going through all flows for them does not matter."""
+        self._waiting.append(_first(out, count))
+        self._waiting_count += count
+        if self._waiting_count >= _AT_ONCE:
+            self._take()
+
+    def _take(self) -> None:
+        """Count what waits."""
+        if not self._waiting:
+            return
+        closed = self._waiting[0]
+        if len(self._waiting) > 1:
+            closed = Closed._make(np.concatenate(columns) for columns in zip(*self._waiting, strict=True))
+        self._waiting, self._waiting_count = [], 0
+        if len(closed.flow):
+            self._count(closed)
+
+
+class StreamedProfile(StreamedFlowlets):
+    """PROFILE of packets that come batch by batch in send order; memory follows flows and the distinct sizes seen."""
+
+    def __init__(self, flows: int, timeouts_ns: Sequence[int]) -> None:
+        """Raises InputError for an empty list or a negative timeout."""
+        super().__init__(flows, timeouts_ns)
+        levels = len(self._state.timeouts_ns)
+        self._per_flow = np.zeros((levels, flows), np.int64)
+        nothing = np.zeros((2, 0), np.int64)
+        self._sizes = {what: [nothing] * levels for what in ("packets", "bytes")}  # values, and how many of each
+
+    @property
+    def identity(self) -> str:
+        """What it watches."""
+        return f"{self._state.timeouts_ns.tolist()} {len(self._state.seen)}"
+
+    @property
+    def held(self) -> HeldByProfile:
+        """All that it holds between batches; a new one of the same identity may be given it."""
+        self._take()
+        packets, sizes = (np.concatenate(of_levels, axis=1) for of_levels in self._sizes.values())
+        counts = [[sizes.shape[1] for sizes in of_levels] for of_levels in self._sizes.values()]
+        return HeldByProfile(self._state, self._per_flow, packets, sizes, np.array(counts, np.int64))
+
+    @held.setter
+    def held(self, held: HeldByProfile) -> None:
+        self._state, self._per_flow = held.state, held.per_flow
+        for what, sizes, counts in zip(self._sizes, (held.packets, held.bytes), held.counts, strict=True):
+            self._sizes[what] = np.split(sizes, np.cumsum(counts)[:-1], axis=1)
+        self._waiting, self._waiting_count = [], 0
+
+    def finish(self) -> pa.Table:
+        """Close the last flowlets and return the table, as `profile` makes it."""
+        self._close()
         rows: list[dict[str, object]] = []
         for level, timeout_ns in enumerate(self._state.timeouts_ns.tolist()):
             count = int(self._per_flow[level].sum())
@@ -251,21 +320,7 @@ class StreamedProfile:
             rows.append(row)
         return pa.Table.from_pylist(rows, schema=PROFILE.arrow_schema())
 
-    def _keep(self, out: Closed, count: int) -> None:
-        """Keep the first `count` until there are so many that going through all flows for them does not matter."""
-        self._waiting.append(_first(out, count))
-        self._waiting_count += count
-        if self._waiting_count >= _AT_ONCE:
-            self._take()
-
-    def _take(self) -> None:
-        """Count what waits."""
-        if not self._waiting:
-            return
-        closed = self._waiting[0]
-        if len(self._waiting) > 1:
-            closed = Closed._make(np.concatenate(columns) for columns in zip(*self._waiting, strict=True))
-        self._waiting, self._waiting_count = [], 0
+    def _count(self, closed: Closed) -> None:
         for level in np.unique(closed.level).tolist():
             mine = closed.level == level
             self._per_flow[level] += np.bincount(closed.flow[mine], minlength=self._per_flow.shape[1])

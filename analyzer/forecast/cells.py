@@ -15,7 +15,10 @@ from segcast.analyzer.scenario.valid import ValidScenario
 
 @dataclass(frozen=True, slots=True)
 class CellPlan:
-    """One cell: which policy runs with which timeout (None if it has no use for one), load and seed."""
+    """One cell: which policy runs with which timeout (None if it has no use for one), load and seed.
+
+    Where senders react the flowlets of the one that is `profiled` stand for those of the traffic.
+    """
 
     policy: PolicyChoice
     timeout: TimeoutChoice | None
@@ -23,6 +26,7 @@ class CellPlan:
     seed: int
     keep_packets: bool
     keep_series: bool
+    profiled: bool = False
 
     @property
     def load(self) -> Fraction:
@@ -78,7 +82,7 @@ def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
         seeds = enumerate(dict.fromkeys(scenario.seeds))
         for timeout, offered, (place, seed) in itertools.product(timeouts, scenario.offered, seeds):
             keep = scenario.packets == "all" or (scenario.packets == "first" and place == 0)
-            cells.append(CellPlan(choice, timeout, offered, seed, keep, place == 0))
+            cells.append(CellPlan(choice, timeout, offered, seed, keep, place == 0, not cells))
     names: dict[str, CellPlan] = {}
     for cell in cells:
         # Some file systems do not tell upper from lower case.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from segcast.analyzer.engine.transport.cell import Messages, Piece, TransportCell
@@ -19,12 +17,14 @@ from segcast.analyzer.flowlets.split import StreamedProfile
 from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, Tick
-from segcast.analyzer.forecast.running import PACKETS_WRITTEN, fate_columns
+from segcast.analyzer.forecast.running import PartedTable, fate_columns
 from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.slowdown import SlowdownFamily
 from segcast.analyzer.metrics.messages import MessageColumns, least_ns
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Packets
 from segcast.analyzer.parallel import in_order
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import SENT_PACKETS
@@ -40,23 +40,20 @@ class ReactingRunner(CellRunner):
 
     def __init__(self, asked: Asked, scenario: ValidScenario, folder: Path) -> None:
         """Prepare to run `asked` at the scenario's loads. Raises InputError for a load out of range."""
-        if scenario.grows:
-            raise scenario.wrong(
-                ("growth", "by"), 'senders that react do not grow by flows; use load, or growth = { by = "rate" }'
-            )
         super().__init__(asked.traffic, asked.extent, asked.flow_bytes, scenario, folder)
         self._transport = (scenario.transport or TransportSpec()).transport(scenario.ties)
         self.asked: Asked = asked
         flow, size = asked.messages.half, asked.messages.bytes
         self._least_ns = least_ns(self._network, self.traffic.plan, self._transport, flow, size, asked.opens)
-        self._messages = {load: self._at_load(load) for load in scenario.loads}
-        self._recorded = {load: at_load(asked.traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
-        self._profile = StreamedProfile(len(self.traffic.plan.keys), self._profile_timeouts())
-        self._profiled: CellPlan | None = None
+        self._sent = {flows: asked.sent_at(flows) for flows in dict.fromkeys(one.flows for one in scenario.offered)}
+        self._messages = {one.load: self._at_load(one) for one in scenario.offered}
+        self._recorded = {
+            one.load: at_load(self._sent[one.flows].recorded, one.rate, self.extent.first_ns)
+            for one in scenario.offered
+        }
 
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
         """Results of cells in their order."""
-        self._profiled = plans[0]
         yield from in_order(self.run, plans, threads, tick)
 
     def run(self, plan: CellPlan) -> CellResult:
@@ -64,27 +61,41 @@ class ReactingRunner(CellRunner):
         asked = self.asked
         cell = self.reacting(plan, self._network)
         counted = self._metrics(plan)
-        writer = None
-        if plan.keep_packets:
-            (self._folder / "packets").mkdir(exist_ok=True)
-            writer = pq.ParquetWriter(self._packets_file(plan), SENT_PACKETS.arrow_schema(), **PACKETS_WRITTEN)
+        profile = StreamedProfile(len(self.traffic.plan.keys), self._profile_timeouts()) if plan.profiled else None
+        file = self._new_packets_file(plan)
+        beside = None if self.keeping is None else self.keeping.beside(plan.name)
+        written = None if file is None else PartedTable(file, SENT_PACKETS.arrow_schema(), beside)
+        resting = self._resting(plan, *(part for part in (cell, counted, profile, written) if part is not None))
         for piece in cell.pieces():
             counted.add(piece.packets, piece.fates)
-            if plan is self._profiled:
+            if profile is not None:
                 data = np.isin(piece.headers["kind"], (DATA, RECORDED))
                 sent = piece.packets
-                self._profile.add(sent.flow[data], sent.send_ns[data], sent.ip_bytes[data])
-            if writer is not None:
-                writer.write_table(sent_table(piece, asked.flow_id))
-        if writer is not None:
-            writer.close()
-        messages = MessageColumns(cell, self._least_ns)
+                profile.add(sent.flow[data], sent.send_ns[data], sent.ip_bytes[data])
+            if written is not None and len(piece.packets.flow):
+                written.write(sent_table(piece, asked.flow_id))
+            resting()
+        if written is not None:
+            written.close()
+        rows = self._sent[plan.offered.flows].rows
+        messages = self.completed(plan, cell)
         flows = counted.finish() | messages.flow_columns()
         ending = counted.ending(flows, cell.state.links)
         result = self._rows(plan, counted, ending, flows, messages.completions())
         summary = result.summary | messages.summary(ending.window_ns)
-        table = messages.table(plan.columns(), asked.names)
-        return replace(result, summary=summary, messages=table, flows=_named(result.flows, asked.flow_id))
+        table = messages.table(plan.columns(), asked.names.take(pa.array(rows)))
+        result = replace(
+            result,
+            summary=summary,
+            messages=table,
+            flows=_named(result.flows, asked.flow_id),
+            profile=None if profile is None else profile.finish(),
+        )
+        return self._kept(plan, result)
+
+    def completed(self, plan: CellPlan, cell: TransportCell) -> MessageColumns:
+        """The messages of a cell that has run."""
+        return MessageColumns(cell, self._least_ns[self._sent[plan.offered.flows].rows])
 
     def reacting(self, plan: CellPlan, network: Network) -> TransportCell:
         """The cell on a network, which may be the runner's own with other changes."""
@@ -100,17 +111,21 @@ class ReactingRunner(CellRunner):
             **self._chosen(plan),
         )
 
-    def profile(self, threads: int, tick: Tick) -> pa.Table:
-        """PROFILE of the data segments of the first cell, and of packets that leave as captured."""
-        return self._profile.finish()
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """Packets beside the connections, in one piece."""
+        yield self._recorded[offered.load]
 
-    def _at_load(self, load: Fraction) -> Messages:
-        messages, first_ns = self.asked.messages, self.extent.first_ns
-        if load == 1:
+    def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
+        """PROFILE of the data segments of the first cell, and of packets that leave as captured."""
+        return first.profile
+
+    def _at_load(self, one: Offered) -> Messages:
+        messages, first_ns = self._sent[one.flows].messages, self.extent.first_ns
+        if one.rate == 1:
             return messages
         return messages._replace(
-            start_ns=np.maximum(scaled_ns(messages.start_ns, first_ns, load), 0),
-            think_ns=scaled_ns(messages.think_ns, 0, load),
+            start_ns=np.maximum(scaled_ns(messages.start_ns, first_ns, one.rate), 0),
+            think_ns=scaled_ns(messages.think_ns, 0, one.rate),
         )
 
 

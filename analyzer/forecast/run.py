@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,14 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.asked import asked_of_list
 from segcast.analyzer.forecast.asked_of_trace import asked_of_trace
-from segcast.analyzer.forecast.cells import plan_cells
+from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.reacting import ReactingRunner
-from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner, StreamedRunner
+from segcast.analyzer.forecast.resuming.keeping import Keeping, Say
+from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner, StreamedRunner, Tick
 from segcast.analyzer.forecast.writing import forecast_document, origin_entry
+from segcast.analyzer.keys import chosen_of, identity_of
 from segcast.analyzer.metrics.messages import MESSAGES
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.parallel import usable_cores
@@ -52,6 +55,7 @@ def forecast(
     threads: int | None = None,
     stream: bool | None = None,
     finish: Callable[[Path], object] | None = None,
+    say: Say | None = None,
 ) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
@@ -59,7 +63,9 @@ def forecast(
     those of a trace's TCP connections if the scenario has a `transport`; what else the trace has leaves as captured.
     The result does not depend on `threads` (all cores unless given), nor on `stream`: whether the trace is read batch
     by batch, once for each group of cells that advance together, or held in memory (by its size, unless given).
-    `finish` is called with the complete folder before it gets its name, so that what it adds is there from the start.
+    If it is interrupted, what it has done is kept aside for the next to `out` that is of the same trace and scenario;
+    `say` is told what comes of it. `finish` is called with the complete folder before it gets its name, so that what it
+    adds is there from the start.
     `progress` is called several times a second with the cells done and all cells; what it raises ends the forecast.
     Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
@@ -72,30 +78,82 @@ def forecast(
         inputs: list[str | Path] = [trace.path]
     else:
         inputs = [trace.folder, *(source.path for source in trace.sources)]
-    with new_folder(Path(out), marker="forecast.json", inputs=inputs) as folder:
-        cores = threads or usable_cores()
-        runner = prepared(trace, scenario, stream, min(len(cells), cores))(scenario, folder)
-        results: list[CellResult] = []
-        tick = partial(_tell, progress, results, len(cells))
-        with contextlib.ExitStack() as stack:
-            flows = stack.enter_context(_writer(folder, FLOW_FATES))
-            messages = stack.enter_context(_writer(folder, MESSAGES)) if runner.asked is not None else None
-            for result in runner.results(cells, cores, tick):
-                flows.write_table(result.flows)
-                if messages is not None and result.messages is not None:
-                    messages.write_table(result.messages)
-                results.append(result.without_flows())
-        _write(folder, PROFILE, runner.profile(cores, tick))
-        _write_results(folder, results)
-        summary = [result.summary for result in results]
-        origin = origin_entry(trace, scenario, runner.traffic, runner.extent, runner.asked)
-        document = forecast_document(origin, scenario, runner.traffic, runner.extent, summary)
-        text = scenario.to_toml_with(document.sids, "forecast.json")
-        (folder / "scenario.toml").write_text(text, encoding="utf-8")
-        (folder / "forecast.json").write_text(json_text(document), encoding="utf-8")
-        if finish is not None:
-            finish(folder)
+    keeping: Keeping | None = None
+    try:
+        with new_folder(Path(out), marker="forecast.json", inputs=inputs, resumable=True) as folder:
+            chosen = [[cell.name, *chosen_of(cell.policy, cell.timeout)] for cell in cells]
+            keeping = Keeping(folder, identity_of(trace), scenario.to_toml(), chosen, say=say)
+            if say is not None and (keeping.done or keeping.begun):
+                say(f"resuming: {_what_is_kept(keeping, cells)}")
+            cores = threads or usable_cores()
+            runner = prepared(trace, scenario, stream, min(len(cells), cores))(scenario, folder)
+            runner.keeping = keeping
+            document = _written(trace, scenario, cells, runner, cores, progress)
+            if finish is not None:
+                finish(folder)
+    except KeyboardInterrupt:
+        if keeping is not None and (keeping.done or keeping.begun):
+            kept = _what_is_kept(keeping, cells)
+            raise KeyboardInterrupt(f"interrupted; {kept}, kept aside: the same command goes on from there") from None
+        raise
     return document.as_dict()
+
+
+def _what_is_kept(keeping: Keeping, cells: Sequence[CellPlan]) -> str:
+    begun = f", {keeping.begun} under way" if keeping.begun else ""
+    return f"{len(keeping.done)} of {len(cells)} cells are done{begun}"
+
+
+def _written(
+    trace: Trace | WorkloadFile,
+    scenario: ValidScenario,
+    cells: Sequence[CellPlan],
+    runner: CellRunner,
+    cores: int,
+    progress: Progress | None,
+) -> ForecastDocument:
+    """Run the cells that are not kept, and write all tables and the document; gives that back."""
+    folder, keeping = runner.folder, runner.keeping
+    results: list[CellResult] = []
+
+    def tick() -> None:
+        try:
+            if progress is not None:
+                progress(len(results), len(cells))
+        except BaseException:
+            if keeping is not None:
+                keeping.stop()
+            raise
+
+    with contextlib.ExitStack() as stack:
+        flows = stack.enter_context(_writer(folder, FLOW_FATES))
+        messages = stack.enter_context(_writer(folder, MESSAGES)) if runner.asked is not None else None
+        for result in _results(cells, runner, cores, tick):
+            flows.write_table(result.flows)
+            if messages is not None and result.messages is not None:
+                messages.write_table(result.messages)
+            results.append(result.without_flows())
+    _write(folder, PROFILE, runner.profile(results[0], cores, tick))
+    _write_results(folder, results)
+    summary = [result.summary for result in results]
+    origin = origin_entry(trace, scenario, runner.traffic, runner.extent, runner.asked)
+    document = forecast_document(origin, scenario, runner.traffic, runner.extent, summary)
+    text = scenario.to_toml_with(document.sids, "forecast.json")
+    (folder / "scenario.toml").write_text(text, encoding="utf-8")
+    (folder / "forecast.json").write_text(json_text(document), encoding="utf-8")
+    return document
+
+
+def _results(cells: Sequence[CellPlan], runner: CellRunner, cores: int, tick: Tick) -> Iterator[CellResult]:
+    """Results of all cells in their order; those that are kept do not run."""
+    keeping = runner.keeping
+    kept = set() if keeping is None else {plan.name for plan in cells if keeping.has(plan.name)}
+    ran = runner.results([plan for plan in cells if plan.name not in kept], cores, tick)
+    for plan in cells:
+        if keeping is not None and plan.name in kept:
+            yield CellResult(**keeping.found(plan.name))
+        else:
+            yield next(ran)
 
 
 def _larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bool:
@@ -138,11 +196,6 @@ def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool 
 
 def _writer(folder: Path, table: Table) -> pq.ParquetWriter:
     return pq.ParquetWriter(_file(folder, table), table.arrow_schema(), compression="zstd")
-
-
-def _tell(progress: Progress | None, results: Sequence[CellResult], cells: int) -> None:
-    if progress is not None:
-        progress(len(results), cells)
 
 
 def _write_results(folder: Path, results: Sequence[CellResult]) -> None:

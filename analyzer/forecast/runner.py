@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import partial
 from operator import call
@@ -23,6 +22,8 @@ from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.flowlets.split import StreamedProfile, profile, split_flowlets
 from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.cells import CellPlan
+from segcast.analyzer.forecast.resuming.keeping import Keeping
+from segcast.analyzer.forecast.resuming.saved import Resumable
 from segcast.analyzer.forecast.running import PACKETS_WRITTEN, Running, packet_table
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
@@ -32,8 +33,9 @@ from segcast.analyzer.metrics.family import Ending, Family, FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.packets import Fates, Releases, empty_fates
+from segcast.analyzer.packets import Fates, Packets, Releases, empty_fates
 from segcast.analyzer.parallel import in_order
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import DISTRIBUTIONS, SERIES
 from segcast.analyzer.traffic.prepare import Extent, Traffic, at_load
@@ -66,6 +68,11 @@ class CellResult:
     flows: pa.Table
     series: pa.Table
     messages: pa.Table | None = None
+    profile: pa.Table | None = None
+
+    def tables(self) -> dict[str, Any]:
+        """Its parts by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def without_flows(self) -> CellResult:
         """This result without its tables of flows and messages, by far the largest part, once they are written."""
@@ -76,9 +83,11 @@ class CellRunner(ABC):
     """Runs cells over shared traffic, and writes the packets of those that keep them into `folder`.
 
     `asked` is what senders that react are asked to send; None: all packets leave as captured. `families` are measured.
+    What cells have done goes to `keeping`, if that is given.
     """
 
     asked: Asked | None = None
+    keeping: Keeping | None = None
     families: Sequence[type[Family]] = FAMILIES
 
     def __init__(
@@ -90,7 +99,7 @@ class CellRunner(ABC):
         self.flow_bytes = flow_bytes
         self._network = traffic.network
         self._scenario = scenario
-        self._folder = folder
+        self.folder = folder
         self._hosts = watched_hosts(traffic.plan, flow_bytes)
         self._unloaded_ns: dict[Fraction, NDArray[np.int64]] = {}
 
@@ -99,11 +108,32 @@ class CellRunner(ABC):
         """Results of cells in their order, on so many threads; see `in_order` for `tick`."""
 
     @abstractmethod
-    def profile(self, threads: int, tick: Tick) -> pa.Table:
-        """PROFILE: the flowlets of the traffic at a ladder of timeouts and those of the scenario."""
+    def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
+        """PROFILE: the flowlets of the traffic at a ladder of timeouts and those of the scenario.
 
-    def _packets_file(self, plan: CellPlan) -> Path:
-        return self._folder / "packets" / f"{plan.name}.parquet"
+        `first` is the result of the cell that is `profiled`.
+        """
+
+    @abstractmethod
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """Packets that leave as captured, piece by piece in send order, of what the scenario offers."""
+
+    def _new_packets_file(self, plan: CellPlan) -> Path | None:
+        """Where the packets of a cell go; None if they are not kept."""
+        if not plan.keep_packets:
+            return None
+        (self.folder / "packets").mkdir(exist_ok=True)
+        return self.folder / "packets" / f"{plan.name}.parquet"
+
+    def _kept(self, plan: CellPlan, result: CellResult) -> CellResult:
+        """The result, which is kept in case that the forecast is interrupted."""
+        if self.keeping is not None:
+            self.keeping.ended(plan.name, result.tables(), self._new_packets_file(plan))
+        return result
+
+    def _resting(self, plan: CellPlan, *parts: Resumable) -> Callable[[], None]:
+        """What is to be called between the pieces of a cell of these parts, which may go on from where it was."""
+        return (lambda: None) if self.keeping is None else self.keeping.of(plan.name, *parts).rest
 
     def _metrics(self, plan: CellPlan) -> Accumulator:
         return Accumulator(
@@ -207,6 +237,8 @@ class HeldRunner(CellRunner):
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
         """Results of cells in their order."""
         # Alone in the network a flow meets no policy, timeout or seed: once for each load.
+        if not plans:
+            return
         alone = partial(unloaded_times, self._network, self.traffic.plan)
         times = in_order(alone, self._packets.values(), threads, tick)
         self._unloaded_ns = dict(zip(self._packets, times, strict=True))
@@ -218,11 +250,14 @@ class HeldRunner(CellRunner):
         cell, counted = self._cell(plan), self._metrics(plan)
         fates = simulate(cell, packets, releases=self._released(plan, cell), room=self._room(len(packets.flow)))
         counted.add(packets, fates)
-        if plan.keep_packets:
-            (self._folder / "packets").mkdir(exist_ok=True)
+        if (file := self._new_packets_file(plan)) is not None:
             table = packet_table(packets, fates, traffic.file, traffic.frame_number)
-            pq.write_table(table, self._packets_file(plan), **PACKETS_WRITTEN)
-        return self._result(plan, counted, cell)
+            pq.write_table(table, file, **PACKETS_WRITTEN)
+        return self._kept(plan, self._result(plan, counted, cell))
+
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """All packets, in one piece."""
+        yield self._packets[offered.load]
 
     def _released(self, plan: CellPlan, cell: Cell) -> Releases | None:
         """When bytes leave the count in a cell, where the trace says so; else None."""
@@ -239,7 +274,7 @@ class HeldRunner(CellRunner):
             room = self._of_thread.room = empty_fates(max(len(packets.flow) for packets in self._packets.values()))
         return Fates._make(column[:count] for column in room)
 
-    def profile(self, threads: int, tick: Tick) -> pa.Table:
+    def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
         """PROFILE, a timeout at a time."""
         return pa.concat_tables(in_order(self._profile, self._profile_timeouts(), threads, tick))
 
@@ -261,12 +296,11 @@ class StreamedRunner(CellRunner):
         """Results of cells in their order; as many cells advance together, batch by batch, as memory allows."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
         together = max(threads, memory // (_CELL_BYTES + len(self.traffic.plan.keys) * _FLOW_BYTES))
-        (self._folder / "packets").mkdir(exist_ok=True)
         for begin in range(0, len(plans), together):
-            group = []
-            for plan in plans[begin : begin + together]:
-                file = self._packets_file(plan) if plan.keep_packets else None
-                group.append((Running(self._cell(plan), self._metrics(plan), file), plan))
+            group = [
+                (Running(self._cell(plan), self._metrics(plan), self._new_packets_file(plan)), plan)
+                for plan in plans[begin : begin + together]
+            ]
             for piece in self._streamed.pieces():
                 pieces = {
                     one.load: piece.at_growth(one.flows, self.traffic.growth).at_load(one.rate, self.extent.first_ns)
@@ -278,11 +312,15 @@ class StreamedRunner(CellRunner):
             for _ in in_order(Running.drain, [running for running, _ in group], threads, tick):
                 pass
             for running, plan in group:
-                yield self._result(plan, running.metrics, running.window.cell)
-        with contextlib.suppress(OSError):
-            (self._folder / "packets").rmdir()  # unless something was kept
+                yield self._kept(plan, self._result(plan, running.metrics, running.window.cell))
 
-    def profile(self, threads: int, tick: Tick) -> pa.Table:
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """All packets, as they are read."""
+        for piece in self._streamed.pieces():
+            grown = piece.at_growth(offered.flows, self.traffic.growth)
+            yield grown.at_load(offered.rate, self.extent.first_ns).packets
+
+    def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
         """PROFILE, all timeouts in one pass."""
         whole = StreamedProfile(len(self.traffic.plan.keys), self._profile_timeouts())
         for piece in self._streamed.pieces():

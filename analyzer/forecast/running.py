@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +48,73 @@ def fate_columns(packets: Packets, fates: Fates) -> dict[str, Any]:
         "ecn_marked": (fates.state & MARKED) > 0,
         "dropped": (fates.state & DROPPED) > 0,
     }
+
+
+class HeldByParts(NamedTuple):
+    """How many parts of a table are whole."""
+
+    parts: int
+
+
+class PartedTable:
+    """A Parquet file that is written in parts where whoever writes it may be interrupted.
+
+    In the end they are one, the same as if it had been written at once.
+    """
+
+    def __init__(self, file: Path, schema: pa.Schema, beside: Path | None) -> None:
+        """`beside` is how names of parts begin; None: there are none."""
+        self._file = file
+        self._schema = schema
+        self._beside = beside
+        self._whole = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    @property
+    def identity(self) -> str:
+        """Of its columns."""
+        return str(self._schema)
+
+    @property
+    def held(self) -> HeldByParts:
+        """What is written so far: ends a part."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            self._whole += 1
+        return HeldByParts(self._whole)
+
+    @held.setter
+    def held(self, held: HeldByParts) -> None:
+        self._whole = held.parts
+
+    def write(self, table: pa.Table) -> None:
+        """Write rows, which are a group of their own."""
+        if self._writer is None:
+            self._writer = self._new(self._part(self._whole))
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        """Have the whole in one file."""
+        if self._writer is None and not self._whole:
+            self._writer = self._new(self._part(0))
+        whole = self.held.parts
+        if self._beside is not None and whole == 1:
+            self._part(0).replace(self._file)
+        elif self._beside is not None:
+            with self._new(self._file) as joined:
+                for number in range(whole):
+                    part = pq.ParquetFile(self._part(number))
+                    for group in range(part.num_row_groups):
+                        joined.write_table(part.read_row_group(group).combine_chunks())
+            for number in range(whole):
+                self._part(number).unlink()
+
+    def _new(self, file: Path) -> pq.ParquetWriter:
+        return pq.ParquetWriter(file, self._schema, **PACKETS_WRITTEN)
+
+    def _part(self, number: int) -> Path:
+        return self._file if self._beside is None else self._beside.with_name(f"{self._beside.name}.{number}.packets")
 
 
 class Running:

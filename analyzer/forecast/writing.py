@@ -61,7 +61,7 @@ def origin_entry(
         "hosts": len(traffic.hosts),
         "duration_ns": extent.last_ns - extent.first_ns,
         "reacts": asked is not None,
-        "messages": None if asked is None else len(asked.names),
+        "messages": None if asked is None else asked.own,
         "connections": None if asked is None else asked.connections,
     }
     if isinstance(trace, WorkloadFile):

@@ -18,9 +18,6 @@ from segcast.analyzer.packets import Awaited, Fates, FlowPlan, Packets
 MOST_HOSTS: Final = 1000
 _PIECE: Final = 1 << 16  # what families read and keep of a piece stays in a core's cache
 
-# The counts of every family, under its name.
-Counts = namedtuple("Counts", [family.name for family in FAMILIES])  # type: ignore[misc]
-
 One = TypeVar("One", bound=Family)
 
 
@@ -61,27 +58,28 @@ class Accumulator:
         watched = watched_hosts(plan) if hosts is None else hosts
         self.measured = Measured(network, plan, steered, interval_ns, watched, unloaded_ns)
         self._families = [family(self.measured) for family in families]
+        self._held: Any = namedtuple("_held", [family.name for family in families])  # type: ignore[misc]
 
     def family(self, kind: type[One]) -> One:
         """The accumulator's member of that family."""
         return next(family for family in self._families if isinstance(family, kind))
 
     @property
-    def counts(self) -> Any:
+    def held(self) -> Any:
         """All that it holds between pieces: the counts of every family, by its name."""
-        return Counts._make(family.counts for family in self._families)
+        return self._held._make(family.counts for family in self._families)
 
-    @counts.setter
-    def counts(self, counts: Any) -> None:
-        for family, its in zip(self._families, counts, strict=True):
-            family.counts = its
+    @held.setter
+    def held(self, held: Any) -> None:
+        for family, counts in zip(self._families, held, strict=True):
+            family.counts = counts
 
     @property
     def identity(self) -> str:
         """What tells these metrics from others of the same cell."""
         about = self.measured
         srv6_bytes = [path.srv6_bytes if about.steered else 0 for path in about.network.paths]
-        return f"{about.interval_ns} {srv6_bytes} {about.hosts.tolist()}"
+        return f"{about.interval_ns} {srv6_bytes} {about.hosts.tolist()} {self._held._fields}"
 
     def add(self, packets: Packets, fates: Fates) -> None:
         """Count packets, sent and finished, which follow those before in send order."""

@@ -12,10 +12,12 @@ from typing import Any, Final
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.loads import offering_of
 from segcast.analyzer.forecast.run import Prepared, prepared
+from segcast.analyzer.forecast.runner import CellRunner
+from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.parallel import usable_cores
-from segcast.analyzer.plan.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.trace import Trace
@@ -77,7 +79,7 @@ class Cells:
 
         Raises InputError if the scenario does not fit the trace.
         """
-        asked = scenario.model_copy(update={"load": scenario.load[:1], **_IMMATERIAL})
+        asked = _single(scenario)
         text = asked.model_copy(update={"policies": (), "timeouts": ()}).to_toml()
         one = asked.offered[0]
         text += f"{one.rate} {one.flows}"
@@ -93,6 +95,11 @@ class Cells:
                 self._store.put(keys[number], row)
                 found[number] = row
         return [row for row in found if row is not None]
+
+    def runner(self, scenario: ValidScenario, folder: Path) -> tuple[CellRunner, Offered]:
+        """What runs cells as `rows` has them run, on the same packets, writing into `folder`; and what is offered."""
+        asked = _single(scenario)
+        return self._ready(asked, self._threads)(asked, folder), asked.offered[0]
 
     def share(self, scenario: ValidScenario) -> float | None:
         """Utilisation of the busiest link, evenly spread, at what the scenario offers first; None if nothing says it.
@@ -136,3 +143,8 @@ class Cells:
     def _tell(self) -> None:
         if self._progress is not None:
             self._progress(self.done, self._asked)
+
+
+def _single(scenario: ValidScenario) -> ValidScenario:
+    """The scenario at its first load, with nothing that does not change a cell's row."""
+    return scenario.model_copy(update={"load": scenario.load[:1], **_IMMATERIAL})

@@ -44,6 +44,11 @@ class TransportSpec(Model):
         default=0, description="super-frames: bytes that leave together on one path; 0B: every segment by itself"
     )
     pacing: bool = Field(default=False, description="whether segments are spread over the round trip")
+    slow_start: Literal["hystart", "standard"] | None = Field(
+        default=None,
+        description="how it ends: before the queue is full (HyStart, of cubic alone), or by a loss or mark; none: "
+        "hystart with cubic, as Linux has it",
+    )
     after_idle: bool = Field(default=True, description="whether the window restarts after an idle time (RFC 5681)")
     retries: int = Field(default=15, ge=1, le=100, description="timeouts in a row after which a connection fails")
     syn_retries: int = Field(default=6, ge=0, le=100, description="times that SYN is sent again")
@@ -59,6 +64,10 @@ class TransportSpec(Model):
                 raise ValueError('rules = "ns-3" has receiver = "dupack" only')
             if self.tso or self.pacing:
                 raise ValueError('rules = "ns-3" has neither tso nor pacing')
+            if self.slow_start:
+                raise ValueError('rules = "ns-3" has a slow start of its own, and no slow_start')
+        if self.slow_start == "hystart" and self.control != "cubic":
+            raise ValueError('slow_start = "hystart" goes with control = "cubic" only')
         if self.initial_rto > self.max_rto or self.min_rto > self.max_rto:
             raise ValueError("max_rto is below initial_rto or min_rto")
         return self
@@ -69,6 +78,7 @@ class TransportSpec(Model):
         if self.ack_delay is None:  # a longer one than the sender waits for has it send again for nothing
             values["ack_delay"] = min(_ACK_DELAY_NS, self.min_rto // 4)
         values["ties"] = self.ties or ties
+        values["slow_start"] = self.slow_start or "hystart"
         for name in ("min_rto", "initial_rto", "max_rto", "granularity", "ack_delay"):
             values[f"{name}_ns"] = values.pop(name)
         return Transport(**values)

@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from segcast.interruption import INTERRUPTION
-from segcast.screen import json_option, layer_option, open_trace_of, plugin_option, print_json, progress, say, terminal
+from segcast.screen import (
+    json_option,
+    layer_option,
+    note,
+    open_trace_of,
+    plugin_option,
+    print_json,
+    progress,
+    say,
+    terminal,
+)
 
 
 @click.command()
@@ -45,7 +55,7 @@ def forecast(
 
     TRACE is a trace, a capture, or a flow list (docs/workloads.md). Packets of a trace leave as captured; with
     --transport, and for flow lists, TCP senders react to the network. The exit status is 1 if the scenario has budgets
-    ([slo]) and at some load no policy keeps them.
+    ([slo]) and at some load no policy keeps them. An interrupted forecast resumes when the same command is given again.
     """
     from segcast.analyzer.forecast.run import forecast as run
     from segcast.analyzer.scenario.flags import scenario_of
@@ -62,7 +72,7 @@ def forecast(
     with progress("forecast", "cells") as tick:
         taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
         with INTERRUPTION.deferred():
-            document = run(taken, chosen, out, tick, finish=write_report)
+            document = run(taken, chosen, out, tick, finish=write_report, say=note)
     if as_json:
         print_json(document)
     else:

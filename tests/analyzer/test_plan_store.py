@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segcast.analyzer.plan import keys
+from segcast.analyzer import keys
 from segcast.analyzer.plan import store as module
 from segcast.analyzer.plan.store import CellStore
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segcast.analyzer.engine.cell import Cell
 from segcast.analyzer.engine.steering import Steering
 from segcast.analyzer.engine.window import Window
-from segcast.analyzer.forecast.saved import load, save
+from segcast.analyzer.forecast.resuming.saved import load, save
 from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.analyzer.network.model import Change, Link, parallel_network
 from segcast.analyzer.packets import FlowPlan, Packets
@@ -64,7 +64,7 @@ def test_a_run_that_stops_and_goes_on_ends_the_same(scenario: Scenario, batch: i
     for counted, its in ((metrics, window), (other, other_window)):
         counted.finished(*its.drain(), its.awaited)
     assert same(tuple(metrics.finish()), tuple(other.finish()))
-    assert same(metrics.counts, other.counts)
+    assert same(metrics.held, other.held)
     assert same(window.cell.policy_state, other_window.cell.policy_state)
     assert np.array_equal(window.cell.state.links, other_window.cell.state.links)
 
@@ -118,13 +118,13 @@ def test_what_is_no_saved_run_of_this_cell_is_refused(tmp_path: File) -> None:
     file.write_bytes(content)
     with np.load(file, allow_pickle=False) as archive:
         arrays = dict(archive)
-    arrays["state.inflight"] = arrays["state.inflight"] + 1
+    arrays["0.cell.state.inflight"] = arrays["0.cell.state.inflight"] + 1
     with file.open("wb") as out:
         np.savez(out, **arrays)
     with pytest.raises(InputError, match="does not have the digest it states"):
         load(file, *begin(scenario))
-    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 5', b'"format": 9'), np.uint8)
+    arrays["about"] = np.frombuffer(arrays["about"].tobytes().replace(b'"format": 6', b'"format": 9'), np.uint8)
     with file.open("wb") as out:
         np.savez(out, **arrays)
-    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 5"):
+    with pytest.raises(InputError, match="saved in format 9, but this Segcast reads 6"):
         load(file, *begin(scenario))

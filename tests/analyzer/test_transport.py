@@ -38,6 +38,18 @@ def test_every_packet_is_that_of_the_slow_twin(control: str, rules: str, policy:
         assert run_cell(case) == run_twin(case), f"seed {seed}"
 
 
+def test_where_slow_start_ends_early_is_that_of_the_slow_twin() -> None:
+    found = 0
+    for seed in range(40):
+        case = make_case(Seeded(seed), (("ecmp", "fixed"),), (("cubic", "rfc"),), most_segments=300)
+        case = dataclasses.replace(case, settings=dataclasses.replace(case.settings, slow_start="hystart"))
+        assert run_cell(case) == run_twin(case), f"seed {seed}"
+        cell = connected(case)
+        list(cell.pieces())
+        found += int((cell.halves["found"] > 0).sum())
+    assert found > 2
+
+
 @settings(max_examples=25, deadline=None)
 @given(cases((("inflight", "fixed"),), most_segments=20))
 def test_any_small_case_is_that_of_the_slow_twin(case: Case) -> None:

@@ -160,6 +160,7 @@ def make_settings(c: Chooser, controls: Sequence[tuple[str, str]]) -> TransportS
         ecn=bool(c.integer(0, 1)),
         tso=0 if rules == "ns-3" else c.pick((0, 0, 4 * mss, 65_536, 1)),
         pacing=rules != "ns-3" and c.integer(0, 3) == 0,
+        slow_start=c.pick(("hystart", "standard", "hystart")),
         acks=c.pick(("steered", "hashed")),
         ties=c.pick(("hash", "number")),
         retries=c.pick((6, 15, 15, 6, 15, 6, 1, 2)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +44,15 @@ class NewReno:
 
     def counted(self, acked: int, echo: bool) -> None:
         """An acknowledgement came."""
+
+    def sampled(self, round_trip_ns: int, now_ns: int) -> None:
+        """A round trip was measured."""
+
+    def greeted(self, round_trip_ns: int) -> None:
+        """The initiator has measured the handshake."""
+
+    def timed_out(self, now_ns: int) -> None:
+        """The retransmission timer has fired."""
 
     def memory(self) -> tuple[Any, ...]:
         """What a reduction changes, besides the sender's windows."""
@@ -86,6 +96,57 @@ def cbrt(x: float) -> float:
         y = lower
 
 
+@dataclass
+class Round:
+    """Of HyStart: from when on, and the segment that must be passed for the next."""
+
+    start_ns: int
+    end: int
+    last_ack_ns: int
+    round_trips: list[int] = field(default_factory=list)
+
+
+class HyStart:
+    """Looks at all round trips since it began."""
+
+    def __init__(self, sender: RfcSender) -> None:
+        self.sender = sender
+        self.rounds = [Round(-(10**18), 0, -(10**18))]
+        self.shortest: int | None = None
+        self.found = False
+
+    def sampled(self, round_trip_ns: int, now_ns: int) -> None:
+        """A round trip, which may be looked at."""
+        sender = self.sender
+        if self.found:
+            return
+        self.shortest = round_trip_ns if self.shortest is None else min(self.shortest, round_trip_ns)
+        if sender.cwnd >= sender.ssthresh or sender.cwnd < 16 * sender.mss:
+            return
+        if sender.una > self.rounds[-1].end:
+            self.rounds.append(Round(now_ns, sender.nxt, now_ns))
+        if self.long_train(self.rounds[-1], now_ns) | self.delayed(self.rounds[-1], round_trip_ns):
+            self.found = True
+            sender.ssthresh = sender.cwnd
+
+    def long_train(self, now: Round, now_ns: int) -> bool:
+        """Acknowledgements have followed each other for as long as half a round trip, or all of it if paced."""
+        if now_ns - now.last_ack_ns > 2_000_000:
+            return False
+        now.last_ack_ns = now_ns
+        srtt = self.sender.srtt
+        assert srtt is not None and self.shortest is not None
+        limit = self.shortest + min(10**6, 262_144 * srtt // (2 * self.sender.cwnd))
+        return now_ns - now.start_ns > (limit if self.sender.settings.pacing else limit // 2)
+
+    def delayed(self, now: Round, round_trip_ns: int) -> bool:
+        """All round trips of the round, more than 8, were longer than the shortest by an eighth."""
+        now.round_trips.append(round_trip_ns)
+        assert self.shortest is not None
+        more = min(max(self.shortest // 8, 4_000_000), 16_000_000)
+        return len(now.round_trips) > 8 and min(now.round_trips) > self.shortest + more
+
+
 class Cubic(NewReno):
     """RFC 9438, in double precision; windows in segments."""
 
@@ -95,6 +156,21 @@ class Cubic(NewReno):
         self.w_max = self.w_prior = 0.0
         self.start_ns: int | None = None
         self.w_est = self.k = 0.0
+        self.hystart = HyStart(sender) if sender.settings.slow_start == "hystart" else None
+
+    def sampled(self, round_trip_ns: int, now_ns: int) -> None:
+        young = self.start_ns is not None and now_ns - self.start_ns < 10**9
+        if self.hystart and not young and self.sender.state in ("OPEN", "LOSS"):
+            self.hystart.sampled(round_trip_ns, now_ns)
+
+    def greeted(self, round_trip_ns: int) -> None:
+        if self.hystart:
+            self.hystart.shortest = round_trip_ns
+
+    def timed_out(self, now_ns: int) -> None:
+        if self.hystart:
+            self.hystart = HyStart(self.sender)
+            self.hystart.rounds.append(Round(now_ns, self.sender.nxt, now_ns))
 
     def w(self) -> float:
         """The window in segments, not floored unless something else changed it."""

@@ -63,6 +63,8 @@ class Handshake:
             self.run.stop_timer(half, TIMER)
             if len(self.sent_at[half]) == 1:
                 self.run.senders[half].sample(now_ns - self.sent_at[half][0], now_ns)
+                if half == self.halves[0]:
+                    self.run.senders[half].greeted(now_ns - self.sent_at[half][0])
 
     def arrive(self, said: Carried, now_ns: int) -> None:
         """A packet of the connection, of whatever kind."""

@@ -44,6 +44,9 @@ class RfcSender(Sender):
         self.rttvar += (abs(self.srtt - round_trip_ns) - self.rttvar) >> 2
         self.srtt += (round_trip_ns - self.srtt) >> 3
 
+    def greeted(self, round_trip_ns: int) -> None:
+        self.control.greeted(round_trip_ns)
+
     def start_rto(self, now_ns: int) -> None:
         """Set the timer."""
         wait_ns = min(self.rto_ns() << self.backoff, self.settings.max_rto_ns)
@@ -101,6 +104,7 @@ class RfcSender(Sender):
             last = max(taken.newly, key=lambda segment: (segment.sent_ns, segment.number))
             if last.times == 1:
                 self.sample(now_ns - last.sent_ns, now_ns)
+                self.control.sampled(now_ns - last.sent_ns, now_ns)
 
     def react(self, said: Carried, taken: Taken, safe: bool, now_ns: int) -> bool:
         """What an acknowledgement does to state and window; whether the first segment may go whatever the pace."""
@@ -153,6 +157,7 @@ class RfcSender(Sender):
             self.episode = Episode(self)
         if self.state != LOSS:
             self.ssthresh = max(self.control.reduced_by_timeout(), 2 * self.mss)
+        self.control.timed_out(now_ns)
         self.state = LOSS
         self.recover = self.nxt
         self.cwnd = self.mss

@@ -262,6 +262,9 @@ class Sender:
         """A round trip was measured."""
         raise NotImplementedError
 
+    def greeted(self, round_trip_ns: int) -> None:
+        """The initiator has measured the handshake."""
+
     def sent(self, segment: Segment, now_ns: int) -> None:
         """A segment was sent."""
         raise NotImplementedError

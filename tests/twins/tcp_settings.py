@@ -28,6 +28,7 @@ class TransportSettings:
     ecn: bool = False
     tso: int = 0
     pacing: bool = False
+    slow_start: Literal["standard", "hystart"] = "standard"
     acks: Literal["steered", "hashed"] = "steered"
     ties: Literal["hash", "number"] = "hash"
     retries: int = 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -14,7 +15,7 @@ from segcast.analyzer.detectors.registry import Detector
 from segcast.analyzer.engine import calendar
 from segcast.analyzer.engine import link_changes as changes
 from segcast.analyzer.engine.calendar import NEVER_NS
-from segcast.analyzer.engine.cell import Cell
+from segcast.analyzer.engine.cell import Cell, HeldByCell
 from segcast.analyzer.engine.state import DONE, ROWS_ARE_FULL
 from segcast.analyzer.engine.steering import Steering, Ties
 from segcast.analyzer.engine.transport.loop import SPARE_EVENTS, Run, specialise
@@ -71,6 +72,7 @@ class Transport:
     ecn: bool = False
     tso: int = 0
     pacing: bool = False
+    slow_start: Literal["standard", "hystart"] = "hystart"
     after_idle: bool = True
     retries: int = 15
     syn_retries: int = 6
@@ -97,6 +99,7 @@ class Transport:
             ecn=self.ecn or control == DCTCP,
             tso_segments=0 if ns3 else max(self.tso // self.mss, 1) if self.tso else 0,
             pacing=self.pacing and not ns3,
+            hystart=self.slow_start == "hystart" and control == CUBIC and not ns3,
             idle_restarts=self.after_idle and not ns3,
             retries=self.retries,
             syn_retries=self.syn_retries,
@@ -115,6 +118,19 @@ class Messages(NamedTuple):
     think_ns: NDArray[np.int64]
     after_first: NDArray[np.int64]
     after_row: NDArray[np.int64]
+
+
+class HeldByTransport(NamedTuple):
+    """What a cell of senders that react holds: that of any cell, the packets that have not been handed out, with what
+    is known of them, connections, and for how many packets there is `room`.
+    """
+
+    cell: HeldByCell
+    packets: Packets
+    fates: Fates
+    headers: Headers
+    connections: Connections
+    room: int
 
 
 class Piece(NamedTuple):
@@ -168,6 +184,7 @@ class TransportCell(Cell):
             reacts=True,
             ties=transport.ties,
         )
+        self._transport, self._messages, self._pin = transport, messages, pin
         self.transport = transport.kernel_rules()
         self._react = _loop(policy, self.detector)
         self.state.calendar.row["tie_from_ns"] = _first_ns(messages, no_packets() if recorded is None else recorded)
@@ -186,11 +203,41 @@ class TransportCell(Cell):
         """HALF of each half: 2c and 2c + 1 of connection c."""
         return self.connections.halves
 
+    @property
+    def identity(self) -> str:
+        """What the cell is made of: a text that two cells share if and only if they compute the same."""
+        digest = hashlib.sha256()
+        for values in (*self._messages, self._pin, *self._recorded):
+            digest.update(b"-" if values is None else np.ascontiguousarray(values).data)
+        return f"{super().identity} {self._transport!r} {digest.hexdigest()}"
+
+    @property
+    def held(self) -> HeldByTransport:
+        """All that it holds between pieces (views); a new cell of the same identity may be given it."""
+        rows = slice(self._rows)
+        return HeldByTransport(
+            self.own,
+            Packets._make(column[rows] for column in self._packets),
+            Fates._make(column[rows] for column in self._fates),
+            Headers._make(column[rows] for column in self._headers),
+            self.connections,
+            len(self._packets.flow),
+        )
+
+    @held.setter
+    def held(self, held: HeldByTransport) -> None:
+        self.own, self.connections = held.cell, held.connections
+        self._packets, self._fates, self._headers = room = _allocate(held.room)
+        for mine, given in zip(room, (held.packets, held.fates, held.headers), strict=True):
+            for column, values in zip(mine, given, strict=True):
+                column[: len(values)] = values
+
     def pieces(self) -> Iterator[Piece]:
         """Run to the end, and hand out the packets in the order of sending."""
         while self._steps:
-            step = self._steps.pop(0)
+            step = self._steps[0]
             yield from self._until(step.time_ns - 1)
+            self._steps.pop(0)
             self.state = changes.apply(step, self.state, self.rules, self._packets.flow, self._fates)
         yield from self._until(calendar.NEVER_NS)
         yield self._hand_out(everything=True)
@@ -214,11 +261,11 @@ class TransportCell(Cell):
                 return
             if status == ROWS_ARE_FULL:
                 piece = self._hand_out()
-                if len(piece.packets.flow):
-                    yield piece
                 self._tune()
                 if self._rows > len(self._packets.flow) // 2 or len(self._packets.flow) < _ROWS:
                     self._grow_rows()
+                if len(piece.packets.flow):
+                    yield piece
                 continue
             self._make_way(status, SPARE_EVENTS)
             self.connections = _with_room(self.connections)

@@ -25,7 +25,7 @@ from segcast.analyzer.engine.state import (
 )
 from segcast.analyzer.engine.transport.ahead import look_ahead
 from segcast.analyzer.engine.transport.leaving import describe, fixed_flowlet, is_awaited, is_fixed, note_way
-from segcast.analyzer.engine.transport.ns3_sender import acknowledged_ns3, note_sent_ns3, times_out_ns3
+from segcast.analyzer.engine.transport.ns3.sender import acknowledged_ns3, note_sent_ns3, times_out_ns3
 from segcast.analyzer.engine.transport.opening import ask, complete, greet, hello_times_out, opens
 from segcast.analyzer.engine.transport.rack import set_probe
 from segcast.analyzer.engine.transport.receiver import acknowledge, answers_first, receive, thank
@@ -329,6 +329,7 @@ def specialise(policy: Policy, detector: Detector) -> Run:
             elif lot[0].greets != UNKNOWN:
                 half, kind = int64(lot[0].greets), int64(lot[0].greets_kind)
                 lot[0].greets = UNKNOWN
+                header[at(row)].number = 0
                 packets.ip_bytes[at(row)] = transport.header_bytes + 8
                 flow = half
             elif lot[0].ready != UNKNOWN:

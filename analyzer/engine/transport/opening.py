@@ -90,7 +90,10 @@ def opens(connections: Connections, rules: TransportRules, half: int, now_ns: in
     halves[at(half)].stage = ESTABLISHED
     halves[at(half)].hello_ns = NEVER_NS
     if halves[at(half)].syns == 1:
-        sample(connections, rules, half, now_ns - int64(halves[at(half)].greeted_ns))
+        round_trip_ns = now_ns - int64(halves[at(half)].greeted_ns)
+        sample(connections, rules, half, round_trip_ns)
+        if rules.hystart and half & 1 == 0:
+            halves[at(half)].delay_min_ns = round_trip_ns
     connections.lot[0].ready = half
 
 

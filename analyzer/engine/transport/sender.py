@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.control import grow, note_echo, reduced, set_window
+from segcast.analyzer.engine.transport.hystart import hears, hystart_begins_anew
 from segcast.analyzer.engine.transport.rack import adapt, lose_by_time, set_probe
 from segcast.analyzer.engine.transport.recovery import (
     begin_episode,
@@ -60,7 +61,10 @@ def acknowledged(
     newly = sacked + advance(connections, rules, half, number, now_ns)
     acked = outstanding - int64(halves[at(half)].outstanding_bytes)
     if newly > 0 and not halves[at(half)].latest_again:
-        sample(connections, rules, half, now_ns - int64(halves[at(half)].latest_ns))
+        round_trip_ns = now_ns - int64(halves[at(half)].latest_ns)
+        sample(connections, rules, half, round_trip_ns)
+        if rules.hystart:
+            hears(connections, rules, half, round_trip_ns, now_ns)
     lost = int64(0)
     if rules.rack:
         adapt(connections, half, flags & TWICE != 0)
@@ -188,6 +192,8 @@ def times_out(connections: Connections, rules: TransportRules, half: int, now_ns
         halves[at(half)].ssthresh = reduced(connections, rules, half, False)
         if rules.control == CUBIC:
             halves[at(half)].w_max = 0.0  # RFC 9438 section 4.8
+    if rules.hystart:
+        hystart_begins_anew(connections, half, now_ns)
     halves[at(half)].timeouts += 1
     halves[at(half)].timeouts_all += 1
     lose_all(connections, rules, half)

@@ -193,6 +193,7 @@ class TransportRules(NamedTuple):
     ecn: bool
     tso_segments: int
     pacing: bool
+    hystart: bool
     idle_restarts: bool
     retries: int
     syn_retries: int

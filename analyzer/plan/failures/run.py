@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.loads import share_findings, with_known_loads
+from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.parallel import in_order, usable_cores
 from segcast.analyzer.plan.failures.cells import Moments, ReactingStudy, RecordedStudy, Timing, study_of
 from segcast.analyzer.plan.failures.document import FailedLoad, FailedVariant, FailuresDocument
@@ -30,7 +31,6 @@ from segcast.analyzer.plan.failures.tables import (
     stage_rows,
 )
 from segcast.analyzer.plan.failures.words import Told, answer, limits, says
-from segcast.analyzer.plan.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.slo import Slo

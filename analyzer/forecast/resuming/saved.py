@@ -1,7 +1,7 @@
-"""Runs that stop and go on: a window, its cell and its metrics in one file, from which they go on to the same results.
+"""Runs that stop and go on: what they hold in one file, from which they go on to the same results.
 
-The file is a NumPy archive of plain arrays (no pickles) and a JSON document that says what they belong to. What a run
-is made of (network, flows, policy, parameters) is not in the file: whoever goes on builds the same again, and a
+The file is an archive of NumPy's plain arrays (no pickles) and a JSON document that says what they belong to. What a
+run is made of (network, flows, policy, parameters) is not in the file: whoever goes on builds the same again, and a
 fingerprint tells whether it is the same.
 """
 
@@ -11,22 +11,36 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segcast.analyzer.engine.window import Window
-from segcast.analyzer.metrics.accumulator import Accumulator
 from segcast.traces.disk.documents import Count, Shape
 from segcast.traces.disk.folders import new_file
 from segcast.traces.errors import InputError
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 _ABOUT: Final = "about"
+_FASTEST: Final = 1  # level of compression: most of what is held is zeros
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class Resumable(Protocol):
+    """A part of a run, such as a window, a cell or its metrics."""
+
+    @property
+    def identity(self) -> str:
+        """A text that two share if and only if they compute the same."""
+
+    @property
+    def held(self) -> Any:
+        """All that it holds between pieces: nested NamedTuples of arrays and numbers. A new one may be given them."""
+
+    @held.setter
+    def held(self, held: Any) -> None: ...
 
 
 class _About(Shape):
@@ -37,19 +51,26 @@ class _About(Shape):
     sha256: str = Field(description="of the arrays")
 
 
-def save(file: Path, window: Window, metrics: Accumulator | None = None) -> None:
-    """Write what is needed to go on, at any moment between batches. Raises InputError if the file cannot be written."""
-    arrays = _arrays_of(window, metrics)
-    about = _About(format=FORMAT, fingerprint=fingerprint(window, metrics), sha256=_digest(arrays))
+def save(file: Path, *parts: Resumable) -> None:
+    """Write what is needed to go on, at any moment between pieces. Raises InputError if the file cannot be written."""
+    arrays: Arrays = {}
+    for number, part in enumerate(parts):
+        _flatten(part.held, str(number), arrays)
+    about = _About(format=FORMAT, fingerprint=fingerprint(*parts), sha256=_digest(arrays))
     text = np.frombuffer(json.dumps(about.as_dict()).encode(), np.uint8)
-    with new_file(file) as aside, aside.open("wb") as out:
-        np.savez_compressed(out, **{_ABOUT: text}, **arrays)  # type: ignore[arg-type]
+    with (
+        new_file(file) as aside,
+        zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, compresslevel=_FASTEST) as archive,
+    ):
+        for name, values in {_ABOUT: text, **arrays}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
 
 
-def load(file: Path, window: Window, metrics: Accumulator | None = None) -> None:
-    """Bring a new window and new metrics, made as those saved were, to where they had been.
+def load(file: Path, *parts: Resumable) -> None:
+    """Bring new parts, made as those saved were, to where they had been.
 
-    Raises InputError if the file is none of `save`, damaged, of another format or another run; then neither changed.
+    Raises InputError if the file is none of `save`, damaged, of another format or another run; then none changed.
     """
     again = "start the run from the beginning"
     try:
@@ -65,45 +86,17 @@ def load(file: Path, window: Window, metrics: Accumulator | None = None) -> None
         raise InputError(f"{file}: saved in format {about.format}, but this Segcast reads {FORMAT}; {again}")
     if about.sha256 != _digest(arrays):
         raise InputError(f"{file}: is damaged: its content does not have the digest it states; {again}")
-    if about.fingerprint != fingerprint(window, metrics):
+    if about.fingerprint != fingerprint(*parts):
         raise InputError(
             f"{file}: belongs to another run (network, flows, policy, timeout, seed or metrics differ); {again}"
         )
-    cell = window.cell
-    cell.state = _filled(cell.state, "state", arrays)
-    cell.policy_state = _filled(cell.policy_state, "policy", arrays)
-    cell.detector_state = _filled(cell.detector_state, "detector", arrays)
-    cell.steps_left = int(arrays["steps_left"])
-    packets, fates = window.rows()
-    window.restore(_filled(packets, "packets", arrays), _filled(fates, "fates", arrays), arrays["place"])
-    if metrics is not None:
-        metrics.counts = _filled(metrics.counts, "metrics", arrays)
+    for number, part in enumerate(parts):
+        part.held = _filled(part.held, str(number), arrays)
 
 
-def fingerprint(window: Window, metrics: Accumulator | None) -> str:
+def fingerprint(*parts: Resumable) -> str:
     """A digest of what a run is made of: its cell, as it was before its first packet, and what its metrics watch."""
-    parts = [window.cell.identity]
-    if metrics is not None:
-        parts.append(metrics.identity)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _arrays_of(window: Window, metrics: Accumulator | None) -> Arrays:
-    cell = window.cell
-    arrays = {"steps_left": np.asarray(cell.steps_left), "place": window.place}
-    packets, fates = window.rows()
-    parts = {
-        "state": cell.state,
-        "policy": cell.policy_state,
-        "detector": cell.detector_state,
-        "packets": packets,
-        "fates": fates,
-    }
-    if metrics is not None:
-        parts["metrics"] = metrics.counts
-    for name, part in parts.items():
-        _flatten(part, name, arrays)
-    return arrays
+    return hashlib.sha256("\n".join(part.identity for part in parts).encode()).hexdigest()
 
 
 def _flatten(part: Any, name: str, into: Arrays) -> None:
@@ -133,5 +126,5 @@ def _digest(arrays: Arrays) -> str:
     digest = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         digest.update(f"{name} {values.dtype.descr} {values.shape}\n".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
+        digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -8,6 +8,7 @@ import numpy as np
 
 from segcast.analyzer.engine.calendar import NEVER_NS
 from segcast.analyzer.engine.transport.control import cube_root
+from segcast.analyzer.engine.transport.hystart import begin_round, hystart_begins_anew
 from segcast.analyzer.engine.transport.state import CUBIC, DCTCP, UNKNOWN, Connections, TransportRules
 from segcast.analyzer.engine.transport.timing import known
 from segcast.traces.jit import at, inlined, int64, kernel
@@ -126,26 +127,13 @@ def _hystart(connections: Connections, half: int, srtt: int, now_ns: int) -> Non
 
 
 @kernel
-def begin_round(connections: Connections, half: int, now_ns: int) -> None:
-    """HyStart's round begins."""
-    halves = connections.halves
-    halves[at(half)].round_ns = now_ns
-    halves[at(half)].last_ack_ns = now_ns
-    halves[at(half)].round_end = halves[at(half)].nxt
-    halves[at(half)].round_rtt = NEVER_NS
-    halves[at(half)].round_samples = 0
-
-
-@kernel
 def cubic_begins_anew(connections: Connections, half: int, now_ns: int) -> None:
     """What a timeout does to CUBIC, besides what any loss does."""
     halves = connections.halves
     halves[at(half)].w_max = 0.0
     halves[at(half)].w_prior = 0.0
     halves[at(half)].k = 0.0
-    halves[at(half)].delay_min_ns = NEVER_NS
-    halves[at(half)].found = 0
-    begin_round(connections, half, now_ns)
+    hystart_begins_anew(connections, half, now_ns)
 
 
 @kernel

@@ -15,7 +15,7 @@ from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.sources import source_digest
 from segcast.traces.trace import Trace
 
-_ANALYZER: Final = Path(__file__).resolve().parents[1]
+_ANALYZER: Final = Path(__file__).resolve().parent
 
 
 def digest_of(*parts: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segcast.analyzer.engine.calendar import NEVER_NS
-from segcast.analyzer.engine.transport.ns3_control import (
+from segcast.analyzer.engine.transport.ns3.control import (
     IDLE,
     RECEIVED,
     counted,

@@ -1,0 +1,1 @@
+"""Forecasts that are interrupted and go on: what of them is kept on disk."""
