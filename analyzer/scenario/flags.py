@@ -16,7 +16,7 @@ from segcast.traces.errors import InputError
 def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     """The scenario in `file`, else that of the flags (None: not given). Raises InputError naming the flag."""
     given = {name: value for name, value in flags.items() if value is not None}
-    growth = _growth(given.pop("growth", None), given.pop("until", None))
+    growth = growth_of(given.pop("growth", None), given.pop("until", None))
     if file is not None:
         if given:
             raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
@@ -43,7 +43,7 @@ def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     return short_scenario(**fields)
 
 
-def _growth(text: str | None, until: str | None) -> dict[str, Any] | None:
+def growth_of(text: str | None, until: str | None) -> dict[str, Any] | None:
     """What `--growth` and `--until` say, as the table of a scenario; None if nothing."""
     if text is None:
         if until is not None:
