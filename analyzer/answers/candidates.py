@@ -11,6 +11,7 @@ from typing import Any, Final
 from segcast.analyzer.answers.budgets import broken_budgets, more_dropped
 from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, interval, load_label, variant_label
 from segcast.analyzer.slo import Slo
+from segcast.analyzer.statistics.pools import pooled_column
 
 HARDLY: Final = 0.005  # Changes smaller than half a percent are none.
 
@@ -42,6 +43,9 @@ class Circumstances:
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """Cells that differ only in their seed: means over the seeds, and the change of the headline's metric.
+
+    In `means` p99 and p99.9 of what is pooled (POOLED) are those of all seeds' values together: what 99 % of all are
+    within, and not 99 % of a seed's.
 
     `by_seed` has the headline of each seed that has one. `broken` says the budgets that it does not keep. `growth` is
     the part of the load that is of more connections, `year` when that is.
@@ -96,18 +100,24 @@ class Candidate:
 
 
 def candidates(
-    summary: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]], circumstances: Circumstances
+    summary: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    circumstances: Circumstances,
+    pooled: Sequence[Mapping[str, Any]] = (),
 ) -> dict[float, list[Candidate]]:
-    """Candidates by load, loads rising; `summary` are rows of SUMMARY, `comparisons` those of `compare`."""
+    """Candidates by load, loads rising; rows of SUMMARY, of `compare` and of POOLED."""
     headline = circumstances.headline
     cells: dict[tuple[float, Key], list[Mapping[str, Any]]] = {}
     for row in summary:
         cells.setdefault((row["load"], _key(row)), []).append(row)
+    together: dict[tuple[float, Key], dict[str, float | None]] = {}
+    for row in pooled:
+        together.setdefault((row["load"], _key(row)), {})[pooled_column(row["metric"], row["quantile"])] = row["value"]
     changes = {(c.get("load", 1.0), _key(c)): c for c in comparisons if c["metric"] == headline}
     found: dict[float, list[Candidate]] = {}
     for load in sorted({load for load, _ in cells}):
         there = {key: rows for (at, key), rows in cells.items() if at == load}
-        means = {key: _means(rows) for key, rows in there.items()}
+        means = {key: _means(rows) | together.get((load, key), {}) for key, rows in there.items()}
         baseline = next((means[key] for key in sorted(means, key=_order) if key[0] == circumstances.baseline), None)
         broken = broken_budgets(
             means,

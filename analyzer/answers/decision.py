@@ -43,10 +43,13 @@ class Decision:
 
 
 def decide(
-    summary: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]], circumstances: Circumstances
+    summary: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    circumstances: Circumstances,
+    pooled: Sequence[Mapping[str, Any]] = (),
 ) -> Decision:
-    """What rows of SUMMARY and their comparisons say; their order says nothing."""
-    found = candidates(summary, comparisons, circumstances)
+    """What rows of SUMMARY, their comparisons and rows of POOLED say; their order says nothing."""
+    found = candidates(summary, comparisons, circumstances, pooled)
     there = [one for load in found for one in found[load]]
     held = spans(standings(found, circumstances.baseline))
     verdicts = [one for span in held for one in span.standings]

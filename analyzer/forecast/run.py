@@ -27,7 +27,8 @@ from segcast.analyzer.metrics.messages import MESSAGES
 from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
 from segcast.analyzer.parallel import usable_cores
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.analyzer.schema import DISTRIBUTIONS, HOSTS, LINKS, PROFILE, SERIES, SIZES
+from segcast.analyzer.schema import DISTRIBUTIONS, HOSTS, LINKS, POOLED, PROFILE, SERIES, SIZES
+from segcast.analyzer.statistics.pools import Pools
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, schedule
 from segcast.analyzer.traffic.streamed import survey
@@ -125,6 +126,7 @@ def _written(
                 keeping.stop()
             raise
 
+    pools = Pools()
     with contextlib.ExitStack() as stack:
         flows = stack.enter_context(_writer(folder, FLOW_FATES))
         messages = stack.enter_context(_writer(folder, MESSAGES)) if runner.asked is not None else None
@@ -132,12 +134,14 @@ def _written(
             flows.write_table(result.flows)
             if messages is not None and result.messages is not None:
                 messages.write_table(result.messages)
+            pools.add(result.summary, result.samples)
             results.append(result.without_flows())
     _write(folder, PROFILE, runner.profile(results[0], cores, tick))
     _write_results(folder, results)
+    _write_rows(folder, POOLED, pooled := pools.rows())
     summary = [result.summary for result in results]
     origin = origin_entry(trace, scenario, runner.traffic, runner.extent, runner.asked)
-    document = forecast_document(origin, scenario, runner.traffic, runner.extent, summary)
+    document = forecast_document(origin, scenario, runner.traffic, runner.extent, summary, pooled)
     text = scenario.to_toml_with(document.sids, "forecast.json")
     (folder / "scenario.toml").write_text(text, encoding="utf-8")
     (folder / "forecast.json").write_text(json_text(document), encoding="utf-8")

@@ -93,13 +93,18 @@ def origin_entry(
 
 
 def forecast_document(
-    origin: ForecastTrace, scenario: ValidScenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
+    origin: ForecastTrace,
+    scenario: ValidScenario,
+    traffic: Traffic,
+    extent: Extent,
+    summary: Sequence[dict[str, Any]],
+    pooled: Sequence[dict[str, Any]] = (),
 ) -> ForecastDocument:
-    """What forecast.json says; `summary` are the rows of SUMMARY, `extent` what is sent."""
+    """What forecast.json says; `summary` are the rows of SUMMARY, `pooled` those of POOLED, `extent` what is sent."""
     baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
     baseline = baseline_row["policy"]
     comparisons = compare(summary, baseline)
-    decision = _decision(origin, scenario, traffic, summary, comparisons, baseline)
+    decision = _decision(origin, scenario, traffic, (summary, comparisons, pooled), baseline)
     best = decision.spoken
     return ForecastDocument(
         segcast=VERSION,
@@ -142,14 +147,13 @@ def _decision(
     origin: ForecastTrace,
     scenario: ValidScenario,
     traffic: Traffic,
-    summary: Sequence[dict[str, Any]],
-    comparisons: Sequence[dict[str, Any]],
+    rows: tuple[Sequence[dict[str, Any]], ...],
     baseline: str,
 ) -> Decision:
-    """What to do, of the policies that can be chosen."""
+    """What to do, of the policies that can be chosen; `rows` of SUMMARY, of comparisons and of POOLED."""
     # What a policy would do if its hosts knew otherwise is no advice, where it also runs as they know.
     otherwise = {choice.label for choice in scenario.policies if choice.steering}
-    if all(row["policy"] in otherwise or row["policy"] == baseline for row in summary):
+    if all(row["policy"] in otherwise or row["policy"] == baseline for row in rows[0]):
         otherwise = set()
     circumstances = Circumstances(
         baseline,
@@ -162,11 +166,8 @@ def _decision(
             if choice.policy.steered and not choice.policy.learns and not scenario.steering_of(choice).suspect_after
         ),
     )
-    return decide(
-        [row for row in summary if row["policy"] not in otherwise],
-        [row for row in comparisons if row["policy"] not in otherwise],
-        circumstances,
-    )
+    summary, comparisons, pooled = ([row for row in some if row["policy"] not in otherwise] for some in rows)
+    return decide(summary, comparisons, circumstances, pooled)
 
 
 def _loaded(one: Candidate) -> LoadedVariant:

@@ -15,6 +15,7 @@ from segcast.analyzer.schema import (
     HOSTS,
     LINKS,
     PACKET_FATES,
+    POOLED,
     PROFILE,
     SENT_PACKETS,
     SERIES,
@@ -40,6 +41,7 @@ FLOW_FATES: Final = Table(
 
 FORECAST_TABLES: Final = (
     SUMMARY,
+    POOLED,
     FLOW_FATES,
     SIZES,
     DISTRIBUTIONS,

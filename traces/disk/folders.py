@@ -71,6 +71,7 @@ FORECAST: Final = FolderKind(
     "forecast.json",
     (
         "summary.parquet",
+        "pooled.parquet",
         "flows.parquet",
         "sizes.parquet",
         "distributions.parquet",

@@ -1,0 +1,83 @@
+"""How often the intervals that are printed hold the truth, where it is known: an M/M/1 queue (docs/statistics.md)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from segcast.analyzer.forecast.compare import COMPARED, compare, interval
+from segcast.analyzer.metrics.quantiles import nearest_ranks
+from segcast.analyzer.statistics.pooled import pooled_quantile, sample_of
+from tests.support.covering import delays_ns, mean_ns, offered, quantile_ns, studies
+
+LOAD = 0.7
+REPETITIONS = 160
+SEEDS = 10
+PACKETS = 10_000
+ENOUGH = 0.88
+
+
+def holds(low: float | None, high: float | None, truth: float) -> bool:
+    return low is not None and high is not None and low <= truth <= high
+
+
+def test_means_over_seeds_and_pooled_quantiles_hold_the_truth_and_independent_packets_do_not() -> None:
+    held = dict.fromkeys(("mean", "p99", "p99.9", "as if packets were independent", "mean of p99.9"), 0)
+    p999, of_seeds, printed = 0.0, 0.0, 0
+    for delays in studies(REPETITIONS, SEEDS, LOAD, PACKETS):
+        found = interval([float(run.mean()) for run in delays])
+        held["mean"] += holds(found.low, found.high, mean_ns(LOAD))
+        samples = [sample_of(run) for run in delays]
+        for name, share in (("p99", 0.99), ("p99.9", 0.999)):
+            pooled = pooled_quantile(samples, share)
+            assert pooled is not None
+            held[name] += holds(pooled.low, pooled.high, quantile_ns(LOAD, share))
+        printed += pooled.low is not None  # there is none where one seed has most of the values beyond
+        p999 += pooled.value / quantile_ns(LOAD, 0.999)
+        own = [float(nearest_ranks(run, [0.999])[0]) for run in delays]
+        of_seeds += sum(own) / SEEDS / quantile_ns(LOAD, 0.999)
+        found = interval(own)
+        held["mean of p99.9"] += holds(found.low, found.high, quantile_ns(LOAD, 0.999))
+        one = delays[0]
+        half = 1.96 * float(one.std()) / math.sqrt(len(one))
+        held["as if packets were independent"] += abs(float(one.mean()) - mean_ns(LOAD)) < half
+    shares = {name: number / REPETITIONS for name, number in held.items()} | {"p99.9": held["p99.9"] / printed}
+    assert printed >= 0.8 * REPETITIONS
+    for name in ("mean", "p99", "p99.9"):
+        assert shares[name] >= ENOUGH, (name, shares)
+    assert shares["as if packets were independent"] < 0.5
+    assert shares["mean of p99.9"] < min(ENOUGH, shares["p99.9"])
+    assert p999 / REPETITIONS == pytest.approx(1, abs=0.02)
+    assert of_seeds / REPETITIONS < 0.96  # what the mean of seeds' own p99.9 misses
+
+
+def test_changes_paired_by_seed_hold_the_truth() -> None:
+    """Two policies as two rates of the link, which the same packets meet: the ratio of their p99 is known."""
+    rate_bps = 1_100_000_000
+    faster = LOAD / 1.1
+    # Both rates' times are exponential, so that p99s are to each other as the means.
+    truth = (1 / 1.1 / (1 - faster)) / (1 / (1 - LOAD)) - 1
+    held, widths = 0, [0.0, 0.0]
+    for study in range(REPETITIONS):
+        rows: list[dict[str, Any]] = []
+        values: dict[str, list[float]] = {"ecmp": [], "other": []}
+        for seed in range(SEEDS):
+            send_ns, ip_bytes = offered(LOAD, PACKETS, 1 + study * SEEDS + seed)
+            for policy, rate in (("ecmp", 10**9), ("other", rate_bps)):
+                p99 = nearest_ranks(delays_ns(send_ns, ip_bytes, rate), [0.99])[0]
+                named = {"policy": policy, "timeout": None, "timeout_ns": None, "load": 1.0, "seed": seed}
+                rows.append(dict.fromkeys(COMPARED) | named | {"delay_p99_ns": p99})
+                values[policy].append(math.log(p99))
+        (found,) = [row for row in compare(rows, "ecmp") if row["metric"] == "delay_p99_ns"]
+        held += holds(found["low"], found["high"], truth)
+        # As if not paired: the errors of both means add.
+        ours, theirs = interval(values["other"]), interval(values["ecmp"])
+        assert ours.high is not None
+        assert theirs.high is not None
+        half = math.hypot(ours.high - ours.mean, theirs.high - theirs.mean)
+        widths[0] += math.log1p(found["high"]) - math.log1p(found["low"])
+        widths[1] += 2 * half
+    assert held / REPETITIONS >= ENOUGH
+    assert widths[0] < 0.5 * widths[1]  # and it is less than half as wide as without pairs
