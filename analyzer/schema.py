@@ -116,6 +116,8 @@ POOLED: Final = Table(
     ),
 )
 
+RESAMPLE: Final = Column("resample", pa.uint32(), "number of the resampled trace, from 1 on")
+
 SERIES: Final = Table(
     "series",
     "an interval of one path, for the first seed of each policy, timeout and load",

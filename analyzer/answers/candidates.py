@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from segcast.analyzer.answers.budgets import broken_budgets, more_dropped
+from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, interval, load_label, variant_label
 from segcast.analyzer.slo import Slo
 from segcast.analyzer.statistics.pools import pooled_column
 
 HARDLY: Final = 0.005  # Changes smaller than half a percent are none.
+
+_BOUNDS: Final = ("change", "low", "high", "traffic_low", "traffic_high")
 
 Key = tuple[str, str | None, int | None]
 """Policy, and the timeout: the label of its rule, or what it is fixed at."""
@@ -22,6 +25,8 @@ Key = tuple[str, str | None, int | None]
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What a decision must know beside the numbers.
+
+    `resampled` says what resamples of the traffic there are, `validated` what is known of the model's error.
 
     `dealt` says whose places were invented, if any were. `unlearning` are policies whose hosts never learn of a dead
     link. Receivers of the policies of `tolerant` are taken to put packets in order, whatever arrives.
@@ -32,6 +37,8 @@ class Circumstances:
     slo: Slo | None = None
     dealt: str = ""
     unlearning: frozenset[str] = frozenset()
+    resampled: str = ""
+    validated: Validated | None = None
     tolerant: frozenset[str] = frozenset()
 
     @property
@@ -58,6 +65,8 @@ class Candidate:
     change: float | None = None
     low: float | None = None
     high: float | None = None
+    traffic_low: float | None = None
+    traffic_high: float | None = None
     value: float | None = None
     broken: tuple[str, ...] = ()
     growth: float | None = None
@@ -143,7 +152,7 @@ def _candidate(
     broken: tuple[str, ...],
 ) -> Candidate:
     by_seed = {row["seed"]: float(row[headline]) for row in rows if row.get(headline) is not None}
-    bounds = {name: None if change is None else change.get(name) for name in ("change", "low", "high")}
+    bounds = {name: None if change is None else change.get(name) for name in _BOUNDS}
     grown = {"growth": rows[0].get("growth"), "year": rows[0].get("year")}
     return Candidate(key, load, means, by_seed, value=means.get(headline), broken=broken, **bounds, **grown)
 

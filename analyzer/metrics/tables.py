@@ -17,6 +17,7 @@ from segcast.analyzer.schema import (
     PACKET_FATES,
     POOLED,
     PROFILE,
+    RESAMPLE,
     SENT_PACKETS,
     SERIES,
     SIZES,
@@ -50,6 +51,12 @@ FORECAST_TABLES: Final = (
     HOSTS,
     PROFILE,
     PACKET_FATES,
+)
+
+RESAMPLES: Final = Table(
+    "resamples",
+    "a cell over a resampled trace, with one of the seeds, where that was asked for; columns as in `summary`",
+    (RESAMPLE, *SUMMARY.columns),
 )
 
 REACTING_TABLES: Final = (MESSAGES, SENT_PACKETS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.evidence import FEWEST_FLOWS
+from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.loads import share_findings, with_known_loads
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import Axis
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.document import PlanDocument, StatedEdge, StatedEnd, StatedProbe
+from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, with_other_traffic
 from segcast.analyzer.plan.search import (
     STAGES,
     Ask,
@@ -40,7 +43,7 @@ from segcast.traces.disk.folders import new_folder
 from segcast.traces.errors import InputError
 from segcast.traces.schema import Column, Table
 from segcast.traces.trace import Trace
-from segcast.traces.units import say_number
+from segcast.traces.units import say_number, write_duration
 from segcast.traces.version import VERSION
 
 SCHEMA_VERSION: Final = 1
@@ -91,11 +94,13 @@ def plan(
     store: CellStore | None = None,
     threads: int | None = None,
     finish: Callable[[Path], object] | None = None,
+    validated: Validated | None = None,
 ) -> dict[str, Any]:
     """Find how far each policy keeps the budgets, and write the folder `out`; returns the content of plan.json.
 
     Cells that ran are kept in `store`, by default in the user's cache, as they end: what was interrupted goes on from
-    there. `finish` is called with the complete folder before it gets its name. Raises InputError.
+    there. `finish` is called with the complete folder before it gets its name. `validated` is what replays measured of
+    the model, which is then said. Raises InputError.
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     _check(asked, reacts, scenario)
@@ -108,7 +113,7 @@ def plan(
             cells = Cells(source, kept, progress, threads=threads)
             search = _Searches(cells, scenario, asked, variants)
             search.run()
-            document = _document(source, scenario, asked, search, reacts)
+            document = _document(source, scenario, asked, search, reacts, validated)
             pq.write_table(
                 pa.Table.from_pylist(search.rows, schema=PROBES.arrow_schema()),
                 folder / "probes.parquet",
@@ -253,10 +258,20 @@ def _margins(slo: Slo, rows: Sequence[dict[str, Any]]) -> Margins:
 
 
 def _document(
-    source: Trace | WorkloadFile, scenario: ValidScenario, asked: Asked, search: _Searches, reacts: bool
+    source: Trace | WorkloadFile,
+    scenario: ValidScenario,
+    asked: Asked,
+    search: _Searches,
+    reacts: bool,
+    validated: Validated | None,
 ) -> PlanDocument:
     axis = asked.axis
-    edges = [_stated(variant, edge, asked, search) for variant, edge in search.edges.items()]
+    edges = [
+        with_other_traffic(
+            _stated(variant, edge, asked, search), axis, scenario, partial(_again, search.cells, asked, variant)
+        )
+        for variant, edge in search.edges.items()
+    ]
     baseline = next((edge for edge in edges if edge.policy == "ecmp"), edges[0])
     edges = [edge if edge is baseline else _against(edge, baseline) for edge in edges]
     ordered = sorted(edges, key=lambda edge: _rank(axis, edge), reverse=True)
@@ -274,7 +289,12 @@ def _document(
         share=share,
         slo=asked.slo.text,
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, share),
-        but=[*_few(search.rows), *_offered(scenario, axis), *_limits(asked, ordered, reacts)],
+        but=[
+            *_few(search.rows),
+            *_offered(scenario, axis),
+            *_limits(asked, ordered, reacts),
+            _covers(scenario, validated),
+        ],
         baseline=baseline.policy,
         edges=ordered,
         cells=search.cells.done,
@@ -389,5 +409,31 @@ def _limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool) -> list[str
         limits.append("load squeezes the trace's time: each sender is faster, gaps between its packets shrink")
     if not reacts:
         limits.append("packets leave as captured, however full the queues are: nobody slows down or sends again")
-    limits.append("intervals cover the policies' random draws: neither another day's traffic, nor errors of the model")
     return limits
+
+
+def _covers(scenario: ValidScenario, validated: Validated | None) -> str:
+    """What the intervals of edges cover."""
+    model = "errors of the model" if validated is None else f"the model's error: {validated.words}"
+    if not scenario.traffic.resamples:
+        return f"intervals cover the policies' random draws: neither another day's traffic, nor {model}"
+    length = scenario.traffic.block
+    blocks = "a twentieth of it" if length is None else write_duration(length)
+    drawn = f"{scenario.traffic.resamples} resamples of the trace, whole connections by blocks of {blocks}"
+    return f"intervals of edges cover policies' random draws, and other traffic as far as {drawn}, tell; not {model}"
+
+
+def _again(
+    cells: Cells, asked: Asked, variant: Variant, scenario: ValidScenario, between: tuple[float, float]
+) -> float | None:
+    """The edge of one policy in another scenario, found coarsely; a bound if it is not between them."""
+    coarse = replace(asked, between=between, precision=PRECISION, most=CELLS, seeds=SEEDS)
+    search = _Searches(cells, scenario, coarse, [variant])
+    try:
+        search.run()
+    except InputError:  # nothing of this resample crosses the network
+        return None
+    edge, axis = search.edges[variant], asked.axis
+    if edge.place is not None:
+        return axis.value(edge.place)
+    return between[0] if (edge.state == "nowhere") == axis.rises else between[1]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from segcast.analyzer.forecast.compare import COMPARED, compare, interval
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.statistics.pooled import pooled_quantile, sample_of
+from segcast.analyzer.statistics.traffic import traffic_bounds
+from segcast.analyzer.traffic.resampling import resampled
 from tests.support.covering import delays_ns, mean_ns, offered, quantile_ns, studies
 
 LOAD = 0.7
@@ -81,3 +86,35 @@ def test_changes_paired_by_seed_hold_the_truth() -> None:
         widths[1] += 2 * half
     assert held / REPETITIONS >= ENOUGH
     assert widths[0] < 0.5 * widths[1]  # and it is less than half as wide as without pairs
+
+
+def test_resampled_traffic_holds_the_truth_of_one_trace() -> None:
+    """A single trace, no draws of any policy: all the chance there is, is the traffic's."""
+    load, packets, resamples, repetitions = 0.5, 12_000, 20, 60
+    held = dict.fromkeys(("mean", "p99"), 0)
+    truth = {"mean": mean_ns(load), "p99": quantile_ns(load, 0.99)}
+    for study in range(repetitions):
+        send_ns, ip_bytes = offered(load, packets, 10_000 + study)
+        rows = tables(send_ns, ip_bytes)
+        runs = [delays_ns(send_ns, ip_bytes)]
+        for number in range(1, resamples + 1):
+            drawn, _ = resampled(*rows, number, None)
+            runs.append(delays_ns(drawn["time_ns"].to_numpy(), drawn["ip_bytes"].to_numpy()))
+        figures = {
+            "mean": [math.log(float(run.mean())) for run in runs],
+            "p99": [math.log(nearest_ranks(run, [0.99])[0]) for run in runs],
+        }
+        for name, logs in figures.items():
+            low, high = traffic_bounds(logs[:1], logs[1:])
+            held[name] += holds(low, high, math.log(truth[name]))
+    for name, number in held.items():
+        assert number / repetitions >= ENOUGH, (name, held)
+
+
+def tables(send_ns: NDArray[np.int64], ip_bytes: NDArray[np.uint32]) -> tuple[pa.Table, pa.Table]:
+    """A trace in which each packet is a connection."""
+    count = len(send_ns)
+    flow = pa.array(np.arange(count, dtype=np.uint32))
+    packets = pa.table({"time_ns": send_ns, "flow_id": flow, "ip_bytes": ip_bytes})
+    ports = {name: pa.array(np.full(count, 80, np.uint16)) for name in ("src_port", "dst_port")}
+    return packets, pa.table({"flow_id": flow, **ports, "reverse_flow_id": pa.nulls(count, pa.uint32())})

@@ -72,6 +72,7 @@ FORECAST: Final = FolderKind(
     (
         "summary.parquet",
         "pooled.parquet",
+        "resamples.parquet",
         "flows.parquet",
         "sizes.parquet",
         "distributions.parquet",
