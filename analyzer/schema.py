@@ -110,7 +110,10 @@ POOLED: Final = Table(
         Column("values", pa.uint64(), "values of all of them: packets received, flows finished"),
         Column("value", pa.int64(), "the quantile of all of them together"),
         Column(
-            "low", pa.float64(), "lower bound at 95 %, by a jackknife over seeds; null where one has all beyond", True
+            "low",
+            pa.float64(),
+            "lower bound at 95 %, by a jackknife over seeds; null where few values are beyond, or one seed's",
+            True,
         ),
         Column("high", pa.float64(), "upper bound", True),
     ),

@@ -56,6 +56,7 @@ def held(studies: Sequence[Study], true: Study) -> dict[str, tuple[int, int]]:
     """How many intervals there are of each kind, and how many of them hold the truth, which many seeds tell."""
     found: dict[str, list[bool]] = {}
     truth = [np.concatenate([seed[place] for seed in true]) for place in range(len(POLICIES))]
+    ranks = [{name: quantile(times, share) for name, share in SHARES.items()} for times in truth]
     true_change = float(np.mean([changed(seed) for seed in true]))
 
     def note(name: str, low: float | None, high: float | None, value: float) -> None:
@@ -70,7 +71,7 @@ def held(studies: Sequence[Study], true: Study) -> dict[str, tuple[int, int]]:
             for name, share in SHARES.items():
                 pooled = pooled_quantile([sample_of(seed[place]) for seed in study], share)
                 if pooled is not None:
-                    note(f"pooled {name}", pooled.low, pooled.high, quantile(truth[place], share))
+                    note(f"pooled {name}", pooled.low, pooled.high, ranks[place][name])
         change = interval([changed(seed) for seed in study])
         note("change of p99", change.low, change.high, true_change)
     return {name: (len(kept), sum(kept)) for name, kept in found.items()}

@@ -273,7 +273,7 @@ def _document(
         for variant, edge in search.edges.items()
     ]
     baseline = next((edge for edge in edges if edge.policy == "ecmp"), edges[0])
-    edges = [edge if edge is baseline else _against(edge, baseline) for edge in edges]
+    edges = [edge if edge is baseline else with_gain(edge, baseline) for edge in edges]
     ordered = sorted(edges, key=lambda edge: _rank(axis, edge), reverse=True)
     share = search.cells.share(scenario) if axis.name == "load" else None
     return PlanDocument(
@@ -361,7 +361,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _against(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
+def with_gain(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
     """The edge with what it is against the baseline's; their errors add as those of independent estimates do."""
     if edge.value is None or edge.low is None or edge.high is None:
         return edge

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,11 @@ from segcast.analyzer.forecast.student import student_bound
 from segcast.analyzer.metrics.histogram import Histogram, lower_bounds
 from segcast.analyzer.metrics.quantiles import rank_of
 
-_TAIL = 0.025
+_TAIL: Final = 0.025
+
+
+# Of fewer values beyond a quantile, chance decides between two of them that lie far apart.
+FEWEST_BEYOND: Final = 30
 
 
 class Sample(NamedTuple):
@@ -38,7 +42,9 @@ class Sample(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """A quantile of all seeds' values together, and its 95 % interval; no bounds where one seed has all beyond it.
+    """A quantile of all seeds' values together, and its 95 % interval.
+
+    There are no bounds where few values are beyond it, or one seed's.
 
     `seeds` are those that have values, `total` is how many values they have.
     """
@@ -68,7 +74,8 @@ def pooled_quantile(samples: Iterable[Sample], quantile: float) -> Pooled | None
     Its interval is that of its logarithm: Student's t, by the spread of what the quantile would be without each seed
     (Quenouille and Tukey's jackknife). Degrees of freedom are one less than the seeds among which the values beyond the
     quantile are spread (`_spread`): where a few seeds have most of them the others tell nothing of the error, and with
-    a degree for each seed intervals of p99.9 would cover 77 to 88 %. A quantile of 0 has no interval.
+    a degree for each seed intervals of p99.9 would cover 77 to 88 %. A quantile of 0 has no interval, nor has one
+    beyond which there are fewer than FEWEST_BEYOND values, unless there is none.
     """
     known = [sample for sample in samples if sample.size]
     if not known:
@@ -80,8 +87,9 @@ def pooled_quantile(samples: Iterable[Sample], quantile: float) -> Pooled | None
     upto = np.cumsum(total)
     count = int(upto[-1])
     value = int(values[np.searchsorted(upto, rank_of(quantile, count) + 1)])
-    degrees = _spread([sample.size - sample.at_most(value) for sample in known]) - 1
-    if degrees < 1:
+    beyond = [sample.size - sample.at_most(value) for sample in known]
+    degrees = _spread(beyond) - 1
+    if degrees < 1 or 0 < sum(beyond) < FEWEST_BEYOND:
         return Pooled(value, None, None, len(known), count)
     without = [_without(values, upto, sample, quantile) for sample in known]
     return Pooled(value, *_jackknife(value, without, degrees), len(known), count)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from segcast.analyzer.forecast.student import student_bound
 
-_TAIL = 0.025
+_TAIL: Final = 0.025
 
 
 def traffic_bounds(

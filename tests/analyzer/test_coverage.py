@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.forecast.compare import COMPARED, compare, interval
 from segcast.analyzer.metrics.quantiles import nearest_ranks
+from segcast.analyzer.plan.axes import AXES
+from segcast.analyzer.plan.document import StatedEdge
+from segcast.analyzer.plan.other_traffic import with_other_traffic
+from segcast.analyzer.plan.run import with_gain
+from segcast.analyzer.plan.search import Ask, Edge, Question, find_edge
+from segcast.analyzer.scenario.reading import with_resamples
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.statistics.pooled import pooled_quantile, sample_of
 from segcast.analyzer.statistics.traffic import traffic_bounds
 from segcast.analyzer.traffic.resampling import resampled
@@ -118,3 +126,62 @@ def tables(send_ns: NDArray[np.int64], ip_bytes: NDArray[np.uint32]) -> tuple[pa
     packets = pa.table({"time_ns": send_ns, "flow_id": flow, "ip_bytes": ip_bytes})
     ports = {name: pa.array(np.full(count, 80, np.uint16)) for name in ("src_port", "dst_port")}
     return packets, pa.table({"flow_id": flow, **ports, "reverse_flow_id": pa.nulls(count, pa.uint32())})
+
+
+def test_edges_with_other_traffic_hold_the_truth_of_one_trace() -> None:
+    """How much faster a trace of load 0.4 may come until its mean delay is that of load 0.6: 1.5 times."""
+    load, packets, resamples, repetitions = 0.4, 8_000, 10, 40
+    budget_ns, held = mean_ns(0.6), 0
+    scenario = with_resamples(short_scenario(paths="1x1Gbps"), {"resamples": resamples})
+    for study in range(repetitions):
+        trace = offered(load, packets, 20_000 + study)
+        rows = tables(*trace)
+
+        def edge_of(send_ns: NDArray[np.int64], ip_bytes: NDArray[np.uint32], between: tuple[float, float]) -> float:
+            low, high = between
+            while high / low > 1.01:
+                middle = math.sqrt(low * high)
+                kept = delays_ns((send_ns / middle).astype(np.int64), ip_bytes).mean() < budget_ns
+                low, high = (middle, high) if kept else (low, middle)
+            return math.sqrt(low * high)
+
+        def found(one: ValidScenario, between: tuple[float, float], rows: tuple[pa.Table, pa.Table] = rows) -> float:
+            drawn, _ = resampled(*rows, one.traffic.resample, None)
+            return edge_of(drawn["time_ns"].to_numpy(), drawn["ip_bytes"].to_numpy(), between)
+
+        value = edge_of(*trace, (0.5, 4.0))
+        own = StatedEdge(policy="ecmp", state="edge", value=value, low=value, high=value)
+        edge = with_other_traffic(own, AXES["load"], scenario, found)
+        held += holds(edge.traffic_low, edge.traffic_high, 1.5)
+    assert held / repetitions >= ENOUGH, held
+
+
+def test_gains_of_edges_hold_the_truth() -> None:
+    """Two policies whose margins the same seeds disturb, and each its own: the second goes a tenth further."""
+    rng = np.random.default_rng(11)
+    held, repetitions = 0, 100
+    for _ in range(repetitions):
+        shared, edges = rng.normal(0, 0.05, 40), []
+        for truth in (0.0, math.log(1.1)):
+            own = rng.normal(0, 0.03, (1000, 40))
+            search = find_edge(Question(-1.0, 1.0, (False,), 0.002))
+            asks = next(search)
+            try:
+                while True:
+                    asks = search.send([margins_of(ask, truth, shared, own) for ask in asks])
+            except StopIteration as ended:
+                edge: Edge = ended.value
+            assert edge.place is not None
+            assert edge.low is not None
+            assert edge.high is not None
+            value, low, high = (math.exp(place) for place in (edge.place, edge.low, edge.high))
+            edges.append(StatedEdge(policy="p", state="edge", value=value, low=low, high=high))
+        against = with_gain(edges[1], edges[0])
+        held += holds(against.gain_low, against.gain_high, 0.1)
+    assert held / repetitions >= ENOUGH, held
+
+
+def margins_of(ask: Ask, truth: float, shared: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Margins of one budget that breaks at `truth`."""
+    noise = shared + own[int((ask.place + 1) * 499)]
+    return (truth - ask.place + noise[ask.first : ask.stop])[:, None]

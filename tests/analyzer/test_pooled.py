@@ -35,7 +35,7 @@ FLOWS = """flow,start_ns,src,dst,bytes
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.lists(st.integers(0, 60), max_size=30), min_size=1, max_size=7).filter(any),
+    st.lists(st.lists(st.integers(0, 60), max_size=60), min_size=1, max_size=7).filter(any),
     st.sampled_from([0.5, 0.99, 0.999]),
 )
 def test_any_seeds_pool_as_the_twin_says(seeds: list[list[int]], share: float) -> None:
@@ -57,7 +57,9 @@ def test_large_seeds_of_unequal_size_pool_as_the_twin_says() -> None:
         value, low, high = pooled([seed.tolist() for seed in seeds], exact)
         assert comp is not None
         assert comp.value == value
-        assert (comp.low, comp.high) == pytest.approx((low, high), rel=1e-4)
+        assert (comp.low is None) == (low is None) == (share == 0.999)  # of which there are but five beyond
+        if low is not None:
+            assert (comp.low, comp.high) == pytest.approx((low, high), rel=1e-4)
 
 
 def test_histograms_pool_as_they_merge() -> None:
@@ -76,10 +78,10 @@ def test_histograms_pool_as_they_merge() -> None:
 def test_nothing_pools_to_nothing_and_seeds_that_are_alike_to_a_point() -> None:
     nothing = sample_of(np.empty(0, np.int64))
     assert pooled_quantile([nothing, nothing], 0.99) is None
-    same = sample_of(np.arange(1, 1001))
+    same = sample_of(np.arange(1, 4001))
     found = pooled_quantile([same, nothing, same], 0.99)
     assert found is not None
-    assert found.low == found.high == found.value == 990
+    assert found.low == found.high == found.value == 3960
     assert found.seeds == 2
 
 

@@ -29,7 +29,7 @@ def pooled(seeds: Sequence[Sequence[int]], share: Fraction) -> tuple[int, float 
     beyond = [Fraction(sum(x > value for x in seed)) for seed in seeds]
     # So many seeds with as many values each would be as uneven as these.
     alike = sum(beyond) ** 2 / sum(x * x for x in beyond) if any(beyond) else Fraction(len(seeds))
-    if alike < 2:
+    if alike < 2 or 0 < sum(beyond) < 30:
         return value, None, None
     logs = []
     for left_out in range(len(seeds)):
