@@ -25,6 +25,7 @@ from segcast.analyzer.advice.words import (
 )
 from segcast.analyzer.answers.candidates import Candidate, Circumstances
 from segcast.analyzer.forecast.loads import with_known_loads
+from segcast.analyzer.forecast.resamples import check_no_resamples
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.store import CellStore
@@ -105,6 +106,7 @@ def advise(
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     if scenario.slo is not None:
         scenario.slo.slo.check_mode(reacts)
+    check_no_resamples(scenario, "advice")
     scenario = with_known_loads(source, scenario.model_copy(update={"load": scenario.load[:1]}))
     asked = _asked(scenario, LADDER_NS if ladder_ns is None else ladder_ns)
     baseline = variants_of(asked)[0]

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.forecast.runner import CellRunner, Tick
@@ -19,6 +19,9 @@ from segcast.traces.units import write_duration
 
 Ready = Callable[[ValidScenario, Path], CellRunner]
 """What makes a scenario's runner, which writes into a folder."""
+
+
+WHOLE: Final = {"trace": "trace, whole connections", "workload": "flow list, whole trees of flows"}
 
 
 def resampled_rows(
@@ -44,6 +47,13 @@ def resampled_rows(
     return rows
 
 
+def check_no_resamples(scenario: ValidScenario, what: str) -> None:
+    """Raise InputError if the scenario asks for resampled traces, which `what` does not run."""
+    for key in ("resamples", "resample"):
+        if getattr(scenario.traffic, key):
+            raise scenario.wrong(("traffic", key), f"{what} is of the trace itself; leave it out")
+
+
 def resamples_of(scenario: ValidScenario) -> list[tuple[int, ValidScenario]]:
     """The scenario of each resample that is asked for, and its number."""
     found = []
@@ -53,8 +63,8 @@ def resamples_of(scenario: ValidScenario) -> list[tuple[int, ValidScenario]]:
     return found
 
 
-def say_resamples(scenario: ValidScenario, extent: Extent) -> str:
-    """What resamples are, for sentences about intervals: `20 resamples of the trace (blocks of 50 ms)`."""
+def say_resamples(scenario: ValidScenario, extent: Extent, kind: str) -> str:
+    """What resamples are, for sentences about intervals; `kind`: of a trace, or of a workload."""
     blocks = blocks_of(extent.first_ns, extent.last_ns, scenario.traffic.block)
     length = write_duration(int(float(f"{blocks.length_ns:.2g}")))
-    return f"{scenario.traffic.resamples} resamples of the trace, whole connections by blocks of {length}"
+    return f"{scenario.traffic.resamples} resamples of the {WHOLE[kind]} by blocks of {length}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, schedule
 from segcast.analyzer.traffic.resampling import resampled
 from segcast.analyzer.traffic.streamed import survey
+from segcast.analyzer.workload.resampled import resampled_list
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
@@ -76,6 +78,8 @@ def forecast(
     """
     if scenario.slo is not None:
         scenario.slo.slo.check_mode(isinstance(trace, WorkloadFile) or scenario.transport is not None)
+    if scenario.traffic.resample and scenario.packets != "none":
+        raise scenario.wrong(("packets",), 'packets of a resample are in no capture, so none can be kept; give "none"')
     scenario.check_sids()  # refused before the trace is read, if the network cannot be built
     scenario = with_known_loads(trace, scenario)
     cells = plan_cells(scenario)
@@ -201,13 +205,15 @@ def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool 
     `together`: how many cells are to run at a time. `stream`: see `forecast`. Raises InputError.
     """
     spec = scenario.traffic
-    reacts = isinstance(trace, WorkloadFile) or scenario.transport is not None
-    if reacts and (spec.resample or spec.resamples):
+    if not isinstance(trace, WorkloadFile) and scenario.transport is not None and (spec.resample or spec.resamples):
         raise scenario.wrong(
             ("traffic", "resample" if spec.resample else "resamples"),
-            "only packets that leave as captured are resampled, and here senders react",
+            "of traces only packets that leave as captured are resampled, and here senders react; make a flow list of "
+            "it (segcast workload), and resample that",
         )
     if isinstance(trace, WorkloadFile):
+        if spec.resample:
+            trace = replace(trace, workload=resampled_list(trace.workload, spec.resample, spec.block))
         return partial(ReactingRunner, asked_of_list(trace, scenario))
     if scenario.transport is not None:
         return partial(ReactingRunner, asked_of_trace(trace, scenario))

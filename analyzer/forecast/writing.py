@@ -111,7 +111,7 @@ def forecast_document(
     comparisons = compare(summary, baseline)
     if drawn:
         comparisons = with_traffic(comparisons, summary, drawn)
-    beyond = (say_resamples(scenario, extent) if drawn else "", validated)
+    beyond = (say_resamples(scenario, extent, origin.kind) if drawn else "", validated)
     decision = _decision(origin, scenario, traffic, (summary, comparisons, pooled), baseline, beyond)
     best = decision.spoken
     return ForecastDocument(

@@ -141,4 +141,8 @@ class Cells:
 
 def _single(scenario: ValidScenario) -> ValidScenario:
     """The scenario at its first load, with nothing that does not change a cell's row."""
-    return scenario.model_copy(update={"load": scenario.load[:1], "packets": "none", "seeds": (1,), "slo": None})
+    traffic = scenario.traffic
+    if not traffic.resample:
+        traffic = traffic.model_copy(update={"resamples": 0, "block": None})
+    one = {"load": scenario.load[:1], "packets": "none", "seeds": (1,), "slo": None, "traffic": traffic}
+    return scenario.model_copy(update=one)

@@ -20,7 +20,7 @@ from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import Axis
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.document import PlanDocument, StatedEdge, StatedEnd, StatedProbe
-from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, with_other_traffic
+from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, say_edges_cover, with_other_traffic
 from segcast.analyzer.plan.search import (
     STAGES,
     Ask,
@@ -43,7 +43,7 @@ from segcast.traces.disk.folders import new_folder
 from segcast.traces.errors import InputError
 from segcast.traces.schema import Column, Table
 from segcast.traces.trace import Trace
-from segcast.traces.units import say_number, write_duration
+from segcast.traces.units import say_number
 from segcast.traces.version import VERSION
 
 SCHEMA_VERSION: Final = 1
@@ -53,6 +53,7 @@ PROBES: Final = Table(
     (Column("value", pa.float64(), "value of what is varied"), *SUMMARY.columns),
 )
 _FCT: Final = "fct_"
+_SHORT: Final = ("delay_p999_ns", "fct_p999_ns", "queue_p999_ns", "slowdown_p999")
 _WIDER: Final = 4.0
 _MOST_WIDENINGS: Final = 5
 
@@ -293,7 +294,7 @@ def _document(
             *_few(search.rows),
             *_offered(scenario, axis),
             *_limits(asked, ordered, reacts),
-            _covers(scenario, validated),
+            say_edges_cover(scenario, validated, "workload" if isinstance(source, WorkloadFile) else "trace"),
         ],
         baseline=baseline.policy,
         edges=ordered,
@@ -405,22 +406,16 @@ def _limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool) -> list[str
         names = ", ".join(dict.fromkeys(edge.policy for edge in edges if not edge.monotone))
         limits.append(f"{names}: budgets are kept again beyond the edge, which is the first; look at the curve")
     limits += unsettled_words(edges, asked.most)
+    if any(budget.metric in _SHORT for budget in asked.slo.budgets):
+        limits.append(
+            "p99.9 is the mean of the seeds' own here, some per cent below that of all their values together, which a "
+            "forecast gives"
+        )
     if asked.axis.name == "load" and not reacts:
         limits.append("load squeezes the trace's time: each sender is faster, gaps between its packets shrink")
     if not reacts:
         limits.append("packets leave as captured, however full the queues are: nobody slows down or sends again")
     return limits
-
-
-def _covers(scenario: ValidScenario, validated: Validated | None) -> str:
-    """What the intervals of edges cover."""
-    model = "errors of the model" if validated is None else f"the model's error: {validated.words}"
-    if not scenario.traffic.resamples:
-        return f"intervals cover the policies' random draws: neither another day's traffic, nor {model}"
-    length = scenario.traffic.block
-    blocks = "a twentieth of it" if length is None else write_duration(length)
-    drawn = f"{scenario.traffic.resamples} resamples of the trace, whole connections by blocks of {blocks}"
-    return f"intervals of edges cover policies' random draws, and other traffic as far as {drawn}, tell; not {model}"
 
 
 def _again(

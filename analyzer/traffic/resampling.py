@@ -43,7 +43,7 @@ def blocks_of(first_ns: int, last_ns: int, block_ns: int | None) -> Blocks:
     return Blocks(first_ns, -(-took_ns // count), count)
 
 
-class _Draws(NamedTuple):
+class Draws(NamedTuple):
     """Connections drawn, int64[draws]: which, how much later it comes, and how often it was drawn before."""
 
     connection: NDArray[np.int64]
@@ -57,7 +57,7 @@ def _numbers(number: int, purpose: int, count: int) -> NDArray[np.uint64]:
     return mix_each(np.arange(count, dtype=np.uint64) ^ key)
 
 
-def _drawn(first_ns: NDArray[np.int64], last_ns: NDArray[np.int64], blocks: Blocks, number: int) -> _Draws:
+def drawn(first_ns: NDArray[np.int64], last_ns: NDArray[np.int64], blocks: Blocks, number: int) -> Draws:
     """What is drawn of connections that last from `first_ns` to `last_ns`; those that are none last below 0."""
     there = last_ns >= first_ns
     lasting = there & (last_ns - first_ns >= blocks.length_ns)
@@ -84,7 +84,7 @@ def _drawn(first_ns: NDArray[np.int64], last_ns: NDArray[np.int64], blocks: Bloc
     before = np.empty(len(chosen), np.int64)
     before[sorting] = np.arange(len(chosen)) - np.searchsorted(ranked, ranked)
     shift_ns[(before == 0) & lasting[chosen]] = 0
-    return _Draws(chosen, shift_ns, before)
+    return Draws(chosen, shift_ns, before)
 
 
 def resampled(packets: pa.Table, flows: pa.Table, number: int, block_ns: int | None) -> tuple[pa.Table, pa.Table]:
@@ -109,7 +109,7 @@ def resampled(packets: pa.Table, flows: pa.Table, number: int, block_ns: int | N
     np.minimum.at(first_ns, of_packet, time_ns)
     np.maximum.at(last_ns, of_packet, time_ns)
     blocks = blocks_of(int(time_ns.min()), int(time_ns.max()), block_ns)
-    draws = _drawn(first_ns, last_ns, blocks, number)
+    draws = drawn(first_ns, last_ns, blocks, number)
 
     order = np.argsort(of_packet, kind="stable")
     begin = np.searchsorted(of_packet[order], draws.connection)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcast.analyzer.advice.run import advise
 from segcast.analyzer.answers.validated import Validated, say_covers
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.metrics.tables import RESAMPLES
@@ -23,6 +24,8 @@ from segcast.analyzer.scenario.reading import with_resamples
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.statistics.traffic import traffic_bounds
 from segcast.analyzer.traffic.resampling import resampled
+from segcast.analyzer.workload.resampled import resampled_list
+from segcast.analyzer.workload.source import open_workload
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
 from tests.conftest import Run
@@ -175,6 +178,11 @@ def test_what_cannot_be_resampled_is_refused_in_one_line(cluster: Trace, tmp_pat
         done = run(*common, *more)
         assert done.code == 2
         assert said in done.err.strip().splitlines()[-1]
+    asked = {"paths": "2x1Gbps", "traffic": {"resample": 1}}
+    with pytest.raises(InputError, match="packets of a resample are in no capture"):
+        forecast(cluster, short_scenario(**asked), tmp_path / "f")
+    with pytest.raises(InputError, match="advice is of the trace itself"):
+        advise(cluster, short_scenario(**asked), tmp_path / "a")
     with pytest.raises(InputError, match="give resamples, or the number of one"):
         short_scenario(paths="2x1Gbps", traffic={"resamples": 10, "resample": 1})
     with pytest.raises(InputError, match="at least 10"):
@@ -190,6 +198,10 @@ def test_a_plan_says_how_far_the_edge_is_of_this_trace(
     done = run(*words, str(tmp_path / "p"))
     assert done.code == 0, done.err
     document = json.loads((tmp_path / "p" / "plan.json").read_text(encoding="utf-8"))
+    assert run(*words[:8], "--json", "--between", "0.2..8", "--out", str(tmp_path / "own")).code == 0
+    own = json.loads((tmp_path / "own" / "plan.json").read_text(encoding="utf-8"))
+    assert own["ran"] == 0  # the trace's own cells are the same without resamples
+    assert own["edges"][0]["traffic_low"] is None
     (edge,) = document["edges"]
     assert edge["traffic_low"] < edge["low"] <= edge["value"] <= edge["high"] < edge["traffic_high"]
     assert any("10 resamples of the trace" in limit for limit in document["but"])
@@ -197,3 +209,50 @@ def test_a_plan_says_how_far_the_edge_is_of_this_trace(
     again = json.loads((tmp_path / "again" / "plan.json").read_text(encoding="utf-8"))
     assert again["ran"] == 0  # cells of resamples are kept as others are
     assert again["edges"] == document["edges"]
+
+
+LIST = "flow,start_ns,src,dst,bytes,after,think_ns\n" + "".join(
+    f"q{n},{n * 50_000},10.0.0.{n % 7},10.1.0.{n % 5},2000,,\n"
+    f"r{n},0,10.1.0.{n % 5},10.0.0.{n % 7},{3000 + 100 * n},q{n},1000\n"
+    for n in range(60)
+)
+
+
+def test_flow_lists_are_resampled_tree_by_tree(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_text(LIST, encoding="utf-8")
+    workload = open_workload(tmp_path / "w.csv").workload
+    last, blocks = 59 * 50_000, 10
+    length = -(-(last + 1) // blocks)
+    differ = set()
+    for number in range(1, 15):
+        found = resampled_list(workload, number, 295_000)
+        names = [str(name).split()[0] for name in found.flow.to_pylist()]
+        asked = [place for place, name in enumerate(names) if name.startswith("q")]
+        differ.add(tuple(sorted(int(names[place][1:]) for place in asked)))
+        answers = {
+            tuple(found.after_row[found.after_first[row] : found.after_first[row + 1]].tolist()): row
+            for row in range(len(found))
+            if names[row].startswith("r")
+        }
+        assert len(found) == 2 * len(asked) == 2 * len(answers)
+        for place in asked:
+            own = int(names[place][1:])
+            assert (found.start_ns[place] - own * 50_000) % length == 0  # where it was in its block
+            assert found.start_ns[place] <= last + length
+            answer = answers[place,]  # which waits for it, and for no other copy
+            assert names[answer] == f"r{own}"
+            assert found.host(int(found.source[place])) == found.host(int(found.target[answer])) == f"10.0.0.{own % 7}"
+            assert found.bytes[answer] == 3000 + 100 * own
+    assert len(differ) > 10
+
+
+def test_a_forecast_of_a_list_says_what_other_flows_would_do(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_text(LIST, encoding="utf-8")
+    asked = short_scenario(paths="2x100Mbps", policies=["ecmp", "random"], seeds=[1, 2], packets="none")
+    document = forecast(open_workload(tmp_path / "w.csv"), with_resamples(asked, {"resamples": 12}), tmp_path / "f")
+    rows = pq.read_table(tmp_path / "f" / "resamples.parquet").to_pylist()
+    assert len(rows) == 24
+    assert len({row["fct_p99_ns"] for row in rows}) > 3
+    assert "12 resamples of the flow list, whole trees of flows by blocks of " in document["decision"]["covers"]
+    (row,) = [row for row in document["comparisons"] if row["metric"] == "fct_p99_ns"]
+    assert row["traffic_low"] <= row["low"] <= row["high"] <= row["traffic_high"]
