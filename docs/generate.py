@@ -16,9 +16,11 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import click
 
 from docs.headline_figure import headline_figure
+from segcast.analyzer.advice.document import AdviceDocument
+from segcast.analyzer.advice.run import CANDIDATES
 from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
-from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES
+from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES, RESAMPLES
 from segcast.analyzer.plan.document import PlanDocument
 from segcast.analyzer.plan.failures.document import FailuresDocument
 from segcast.analyzer.plan.failures.tables import FAILURES, LINKS_AT_WORST, STAGES
@@ -124,6 +126,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "validation.json": ValidationDocument,
     "probes.json": ProbesDocument,
     "plan.json": PlanDocument,
+    "advice.json": AdviceDocument,
     "failures.json": FailuresDocument,
     "calibrate --json": CalibrationDocument,
 }
@@ -152,6 +155,7 @@ def tables_page() -> str:
     for table in REACTING_TABLES:
         where = "`packets/CELL.parquet` of senders that react" if table.name == "packets" else f"`{table.name}.parquet`"
         lines += _table_lines(table, where)
+    lines += _table_lines(RESAMPLES, "`resamples.parquet`, with `--resamples`")
     lines += document("forecast.json")
     lines += ["## A rewrite: a folder of captures", ""]
     lines += document("rewrite.json")
@@ -170,6 +174,13 @@ def tables_page() -> str:
     lines += ["## A plan: a folder", ""]
     lines += ["### probes", f"`probes.parquet`. A row is {PROBES.row}: `value`, float64, then its columns.", ""]
     lines += document("plan.json")
+    lines += ["## Advice: a folder", ""]
+    lines += [
+        "### candidates",
+        f"`candidates.parquet`. A row is {CANDIDATES.row}: `role`, string, then its columns.",
+        "",
+    ]
+    lines += document("advice.json")
     lines += ["## A failure study: a folder", ""]
     for table in (FAILURES, STAGES, LINKS_AT_WORST):
         lines += _table_lines(table, f"`{table.name}.parquet`")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from segcast.analyzer.scenario.short import short_scenario
     from segcast.analyzer.scenario.valid import ValidScenario
     from segcast.analyzer.workload.source import WorkloadFile
-    from segcast.library.asking import forecast, open, plan, scenario, synth  # noqa: A004
+    from segcast.library.asking import advise, forecast, open, plan, scenario, synth  # noqa: A004
     from segcast.library.forecasts import Forecast
     from segcast.library.networks import Network, leaf_spine, paths
     from segcast.library.plans import Plan
@@ -47,6 +47,7 @@ __all__ = [
     "ValidScenario",
     "WorkloadFile",
     "__version__",
+    "advise",
     "forecast",
     "ingest",
     "leaf_spine",
@@ -73,6 +74,7 @@ _MODULES: Final = {
     "Trace": "traces.trace",
     "ValidScenario": "analyzer.scenario.valid",
     "WorkloadFile": "analyzer.workload.source",
+    "advise": "library.asking",
     "forecast": "library.asking",
     "ingest": "traces.ingest.run",
     "leaf_spine": "library.networks",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, TypeVar
 
 from segcast.analyzer.answers.wording import duration, percent, plain, rate, tally
@@ -43,13 +43,20 @@ def broken_budgets(
     *,
     slo: Slo | None,
     reacts: bool,
+    tolerated: Collection[One] = (),
 ) -> dict[One, tuple[str, ...]]:
-    """The budgets that each of the candidates at one load does not keep, in words; `means` are over their seeds."""
+    """The budgets that each of the candidates at one load does not keep, in words; `means` are over their seeds.
+
+    Those `tolerated` may displace packets, unless the scenario has budgets of its own.
+    """
     if slo is not None:
         return {key: _broken_of(slo, row) for key, row in means.items()}
     if reacts:
         return _unfinished(means)
-    return {key: () if row is baseline else _usual(row, baseline or {}) for key, row in means.items()}
+    return {
+        key: () if row is baseline else _usual(row, baseline or {}, tolerated=key in tolerated)
+        for key, row in means.items()
+    }
 
 
 def _broken_of(slo: Slo, row: Mapping[str, float | None]) -> tuple[str, ...]:
@@ -58,11 +65,13 @@ def _broken_of(slo: Slo, row: Mapping[str, float | None]) -> tuple[str, ...]:
     )
 
 
-def _usual(row: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> tuple[str, ...]:
+def _usual(
+    row: Mapping[str, float | None], baseline: Mapping[str, float | None], *, tolerated: bool
+) -> tuple[str, ...]:
     """What recorded packets are held to, as senders do not show what reordering and losses cost them."""
     broken = []
     displaced = row.get("displaced_ratio") or 0.0
-    if displaced > max(MOST_DISPLACED, baseline.get("displaced_ratio") or 0.0):
+    if not tolerated and displaced > max(MOST_DISPLACED, baseline.get("displaced_ratio") or 0.0):
         broken.append(f"{percent(displaced)} displaced by three or more")
     dropped, theirs = (found.get("drop_ratio") or 0.0 for found in (row, baseline))
     if more_dropped(dropped, theirs):

@@ -42,6 +42,13 @@ def link_model(link: Link, burst_bytes: int | None = None) -> LinkModel:
     return LinkModel(link.rate_bps, link.delay_ns, buffer_bytes, link.overhead_bytes, burst, packets)
 
 
+class Served(NamedTuple):
+    """Frames of a link in order of arrival, int64[n]: when each arrived, and when it had left; LOST if dropped."""
+
+    arrival_ns: NDArray[np.int64]
+    depart_ns: NDArray[np.int64]
+
+
 class AsSent(NamedTuple):
     """By packet, as in `Fates`: `receive_ns` int64, LOST if dropped; `queue_ns` int64, the time waited before links."""
 
@@ -91,12 +98,13 @@ def as_sent(
     path: NDArray[np.int64],
     send_ns: NDArray[np.int64],
     frame_bytes: NDArray[np.int64],
+    served: dict[int, Served] | None = None,
 ) -> AsSent:
     """What becomes of packets sent at `send_ns` along `ways[path]`, links by number; all int64[n], any order.
 
     Frames that arrive at one instant are served in order of the number of the link they come from, and of one link in
-    the order in which they left it; then those just sent, in their order. Raises InputError if paths use links in
-    orders that contradict each other.
+    the order in which they left it; then those just sent, in their order. What links served is put into `served`, by
+    link. Raises InputError if paths use links in orders that contradict each other.
     """
     hops = max((len(way) for way in ways), default=0)
     chain = np.full((len(ways), hops + 1), -1, np.int64)
@@ -113,7 +121,10 @@ def as_sent(
         rows = np.flatnonzero(alive & (at == link))
         rows = rows[np.lexsort((place[rows], last[rows], now[rows]))]
         depart_ns, waited = np.empty(len(rows), np.int64), np.zeros(len(rows), np.int64)
-        through_link(now[rows], frame_bytes[rows].astype(np.int64), links[link], depart_ns, waited)
+        arrival_ns = now[rows]
+        through_link(arrival_ns, frame_bytes[rows].astype(np.int64), links[link], depart_ns, waited)
+        if served is not None:
+            served[link] = Served(arrival_ns, depart_ns)
         queue_ns[rows] += waited
         place[rows] = np.arange(len(rows))
         gone, left = rows[depart_ns == LOST], rows[depart_ns != LOST]

@@ -7,6 +7,7 @@ grow with the number of timeouts.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -219,16 +220,12 @@ class HeldByProfile(NamedTuple):
     counts: NDArray[np.int64]
 
 
-class StreamedProfile:
-    """PROFILE of packets that come batch by batch in send order; memory follows flows and the distinct sizes seen."""
+class StreamedFlowlets(ABC):
+    """Counts flowlets of packets that come batch by batch in send order."""
 
     def __init__(self, flows: int, timeouts_ns: Sequence[int]) -> None:
         """Raises InputError for an empty list or a negative timeout."""
         self._state = _open(flows, timeouts_ns)
-        levels = len(self._state.timeouts_ns)
-        self._per_flow = np.zeros((levels, flows), np.int64)
-        nothing = np.zeros((2, 0), np.int64)
-        self._sizes = {what: [nothing] * levels for what in ("packets", "bytes")}  # values, and how many of each
         self._waiting: list[Closed] = []  # not counted yet
         self._waiting_count = 0
 
@@ -239,6 +236,47 @@ class StreamedProfile:
             piece = slice(start, start + batch)
             out = _room(len(flow[piece]) * len(self._state.timeouts_ns))
             self._keep(out, _split(self._state, flow[piece], time_ns[piece], ip_bytes[piece], out))
+
+    @abstractmethod
+    def _count(self, closed: Closed) -> None:
+        """Count flowlets, at least one; those of a flow at a timeout come in order of time, across calls, too."""
+
+    def _close(self) -> None:
+        """Close the last flowlets, and count all that wait."""
+        self._take()
+        out = _room(self._state.first_ns.size)
+        self._keep(out, _close_all(self._state, out))
+        self._take()
+
+    def _keep(self, out: Closed, count: int) -> None:
+        """Keep the first `count` until there are so many that going through all flows for them does not matter."""
+        self._waiting.append(_first(out, count))
+        self._waiting_count += count
+        if self._waiting_count >= _AT_ONCE:
+            self._take()
+
+    def _take(self) -> None:
+        """Count what waits."""
+        if not self._waiting:
+            return
+        closed = self._waiting[0]
+        if len(self._waiting) > 1:
+            closed = Closed._make(np.concatenate(columns) for columns in zip(*self._waiting, strict=True))
+        self._waiting, self._waiting_count = [], 0
+        if len(closed.flow):
+            self._count(closed)
+
+
+class StreamedProfile(StreamedFlowlets):
+    """PROFILE of packets that come batch by batch in send order; memory follows flows and the distinct sizes seen."""
+
+    def __init__(self, flows: int, timeouts_ns: Sequence[int]) -> None:
+        """Raises InputError for an empty list or a negative timeout."""
+        super().__init__(flows, timeouts_ns)
+        levels = len(self._state.timeouts_ns)
+        self._per_flow = np.zeros((levels, flows), np.int64)
+        nothing = np.zeros((2, 0), np.int64)
+        self._sizes = {what: [nothing] * levels for what in ("packets", "bytes")}  # values, and how many of each
 
     @property
     def identity(self) -> str:
@@ -262,10 +300,7 @@ class StreamedProfile:
 
     def finish(self) -> pa.Table:
         """Close the last flowlets and return the table, as `profile` makes it."""
-        self._take()
-        out = _room(self._per_flow.size)
-        self._keep(out, _close_all(self._state, out))
-        self._take()
+        self._close()
         rows: list[dict[str, object]] = []
         for level, timeout_ns in enumerate(self._state.timeouts_ns.tolist()):
             count = int(self._per_flow[level].sum())
@@ -285,21 +320,7 @@ class StreamedProfile:
             rows.append(row)
         return pa.Table.from_pylist(rows, schema=PROFILE.arrow_schema())
 
-    def _keep(self, out: Closed, count: int) -> None:
-        """Keep the first `count` until there are so many that going through all flows for them does not matter."""
-        self._waiting.append(_first(out, count))
-        self._waiting_count += count
-        if self._waiting_count >= _AT_ONCE:
-            self._take()
-
-    def _take(self) -> None:
-        """Count what waits."""
-        if not self._waiting:
-            return
-        closed = self._waiting[0]
-        if len(self._waiting) > 1:
-            closed = Closed._make(np.concatenate(columns) for columns in zip(*self._waiting, strict=True))
-        self._waiting, self._waiting_count = [], 0
+    def _count(self, closed: Closed) -> None:
         for level in np.unique(closed.level).tolist():
             mine = closed.level == level
             self._per_flow[level] += np.bincount(closed.flow[mine], minlength=self._per_flow.shape[1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -13,8 +15,10 @@ from segcast.analyzer.engine.transport.cell import no_packets
 from segcast.analyzer.forecast.asked import Asked, check_segments, messages_of, opening
 from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.traffic.growth import Growth
 from segcast.analyzer.traffic.prepare import Extent, check_mtu
 from segcast.analyzer.traffic.streamed import StreamedTraffic, survey
+from segcast.analyzer.workload.grown import Copies, with_copies
 from segcast.analyzer.workload.recorded.rest import MEANINGS, Reason
 from segcast.analyzer.workload.recorded.run import why_none, workload_of_trace
 from segcast.analyzer.workload.table import UNPINNED, Workload, first_rows, of_rows, streams
@@ -35,17 +39,25 @@ def asked_of_trace(trace: Trace, scenario: ValidScenario) -> Asked:
         raise InputError(
             f"{trace.folder}: no TCP connection whose messages can be told crosses the network; {_INSTEAD}"
         )
+    outline, own = surveyed.outline, len(pairs)
+    growth = outline.growth
     connected = np.zeros(len(surveyed.crosses), np.bool_)
     connected[pairs] = True
-    apart = np.flatnonzero(surveyed.crosses & ~connected)
-    flow_id = np.concatenate([pairs.reshape(-1), apart])
-    recorded = _packets_of(surveyed, apart, 2 * len(pairs), rest.origin_ns)
-
-    outline = surveyed.outline
-    plan = _picked(outline.plan, flow_id)
+    apart = surveyed.crosses & ~connected
     asked = workload.start_ns[~workload.waits]
+    if growth is not None:
+        heads, copies = _copied(growth, pairs, number)
+        pairs = np.concatenate([pairs, heads])
+        number = np.concatenate([number, np.arange(own, len(pairs))])
+        workload = with_copies(workload, copies)
+    flow_id = np.concatenate([pairs.reshape(-1), np.flatnonzero(apart if growth is None else apart[growth.origin])])
+    captured = _packets_of(surveyed, apart)
+    recorded_at = partial(_recorded, captured, growth, flow_id, 2 * len(pairs), rest.origin_ns)
+    recorded = recorded_at(None)
+    plan = _picked(outline.plan, flow_id)
     times = np.concatenate([asked, recorded.send_ns[:1], recorded.send_ns[-1:]])
-    extent = Extent(len(recorded.flow), len(flow_id), int(times.min()), int(times.max()))
+    flows = 2 * own + int(apart.sum())
+    extent = Extent(len(recorded.flow), flows, int(times.min()), int(times.max()))
     # Events count from what is sent first, which no longer is the first packet.
     shift_ns = extent.first_ns - int(outline.packets.send_ns[0])
     changes = tuple(replace(change, time_ns=change.time_ns + shift_ns) for change in outline.network.changes)
@@ -54,19 +66,67 @@ def asked_of_trace(trace: Trace, scenario: ValidScenario) -> Asked:
     check_mtu(network, plan.group[recorded.flow], recorded.ip_bytes, scenario, "packets that leave as captured")
     flow = 2 * number[workload.connection] + streams(workload) % 2
     sent_bytes = np.bincount(flow, workload.bytes, len(flow_id)).astype(np.int64)
+    origin = flow_id if growth is None else growth.origin[flow_id]
+    as_captured = np.bincount(captured.flow, captured.ip_bytes, len(apart)).astype(np.int64)[origin]
     return Asked(
         workload.flow,
         messages_of(workload, flow),
         opening(workload),
         np.full(len(flow_id), UNPINNED, np.int64),
-        replace(outline, packets=recorded, plan=plan, placed=outline.placed[flow_id], network=network),
+        replace(outline, packets=recorded, plan=plan, placed=outline.placed[origin], network=network),
         extent,
-        sent_bytes + np.bincount(recorded.flow, recorded.ip_bytes, len(flow_id)).astype(np.int64),
-        len(pairs),
+        sent_bytes + as_captured,
+        own,
         surveyed.demand.span_ns,
         flow_id.astype(np.uint32),
-        _counted(rest.reason[apart], np.bincount(recorded.flow, minlength=len(flow_id))[2 * len(pairs) :]),
+        _counted(rest.reason[apart], np.bincount(captured.flow, minlength=len(apart))[apart]),
+        None if growth is None else _renumbered(growth, flow_id),
+        None if growth is None else recorded_at,
     )
+
+
+def _copied(growth: Growth, pairs: NDArray[np.int64], number: NDArray[np.int64]) -> tuple[NDArray[np.int64], Copies]:
+    """The copies of connections: their two flows, int64[copies, 2], and what they copy, as the list numbers it.
+
+    `pairs` are the flows of connections, `number` where each connection of the list is among these. A copy does not
+    turn around the end of the trace: what is sent then depends on when the rest of it was.
+    """
+    of_flow = np.full(len(growth.bytes), -1, np.int64)
+    of_flow[pairs[number, 0]] = np.arange(len(number))
+    heads = np.flatnonzero((growth.copy > 0) & (growth.wraps == 0) & (of_flow[growth.origin] >= 0))
+    connection = of_flow[growth.origin[heads]]
+    order = np.lexsort((connection, growth.copy[heads]))
+    heads, connection = heads[order], connection[order]
+    both = np.stack([heads, growth.reverse[heads]], axis=1)
+    return both, Copies(connection, growth.copy[heads], growth.shift_ns[heads])
+
+
+def _recorded(
+    captured: Packets,
+    growth: Growth | None,
+    flow_id: NDArray[np.int64],
+    first: int,
+    origin_ns: int,
+    factor: Fraction | None,
+) -> Packets:
+    """The packets that leave as captured at a factor of growth, None: of the trace; their flows are `flow_id[first:]`.
+
+    Times count from `origin_ns`.
+    """
+    packets = captured if growth is None or factor is None else growth.packets(captured, factor)[0]
+    number = np.zeros(int(flow_id.max()) + 1, np.uint32)
+    number[flow_id[first:]] = np.arange(first, len(flow_id))
+    return Packets(packets.send_ns - origin_ns, number[packets.flow], packets.ip_bytes)
+
+
+def _renumbered(growth: Growth, flow_id: NDArray[np.int64]) -> Growth:
+    """The growth of the flows `flow_id`, which are numbered in that order."""
+    number = np.full(len(growth.origin), -1, np.int64)
+    number[flow_id] = np.arange(len(flow_id))
+    picked = {name: getattr(growth, name)[flow_id] for name in ("copy", "wraps", "threshold", "shift_ns")}
+    reverse = growth.reverse[flow_id]
+    reverse = np.where(reverse >= 0, number[reverse], -1)
+    return replace(growth, origin=number[growth.origin[flow_id]], reverse=reverse, **picked)
 
 
 def _reverse(trace: Trace) -> pl.DataFrame:
@@ -97,16 +157,12 @@ def _crossing(
     return of_rows(workload, kept[workload.connection]), pairs[order], number
 
 
-def _packets_of(surveyed: StreamedTraffic, apart: NDArray[np.int64], first: int, origin_ns: int) -> Packets:
-    """The packets of the flows `apart`, which are numbered from `first` on; times count from `origin_ns`."""
-    number = np.full(len(surveyed.crosses), -1, np.int64)
-    number[apart] = np.arange(first, first + len(apart))
+def _packets_of(surveyed: StreamedTraffic, apart: NDArray[np.bool_]) -> Packets:
+    """The packets of the trace that are of the flows `apart`, bool[flows]."""
     parts = [no_packets()]
     for piece in surveyed.pieces():
-        of_plan = number[piece.packets.flow]
-        chosen = of_plan >= 0
-        send_ns, ip_bytes = piece.packets.send_ns[chosen], piece.packets.ip_bytes[chosen]
-        parts.append(Packets(send_ns - origin_ns, of_plan[chosen].astype(np.uint32), ip_bytes))
+        chosen = apart[piece.packets.flow]
+        parts.append(Packets._make(column[chosen] for column in piece.packets))
     return Packets._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 

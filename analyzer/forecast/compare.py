@@ -77,19 +77,20 @@ def interval(values: Sequence[float], comparisons: int = 1) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def compare(summary: Sequence[dict[str, Any]], baseline: str) -> list[dict[str, Any]]:
+def compare(summary: Sequence[dict[str, Any]], baseline: str, comparisons: int | None = None) -> list[dict[str, Any]]:
     """Every policy, timeout and load against the baseline policy at that load, metric by metric.
 
     Where all values are positive the change is the geometric mean of the ratios seed by seed, and its interval the
     Student-t interval of their logarithms; elsewhere it is that of the means, without an interval. A baseline with
-    several timeouts is compared timeout by timeout. All intervals of a metric hold together at 95 %.
+    several timeouts is compared timeout by timeout. All intervals of a metric hold together at 95 %, or as if there
+    were so many `comparisons`.
     """
     cells: dict[_Variant, dict[int, dict[str, Any]]] = {}
     for row in summary:
         cells.setdefault(_variant(row), {})[row["seed"]] = row
     against = {(v.load, v.timeout): v for v in cells if v.policy == baseline}
     found: list[dict[str, Any]] = []
-    others = sum(variant.policy != baseline for variant in cells)
+    others = sum(variant.policy != baseline for variant in cells) if comparisons is None else comparisons
     for variant, seeds in cells.items():
         there = [v for (load, _), v in against.items() if load == variant.load]
         if variant.policy == baseline or not there:

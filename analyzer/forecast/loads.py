@@ -49,7 +49,7 @@ def offering_of(source: Trace | WorkloadFile, scenario: ValidScenario) -> Offeri
             asked_of_list(source, scenario) if isinstance(source, WorkloadFile) else asked_of_trace(source, scenario)
         )
         demand = asked.demand(scenario.transport or TransportSpec())
-        return Offering(asked.traffic.network, asked.traffic.plan, demand)
+        return Offering(asked.traffic.network, asked.traffic.plan, demand, asked.growth)
     surveyed = survey(source, scenario)
     outline = surveyed.outline
     return Offering(outline.network, outline.plan, surveyed.demand, outline.growth)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +22,14 @@ from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.families.slowdown import SlowdownFamily
 from segcast.analyzer.metrics.messages import MessageColumns, least_ns
 from segcast.analyzer.network.model import Network
+from segcast.analyzer.packets import Packets
 from segcast.analyzer.parallel import in_order
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import SENT_PACKETS
+from segcast.analyzer.statistics.pooled import sample_of
+from segcast.analyzer.statistics.pools import sample_table
 from segcast.analyzer.traffic.prepare import at_load, scaled_ns
 
 KINDS: Final = ("data", "ack", "syn", "syn-ack", "recorded")
@@ -39,17 +42,17 @@ class ReactingRunner(CellRunner):
 
     def __init__(self, asked: Asked, scenario: ValidScenario, folder: Path) -> None:
         """Prepare to run `asked` at the scenario's loads. Raises InputError for a load out of range."""
-        if scenario.grows:
-            raise scenario.wrong(
-                ("growth", "by"), 'senders that react do not grow by flows; use load, or growth = { by = "rate" }'
-            )
         super().__init__(asked.traffic, asked.extent, asked.flow_bytes, scenario, folder)
         self._transport = (scenario.transport or TransportSpec()).transport(scenario.ties)
         self.asked: Asked = asked
         flow, size = asked.messages.half, asked.messages.bytes
         self._least_ns = least_ns(self._network, self.traffic.plan, self._transport, flow, size, asked.opens)
-        self._messages = {load: self._at_load(load) for load in scenario.loads}
-        self._recorded = {load: at_load(asked.traffic.packets, load, self.extent.first_ns) for load in scenario.loads}
+        self._sent = {flows: asked.sent_at(flows) for flows in dict.fromkeys(one.flows for one in scenario.offered)}
+        self._messages = {one.load: self._at_load(one) for one in scenario.offered}
+        self._recorded = {
+            one.load: at_load(self._sent[one.flows].recorded, one.rate, self.extent.first_ns)
+            for one in scenario.offered
+        }
 
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
         """Results of cells in their order."""
@@ -76,20 +79,27 @@ class ReactingRunner(CellRunner):
             resting()
         if written is not None:
             written.close()
-        messages = MessageColumns(cell, self._least_ns)
+        rows = self._sent[plan.offered.flows].rows
+        messages = self.completed(plan, cell)
         flows = counted.finish() | messages.flow_columns()
         ending = counted.ending(flows, cell.state.links)
         result = self._rows(plan, counted, ending, flows, messages.completions())
         summary = result.summary | messages.summary(ending.window_ns)
-        table = messages.table(plan.columns(), asked.names)
+        table = messages.table(plan.columns(), asked.names.take(pa.array(rows)))
+        done_ns = messages.fct_ns[messages.fct_ns >= 0]
         result = replace(
             result,
             summary=summary,
             messages=table,
             flows=_named(result.flows, asked.flow_id),
+            samples=pa.concat_tables([result.samples, sample_table(fct_ns=sample_of(done_ns))]),
             profile=None if profile is None else profile.finish(),
         )
         return self._kept(plan, result)
+
+    def completed(self, plan: CellPlan, cell: TransportCell) -> MessageColumns:
+        """The messages of a cell that has run."""
+        return MessageColumns(cell, self._least_ns[self._sent[plan.offered.flows].rows])
 
     def reacting(self, plan: CellPlan, network: Network) -> TransportCell:
         """The cell on a network, which may be the runner's own with other changes."""
@@ -105,17 +115,21 @@ class ReactingRunner(CellRunner):
             **self._chosen(plan),
         )
 
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """Packets beside the connections, in one piece."""
+        yield self._recorded[offered.load]
+
     def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
         """PROFILE of the data segments of the first cell, and of packets that leave as captured."""
         return first.profile
 
-    def _at_load(self, load: Fraction) -> Messages:
-        messages, first_ns = self.asked.messages, self.extent.first_ns
-        if load == 1:
+    def _at_load(self, one: Offered) -> Messages:
+        messages, first_ns = self._sent[one.flows].messages, self.extent.first_ns
+        if one.rate == 1:
             return messages
         return messages._replace(
-            start_ns=np.maximum(scaled_ns(messages.start_ns, first_ns, load), 0),
-            think_ns=scaled_ns(messages.think_ns, 0, load),
+            start_ns=np.maximum(scaled_ns(messages.start_ns, first_ns, one.rate), 0),
+            think_ns=scaled_ns(messages.think_ns, 0, one.rate),
         )
 
 

@@ -27,16 +27,20 @@ from segcast.analyzer.forecast.resuming.saved import Resumable
 from segcast.analyzer.forecast.running import PACKETS_WRITTEN, Running, packet_table
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
+from segcast.analyzer.metrics.families.delays import DelayFamily
 from segcast.analyzer.metrics.families.path_load import PathLoad, PathLoadFamily, bin_ns, bins_used
 from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns
 from segcast.analyzer.metrics.tables import FLOW_FATES
 from segcast.analyzer.metrics.unloaded import unloaded_times
 from segcast.analyzer.network.model import Network
-from segcast.analyzer.packets import Fates, Releases, empty_fates
+from segcast.analyzer.packets import Fates, Packets, Releases, empty_fates
 from segcast.analyzer.parallel import in_order
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import DISTRIBUTIONS, SERIES
+from segcast.analyzer.statistics.pooled import sample_of_histogram
+from segcast.analyzer.statistics.pools import no_samples, sample_table
 from segcast.analyzer.traffic.prepare import Extent, Traffic, at_load
 from segcast.analyzer.traffic.recorded_acks import Schedule
 from segcast.analyzer.traffic.streamed import StreamedTraffic
@@ -56,7 +60,7 @@ Tick = Callable[[], object]
 @dataclass(frozen=True, slots=True)
 class CellResult:
     """What a cell gives to the tables: rows of SUMMARY (one), SIZES, LINKS and HOSTS, and its tables DISTRIBUTIONS,
-    FLOW_FATES and SERIES.
+    FLOW_FATES and SERIES. `samples` are its values that are pooled with those of other seeds, by metric.
     """
 
     summary: dict[str, Any]
@@ -66,6 +70,7 @@ class CellResult:
     distributions: pa.Table
     flows: pa.Table
     series: pa.Table
+    samples: pa.Table
     messages: pa.Table | None = None
     profile: pa.Table | None = None
 
@@ -74,8 +79,8 @@ class CellResult:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def without_flows(self) -> CellResult:
-        """This result without its tables of flows and messages, by far the largest part, once they are written."""
-        return replace(self, flows=FLOW_FATES.arrow_schema().empty_table(), messages=None)
+        """This result without its flows, messages and samples, by far the largest part, once they are dealt with."""
+        return replace(self, flows=FLOW_FATES.arrow_schema().empty_table(), messages=None, samples=no_samples())
 
 
 class CellRunner(ABC):
@@ -112,6 +117,10 @@ class CellRunner(ABC):
 
         `first` is the result of the cell that is `profiled`.
         """
+
+    @abstractmethod
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """Packets that leave as captured, piece by piece in send order, of what the scenario offers."""
 
     def _new_packets_file(self, plan: CellPlan) -> Path | None:
         """Where the packets of a cell go; None if they are not kept."""
@@ -182,6 +191,7 @@ class CellRunner(ABC):
             _distributions(plan, cell_rows.distribution_columns(counted, completions)),
             _flow_table(plan, flows),
             self._series(plan, counted.family(PathLoadFamily).counts),
+            sample_table(delay_ns=sample_of_histogram(counted.family(DelayFamily).counts.delays)),
         )
 
     def _series(self, plan: CellPlan, over_time: PathLoad) -> pa.Table:
@@ -250,6 +260,10 @@ class HeldRunner(CellRunner):
             pq.write_table(table, file, **PACKETS_WRITTEN)
         return self._kept(plan, self._result(plan, counted, cell))
 
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """All packets, in one piece."""
+        yield self._packets[offered.load]
+
     def _released(self, plan: CellPlan, cell: Cell) -> Releases | None:
         """When bytes leave the count in a cell, where the trace says so; else None."""
         if not cell.schedules_releases or not self._releases:
@@ -304,6 +318,12 @@ class StreamedRunner(CellRunner):
                 pass
             for running, plan in group:
                 yield self._kept(plan, self._result(plan, running.metrics, running.window.cell))
+
+    def sent(self, offered: Offered) -> Iterator[Packets]:
+        """All packets, as they are read."""
+        for piece in self._streamed.pieces():
+            grown = piece.at_growth(offered.flows, self.traffic.growth)
+            yield grown.at_load(offered.rate, self.extent.first_ns).packets
 
     def profile(self, first: CellResult, threads: int, tick: Tick) -> pa.Table:
         """PROFILE, all timeouts in one pass."""

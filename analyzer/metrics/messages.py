@@ -47,7 +47,7 @@ MESSAGES: Final = Table(
     "a flow of a flow list in a cell whose senders react",
     (
         *CELL,
-        Column("flow", pa.string(), "the list's own name of it"),
+        Column("flow", pa.string(), "the list's own name of it; of a copy: the name, `copy` and its number"),
         Column("bytes", pa.uint64(), "bytes that it asks to be sent"),
         Column("start_ns", pa.int64(), "time at which it was asked to be sent; null if it never was", True),
         Column("fct_ns", pa.int64(), "from then to its last byte in order at the receiver; null if unfinished", True),

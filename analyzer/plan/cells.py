@@ -11,10 +11,12 @@ from typing import Any
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.loads import offering_of
 from segcast.analyzer.forecast.run import Prepared, prepared
+from segcast.analyzer.forecast.runner import CellRunner
 from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.parallel import usable_cores
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
+from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.trace import Trace
@@ -73,7 +75,7 @@ class Cells:
 
         Raises InputError if the scenario does not fit the trace.
         """
-        asked = scenario.model_copy(update={"load": scenario.load[:1], "packets": "none", "seeds": (1,), "slo": None})
+        asked = _single(scenario)
         text = asked.model_copy(update={"policies": (), "timeouts": ()}).to_toml()
         one = asked.offered[0]
         text += f"{one.rate} {one.flows}"
@@ -89,6 +91,11 @@ class Cells:
                 self._store.put(keys[number], row)
                 found[number] = row
         return [row for row in found if row is not None]
+
+    def runner(self, scenario: ValidScenario, folder: Path) -> tuple[CellRunner, Offered]:
+        """What runs cells as `rows` has them run, on the same packets, writing into `folder`; and what is offered."""
+        asked = _single(scenario)
+        return self._ready(asked, self._threads)(asked, folder), asked.offered[0]
 
     def share(self, scenario: ValidScenario) -> float | None:
         """Utilisation of the busiest link, evenly spread, at load 1; None where nothing says how long traffic takes.
@@ -130,3 +137,12 @@ class Cells:
     def _tell(self) -> None:
         if self._progress is not None:
             self._progress(self.done, self._asked)
+
+
+def _single(scenario: ValidScenario) -> ValidScenario:
+    """The scenario at its first load, with nothing that does not change a cell's row."""
+    traffic = scenario.traffic
+    if not traffic.resample:
+        traffic = traffic.model_copy(update={"resamples": 0, "block": None})
+    one = {"load": scenario.load[:1], "packets": "none", "seeds": (1,), "slo": None, "traffic": traffic}
+    return scenario.model_copy(update=one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.evidence import FEWEST_FLOWS
+from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.loads import share_findings, with_known_loads
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import Axis
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.document import PlanDocument, StatedEdge, StatedEnd, StatedProbe
+from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, say_edges_cover, with_other_traffic
 from segcast.analyzer.plan.search import (
     STAGES,
     Ask,
@@ -50,6 +53,7 @@ PROBES: Final = Table(
     (Column("value", pa.float64(), "value of what is varied"), *SUMMARY.columns),
 )
 _FCT: Final = "fct_"
+_SHORT: Final = ("delay_p999_ns", "fct_p999_ns", "queue_p999_ns", "slowdown_p999")
 _WIDER: Final = 4.0
 _MOST_WIDENINGS: Final = 5
 
@@ -91,11 +95,13 @@ def plan(
     store: CellStore | None = None,
     threads: int | None = None,
     finish: Callable[[Path], object] | None = None,
+    validated: Validated | None = None,
 ) -> dict[str, Any]:
     """Find how far each policy keeps the budgets, and write the folder `out`; returns the content of plan.json.
 
     Cells that ran are kept in `store`, by default in the user's cache, as they end: what was interrupted goes on from
-    there. `finish` is called with the complete folder before it gets its name. Raises InputError.
+    there. `finish` is called with the complete folder before it gets its name. `validated` is what replays measured of
+    the model, which is then said. Raises InputError.
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     _check(asked, reacts, scenario)
@@ -108,7 +114,7 @@ def plan(
             cells = Cells(source, kept, progress, threads=threads)
             search = _Searches(cells, scenario, asked, variants)
             search.run()
-            document = _document(source, scenario, asked, search, reacts)
+            document = _document(source, scenario, asked, search, reacts, validated)
             pq.write_table(
                 pa.Table.from_pylist(search.rows, schema=PROBES.arrow_schema()),
                 folder / "probes.parquet",
@@ -253,12 +259,22 @@ def _margins(slo: Slo, rows: Sequence[dict[str, Any]]) -> Margins:
 
 
 def _document(
-    source: Trace | WorkloadFile, scenario: ValidScenario, asked: Asked, search: _Searches, reacts: bool
+    source: Trace | WorkloadFile,
+    scenario: ValidScenario,
+    asked: Asked,
+    search: _Searches,
+    reacts: bool,
+    validated: Validated | None,
 ) -> PlanDocument:
     axis = asked.axis
-    edges = [_stated(variant, edge, asked, search) for variant, edge in search.edges.items()]
+    edges = [
+        with_other_traffic(
+            _stated(variant, edge, asked, search), axis, scenario, partial(_again, search.cells, asked, variant)
+        )
+        for variant, edge in search.edges.items()
+    ]
     baseline = next((edge for edge in edges if edge.policy == "ecmp"), edges[0])
-    edges = [edge if edge is baseline else _against(edge, baseline) for edge in edges]
+    edges = [edge if edge is baseline else with_gain(edge, baseline) for edge in edges]
     ordered = sorted(edges, key=lambda edge: _rank(axis, edge), reverse=True)
     share = search.cells.share(scenario) if axis.name == "load" else None
     return PlanDocument(
@@ -274,7 +290,12 @@ def _document(
         share=share,
         slo=asked.slo.text,
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, share),
-        but=[*_few(search.rows), *_offered(scenario, axis), *_limits(asked, ordered, reacts)],
+        but=[
+            *_few(search.rows),
+            *_offered(scenario, axis),
+            *_limits(asked, ordered, reacts),
+            say_edges_cover(scenario, validated, "workload" if isinstance(source, WorkloadFile) else "trace"),
+        ],
         baseline=baseline.policy,
         edges=ordered,
         cells=search.cells.done,
@@ -341,7 +362,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _against(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
+def with_gain(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
     """The edge with what it is against the baseline's; their errors add as those of independent estimates do."""
     if edge.value is None or edge.low is None or edge.high is None:
         return edge
@@ -385,9 +406,29 @@ def _limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool) -> list[str
         names = ", ".join(dict.fromkeys(edge.policy for edge in edges if not edge.monotone))
         limits.append(f"{names}: budgets are kept again beyond the edge, which is the first; look at the curve")
     limits += unsettled_words(edges, asked.most)
+    if any(budget.metric in _SHORT for budget in asked.slo.budgets):
+        limits.append(
+            "p99.9 is the mean of the seeds' own here, some per cent below that of all their values together, which a "
+            "forecast gives"
+        )
     if asked.axis.name == "load" and not reacts:
         limits.append("load squeezes the trace's time: each sender is faster, gaps between its packets shrink")
     if not reacts:
         limits.append("packets leave as captured, however full the queues are: nobody slows down or sends again")
-    limits.append("intervals cover the policies' random draws: neither another day's traffic, nor errors of the model")
     return limits
+
+
+def _again(
+    cells: Cells, asked: Asked, variant: Variant, scenario: ValidScenario, between: tuple[float, float]
+) -> float | None:
+    """The edge of one policy in another scenario, found coarsely; a bound if it is not between them."""
+    coarse = replace(asked, between=between, precision=PRECISION, most=CELLS, seeds=SEEDS)
+    search = _Searches(cells, scenario, coarse, [variant])
+    try:
+        search.run()
+    except InputError:  # nothing of this resample crosses the network
+        return None
+    edge, axis = search.edges[variant], asked.axis
+    if edge.place is not None:
+        return axis.value(edge.place)
+    return between[0] if (edge.state == "nowhere") == axis.rises else between[1]

@@ -49,7 +49,7 @@ def make_state(setting: Setting) -> EcmpState:
     """Send every flow through the tiers of its group."""
     chosen = setting.parameters
     scaled = chosen.hash == "splitmix"
-    words = _hashed_words(setting)
+    words = hashed_words(setting)
     depth = max(map(len, setting.tiers), default=1)
     tiers = np.array([[*tier, *[1] * (depth - len(tier))] for tier in setting.tiers], np.int64)
     slot = np.zeros(len(setting.flow_keys), np.int64)
@@ -80,7 +80,7 @@ def _digits(hashes: NDArray[np.uint64], choices: NDArray[np.uint64], scaled: boo
     return ((hashes >> _HALF) * choices) >> _HALF if scaled else hashes % choices
 
 
-def _hashed_words(setting: Setting) -> NDArray[np.uint64]:
+def hashed_words(setting: Setting) -> NDArray[np.uint64]:
     """Words of each flow that switches look at, uint64[flows, 5]."""
     if setting.parameters.fields == "five-tuple":
         return setting.flow_words

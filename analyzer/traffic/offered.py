@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.growth import Growth
@@ -20,6 +22,8 @@ def growth_findings(scenario: ValidScenario, growth: Growth | None, *, reacts: b
     found = [] if reacts else _compressed(scenario.offered)
     if growth is not None:
         found += _uneven(scenario, growth)
+    if growth is not None and reacts:
+        found += _beyond(scenario, growth)
     return found
 
 
@@ -38,6 +42,25 @@ def _compressed(offered: Sequence[Offered]) -> list[Finding]:
             "what parted flowlets at load 1 may then be within the flowlet timeout",
             effect="what changes with these loads may be the work of shorter pauses, not of more traffic; growth = "
             '{ by = "flows", factor = 1.3 } adds connections and leaves pauses as they are',
+        )
+    ]
+
+
+def _beyond(scenario: ValidScenario, growth: Growth) -> list[Finding]:
+    """That copies of long connections go on beyond the end of the trace, where senders react, if so."""
+    copied = growth.sent(max(one.flows for one in scenario.offered)) & (growth.copy > 0)
+    sizes = growth.bytes[growth.origin]
+    late, whole = (int(sizes[copied & (growth.wraps == wraps)].sum()) for wraps in (1, 0))
+    if late <= UNEVEN * whole:
+        return []
+    return [
+        Finding(
+            code="copies_beyond_end",
+            severity="warning",
+            count=int(np.count_nonzero(copied & (growth.wraps == 1))),
+            detail=f"connections with {100 * late / whole:.2g} % of the bytes that are copied go on beyond the trace's "
+            "end: they are shifted whole, and start within its time",
+            effect="the load rises later than the factor says, and sinks beyond the end; a longer capture has fewer",
         )
     ]
 

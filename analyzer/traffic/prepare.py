@@ -271,7 +271,9 @@ class _HostLinks:
         texts = fresh.texts(copied // count, number[copied % count])
         more = [(text, self.hosts[code % count][1]) for text, code in zip(texts, copied.tolist(), strict=True)]
         hosts = [*self.hosts, *more]
-        order = in_order(hosts) if self._sort else hosts
+        order = (
+            [*self.hosts, *in_order(more)] if self._sort else hosts
+        )  # the links of the trace's own stay what they are
         rank = {host: place for place, host in enumerate(order)}
         place = np.array([rank[host] for host in hosts], np.int64)
         used = np.concatenate([np.arange(count), copied])

@@ -18,6 +18,8 @@ from segcast.analyzer.network.numbered import address_of
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.packets import FlowPlan
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.traffic.growth import Growth
+from segcast.analyzer.workload.grown import Ends, copies_of, growth_of, with_copies, with_their_ends
 from segcast.analyzer.workload.table import UNPINNED, Workload, first_rows, streams
 from segcast.traces.errors import InputError
 from segcast.traces.hashing import flow_keys
@@ -37,6 +39,7 @@ class AttachedWorkload:
     carries its bytes; `flow_of_row ^ 1` carries their acknowledgements. `hosts` names the steering hosts that
     `plan.host` numbers, `groups` the attachments between which the paths of each group lead. `ports` int64[connections,
     2] are those of the first and the second host, `ends` int64[connections, 2] those hosts by place in `addresses`.
+    With `growth` all of this has copies of connections, too, behind the list's own (`grown`).
     """
 
     workload: Workload
@@ -53,6 +56,7 @@ class AttachedWorkload:
     ports: NDArray[np.int64]
     sides: Sides | None = None
     dealt: int = 0
+    growth: Growth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +82,38 @@ def attach(workload: Workload, scenario: ValidScenario) -> AttachedWorkload:
     _check_crossing(workload, hosts, fabric)
     first = first_rows(workload.connection)
     client, server = hosts.source[first], hosts.target[first]
-    ends = np.stack([client, server], axis=1)
-    ports = _ports(client, server, len(hosts.addresses))
-    words = _words(hosts.addresses, ends, ports)
-
-    pairs, group = _groups(fabric, hosts.place[ends])
     names = host_names(pl.DataFrame({"src": hosts.addresses, "dst": hosts.addresses}), scenario.steering.hosts)
-    steering, host = _numbered_names([names[address] for address in hosts.addresses], ends.reshape(-1))
-    links, uplink, downlink = _host_links(fabric, hosts, names, ends)
+    ports = _ports(client, server, len(hosts.addresses))
+    at = Ends(hosts.addresses, hosts.place, names, np.stack([client, server], axis=1), ports)
+    words = _words(at.addresses, at.ends, at.ports)
+    begin_ns, growth = int(workload.start_ns.min()), None
+    if scenario.grows:
+        growth = growth_of(workload, words, scenario)
+        copies = copies_of(growth)
+        workload, at = with_copies(workload, copies), with_their_ends(at, copies, scenario.growth_spec.seed)
+        first, words = first_rows(workload.connection), _words(at.addresses, at.ends, at.ports)
+
+    pairs, group = _groups(fabric, at.place[at.ends])
+    steering, host = _numbered_names([at.names[address] for address in at.addresses], at.ends.reshape(-1))
+    links, uplink, downlink = _host_links(fabric, at, len(hosts.addresses))
     assembled = scenario.assembled(pairs, links)
-    plan = FlowPlan(flow_keys(words), host, group, words, hosts.place[ends].reshape(-1), uplink, downlink)
+    plan = FlowPlan(flow_keys(words), host, group, words, at.place[at.ends].reshape(-1), uplink, downlink)
     return AttachedWorkload(
         workload,
         plan,
         _pins(workload, assembled.network, group, first),
-        scenario.changed(assembled, int(workload.start_ns.min())),
+        scenario.changed(assembled, begin_ns),
         assembled,
         steering,
         assembled.groups,
         workload.connection,
         streams(workload),
-        hosts.addresses,
-        ends,
-        ports,
+        at.addresses,
+        at.ends,
+        at.ports,
         hosts.sides,
         hosts.dealt,
+        growth,
     )
 
 
@@ -257,16 +268,18 @@ def _numbered_names(names: list[str], host: NDArray[np.int64]) -> tuple[tuple[st
 
 
 def _host_links(
-    fabric: Fabric, hosts: _Hosts, names: dict[str, str], ends: NDArray[np.int64]
+    fabric: Fabric, at: Ends, own_hosts: int
 ) -> tuple[tuple[tuple[str, int], ...], NDArray[np.int64] | None, NDArray[np.int64] | None]:
     """The hosts (name, attachment) that have links, if links are modelled, and each flow's uplink and downlink."""
     if fabric.hosts is None:
         return (), None, None
-    named = [(names[address], place) for address, place in zip(hosts.addresses, hosts.place.tolist(), strict=True)]
-    number = {host: place for place, host in enumerate(in_order(set(named)))}
+    named = [(at.names[address], place) for address, place in zip(at.addresses, at.place.tolist(), strict=True)]
+    # The links of copies' hosts come after those of the list's own.
+    own, copied = set(named[:own_hosts]), set(named[own_hosts:])
+    number = {host: place for place, host in enumerate([*in_order(own), *in_order(copied - own)])}
     of_host = np.array([number[host] for host in named], np.int64)
     first = len(fabric.links)
-    sends, receives = of_host[ends].reshape(-1), of_host[ends[:, ::-1]].reshape(-1)
+    sends, receives = of_host[at.ends].reshape(-1), of_host[at.ends[:, ::-1]].reshape(-1)
     return tuple(number), first + 2 * sends, first + 2 * receives + 1
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
@@ -102,7 +103,8 @@ def _asked(folder: Path, cell: str, attached: AttachedWorkload) -> tuple[NDArray
     table = pl.from_arrow(read_forecast_table(folder, MESSAGES))
     assert isinstance(table, pl.DataFrame)
     rows = table.filter(pl.col("cell") == cell)
-    if len(rows) != len(attached.flow_of_row):
+    row = pc.index_in(rows["flow"].to_arrow().cast(pa.string()), attached.workload.flow)  # growth leaves out, or adds
+    if row.null_count:
         raise InputError(f"{folder / MESSAGES.name}.parquet: has other flows than the list; {_AGAIN}")
-    order = rows["start_ns"].arg_sort(nulls_last=True).to_numpy()
+    order = row.to_numpy()[rows["start_ns"].arg_sort(nulls_last=True).to_numpy()]
     return attached.flow_of_row[order], attached.workload.bytes[order]

@@ -42,7 +42,7 @@ def idle(forecast: Forecast) -> str | None:
     )
 
 
-_OF_LOADS: Final = ("load_of_network", "compressed_gaps", "uneven_growth")
+_OF_LOADS: Final = ("load_of_network", "compressed_gaps", "uneven_growth", "copies_beyond_end")
 
 
 def loads_of(forecast: Forecast) -> Iterator[str]:

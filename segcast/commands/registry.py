@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from segcast.commands.advise import advise
 from segcast.commands.calibrate import calibrate
 from segcast.commands.demo import demo
 from segcast.commands.export import export
@@ -30,6 +31,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     flowlets,
     forecast,
     plan,
+    advise,
     policies,
     synth,
     workload,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from segcast.analyzer.advice.run import advise as run_advise
 from segcast.analyzer.forecast.run import forecast as run_forecast
 from segcast.analyzer.plan.axes import axis_named
 from segcast.analyzer.plan.run import Asked, budgets_of
@@ -23,6 +25,7 @@ from segcast.analyzer.workload.writing import check_target, write_workload
 from segcast.library.forecasts import Forecast
 from segcast.library.networks import Network
 from segcast.library.plans import Plan
+from segcast.reports.advice.page import write_advice
 from segcast.reports.forecast.page import write_report
 from segcast.reports.plan.page import write_plan
 from segcast.traces.ingest.opening import open_trace
@@ -165,6 +168,26 @@ def plan(
     folder, kept = _folder(out)
     run_plan(taken, chosen, question, folder, progress, finish=write_plan)
     return Plan(folder, kept=kept)
+
+
+def advise(
+    source: Source | str | Path,
+    network: Asks,
+    out: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Whether flowlet balancing is worth it, at which timeout and why: the document of `segcast advise --json`.
+
+    `asked` is as `scenario` has it; the page is kept if `out` names a folder. Raises InputError.
+    """
+    taken = source if isinstance(source, Trace | WorkloadFile) else open(source)
+    folder, kept = _folder(out)
+    try:
+        return run_advise(taken, scenario(network, **asked), folder, progress, finish=write_advice)
+    finally:
+        if kept is not None:
+            shutil.rmtree(kept, ignore_errors=True)
 
 
 def _folder(out: str | Path | None) -> tuple[Path, Path | None]:

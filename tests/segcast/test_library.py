@@ -148,6 +148,12 @@ def test_a_plan_in_python_is_that_of_the_command_line(tmp_path: Path, run: Run) 
     assert there.answer in repr(there)
 
 
+def test_advice_in_python_is_the_document_of_the_command() -> None:
+    found = segcast.advise(CLUSTER, segcast.paths("4x10Gbps"), seeds=10)
+    assert found["kind"] == "nothing"
+    assert found["answer"].startswith("Nothing to gain")
+
+
 @pytest.mark.parametrize(
     ("links", "message"),
     [

@@ -102,3 +102,62 @@ def scrambled(x: int, seed: int) -> int:
         x = x * odd % 2**28
         x ^= x >> bits
     return x
+
+
+class Asked(NamedTuple):
+    """A row of a flow list that is sent, or a copy of it: when it may start, and what it waits for, as (copy, row)."""
+
+    copy: int
+    row: int
+    start_ns: int
+    after: tuple[tuple[int, int], ...]
+
+
+class Row(NamedTuple):
+    """A row of a flow list: `connection` numbers them in order of their first rows."""
+
+    start_ns: int
+    connection: int
+    forward: bool
+    bytes: int
+    after: tuple[int, ...]
+
+
+def grown_list(rows: Sequence[Row], factor: Fraction, seed: int, growing: Collection[int] | None = None) -> list[Asked]:
+    """What of a flow list is sent at a factor, by number of the copy, then of the row; `growing` are connections."""
+    tree = {row.connection: {row.connection} for row in rows}
+    for row in rows:
+        for other in row.after:
+            joined = tree[row.connection] | tree[rows[other].connection]
+            for connection in joined:
+                tree[connection] = joined
+    trees = {min(connections): connections for connections in tree.values()}
+    begins, sizes = {}, {}
+    for number, connections in trees.items():
+        begins[number] = min(row.start_ns for row in rows if row.connection in connections and not row.after)
+        sent: dict[tuple[int, bool], int] = {}
+        for row in rows:
+            if row.connection in connections:
+                sent[row.connection, row.forward] = sent.get((row.connection, row.forward), 0) + row.bytes
+        sizes[number] = sum(sent.get((c, forward), 1) for c in connections for forward in (True, False))
+    grows = [n for n, connections in trees.items() if growing is None or connections & set(growing)]
+    ranked = sorted(grows, key=lambda n: (-sizes[n], n))
+    first, last = min(begins.values()), max(begins.values())
+    period = last - first + 1
+    found = []
+    for place, row in enumerate(rows):
+        number = min(tree[row.connection])
+        if number not in grows:
+            found.append(Asked(0, place, row.start_ns, tuple((0, other) for other in row.after)))
+            continue
+        copy = 0
+        while copy < factor:
+            part = ((salt(copy, seed) >> 32) + ranked.index(number) * GOLDEN) % 2**32
+            if copy * 2**32 + part < factor * 2**32 // 1:
+                shift = mix(salt(copy, seed) ^ 2 * number) % period if copy else 0
+                if begins[number] + shift > last:
+                    shift -= period
+                start_ns = max(row.start_ns + shift, 0) if copy else row.start_ns
+                found.append(Asked(copy, place, start_ns, tuple((copy, other) for other in row.after)))
+            copy += 1
+    return sorted(found)

@@ -71,6 +71,8 @@ FORECAST: Final = FolderKind(
     "forecast.json",
     (
         "summary.parquet",
+        "pooled.parquet",
+        "resamples.parquet",
         "flows.parquet",
         "sizes.parquet",
         "distributions.parquet",
@@ -96,8 +98,9 @@ FAILURES: Final = FolderKind(
     ("failures.parquet", "stages.parquet", "links.parquet", "scenario.toml", "failures.html"),
 )
 PLAN: Final = FolderKind("plan", "plan.json", ("probes.parquet", "scenario.toml", "plan.html"))
+ADVICE: Final = FolderKind("advice", "advice.json", ("candidates.parquet", "scenario.toml", "advice.html"))
 REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
-KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES)}
+KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE)}
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 
 _WRITTEN: Final = {**KINDS, REWRITE.marker: REWRITE}

@@ -179,7 +179,7 @@ class ReactingStudy(_Staged, ReactingRunner):
             counter.add(piece.packets, piece.fates)
             if counted is not None:
                 counted.add(piece.packets, piece.fates)
-        messages = MessageColumns(cell, self._least_ns)
+        messages = self.completed(plan, cell)
         whole = None
         if counted is not None:
             ending = counted.ending(counted.finish() | messages.flow_columns(), cell.state.links)

@@ -1,0 +1,1 @@
+"""Reports of advice: the terminal and the page."""

@@ -1,0 +1,89 @@
+"""`segcast advise`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segcast.interruption import INTERRUPTION
+from segcast.screen import durations, json_option, layer_option, open_trace_of, plugin_option, progress, show
+
+
+@click.command()
+@click.argument("trace")
+@click.option("--scenario", type=click.Path(path_type=Path), help="Scenario file; the network flags stand for one.")
+@click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
+@click.option("--delay", help="Propagation delay of a path [5us].")
+@click.option("--buffer", help="Buffer of a path [512KiB].")
+@click.option("--policy", help="Flowlet policies to try [random,inflight].")
+@click.option("--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic].")
+@click.option("--timeout", help="Flowlet timeouts to try [16us,50us,100us,256us,500us,1ms, and the scenario's].")
+@click.option("--load", help="Ask at so many times the offered rate, or a share of the busiest link: 50% [the first].")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    default=40,
+    show_default=True,
+    help="At most so many; 10 are run first, then twice as many while chance keeps the answer open.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Advice folder to write.")
+@layer_option
+@plugin_option
+@json_option
+def advise(
+    trace: str,
+    out: Path,
+    layer: str | None,
+    as_json: bool,
+    scenario: Path | None,
+    timeout: str | None,
+    load: str | None,
+    seeds: int,
+    **flags: Any,
+) -> None:
+    """Say whether flowlet balancing is worth it, at which timeout, and why.
+
+    TRACE is a trace, a capture, or a flow list. The answer is one of: flowlets at a timeout; spray, if receivers
+    tolerate it; leave ECMP, change the hash; nothing to gain; cannot tell (exit status 1). Budgets are those of the
+    scenario, or the usual ones of a forecast. Timeouts come as settings for a scenario, SONiC and Junos, checked
+    against how far the paths' delays lie apart (docs/advise.md).
+
+    segcast advise capture.pcap --paths 4x10Gbps --out A
+    """
+    from segcast.analyzer.advice.run import advise as run
+    from segcast.analyzer.scenario.flags import scenario_of
+    from segcast.analyzer.workload.reading import is_workload
+    from segcast.analyzer.workload.source import open_workload
+    from segcast.reports.advice.page import write_advice
+    from segcast.reports.advice.terminal import print_advice
+    from segcast.traces.errors import CheckFailed
+
+    chosen = scenario_of(scenario, flags)
+    if load is not None:
+        chosen = chosen.model_copy(update={"load": (_load(load),)})
+    ladder = None if timeout is None else durations(timeout)
+    with progress("advise", "cells") as tick:
+        taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
+        with INTERRUPTION.deferred():
+            document = run(taken, chosen, out, tick, ladder_ns=ladder, most_seeds=seeds, finish=write_advice)
+    show({**document, "page": str(out / "advice.html")}, as_json, print_advice)
+    if document["kind"] == "unknown":
+        raise CheckFailed(f"{out}: {document['answer'].partition('. Seen so far')[0]}")
+
+
+def _load(text: str) -> float | str:
+    from segcast.analyzer.scenario.growth import load_of
+    from segcast.traces.errors import InputError
+
+    value: float | str = text
+    if not text.rstrip().endswith("%"):
+        try:
+            value = float(text)
+        except ValueError:
+            raise InputError(f"--load {text!r} is not a number") from None
+    try:
+        return load_of(value)
+    except ValueError as error:
+        raise InputError(f"--load {text!r}: {error}") from None
