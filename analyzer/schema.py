@@ -98,6 +98,29 @@ DISTRIBUTIONS: Final = Table(
     ),
 )
 
+POOLED: Final = Table(
+    "pooled",
+    "a quantile of all seeds' values together: of cells that differ only in their seed",
+    (
+        *(column for column in CELL if column.name not in ("cell", "seed")),
+        *GROWTH,
+        Column("metric", pa.string(), "`delay_ns`, and where senders react `fct_ns`"),
+        Column("quantile", pa.float64(), "0.99 and 0.999"),
+        Column("seeds", pa.uint32(), "seeds that have values"),
+        Column("values", pa.uint64(), "values of all of them: packets received, flows finished"),
+        Column("value", pa.int64(), "the quantile of all of them together"),
+        Column(
+            "low",
+            pa.float64(),
+            "lower bound at 95 %, by a jackknife over seeds; null where few values are beyond, or one seed's",
+            True,
+        ),
+        Column("high", pa.float64(), "upper bound", True),
+    ),
+)
+
+RESAMPLE: Final = Column("resample", pa.uint32(), "number of the resampled trace, from 1 on")
+
 SERIES: Final = Table(
     "series",
     "an interval of one path, for the first seed of each policy, timeout and load",

@@ -20,7 +20,7 @@ from segcast.analyzer.advice.document import AdviceDocument
 from segcast.analyzer.advice.run import CANDIDATES
 from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
-from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES
+from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES, RESAMPLES
 from segcast.analyzer.plan.document import PlanDocument
 from segcast.analyzer.plan.failures.document import FailuresDocument
 from segcast.analyzer.plan.failures.tables import FAILURES, LINKS_AT_WORST, STAGES
@@ -155,6 +155,7 @@ def tables_page() -> str:
     for table in REACTING_TABLES:
         where = "`packets/CELL.parquet` of senders that react" if table.name == "packets" else f"`{table.name}.parquet`"
         lines += _table_lines(table, where)
+    lines += _table_lines(RESAMPLES, "`resamples.parquet`, with `--resamples`")
     lines += document("forecast.json")
     lines += ["## A rewrite: a folder of captures", ""]
     lines += document("rewrite.json")

@@ -17,12 +17,17 @@ except ModuleNotFoundError:
     ) from None
 
 if TYPE_CHECKING:
-    from segcast.analyzer.forecast.run import forecast
+    from segcast.analyzer.plugins import load_plugin
+    from segcast.analyzer.policies.registry import register
     from segcast.analyzer.scenario.model import Scenario
     from segcast.analyzer.scenario.reading import read_scenario
     from segcast.analyzer.scenario.short import short_scenario
     from segcast.analyzer.scenario.valid import ValidScenario
-    from segcast.reports.forecast.data import Forecast
+    from segcast.analyzer.workload.source import WorkloadFile
+    from segcast.library.asking import advise, forecast, open, plan, scenario, synth  # noqa: A004
+    from segcast.library.forecasts import Forecast
+    from segcast.library.networks import Network, leaf_spine, paths
+    from segcast.library.plans import Plan
     from segcast.traces.errors import DamagedCapture, InputError, SegcastError
     from segcast.traces.ingest.opening import open_trace
     from segcast.traces.ingest.run import ingest
@@ -34,31 +39,55 @@ __all__ = [
     "DamagedCapture",
     "Forecast",
     "InputError",
+    "Network",
+    "Plan",
     "Scenario",
     "SegcastError",
     "Trace",
     "ValidScenario",
+    "WorkloadFile",
     "__version__",
+    "advise",
     "forecast",
     "ingest",
+    "leaf_spine",
+    "load_plugin",
+    "open",
     "open_trace",
+    "paths",
+    "plan",
     "read_scenario",
+    "register",
+    "scenario",
     "short_scenario",
+    "synth",
 ]
 
 _MODULES: Final = {
     "DamagedCapture": "traces.errors",
-    "Forecast": "reports.forecast.data",
+    "Forecast": "library.forecasts",
     "InputError": "traces.errors",
+    "Network": "library.networks",
+    "Plan": "library.plans",
     "Scenario": "analyzer.scenario.model",
     "SegcastError": "traces.errors",
     "Trace": "traces.trace",
     "ValidScenario": "analyzer.scenario.valid",
-    "forecast": "analyzer.forecast.run",
+    "WorkloadFile": "analyzer.workload.source",
+    "advise": "library.asking",
+    "forecast": "library.asking",
     "ingest": "traces.ingest.run",
+    "leaf_spine": "library.networks",
+    "load_plugin": "analyzer.plugins",
+    "open": "library.asking",
     "open_trace": "traces.ingest.opening",
+    "paths": "library.networks",
+    "plan": "library.asking",
     "read_scenario": "analyzer.scenario.reading",
+    "register": "analyzer.policies.registry",
+    "scenario": "library.asking",
     "short_scenario": "analyzer.scenario.short",
+    "synth": "library.asking",
 }
 
 

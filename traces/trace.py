@@ -43,17 +43,26 @@ class Source:
     damages: list[Damage]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """The tables and findings of a trace folder, loaded when asked for. Make one with `open_trace` or `ingest`."""
 
     folder: Path
     document: TraceDocument
 
+    def __repr__(self) -> str:
+        return f"<Trace {trace_name(self)}: {self.packet_count:,} packets of {self.flow_count:,} flows>"
+
     @cached_property
     def info(self) -> dict[str, Any]:
         """What `trace.json` holds, as JSON values."""
         return self.document.as_dict()
+
+    def facts(self) -> dict[str, Any]:
+        """What it holds, what is wrong with it, and a verdict: the document of `segcast inspect --json`."""
+        from segcast.traces.quality.describe import describe
+
+        return describe(self)
 
     @property
     def packet_count(self) -> int:

@@ -26,6 +26,8 @@ WORTH: Final[dict[Role, float]] = {"hash": 0.05, "flowlets": 0.05, "spray": 0.10
 """What a remedy must gain to be worth it: spray, which asks more of receivers, twice that."""
 IDLE: Final = 0.05
 """Where the p99 of queueing is a smaller share of that of delay, taking all of it away is not worth it either."""
+IDLE_LINK: Final = 0.01
+"""A busiest link that is used less is idle, if nothing tried is better either."""
 _LEAST_SPARED: Final = 0.001  # So many fewer packets dropped, as a share of all, are a gain, whatever delays do.
 _ALIKE: Final = 0.02
 _MORE: Final = 0.1  # A further remedy must gain such a share of what those before it gained.
@@ -39,7 +41,8 @@ class Case:
     """What a verdict follows from: rows of SUMMARY at one load, and what is known beside them.
 
     `roles` are by label of a policy. `paths`: the most that a flow may take; `skew_ns`: how far their delays lie apart
-    when empty; `effective`: how many flows of one size would spread bytes as evenly.
+    when empty; `effective`: how many flows of one size would spread bytes as evenly. `switches` are policies by which
+    switches choose, without SRv6.
     """
 
     rows: Sequence[Row]
@@ -48,6 +51,7 @@ class Case:
     paths: int
     skew_ns: int
     effective: float = math.inf
+    switches: frozenset[str] = frozenset()
 
     @property
     def baseline(self) -> str:
@@ -152,11 +156,14 @@ def _waiting(base: Candidate) -> float | None:
 
 
 def _idle(known: Decision, case: Case) -> bool:
-    """Whether next to nothing queues under the baseline, nothing is lost, and nothing is better for another reason."""
-    base = known.base
+    """Whether next to nothing queues under the baseline or is sent, nothing is lost, and nothing may be better."""
+    base, words = known.base, set(known.words.values())
     lost = base.mean("drop_ratio") > 0 or (case.circumstances.reacts and base.mean("unfinished") > 0)
-    waits = known.waiting is None or known.waiting >= IDLE
-    return not (lost or waits or base.broken or "better" in known.words.values())
+    if lost or base.broken or "better" in words:
+        return False
+    if known.waiting is not None and known.waiting < IDLE:
+        return True
+    return base.mean("utilisation_max") < IDLE_LINK and "unclear" not in words
 
 
 def _climb(case: Case, known: Decision) -> Decision:

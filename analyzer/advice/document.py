@@ -18,6 +18,7 @@ class Tried(Shape):
     """A policy that was tried, with its timeout, against the baseline: means over the seeds."""
 
     role: Role = Field(description="what it stands for; `hash`: the baseline with its hash mended")
+    by: Literal["hosts", "switches"] = Field(description="who chooses; hosts' choices carry SRv6's headers")
     policy: str = Field(description="label of the policy")
     timeout: str | None = Field(None, description="label of the flowlet timeout; null without one")
     timeout_ns: Whole | None = Field(None, description="the timeout, if it is fixed; else null")
@@ -96,6 +97,7 @@ class Evidence(Shape):
     load: float = Field(description="load at which was asked")
     offered: str = Field(description="the same in words")
     utilisation: float = Field(description="utilisation of the busiest link under the baseline, over all that it takes")
+    srv6: float = Field(description="by so much what hosts steer is larger on links, for SRv6's headers")
     share: float | None = Field(
         None,
         description="of the busiest link's rate, what is offered to it if traffic is spread evenly; null: not known",

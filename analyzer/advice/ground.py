@@ -42,14 +42,15 @@ _DATA: Final = ("data", "recorded")
 class Ground:
     """What holds whatever the remedy.
 
-    `paths`: the most that a flow may take; `effective`: flows of one size that would spread bytes as evenly; `mend`:
-    what to change of the hash. `dealt` says whose places were invented, `warnings` what else a reader must know before
-    believing an answer.
+    `paths`: the most that a flow may take; `effective`: flows of one size that would spread bytes as evenly; `srv6`: by
+    how much steered packets are larger; `mend`: what to change of the hash. `dealt` says whose places were invented,
+    `warnings` what else a reader must know before believing an answer.
     """
 
     paths: int
     flows: int
     effective: float
+    srv6: float
     skew: Skew
     supply: list[Supply]
     hash: Hash
@@ -86,12 +87,13 @@ def survey(
         paths=int(sizes[runner.traffic.plan.group[sent]].max(initial=0)),
         flows=len(sent),
         effective=float(flow_bytes.sum()) ** 2 / float((flow_bytes.astype(np.float64) ** 2).sum()),
+        srv6=_srv6(runner, packets),
         skew=_skew(delays, skews, _round_trip_ns(runner, delays, flow_bytes), _measured_rtt_ns(trace)),
         supply=[_supplied(each, skews) for each in moves],
         hash=found,
         mend=mend,
         dealt=say_dealt(runner.traffic),
-        warnings=_warnings(runner, scenario, trace),
+        warnings=_warnings(runner, scenario),
     )
 
 
@@ -191,6 +193,15 @@ def _supplied(moves: Moves, skews: NDArray[np.float64] | None) -> Supply:
     return Supply(**moves._asdict(), overtaken=overtaken)
 
 
+def _srv6(runner: CellRunner, packets: _Packets) -> float:
+    """By how much packets are larger on links if they are steered."""
+    network = runner.traffic.network
+    extra = np.array([path.srv6_bytes for path in network.paths], np.float64)[packets.path]
+    overhead = max((link.overhead_bytes for link in network.links), default=0)
+    frames = np.maximum(packets.ip_bytes + ETHERNET_HEADER_BYTES, network.minimum_frame_bytes).astype(np.float64)
+    return float(extra.sum() / (frames + overhead).sum())
+
+
 def _round_trip_ns(runner: CellRunner, delays: PathDelays, flow_bytes: NDArray[np.int64]) -> int:
     """The median over bytes of the round trip by the fastest path of each flow, with empty queues."""
     network, plan = runner.traffic.network, runner.traffic.plan
@@ -211,8 +222,8 @@ def _measured_rtt_ns(trace: Trace | None) -> int | None:
     return None if median is None else int(median)
 
 
-def _warnings(runner: CellRunner, scenario: ValidScenario, trace: Trace | None) -> tuple[str, ...]:
-    """What is doubtful about the traffic and the network, in words."""
+def _warnings(runner: CellRunner, scenario: ValidScenario) -> tuple[str, ...]:
+    """What is doubtful about how the traffic is put on the network, in words."""
     traffic, asked = runner.traffic, runner.asked
     found = [
         *side_findings(traffic.sides),
@@ -220,11 +231,15 @@ def _warnings(runner: CellRunner, scenario: ValidScenario, trace: Trace | None) 
         *growth_findings(scenario, traffic.growth, reacts=asked is not None),
         *open_loop_findings(asked),
     ]
-    if trace is not None:
-        found += [Finding.model_validate(each) for each in for_timeouts(trace.info, scenario.fixed_timeouts_ns)]
-    doubtful = [each for each in found if each.severity != "info" and each.code != "compressed_gaps"]
     told = [each.detail for each in share_findings(scenario)]
-    return (
-        *told,
-        *(f"{each.code.replace('_', ' ')} ({each.count:,}): {each.detail}; {each.effect}" for each in doubtful),
-    )
+    return (*told, *_said(found))
+
+
+def capture_warnings(trace: Trace, timeouts_ns: Sequence[int]) -> tuple[str, ...]:
+    """What is doubtful about a capture where these timeouts matter, in words."""
+    return _said([Finding.model_validate(each) for each in for_timeouts(trace.info, timeouts_ns)])
+
+
+def _said(found: Sequence[Finding]) -> tuple[str, ...]:
+    doubtful = [each for each in found if each.severity != "info" and each.code != "compressed_gaps"]
+    return tuple(f"{each.code.replace('_', ' ')} ({each.count:,}): {each.detail}; {each.effect}" for each in doubtful)

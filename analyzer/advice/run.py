@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.advice.decide import Case, Decision, decide, mean_of
 from segcast.analyzer.advice.document import AdviceDocument, Evidence, Role, Skew, StatedStep, Tried
-from segcast.analyzer.advice.ground import Ground, survey
+from segcast.analyzer.advice.ground import Ground, capture_warnings, survey
 from segcast.analyzer.advice.settings import ELSEWHERE_NS, settings_of
 from segcast.analyzer.advice.words import (
     answer_words,
@@ -25,6 +25,7 @@ from segcast.analyzer.advice.words import (
 )
 from segcast.analyzer.answers.candidates import Candidate, Circumstances
 from segcast.analyzer.forecast.loads import with_known_loads
+from segcast.analyzer.forecast.resamples import check_no_resamples
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.store import CellStore
@@ -53,14 +54,20 @@ CANDIDATES: Final = Table(
 )
 _ORACLES: Final = ("least-queue", "safe")
 MENDED: Final = "ecmp mended"
+SWITCHES: Final = "conga"
+"""What stands for switches that choose by load, as SONiC's ARS and Junos' DLB do."""
 
 
 @dataclass(slots=True)
 class _Asked:
-    """Cells of one scenario and what they stand for; `found` has the rows of each variant, seed by seed."""
+    """Cells of one scenario and what they stand for; `found` has the rows of each variant, seed by seed.
+
+    `own_ns` are the flowlet timeouts that the scenario had before others were tried beside them.
+    """
 
     cells: Cells
     scenario: ValidScenario
+    own_ns: tuple[int, ...]
     found: dict[Variant, list[dict[str, Any]]] = field(default_factory=dict)
     roles: dict[str, Role] = field(default_factory=dict)
 
@@ -92,13 +99,14 @@ def advise(
     """Find whether flowlets are worth it at the scenario's first load, and write the folder `out`.
 
     Returns the content of advice.json. Timeouts are those of `ladder_ns` and the scenario's own; without any LADDER_NS,
-    and some above the skew of paths. Policies are the scenario's that steer flowlets, else `inflight`. Cells are kept
-    in `store`, by default in the user's cache. `finish` is called with the complete folder before it gets its name.
-    Raises InputError.
+    and some above the skew of paths. Policies are the scenario's that move flowlets, by hosts and by switches, else
+    `inflight` and `conga`. Cells are kept in `store`, by default in the user's cache. `finish` is called with the
+    complete folder before it gets its name. Raises InputError.
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     if scenario.slo is not None:
         scenario.slo.slo.check_mode(reacts)
+    check_no_resamples(scenario, "advice")
     scenario = with_known_loads(source, scenario.model_copy(update={"load": scenario.load[:1]}))
     asked = _asked(scenario, LADDER_NS if ladder_ns is None else ladder_ns)
     baseline = variants_of(asked)[0]
@@ -115,7 +123,7 @@ def advise(
             variants = [baseline, *variants_of(asked)[1:]]
             if ground.mend is not None:
                 variants.append(_mended(baseline, ground.mend))
-            tried = _Asked(cells, asked, {each: [] for each in variants}, _roles(variants))
+            tried = _Asked(cells, asked, scenario.fixed_timeouts_ns, {each: [] for each in variants}, _roles(variants))
             case, decision = _decided(tried, ground, reacts, most_seeds)
             document = _document(source, tried, ground, case, decision)
             rows = [{"role": tried.roles[row["policy"]], **row} for row in tried.rows]
@@ -140,16 +148,19 @@ def _asked(scenario: ValidScenario, ladder_ns: Sequence[int]) -> ValidScenario:
     own = [choice for choice in scenario.policies if choice.name not in _ORACLES and not choice.steering]
     ecmp = [choice for choice in own if choice.name == "ecmp"][:1]
     flowlets = [choice for choice in own if choice.policy.granularity == "flowlet"]
+    hosts, switches = ([choice for choice in flowlets if choice.policy.steered is by] for by in (True, False))
     spray = [choice for choice in own if choice.name == "spray"][:1]
     lacking = [
         *([] if ecmp else ["ecmp"]),
-        *([] if flowlets else ["inflight"]),
+        *([] if hosts else ["inflight"]),
+        *([] if switches else [SWITCHES]),
         *([] if spray else ["spray"]),
     ]
     made = {choice.name: choice for choice in settled_policies([PolicyChoice(name=name, label="") for name in lacking])}
     policies = (
         *(ecmp or [made["ecmp"]]),
-        *(flowlets or [made["inflight"]]),
+        *(hosts or [made["inflight"]]),
+        *(switches or [made[SWITCHES]]),
         *(spray or [made["spray"]]),
     )
     fixed_ns = sorted({*ladder_ns, *scenario.fixed_timeouts_ns})
@@ -199,10 +210,13 @@ def _decided(tried: _Asked, ground: Ground, reacts: bool, most_seeds: int) -> tu
         ),
         tolerant=frozenset(label for label, role in tried.roles.items() if role == "spray"),
     )
+    switches = frozenset(choice.label for choice in policies if not choice.policy.steered)
     first, stop = 0, min(FIRST_SEEDS, most_seeds)
     while True:
         tried.run(first, stop)
-        case = Case(tried.rows, tried.roles, circumstances, ground.paths, ground.skew.base_ns, ground.effective)
+        case = Case(
+            tried.rows, tried.roles, circumstances, ground.paths, ground.skew.base_ns, ground.effective, switches
+        )
         decision = decide(case)
         if not decision.open or stop >= most_seeds:
             return case, decision
@@ -215,12 +229,16 @@ def _document(
     chosen = decision.chosen
     evidence = _evidence(tried, ground, case, decision)
     choices = list({variant.policy.label: variant.policy for variant in tried.found}.values())
+    warnings = ground.warnings
+    if isinstance(source, Trace):
+        timeout_ns = None if chosen is None else chosen.key[2]
+        warnings += capture_warnings(source, tried.own_ns if timeout_ns is None else [timeout_ns])
     return AdviceDocument(
         segcast=VERSION,
         schema_version=SCHEMA_VERSION,
         source=str(source.path if isinstance(source, WorkloadFile) else source.folder),
         name=source.path.stem if isinstance(source, WorkloadFile) else trace_name(source),
-        verdict=verdict_words(decision),
+        verdict=verdict_words(decision, case),
         kind=decision.kind,
         why=decision.why,
         policy=None if chosen is None else chosen.policy,
@@ -229,7 +247,7 @@ def _document(
         alike=[one.name for one in decision.alike],
         answer=answer_words(evidence, decision, case),
         because=reasons_of(evidence, decision, case),
-        but=limits_of(evidence, decision, case, ground.warnings),
+        but=limits_of(evidence, decision, case, warnings),
         budgets=budget_words(case),
         needs=list(decision.needs),
         steps=[
@@ -264,6 +282,7 @@ def _evidence(tried: _Asked, ground: Ground, case: Case, decision: Decision) -> 
         load=base.load,
         offered=base.offered,
         utilisation=mean_of(baseline, "utilisation_max") or 0.0,
+        srv6=ground.srv6,
         share=None if share is None else share * base.load,
         waiting=decision.waiting,
         paths=ground.paths,
@@ -271,7 +290,7 @@ def _evidence(tried: _Asked, ground: Ground, case: Case, decision: Decision) -> 
         effective_flows=ground.effective if reacts else base.means.get("effective_flows") or 0.0,
         packets=int(baseline[0]["packets"]),
         seeds=len(baseline),
-        tried=[_tried(one, case.roles[one.policy], decision, flows) for one in there],
+        tried=[_tried(one, case.roles[one.policy], decision, flows, case.switches) for one in there],
         skew=ground.skew,
         supply=[each for each in ground.supply if each.timeout_ns <= longest],
         hash=ground.hash,
@@ -286,11 +305,12 @@ def _timed(variant: Variant) -> tuple[str | None, int | None]:
     return (variant.timeout.label, None) if fixed is None else (None, fixed)
 
 
-def _tried(one: Candidate, role: Role, decision: Decision, flows: int) -> Tried:
+def _tried(one: Candidate, role: Role, decision: Decision, flows: int, switches: frozenset[str]) -> Tried:
     _, rule, timeout_ns = one.key
     needless = one.means.get("needless")
     return Tried(
         role=role,
+        by="switches" if one.policy in switches else "hosts",
         policy=one.policy,
         timeout=rule if timeout_ns is None else write_duration(timeout_ns),
         timeout_ns=timeout_ns,

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from segcast.analyzer.advice.decide import WORTH, Case, Decision
+from segcast.analyzer.advice.decide import IDLE, WORTH, Case, Decision
 from segcast.analyzer.advice.document import Evidence, Role, Supply
 from segcast.analyzer.answers.budgets import say_budgets
 from segcast.analyzer.answers.candidates import Candidate
 from segcast.analyzer.answers.card import COMPRESSED, NAMED, dead_links, names, say_change
-from segcast.analyzer.answers.decision import COVERS
+from segcast.analyzer.answers.validated import say_covers
 from segcast.analyzer.answers.wording import change, duration, percent, plain, significant
 from segcast.traces.units import say_duration
 
@@ -26,7 +26,15 @@ _PLAIN: Final = {
 }
 SHOWN_NS: Final = 256_000
 """The timeout whose supply is told where none is advised: SAI's."""
+_KINDS: Final[tuple[tuple[Role, str, bool | None], ...]] = (
+    ("flowlets", "", False),
+    ("flowlets", "", True),
+    ("spray", "spray", None),
+    ("hash", "the hash mended", None),
+)
+"""What is told of beside what is advised: its role, a noun for it, and whether switches choose."""
 _SEEN: Final = 0.0005
+_HEADERS: Final = 0.1  # Headers of a smaller share are not worth a word.
 
 
 def timeout_of(one: Candidate) -> str:
@@ -34,12 +42,18 @@ def timeout_of(one: Candidate) -> str:
     return one.name.removeprefix(f"{one.policy}, ")
 
 
-def verdict_words(decision: Decision) -> str:
+def verdict_words(decision: Decision, case: Case) -> str:
     """One of five verdicts."""
     if decision.kind != "flowlets":
         return _PLAIN[decision.kind]
     assert decision.chosen is not None
-    return f"flowlets at {timeout_of(decision.chosen)} ({decision.chosen.policy})"
+    return f"flowlets at {_flowlets(decision.chosen, case)}"
+
+
+def _flowlets(one: Candidate, case: Case) -> str:
+    """A timeout, with the policy and who chooses."""
+    who = "switches" if one.policy in case.switches else "hosts"
+    return f"{timeout_of(one)} (by {who}: {one.policy})"
 
 
 def where_words(evidence: Evidence) -> str:
@@ -59,7 +73,7 @@ def budget_words(case: Case) -> str:
 
 def answer_words(evidence: Evidence, decision: Decision, case: Case) -> str:
     """The verdict, its figures, and the load at which it holds, in one sentence."""
-    told = f"{verdict_words(decision)}: {_told(evidence, decision, case)}"
+    told = f"{verdict_words(decision, case)}: {_told(evidence, decision, case)}"
     if decision.why == "budgets":
         told = f"nothing tried keeps the budgets, so {told}"
     if decision.why == "idle" and decision.few:
@@ -76,6 +90,8 @@ def _told(evidence: Evidence, decision: Decision, case: Case) -> str:
     if decision.why == "nothing received":
         return f"nothing is received under {case.baseline} {where}"
     if decision.why == "idle":
+        if decision.waiting is None or decision.waiting >= IDLE:
+            return f"hardly anything is sent {where}; {_closest(decision, case)}"
         queued = percent(decision.waiting) if decision.waiting else "nothing"
         delay = duration(decision.base.means.get("delay_p99_ns"))
         return f"next to nothing queues {where}; of the p99 delay of {delay} {queued} is waiting"
@@ -126,7 +142,7 @@ def _chosen(evidence: Evidence, decision: Decision, case: Case) -> str:
         if step.kind == "hash":
             told += f"; a mended hash alone: {say_change(one)}"
         else:
-            told += f"; else flowlets at {timeout_of(one)} ({one.policy}): {say_change(one)}"
+            told += f"; else flowlets at {_flowlets(one, case)}: {say_change(one)}"
     return told
 
 
@@ -144,12 +160,17 @@ def _refused(evidence: Evidence, decision: Decision, case: Case) -> str:
         top = min(tempting, key=lambda one: (one.change or 0.0, one.name))
         broken = ", ".join(top.broken)
         return f"what is quicker breaks a budget {where}: {top.name}, {metric} {say_change(top)}, has {broken}"
+    worth = f"by {percent(WORTH['flowlets'])} or more (spray {percent(WORTH['spray'])})"
+    return f"nothing tried lowers {metric} {worth} {where}; {_closest(decision, case)}"
+
+
+def _closest(decision: Decision, case: Case) -> str:
+    """What comes nearest to a gain."""
     able = [one for one in decision.there if one is not decision.base and one.change is not None and not one.broken]
     if not able:
-        return f"all else breaks a budget {where}"
+        return "all else breaks a budget"
     best = min(able, key=lambda one: (one.change or 0.0, one.name))
-    worth = f"by {percent(WORTH['flowlets'])} or more (spray {percent(WORTH['spray'])})"
-    return f"nothing tried lowers {metric} {worth} {where}; the closest, {best.name}: {say_change(best)}"
+    return f"the closest, {best.name}: {_metric(case)} {say_change(best)}"
 
 
 def _same(decision: Decision, one: Candidate) -> Candidate:
@@ -174,10 +195,15 @@ def _others(decision: Decision, case: Case) -> str:
     """The best of each remedy that is not advised, and why it is not."""
     found = []
     advised = None if decision.chosen is None else decision.chosen.key
-    nouns: dict[Role, str] = {"flowlets": "", "spray": "spray", "hash": "the hash mended"}
-    for role, noun in nouns.items():
-        own = [one for one in decision.there if case.roles[one.policy] == role and one.key != advised]
-        if not own or any(step.kind == role for step in decision.steps):
+    for role, noun, switches in _KINDS:
+        own = [
+            one
+            for one in decision.there
+            if case.roles[one.policy] == role
+            and one.key != advised
+            and (switches is None or switches is (one.policy in case.switches))
+        ]
+        if not own or (_taken(decision, role) and switches in (None, _by_switches(decision, case))):
             continue
         fit = [one for one in own if not one.broken and one.change is not None] or own
         best = min(fit, key=lambda one: (one.change is None, one.change or 0.0, one.name))
@@ -195,11 +221,20 @@ def _others(decision: Decision, case: Case) -> str:
     return "; ".join(found)
 
 
+def _taken(decision: Decision, role: Role) -> bool:
+    return any(step.kind == role for step in decision.steps)
+
+
+def _by_switches(decision: Decision, case: Case) -> bool:
+    """Whether the flowlets that a step took are moved by switches."""
+    return any(step.best.policy in case.switches for step in decision.steps if step.kind == "flowlets")
+
+
 def _no_better(decision: Decision) -> str:
     """Why something better than the baseline is not advised."""
     if decision.kind == "unknown":
         return "better, as far as this traffic says"
-    return "better, but not by enough more than what is advised"
+    return "better than now, but not enough better than what is advised"
 
 
 def supply_at(evidence: Evidence, timeout_ns: int | None) -> Supply:
@@ -258,6 +293,8 @@ def limits_of(evidence: Evidence, decision: Decision, case: Case, warnings: Sequ
         limits.append("; ".join(decision.few))
     if case.circumstances.dealt:
         limits.append("who shares links is not known until [[attachments]] give the prefixes of hosts")
+    if decision.kind == "nothing":
+        limits.append(f"it holds {where_words(evidence)}: another load may answer otherwise (--load)")
     if decision.base.compressed and not evidence.reacts:
         limits.append(COMPRESSED[:1].lower() + COMPRESSED[1:].rstrip("."))
     if decision.kind == "spray":
@@ -268,16 +305,20 @@ def limits_of(evidence: Evidence, decision: Decision, case: Case, warnings: Sequ
     dead = dead_links(decision.there, case.circumstances)
     if dead:
         limits.append(dead.rstrip("."))
+    if evidence.srv6 >= _HEADERS:
+        limits.append(
+            f"what hosts steer is {percent(evidence.srv6)} larger for SRv6's headers, what switches move is not"
+        )
     limits += warnings
-    if decision.kind == "nothing":
-        limits.append(f"it holds {where_words(evidence)}: another load may answer otherwise (--load)")
     if not evidence.reacts:
         limits.append(
             "packets leave as captured: nobody slows down or sends again; --transport cubic lets senders react"
         )
-    limits.append(COVERS[:1].lower() + COVERS[1:].rstrip("."))
-    if decision.kind == "flowlets":
-        limits.append("switches choose by their own queues: their timeout follows the same rule, their gain may differ")
+    limits.append(say_covers()[:1].lower() + say_covers()[1:].rstrip("."))
+    if any(one.policy in case.switches for one in decision.there if one is not decision.base):
+        limits.append(
+            "SONiC's and Junos' switches choose by load as conga does here, but not by the same measure of it"
+        )
     return limits
 
 

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from segcast.analyzer.answers.budgets import broken_budgets, more_dropped
+from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, interval, load_label, variant_label
 from segcast.analyzer.slo import Slo
+from segcast.analyzer.statistics.pools import pooled_column
 
 HARDLY: Final = 0.005  # Changes smaller than half a percent are none.
+
+_BOUNDS: Final = ("change", "low", "high", "traffic_low", "traffic_high")
 
 Key = tuple[str, str | None, int | None]
 """Policy, and the timeout: the label of its rule, or what it is fixed at."""
@@ -21,6 +25,8 @@ Key = tuple[str, str | None, int | None]
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What a decision must know beside the numbers.
+
+    `resampled` says what resamples of the traffic there are, `validated` what is known of the model's error.
 
     `dealt` says whose places were invented, if any were. `unlearning` are policies whose hosts never learn of a dead
     link. Receivers of the policies of `tolerant` are taken to put packets in order, whatever arrives.
@@ -31,6 +37,8 @@ class Circumstances:
     slo: Slo | None = None
     dealt: str = ""
     unlearning: frozenset[str] = frozenset()
+    resampled: str = ""
+    validated: Validated | None = None
     tolerant: frozenset[str] = frozenset()
 
     @property
@@ -43,6 +51,9 @@ class Circumstances:
 class Candidate:
     """Cells that differ only in their seed: means over the seeds, and the change of the headline's metric.
 
+    In `means` p99 and p99.9 of what is pooled (POOLED) are those of all seeds' values together: what 99 % of all are
+    within, and not 99 % of a seed's.
+
     `by_seed` has the headline of each seed that has one. `broken` says the budgets that it does not keep. `growth` is
     the part of the load that is of more connections, `year` when that is.
     """
@@ -54,6 +65,8 @@ class Candidate:
     change: float | None = None
     low: float | None = None
     high: float | None = None
+    traffic_low: float | None = None
+    traffic_high: float | None = None
     value: float | None = None
     broken: tuple[str, ...] = ()
     growth: float | None = None
@@ -96,18 +109,24 @@ class Candidate:
 
 
 def candidates(
-    summary: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]], circumstances: Circumstances
+    summary: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    circumstances: Circumstances,
+    pooled: Sequence[Mapping[str, Any]] = (),
 ) -> dict[float, list[Candidate]]:
-    """Candidates by load, loads rising; `summary` are rows of SUMMARY, `comparisons` those of `compare`."""
+    """Candidates by load, loads rising; rows of SUMMARY, of `compare` and of POOLED."""
     headline = circumstances.headline
     cells: dict[tuple[float, Key], list[Mapping[str, Any]]] = {}
     for row in summary:
         cells.setdefault((row["load"], _key(row)), []).append(row)
+    together: dict[tuple[float, Key], dict[str, float | None]] = {}
+    for row in pooled:
+        together.setdefault((row["load"], _key(row)), {})[pooled_column(row["metric"], row["quantile"])] = row["value"]
     changes = {(c.get("load", 1.0), _key(c)): c for c in comparisons if c["metric"] == headline}
     found: dict[float, list[Candidate]] = {}
     for load in sorted({load for load, _ in cells}):
         there = {key: rows for (at, key), rows in cells.items() if at == load}
-        means = {key: _means(rows) for key, rows in there.items()}
+        means = {key: _means(rows) | together.get((load, key), {}) for key, rows in there.items()}
         baseline = next((means[key] for key in sorted(means, key=_order) if key[0] == circumstances.baseline), None)
         broken = broken_budgets(
             means,
@@ -133,7 +152,7 @@ def _candidate(
     broken: tuple[str, ...],
 ) -> Candidate:
     by_seed = {row["seed"]: float(row[headline]) for row in rows if row.get(headline) is not None}
-    bounds = {name: None if change is None else change.get(name) for name in ("change", "low", "high")}
+    bounds = {name: None if change is None else change.get(name) for name in _BOUNDS}
     grown = {"growth": rows[0].get("growth"), "year": rows[0].get("year")}
     return Candidate(key, load, means, by_seed, value=means.get(headline), broken=broken, **bounds, **grown)
 

@@ -217,6 +217,7 @@ def because(standing: Standing, there: Sequence[Candidate], circumstances: Circu
         told += f"; the busiest link carries {percent(busiest)} of its rate{under}"
     if not circumstances.reacts and base is not None and more_dropped(base.mean("drop_ratio"), one.mean("drop_ratio")):
         told += f"; drops fall from {percent(base.mean('drop_ratio'))} to {percent(one.mean('drop_ratio'))} of packets"
+    told += _traffic_too(standing.beside)
     waits = [one.means.get("queue_p999_ns") for one in there]
     if len(there) > 1 and waits and all(wait == 0 for wait in waits):
         told += "; not one packet in a thousand waits in a queue, so only lengths of paths and headers differ"
@@ -236,6 +237,7 @@ def _against(
     if circumstances.dealt:
         yield f"{circumstances.dealt}: who shares which link is invented."
     several = len(verdicts) > 1
+    yield _other_traffic(about)
     yield _unfinished(about, several) if circumstances.reacts else _drops(about, several)
     yield dead_links(there, circumstances)
     one = about.spoken
@@ -253,6 +255,26 @@ def _against(
         yield f"{tempting.name} would be quicker{at}, {say_change(tempting)}, but breaks a budget: {broken}."
     if not circumstances.reacts and any(one.compressed for one in there):
         yield COMPRESSED
+
+
+def _other_traffic(about: Standing) -> str:
+    """That other traffic could turn the change around, if it could."""
+    one = about.beside
+    if one is None or one.traffic_low is None or one.traffic_high is None:
+        return ""
+    if not one.traffic_low <= 0 <= one.traffic_high:
+        return ""
+    bounds = change_interval(one.traffic_low, one.traffic_high, " %")
+    return (
+        f"With other traffic of this kind the change by {one.name} may be {bounds}: this trace's own chance is in it."
+    )
+
+
+def _traffic_too(one: Candidate | None) -> str:
+    """The change with other traffic, where that is clear of 0, too."""
+    if one is None or one.traffic_low is None or one.traffic_high is None or one.traffic_low <= 0 <= one.traffic_high:
+        return ""
+    return f"; with other traffic of this kind {one.name} is {change_interval(one.traffic_low, one.traffic_high, ' %')}"
 
 
 COMPRESSED: Final = (

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from segcast.analyzer.answers import card
 from segcast.analyzer.answers.budgets import say_budgets
 from segcast.analyzer.answers.candidates import Candidate, Circumstances, candidates
 from segcast.analyzer.answers.evidence import flows_of, p999_is_known, too_few
 from segcast.analyzer.answers.standings import Standing, spans, standings
-
-COVERS: Final = "95 % intervals cover the policies' draws over seeds: not other traffic, nor the model's error."
+from segcast.analyzer.answers.validated import say_covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,7 @@ class Decision:
 
     `about` is the load and the candidate whose numbers stand beside it. `kept`: whether somebody keeps the scenario's
     budgets at each load; None without any. `few`: why nothing can be told. `knows_p999`: whether p99.9 rests on enough.
+    `covers` says what intervals do.
     `broken` are those who break budgets.
     """
 
@@ -33,20 +33,23 @@ class Decision:
     kept: bool | None
     few: tuple[str, ...]
     knows_p999: bool
+    covers: str
     broken: tuple[Candidate, ...] = ()
 
     @property
     def spoken(self) -> Candidate | None:
         """Whose numbers stand beside the answer."""
-        about = self.about
-        return about.spoken if about.picks or about.closest else about.tempting or about.outside or about.spoken
+        return self.about.beside
 
 
 def decide(
-    summary: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]], circumstances: Circumstances
+    summary: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    circumstances: Circumstances,
+    pooled: Sequence[Mapping[str, Any]] = (),
 ) -> Decision:
-    """What rows of SUMMARY and their comparisons say; their order says nothing."""
-    found = candidates(summary, comparisons, circumstances)
+    """What rows of SUMMARY, their comparisons and rows of POOLED say; their order says nothing."""
+    found = candidates(summary, comparisons, circumstances, pooled)
     there = [one for load in found for one in found[load]]
     held = spans(standings(found, circumstances.baseline))
     verdicts = [one for span in held for one in span.standings]
@@ -68,6 +71,7 @@ def decide(
         kept=kept,
         few=few,
         knows_p999=p999_is_known(flows, delivered),
+        covers=say_covers(circumstances.resampled, circumstances.validated),
         broken=tuple(one for one in there if one.broken),
     )
 

@@ -44,6 +44,11 @@ class Standing:
         """Whom a sentence about this load is about."""
         return self.chosen[0] if self.picks else self.closest or self.baseline
 
+    @property
+    def beside(self) -> Candidate | None:
+        """Whose numbers stand beside the answer."""
+        return self.spoken if self.picks or self.closest else self.tempting or self.outside or self.spoken
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

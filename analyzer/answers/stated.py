@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segcast.analyzer.answers.candidates import Candidate
-from segcast.analyzer.answers.decision import COVERS, Decision
+from segcast.analyzer.answers.decision import Decision
 from segcast.analyzer.answers.standings import Standing
 from segcast.analyzer.forecast.document import StatedBreach, StatedDecision, StatedStanding, StatedVariant
 from segcast.traces.units import write_duration
@@ -16,7 +16,7 @@ def stated_decision(decision: Decision) -> StatedDecision:
         because=decision.because,
         but=list(decision.but),
         budgets=decision.budgets,
-        covers=COVERS,
+        covers=decision.covers,
         few=list(decision.few),
         kept=decision.kept,
         knows_p999=decision.knows_p999,

@@ -41,6 +41,10 @@ class StatedComparison(LoadedVariant):
     change: float | None = Field(None, description="relative change, -0.1 for 10 % less; null if nothing to divide by")
     low: float | None = Field(None, description="lower bound of the change, at 95 % together; null with too few seeds")
     high: float | None = Field(None, description="upper bound")
+    traffic_low: float | None = Field(
+        None, description="lower bound that covers other traffic, too; null unless resamples were run"
+    )
+    traffic_high: float | None = Field(None, description="upper bound of that")
 
 
 class ForecastSource(Shape):
@@ -170,6 +174,16 @@ class StatedDecision(Shape):
     loads: list[StatedStanding] = Field([], description="the verdict at each load, loads rising")
 
 
+class StatedValidation(Shape):
+    """What replays measured of the model, where a validation was given."""
+
+    folder: str = Field("", description="name of the validation's folder")
+    holds: bool = Field(False, description="whether it held")
+    p99: dict[str, float] = Field(
+        {}, description="by policy, how far the model's p99 of delay is above the measured one, of packets as sent"
+    )
+
+
 class OfferedEntry(Shape):
     """What cells of a load are offered."""
 
@@ -190,6 +204,7 @@ class ForecastDocument(Shape):
     answer: str = Field("", description="the headline: what to do; the same as `decision.do`")
     answered: LoadedVariant | None = Field(None, description="the variant that the answer is about; null if of none")
     decision: StatedDecision | None = Field(None, description="the answer in full; null in forecasts without it")
+    validated: StatedValidation | None = Field(None, description="the model's measured error; null unless given")
     baseline: StatedVariant = Field(
         StatedVariant(policy="", timeout=None, timeout_ns=None), description="what the others are compared with"
     )

@@ -28,6 +28,8 @@ from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import SENT_PACKETS
+from segcast.analyzer.statistics.pooled import sample_of
+from segcast.analyzer.statistics.pools import sample_table
 from segcast.analyzer.traffic.prepare import at_load, scaled_ns
 
 KINDS: Final = ("data", "ack", "syn", "syn-ack", "recorded")
@@ -84,11 +86,13 @@ class ReactingRunner(CellRunner):
         result = self._rows(plan, counted, ending, flows, messages.completions())
         summary = result.summary | messages.summary(ending.window_ns)
         table = messages.table(plan.columns(), asked.names.take(pa.array(rows)))
+        done_ns = messages.fct_ns[messages.fct_ns >= 0]
         result = replace(
             result,
             summary=summary,
             messages=table,
             flows=_named(result.flows, asked.flow_id),
+            samples=pa.concat_tables([result.samples, sample_table(fct_ns=sample_of(done_ns))]),
             profile=None if profile is None else profile.finish(),
         )
         return self._kept(plan, result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -13,24 +14,29 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.asked import asked_of_list
 from segcast.analyzer.forecast.asked_of_trace import asked_of_trace
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.reacting import ReactingRunner
+from segcast.analyzer.forecast.resamples import resampled_rows
 from segcast.analyzer.forecast.resuming.keeping import Keeping, Say
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner, StreamedRunner, Tick
 from segcast.analyzer.forecast.writing import forecast_document, origin_entry
 from segcast.analyzer.keys import chosen_of, identity_of
 from segcast.analyzer.metrics.messages import MESSAGES
-from segcast.analyzer.metrics.tables import FLOW_FATES, SUMMARY
+from segcast.analyzer.metrics.tables import FLOW_FATES, RESAMPLES, SUMMARY
 from segcast.analyzer.parallel import usable_cores
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.analyzer.schema import DISTRIBUTIONS, HOSTS, LINKS, PROFILE, SERIES, SIZES
+from segcast.analyzer.schema import DISTRIBUTIONS, HOSTS, LINKS, POOLED, PROFILE, SERIES, SIZES
+from segcast.analyzer.statistics.pools import Pools
 from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS, prepare
 from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS, schedule
+from segcast.analyzer.traffic.resampling import resampled
 from segcast.analyzer.traffic.streamed import survey
+from segcast.analyzer.workload.resampled import resampled_list
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
@@ -56,6 +62,7 @@ def forecast(
     stream: bool | None = None,
     finish: Callable[[Path], object] | None = None,
     say: Say | None = None,
+    validated: Validated | None = None,
 ) -> dict[str, Any]:
     """Run the scenario over the trace and write the forecast folder `out`; returns the content of forecast.json.
 
@@ -65,12 +72,14 @@ def forecast(
     by batch, once for each group of cells that advance together, or held in memory (by its size, unless given).
     If it is interrupted, what it has done is kept aside for the next to `out` that is of the same trace and scenario;
     `say` is told what comes of it. `finish` is called with the complete folder before it gets its name, so that what it
-    adds is there from the start.
+    adds is there from the start. `validated` is what replays measured of the model, which is then said.
     `progress` is called several times a second with the cells done and all cells; what it raises ends the forecast.
     Raises InputError for cells that cannot run, a trace with nothing to send, or an `out` that is not a forecast.
     """
     if scenario.slo is not None:
         scenario.slo.slo.check_mode(isinstance(trace, WorkloadFile) or scenario.transport is not None)
+    if scenario.traffic.resample and scenario.packets != "none":
+        raise scenario.wrong(("packets",), 'packets of a resample are in no capture, so none can be kept; give "none"')
     scenario.check_sids()  # refused before the trace is read, if the network cannot be built
     scenario = with_known_loads(trace, scenario)
     cells = plan_cells(scenario)
@@ -88,7 +97,7 @@ def forecast(
             cores = threads or usable_cores()
             runner = prepared(trace, scenario, stream, min(len(cells), cores))(scenario, folder)
             runner.keeping = keeping
-            document = _written(trace, scenario, cells, runner, cores, progress)
+            document = _written(trace, scenario, cells, runner, cores, progress, validated)
             if finish is not None:
                 finish(folder)
     except KeyboardInterrupt:
@@ -111,6 +120,7 @@ def _written(
     runner: CellRunner,
     cores: int,
     progress: Progress | None,
+    validated: Validated | None,
 ) -> ForecastDocument:
     """Run the cells that are not kept, and write all tables and the document; gives that back."""
     folder, keeping = runner.folder, runner.keeping
@@ -119,12 +129,16 @@ def _written(
     def tick() -> None:
         try:
             if progress is not None:
-                progress(len(results), len(cells))
+                progress(len(results), count)
         except BaseException:
             if keeping is not None:
                 keeping.stop()
             raise
 
+    pools = Pools()
+    count = len(cells)
+    if scenario.traffic.resamples:
+        count += scenario.traffic.resamples * sum(cell.seed == cells[0].seed for cell in cells)
     with contextlib.ExitStack() as stack:
         flows = stack.enter_context(_writer(folder, FLOW_FATES))
         messages = stack.enter_context(_writer(folder, MESSAGES)) if runner.asked is not None else None
@@ -132,16 +146,26 @@ def _written(
             flows.write_table(result.flows)
             if messages is not None and result.messages is not None:
                 messages.write_table(result.messages)
+            pools.add(result.summary, result.samples)
             results.append(result.without_flows())
     _write(folder, PROFILE, runner.profile(results[0], cores, tick))
     _write_results(folder, results)
+    _write_rows(folder, POOLED, pooled := pools.rows())
+    drawn: list[dict[str, Any]] = []
+    if scenario.traffic.resamples:
+        drawn = resampled_rows(scenario, cells, partial(_ready, trace, cores), cores, tick)
+        _write_rows(folder, RESAMPLES, drawn)
     summary = [result.summary for result in results]
     origin = origin_entry(trace, scenario, runner.traffic, runner.extent, runner.asked)
-    document = forecast_document(origin, scenario, runner.traffic, runner.extent, summary)
+    document = forecast_document(origin, scenario, runner.traffic, runner.extent, (summary, pooled, drawn), validated)
     text = scenario.to_toml_with(document.sids, "forecast.json")
     (folder / "scenario.toml").write_text(text, encoding="utf-8")
     (folder / "forecast.json").write_text(json_text(document), encoding="utf-8")
     return document
+
+
+def _ready(trace: Trace | WorkloadFile, cores: int, scenario: ValidScenario, folder: Path) -> CellRunner:
+    return prepared(trace, scenario, False, cores)(scenario, folder)
 
 
 def _results(cells: Sequence[CellPlan], runner: CellRunner, cores: int, tick: Tick) -> Iterator[CellResult]:
@@ -180,15 +204,32 @@ def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool 
 
     `together`: how many cells are to run at a time. `stream`: see `forecast`. Raises InputError.
     """
+    spec = scenario.traffic
+    if not isinstance(trace, WorkloadFile) and scenario.transport is not None and (spec.resample or spec.resamples):
+        raise scenario.wrong(
+            ("traffic", "resample" if spec.resample else "resamples"),
+            "of traces only packets that leave as captured are resampled, and here senders react; make a flow list of "
+            "it (segcast workload), and resample that",
+        )
     if isinstance(trace, WorkloadFile):
+        if spec.resample:
+            trace = replace(trace, workload=resampled_list(trace.workload, spec.resample, spec.block))
         return partial(ReactingRunner, asked_of_list(trace, scenario))
     if scenario.transport is not None:
         return partial(ReactingRunner, asked_of_trace(trace, scenario))
     if _larger_than_memory(trace, scenario, together) if stream is None else stream:
         check_streams(scenario, trace)
+        if spec.resample or spec.resamples:
+            raise scenario.wrong(
+                ("traffic", "resample" if spec.resample else "resamples"),
+                f"{trace.packet_count:,} packets are more than this machine's memory holds, as resampling needs; "
+                "take a part of it (traffic.only, or a shorter capture)",
+            )
         return partial(StreamedRunner, survey(trace, scenario))
     flows = trace.flow_table()
     packets = trace.packet_table(RELEASE_COLUMNS if scenario.records else TRAFFIC_COLUMNS)
+    if spec.resample:
+        packets, flows = resampled(packets, flows, spec.resample, spec.block)
     traffic = prepare(packets, flows, scenario)
     releases = partial(schedule, packets, flows) if scenario.records else None
     return partial(HeldRunner, traffic, releases=releases)

@@ -27,6 +27,7 @@ from segcast.analyzer.forecast.resuming.saved import Resumable
 from segcast.analyzer.forecast.running import PACKETS_WRITTEN, Running, packet_table
 from segcast.analyzer.metrics import rows as cell_rows
 from segcast.analyzer.metrics.accumulator import Accumulator, watched_hosts
+from segcast.analyzer.metrics.families.delays import DelayFamily
 from segcast.analyzer.metrics.families.path_load import PathLoad, PathLoadFamily, bin_ns, bins_used
 from segcast.analyzer.metrics.families.registry import FAMILIES
 from segcast.analyzer.metrics.family import Ending, Family, FlowColumns
@@ -38,6 +39,8 @@ from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import DISTRIBUTIONS, SERIES
+from segcast.analyzer.statistics.pooled import sample_of_histogram
+from segcast.analyzer.statistics.pools import no_samples, sample_table
 from segcast.analyzer.traffic.prepare import Extent, Traffic, at_load
 from segcast.analyzer.traffic.recorded_acks import Schedule
 from segcast.analyzer.traffic.streamed import StreamedTraffic
@@ -57,7 +60,7 @@ Tick = Callable[[], object]
 @dataclass(frozen=True, slots=True)
 class CellResult:
     """What a cell gives to the tables: rows of SUMMARY (one), SIZES, LINKS and HOSTS, and its tables DISTRIBUTIONS,
-    FLOW_FATES and SERIES.
+    FLOW_FATES and SERIES. `samples` are its values that are pooled with those of other seeds, by metric.
     """
 
     summary: dict[str, Any]
@@ -67,6 +70,7 @@ class CellResult:
     distributions: pa.Table
     flows: pa.Table
     series: pa.Table
+    samples: pa.Table
     messages: pa.Table | None = None
     profile: pa.Table | None = None
 
@@ -75,8 +79,8 @@ class CellResult:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def without_flows(self) -> CellResult:
-        """This result without its tables of flows and messages, by far the largest part, once they are written."""
-        return replace(self, flows=FLOW_FATES.arrow_schema().empty_table(), messages=None)
+        """This result without its flows, messages and samples, by far the largest part, once they are dealt with."""
+        return replace(self, flows=FLOW_FATES.arrow_schema().empty_table(), messages=None, samples=no_samples())
 
 
 class CellRunner(ABC):
@@ -187,6 +191,7 @@ class CellRunner(ABC):
             _distributions(plan, cell_rows.distribution_columns(counted, completions)),
             _flow_table(plan, flows),
             self._series(plan, counted.family(PathLoadFamily).counts),
+            sample_table(delay_ns=sample_of_histogram(counted.family(DelayFamily).counts.delays)),
         )
 
     def _series(self, plan: CellPlan, over_time: PathLoad) -> pa.Table:

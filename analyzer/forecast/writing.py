@@ -10,6 +10,7 @@ import xxhash
 from segcast.analyzer.answers.candidates import Candidate, Circumstances
 from segcast.analyzer.answers.decision import Decision, decide
 from segcast.analyzer.answers.stated import stated_decision
+from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.compare import compare
 from segcast.analyzer.forecast.document import (
@@ -25,6 +26,7 @@ from segcast.analyzer.forecast.document import (
     StatedComparison,
     StatedGroup,
     StatedSides,
+    StatedValidation,
     StatedVariant,
 )
 from segcast.analyzer.forecast.findings import (
@@ -36,7 +38,9 @@ from segcast.analyzer.forecast.findings import (
     size_findings,
 )
 from segcast.analyzer.forecast.loads import share_findings
+from segcast.analyzer.forecast.resamples import say_resamples
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.statistics.traffic import with_traffic
 from segcast.analyzer.traffic.growth import Growth
 from segcast.analyzer.traffic.offered import growth_findings
 from segcast.analyzer.traffic.prepare import Extent, Traffic
@@ -93,13 +97,22 @@ def origin_entry(
 
 
 def forecast_document(
-    origin: ForecastTrace, scenario: ValidScenario, traffic: Traffic, extent: Extent, summary: Sequence[dict[str, Any]]
+    origin: ForecastTrace,
+    scenario: ValidScenario,
+    traffic: Traffic,
+    extent: Extent,
+    rows: tuple[Sequence[dict[str, Any]], ...],
+    validated: Validated | None = None,
 ) -> ForecastDocument:
-    """What forecast.json says; `summary` are the rows of SUMMARY, `extent` what is sent."""
+    """What forecast.json says; `rows` are those of SUMMARY, POOLED and RESAMPLES, `extent` is what is sent."""
+    summary, pooled, drawn = rows
     baseline_row = next((row for row in summary if row["policy"] == "ecmp"), summary[0])
     baseline = baseline_row["policy"]
     comparisons = compare(summary, baseline)
-    decision = _decision(origin, scenario, traffic, summary, comparisons, baseline)
+    if drawn:
+        comparisons = with_traffic(comparisons, summary, drawn)
+    beyond = (say_resamples(scenario, extent, origin.kind) if drawn else "", validated)
+    decision = _decision(origin, scenario, traffic, (summary, comparisons, pooled), baseline, beyond)
     best = decision.spoken
     return ForecastDocument(
         segcast=VERSION,
@@ -109,6 +122,7 @@ def forecast_document(
         decision=stated_decision(decision),
         baseline=StatedVariant(policy=baseline, timeout=baseline_row["timeout"], timeout_ns=baseline_row["timeout_ns"]),
         comparisons=[StatedComparison.model_validate(row) for row in comparisons],
+        validated=_stated(validated),
         cells=len(summary),
         seeds=list(dict.fromkeys(scenario.seeds)),
         loads=[float(load) for load in scenario.loads],
@@ -122,6 +136,12 @@ def forecast_document(
             left=list(traffic.sides.left), groups=traffic.sides.groups, flows_together=traffic.sides.together
         ),
     )
+
+
+def _stated(validated: Validated | None) -> StatedValidation | None:
+    if validated is None:
+        return None
+    return StatedValidation(folder=validated.name, holds=validated.holds, p99=dict(validated.p99))
 
 
 def _offered(scenario: ValidScenario, growth: Growth | None) -> list[OfferedEntry]:
@@ -142,31 +162,33 @@ def _decision(
     origin: ForecastTrace,
     scenario: ValidScenario,
     traffic: Traffic,
-    summary: Sequence[dict[str, Any]],
-    comparisons: Sequence[dict[str, Any]],
+    rows: tuple[Sequence[dict[str, Any]], ...],
     baseline: str,
+    beyond: tuple[str, Validated | None],
 ) -> Decision:
-    """What to do, of the policies that can be chosen."""
+    """What to do, of the policies that can be chosen; `rows` of SUMMARY, of comparisons and of POOLED.
+
+    `beyond` seeds: what resamples there are, and what is known of the model's error.
+    """
     # What a policy would do if its hosts knew otherwise is no advice, where it also runs as they know.
     otherwise = {choice.label for choice in scenario.policies if choice.steering}
-    if all(row["policy"] in otherwise or row["policy"] == baseline for row in summary):
+    if all(row["policy"] in otherwise or row["policy"] == baseline for row in rows[0]):
         otherwise = set()
     circumstances = Circumstances(
         baseline,
         reacts=origin.reacts,
         slo=None if scenario.slo is None else scenario.slo.slo,
         dealt=say_dealt(traffic),
+        resampled=beyond[0],
+        validated=beyond[1],
         unlearning=frozenset(
             choice.label
             for choice in scenario.policies
             if choice.policy.steered and not choice.policy.learns and not scenario.steering_of(choice).suspect_after
         ),
     )
-    return decide(
-        [row for row in summary if row["policy"] not in otherwise],
-        [row for row in comparisons if row["policy"] not in otherwise],
-        circumstances,
-    )
+    summary, comparisons, pooled = ([row for row in some if row["policy"] not in otherwise] for some in rows)
+    return decide(summary, comparisons, circumstances, pooled)
 
 
 def _loaded(one: Candidate) -> LoadedVariant:

@@ -114,6 +114,13 @@ def lower_bound(bucket: int, bits: int = BITS) -> int:
     return (bucket - (shift << bits)) << shift
 
 
+def lower_bounds(buckets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The least value of each bucket."""
+    shift = np.maximum((buckets >> BITS) - 1, 0)
+    found: NDArray[np.int64] = (buckets - (shift << BITS)) << shift
+    return found
+
+
 def merged(one: Histogram, other: Histogram) -> Histogram:
     """The values of both."""
     sums = one.sums + other.sums

@@ -15,7 +15,9 @@ from segcast.analyzer.schema import (
     HOSTS,
     LINKS,
     PACKET_FATES,
+    POOLED,
     PROFILE,
+    RESAMPLE,
     SENT_PACKETS,
     SERIES,
     SIZES,
@@ -40,6 +42,7 @@ FLOW_FATES: Final = Table(
 
 FORECAST_TABLES: Final = (
     SUMMARY,
+    POOLED,
     FLOW_FATES,
     SIZES,
     DISTRIBUTIONS,
@@ -48,6 +51,12 @@ FORECAST_TABLES: Final = (
     HOSTS,
     PROFILE,
     PACKET_FATES,
+)
+
+RESAMPLES: Final = Table(
+    "resamples",
+    "a cell over a resampled trace, with one of the seeds, where that was asked for; columns as in `summary`",
+    (RESAMPLE, *SUMMARY.columns),
 )
 
 REACTING_TABLES: Final = (MESSAGES, SENT_PACKETS)

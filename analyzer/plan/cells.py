@@ -147,4 +147,7 @@ class Cells:
 
 def _single(scenario: ValidScenario) -> ValidScenario:
     """The scenario at its first load, with nothing that does not change a cell's row."""
-    return scenario.model_copy(update={"load": scenario.load[:1], **_IMMATERIAL})
+    traffic = scenario.traffic
+    if not traffic.resample:
+        traffic = traffic.model_copy(update={"resamples": 0, "block": None})
+    return scenario.model_copy(update={"load": scenario.load[:1], "traffic": traffic, **_IMMATERIAL})

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import OF_TRAFFIC, shares_of
-from segcast.analyzer.plan.cells import Cells, Progress, variants_of
+from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.cost import cost_of
 from segcast.analyzer.plan.document import PlanDocument
 from segcast.analyzer.plan.instead import instead_of
+from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, say_edges_cover, with_other_traffic
 from segcast.analyzer.plan.searches import Asked, Searches
 from segcast.analyzer.plan.stating import against, few_flows, limits, offered_words, rank, stated
 from segcast.analyzer.plan.store import CellStore
@@ -63,11 +66,13 @@ def plan(
     store: CellStore | None = None,
     threads: int | None = None,
     finish: Callable[[Path], object] | None = None,
+    validated: Validated | None = None,
 ) -> dict[str, Any]:
     """Find how far each policy keeps the budgets, and write the folder `out`; returns the content of plan.json.
 
     Cells that ran are kept in `store`, by default in the user's cache, as they end: what was interrupted goes on from
-    there. `finish` is called with the complete folder before it gets its name. Raises InputError.
+    there. `finish` is called with the complete folder before it gets its name. `validated` is what replays measured of
+    the model, which is then said. Raises InputError.
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     _check_budgets(asked, reacts)
@@ -83,7 +88,7 @@ def plan(
                 asked = replace(asked, between=_of_link(asked, asked.between, cells, scenario))
             search = Searches(cells, scenario, asked, variants)
             search.run()
-            document = _document(source, scenario, asked, search, reacts)
+            document = _document(source, scenario, asked, search, reacts, validated)
             pq.write_table(
                 pa.Table.from_pylist(search.rows, schema=PROBES.arrow_schema()),
                 folder / "probes.parquet",
@@ -129,10 +134,20 @@ def _of_link(asked: Asked, text: str, cells: Cells, scenario: ValidScenario) -> 
 
 
 def _document(
-    source: Trace | WorkloadFile, scenario: ValidScenario, asked: Asked, search: Searches, reacts: bool
+    source: Trace | WorkloadFile,
+    scenario: ValidScenario,
+    asked: Asked,
+    search: Searches,
+    reacts: bool,
+    validated: Validated | None,
 ) -> PlanDocument:
     axis, of_traffic = asked.axis, asked.axis.name in OF_TRAFFIC
-    edges = [stated(variant, edge, asked, search) for variant, edge in search.edges.items()]
+    edges = [
+        with_other_traffic(
+            stated(variant, edge, asked, search), axis, scenario, partial(_again, search.cells, asked, variant)
+        )
+        for variant, edge in search.edges.items()
+    ]
     baseline = next((edge for edge in edges if edge.policy == "ecmp"), edges[0])
     edges = [edge if edge is baseline else against(edge, baseline) for edge in edges]
     ordered = sorted(edges, key=lambda edge: rank(axis, edge), reverse=True)
@@ -155,9 +170,30 @@ def _document(
         instead=instead,
         slo=asked.slo.text,
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, prices, instead),
-        but=[*few_flows(search.rows), *offered_words(scenario, axis), *limits(asked, ordered, reacts, scenario)],
+        but=[
+            *few_flows(search.rows),
+            *offered_words(scenario, axis),
+            *limits(asked, ordered, reacts, scenario),
+            say_edges_cover(scenario, validated, "workload" if isinstance(source, WorkloadFile) else "trace"),
+        ],
         baseline=baseline.policy,
         edges=ordered,
         cells=search.cells.done,
         ran=search.cells.ran,
     )
+
+
+def _again(
+    cells: Cells, asked: Asked, variant: Variant, scenario: ValidScenario, between: tuple[float, float]
+) -> float | None:
+    """The edge of one policy in another scenario, found coarsely; a bound if it is not between them."""
+    coarse = replace(asked, between=between, precision=PRECISION, most=CELLS, seeds=SEEDS)
+    search = Searches(cells, scenario, coarse, [variant])
+    try:
+        search.run()
+    except InputError:  # nothing of this resample crosses the network
+        return None
+    edge, axis = search.edges[variant], asked.axis
+    if edge.place is not None:
+        return axis.value(edge.place)
+    return between[0] if (edge.state == "nowhere") == axis.rises else between[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from segcast.analyzer.answers.evidence import FEWEST_FLOWS
 from segcast.analyzer.forecast.loads import share_findings
@@ -17,6 +17,8 @@ from segcast.analyzer.plan.searches import Asked, Searches, question_of
 from segcast.analyzer.plan.words import end_of, unsettled_words
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.units import say_number
+
+_SHORT: Final = ("delay_p999_ns", "fct_p999_ns", "queue_p999_ns", "slowdown_p999")
 
 
 def rank(axis: Axis, edge: StatedEdge) -> tuple[int, float]:
@@ -131,6 +133,11 @@ def limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool, scenario: Va
         names = ", ".join(dict.fromkeys(edge.policy for edge in edges if not edge.monotone))
         found.append(f"{names}: budgets are kept again beyond the edge, which is the first; look at the curve")
     found += unsettled_words(asked.axis, edges, asked.precision, asked.most)
+    if any(budget.metric in _SHORT for budget in asked.slo.budgets):
+        found.append(
+            "p99.9 is the mean of the seeds' own here, some per cent below that of all their values together, which a "
+            "forecast gives"
+        )
     by_rate = asked.axis.name == "load" or (asked.axis.name == "growth" and scenario.growth_spec.by == "rate")
     if asked.axis.name == "growth" and not by_rate:
         found.append(
@@ -140,5 +147,4 @@ def limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool, scenario: Va
         found.append("load squeezes the trace's time: each sender is faster, gaps between its packets shrink")
     if not reacts:
         found.append("packets leave as captured, however full the queues are: nobody slows down or sends again")
-    found.append("intervals cover the policies' random draws: neither another day's traffic, nor errors of the model")
     return found

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from segcast.analyzer.scenario.reading import read_scenario, with_growth
+from segcast.analyzer.scenario.reading import read_scenario, with_growth, with_resamples
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
@@ -16,12 +16,14 @@ from segcast.traces.errors import InputError
 def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     """The scenario in `file`, else that of the flags (None: not given). Raises InputError naming the flag."""
     given = {name: value for name, value in flags.items() if value is not None}
-    growth = _growth(given.pop("growth", None), given.pop("until", None))
+    growth = growth_of(given.pop("growth", None), given.pop("until", None))
+    drawn: dict[str, Any] = {name: given.pop(name) for name in ("resamples", "block") if name in given}
     if file is not None:
         if given:
             raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
         read = read_scenario(file)
-        return read if growth is None else with_growth(read, growth)
+        read = read if growth is None else with_growth(read, growth)
+        return with_resamples(read, drawn) if drawn else read
     lists = {"policy": "policies", "timeout": "timeouts", "load": "load"}
     fields = {lists.get(name, name): value for name, value in given.items()}
     for name in lists.values():
@@ -32,6 +34,8 @@ def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     prefixes = {name: _prefixes(name, fields.pop(name)) for name in ("only", "without") if name in fields}
     if prefixes:
         fields["traffic"] = prefixes
+    if drawn:
+        fields["traffic"] = {**fields.get("traffic", {}), **drawn}
     if growth is not None:
         fields["growth"] = growth
     if "seeds" in fields:
@@ -43,7 +47,7 @@ def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
     return short_scenario(**fields)
 
 
-def _growth(text: str | None, until: str | None) -> dict[str, Any] | None:
+def growth_of(text: str | None, until: str | None) -> dict[str, Any] | None:
     """What `--growth` and `--until` say, as the table of a scenario; None if nothing."""
     if text is None:
         if until is not None:

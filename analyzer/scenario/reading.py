@@ -13,6 +13,7 @@ from segcast.analyzer.scenario.growth import GrowthSpec
 from segcast.analyzer.scenario.model import FIRST_KIND, Scenario
 from segcast.analyzer.scenario.srv6 import with_whole_key_file
 from segcast.analyzer.scenario.steering import SteeringSpec
+from segcast.analyzer.scenario.traffic import TrafficSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.toml_keys import Origin, Place, Where, WrongKey, key_lines, read_toml
 from segcast.analyzer.topologies.registry import topologies
@@ -64,6 +65,15 @@ def with_growth(scenario: ValidScenario, growth: dict[str, Any]) -> ValidScenari
         return scenario.model_copy(update={"growth": GrowthSpec.model_validate({**own, **growth})})
     except ValidationError as error:
         raise InputError(f"--growth: {explained(error, GrowthSpec)[1]}") from None
+
+
+def with_resamples(scenario: ValidScenario, drawn: dict[str, Any]) -> ValidScenario:
+    """The scenario with other resamples of the trace than its own. Raises InputError naming the flag."""
+    own = scenario.traffic.model_dump(mode="json", exclude_none=True)
+    try:
+        return scenario.model_copy(update={"traffic": TrafficSpec.model_validate({**own, **drawn})})
+    except ValidationError as error:
+        raise InputError(f"--{next(iter(drawn))}: {explained(error, TrafficSpec)[1]}") from None
 
 
 def _check_steering(scenario: Scenario, choice: PolicyChoice, where: Where) -> None:

@@ -159,7 +159,7 @@ def grow(
     copied as one; None: connections are. Raises InputError if there would be too many copies.
     """
     count = len(reverse)
-    connection = _connections(reverse) if together is None else together
+    connection = connections(reverse) if together is None else together
     used = np.flatnonzero(spans.bytes > 0)
     start_ns = int(spans.first_ns[used].min())
     period_ns = int(spans.last_ns[used].max()) - start_ns + 1
@@ -226,7 +226,7 @@ def fitting(groups: Sequence[GroupSpec], words: NDArray[np.uint64], ip_version: 
     return found
 
 
-def _connections(reverse: NDArray[np.int64]) -> NDArray[np.int64]:
+def connections(reverse: NDArray[np.int64]) -> NDArray[np.int64]:
     """The connection of each flow, int64[flows]: the lower number of a flow and its other direction."""
     own = np.arange(len(reverse), dtype=np.int64)
     mutual = (reverse >= 0) & (reverse[reverse] == own)

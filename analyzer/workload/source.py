@@ -9,12 +9,15 @@ from segcast.analyzer.workload.reading import read_workload
 from segcast.analyzer.workload.table import Workload
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WorkloadFile:
     """A workload and the file that it was read from."""
 
     path: Path
     workload: Workload
+
+    def __repr__(self) -> str:
+        return f"<WorkloadFile {self.path.name}: {len(self.workload):,} flows>"
 
 
 def open_workload(file: str | Path) -> WorkloadFile:

@@ -58,11 +58,13 @@ def _above(setting: StatedSetting) -> str:
 
 
 def _gain_at(advice: AdviceDocument, setting: StatedSetting) -> str:
-    """What the best policy at that timeout would do."""
+    """What the best policy at that timeout would do; for switches, the best of theirs."""
+    switches = not setting.where.startswith("scenario")
     at = [
         one
         for one in advice.evidence.tried
         if one.timeout_ns == setting.timeout_ns and one.timeout_ns is not None and one.change is not None
+        if not switches or one.by == "switches"
     ]
     if not at:
         return text.NO_VALUE

@@ -19,7 +19,7 @@ from segcast.reports.forecast.distributions import DELAY, FCT, SLOWDOWN, bin_lab
 from segcast.reports.forecast.metrics import BY_COLUMN, FLOW_TIMES, METRICS, PACKET_TIMES, TCP_COSTS, UNFINISHED
 from segcast.reports.forecast.numbers import Numbers, numbers
 from segcast.reports.forecast.path_loads import PathLoads, group_names, path_loads
-from segcast.reports.forecast.words import answer_found, card, mode, unfinished
+from segcast.reports.forecast.words import answer_found, card, mode, pooled_words, unfinished
 from segcast.reports.style import Figure
 from segcast.traces.ingest.opening import is_cached
 
@@ -71,6 +71,7 @@ class ForecastContent:
         self.sentence = forecast.decision.do
         self.mode, self.meaning = mode(forecast)
         self.unfinished = unfinished(forecast)
+        self.pooled = pooled_words(forecast)
         self.caveats = caveats(forecast)
         self.trace = forecast.section("trace")
         self.network = forecast.section("network")

@@ -26,7 +26,8 @@ from segcast.analyzer.forecast.compare import (
 )
 from segcast.analyzer.forecast.document import StatedDecision
 from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
-from segcast.analyzer.schema import DISTRIBUTIONS, PROFILE, SERIES, SIZES
+from segcast.analyzer.schema import DISTRIBUTIONS, POOLED, PROFILE, SERIES, SIZES
+from segcast.analyzer.statistics.pools import QUANTILES, pooled_column
 from segcast.reports import text
 
 _OF_FLOWS: Final = ("fct_ns", "slowdown")
@@ -78,7 +79,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The mean of a quantity over `seeds` seeds, with its 95 % interval (none with one seed)."""
+    """A quantity over `seeds` seeds, with its 95 % interval (none with one seed): their mean, or a quantile of all."""
 
     mean: float | None
     low: float | None = None
@@ -295,8 +296,22 @@ class Forecast:
         return [self._cells[column][row] for row in rows]
 
     def estimate(self, variant: Variant, column: str) -> Estimate:
-        """A summary column's mean over the seeds, with its interval."""
-        return Estimate.of(self.values(variant, column))
+        """A summary column over the seeds, with its interval: p99 and p99.9 of all together, else their mean."""
+        found = self.pooled.get((variant, column))
+        return Estimate.of(self.values(variant, column)) if found is None else found
+
+    @cached_property
+    def pooled(self) -> dict[tuple[Variant, str], Estimate]:
+        """Quantiles of all seeds' values together, by the summary's column; none in forecasts without such a table."""
+        if not (self.folder / f"{POOLED.name}.parquet").is_file():
+            return {}
+        return {
+            (self._variant(row), pooled_column(row["metric"], row["quantile"])): Estimate(
+                float(row["value"]), row["low"], row["high"], row["seeds"]
+            )
+            for row in read_forecast_table(self.folder, POOLED).to_pylist()
+            if row["quantile"] in QUANTILES.values()
+        }
 
     def best_first(self) -> list[Variant]:
         """Variants that have a value of the headline, lowest mean first; fewer unfinished flows come before."""

@@ -43,6 +43,7 @@ FLOW_TIMES: Final = (
     Metric("fct_p95_ns", "p95 FCT", text.duration),
     Metric("fct_p98_ns", "p98 FCT", text.duration),
     BY_COLUMN["fct_p99_ns"],
+    Metric("fct_p999_ns", "p99.9 FCT", text.duration),
     Metric("fct_mean_ns", "mean FCT", text.duration),
     BY_COLUMN["slowdown_p99"],
 )

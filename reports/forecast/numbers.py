@@ -72,7 +72,7 @@ def _column(forecast: Forecast, metric: Metric) -> list[TableCell]:
         quickest = len(rivals) > 1 or leader is min(there, key=lambda one: sign * (one[1].mean or 0.0))
         if len({mean for *_, mean in field}) > 1 and quickest:
             best[load] = leader
-    faint = metric.column == "delay_p999_ns" and not forecast.decision.knows_p999
+    faint = metric.column in ("delay_p999_ns", "fct_p999_ns") and not forecast.decision.knows_p999
     if faint:
         best = {}
     cells = []

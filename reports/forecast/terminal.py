@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from segcast.reports import text
 from segcast.reports.forecast.caveats import idle, loads_of, of_scenario, why_excluded
 from segcast.reports.forecast.data import Forecast, Variant
-from segcast.reports.forecast.words import card, mode, unfinished
+from segcast.reports.forecast.words import card, mode, pooled_words, unfinished
 from segcast.traces.units import say_number
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
         yield f"Means over {seeds} seeds, 95 % intervals in parentheses. {what}"
     else:
         yield f"One seed, so no intervals. {what}"
+    if (pooled := pooled_words(forecast)) is not None:
+        yield pooled
     if seeds > 1:
         yield forecast.decision.covers
     if not forecast.reacts and not forecast.decision.knows_p999:

@@ -37,6 +37,14 @@ def unfinished(forecast: Forecast) -> str | None:
     return f"Flows did not finish: {who} of {flows}{each}; they are in no completion time."
 
 
+def pooled_words(forecast: Forecast) -> str | None:
+    """What p99 and p99.9 are of where several seeds are pooled; None where they are not."""
+    if not forecast.pooled or forecast.most_seeds < 2:
+        return None
+    what = "completion times are of all seeds' flows" if forecast.reacts else "delay are of all seeds' packets"
+    return f"p99 and p99.9 of {what} together, their intervals by a jackknife over the seeds."
+
+
 def answer_found(forecast: Forecast) -> Comparison | None:
     """The comparison whose numbers stand beside the answer, if there is one."""
     about = forecast.answered

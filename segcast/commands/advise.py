@@ -70,7 +70,7 @@ def advise(
             document = run(taken, chosen, out, tick, ladder_ns=ladder, most_seeds=seeds, finish=write_advice)
     show({**document, "page": str(out / "advice.html")}, as_json, print_advice)
     if document["kind"] == "unknown":
-        raise CheckFailed(f"{out}: {document['answer']}")
+        raise CheckFailed(f"{out}: {document['answer'].partition('. Seen so far')[0]}")
 
 
 def _load(text: str) -> float | str:

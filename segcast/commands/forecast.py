@@ -26,7 +26,7 @@ from segcast.screen import (
 @click.option(
     "--scenario",
     type=click.Path(path_type=Path),
-    help="Scenario file; of the flags below only --growth and --until go with it.",
+    help="Scenario file; of the flags below only --growth, --until, --resamples and --block go with it.",
 )
 @click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
 @click.option("--delay", help="Propagation delay of a path [5us].")
@@ -39,6 +39,17 @@ from segcast.screen import (
 @click.option("--growth", help="Factors of the trace's connections, such as 1,1.3, or growth a year: 30%/y [1].")
 @click.option("--until", help="With growth a year: how far to look, such as 5y.")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
+@click.option(
+    "--resamples",
+    type=click.IntRange(10, 1000),
+    help="Also run so many resampled traces, to say how far changes are of this trace's own chance [none].",
+)
+@click.option("--block", help="Blocks of time by which connections are resampled, such as 50ms [a twentieth].")
+@click.option(
+    "--validated",
+    type=click.Path(path_type=Path),
+    help="A validation (segcast validate), whose measured error of the model is then said.",
+)
 @click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
 @click.option("--only", help="Only flows from or to these prefixes, such as 10.0.0.0/8,fd00::/8 [all].")
 @click.option("--without", help="No flows from or to these prefixes [none].")
@@ -49,7 +60,14 @@ from segcast.screen import (
 @plugin_option
 @json_option
 def forecast(
-    trace: str, out: Path, layer: str | None, as_json: bool, scenario: Path | None, sensitivity: bool, **flags: Any
+    trace: str,
+    out: Path,
+    layer: str | None,
+    as_json: bool,
+    scenario: Path | None,
+    sensitivity: bool,
+    validated: Path | None,
+    **flags: Any,
 ) -> None:
     """Forecast delay, loss and balance of a trace, or completion times of a flow list, under several policies.
 
@@ -65,6 +83,11 @@ def forecast(
     from segcast.traces.errors import CheckFailed
 
     chosen = scenario_of(scenario, flags)
+    measured = None
+    if validated is not None:
+        from segcast.replay.validate.measured import measured_error
+
+        measured = measured_error(validated)
     if sensitivity:
         from segcast.analyzer.scenario.sensitivity import with_errors
 
@@ -72,7 +95,7 @@ def forecast(
     with progress("forecast", "cells") as tick:
         taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
         with INTERRUPTION.deferred():
-            document = run(taken, chosen, out, tick, finish=write_report, say=note)
+            document = run(taken, chosen, out, tick, finish=write_report, say=note, validated=measured)
     if as_json:
         print_json(document)
     else:

@@ -22,7 +22,7 @@ from segcast.screen import (
 )
 
 MOST_PAIRS: Final = 1000
-_SEARCH: Final = ("over", "between", "precision", "cells", "seeds", "cost")
+_SEARCH: Final = ("over", "between", "precision", "cells", "seeds", "cost", "resamples", "block", "validated")
 _FAILURES: Final = ("pairs", "at", "judge")
 
 
@@ -57,6 +57,17 @@ _FAILURES: Final = ("pairs", "at", "judge")
 )
 @click.option(
     "--seeds", type=click.IntRange(2, 10_000), default=40, show_default=True, help="At most so many at a place."
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(10, 1000),
+    help="Find each edge in so many resampled traces, too, to say how far it is of this trace's own chance [none].",
+)
+@click.option("--block", help="Blocks of time by which connections are resampled, such as 50ms [a twentieth].")
+@click.option(
+    "--validated",
+    type=click.Path(path_type=Path),
+    help="A validation (segcast validate), whose measured error of the model is then said.",
 )
 @click.option(
     "--failures",
@@ -99,6 +110,7 @@ def plan(
     at: str | None,
     judge: Any,
     cost: str | None,
+    validated: Path | None,
     **flags: Any,
 ) -> None:
     """Find how far each policy keeps budgets: how much load it carries, or what rate, paths or buffers it needs.
@@ -138,11 +150,16 @@ def plan(
     bounds: Any = None if between is None else between if "%" in between else axis.between(between)
     if isinstance(bounds, str):
         shares_of(bounds, axis)
+    measured = None
+    if validated is not None:
+        from segcast.replay.validate.measured import measured_error
+
+        measured = measured_error(validated)
     asked = Asked(budgets_of(chosen, slo), axis, bounds, precision, cells, seeds)
     with progress("plan", "cells") as tick:
         taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
         with INTERRUPTION.deferred():
-            document = run(taken, chosen, asked, out, tick, finish=write_plan)
+            document = run(taken, chosen, asked, out, tick, finish=write_plan, validated=measured)
     show({**document, "page": str(out / "plan.html")}, as_json, print_plan)
     if all(edge["state"] == "nowhere" for edge in document["edges"]):
         raise CheckFailed(f"{out}: {document['answer']}")

@@ -30,7 +30,7 @@ from segcast.replay.validate.departures import departures
 from segcast.replay.validate.fates import Fate, base_delays, shifted
 from segcast.replay.validate.run import validate
 from segcast.replay.validate.tolerances import Tolerances, read_tolerances
-from segcast.reports.text import duration
+from segcast.reports.text import change, duration
 from segcast.reports.validation.page import ValidationContent, write_validation
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
@@ -134,6 +134,27 @@ def test_a_true_model_holds_and_its_base_delay_is_found(lab: Lab, run: Run) -> N
     plain = run("validate", lab.forecast, *lab.measurements.values(), "--out", out)
     assert plain.out.startswith("The forecast of packets as they were sent holds in all ")
     assert max(map(len, plain.out.splitlines())) < 160
+
+
+def test_forecasts_and_plans_say_what_was_measured_of_the_model(lab: Lab, run: Run, tmp_path: Path) -> None:
+    made = run("validate", lab.forecast, *lab.measurements.values(), "--out", tmp_path / "bed", "--json")
+    delays = {one["policy"]: one["delay_p99_ns"] for one in json.loads(made.out)["policies"]}
+    errors = {policy: p99["as-sent"] / p99["measured"] - 1 for policy, p99 in delays.items()}
+    with_it = ("--validated", tmp_path / "bed", "--policy", "ecmp", "--paths", "2x300Mbps", "--json", "--out")
+    trace = json.loads((lab.forecast / "forecast.json").read_text())["trace"]["folder"]
+    done = run("forecast", trace, "--seeds", "2", *with_it, tmp_path / "f")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["validated"]["p99"] == pytest.approx(errors)
+    assert document["validated"]["holds"]
+    low, high = change(min(errors.values())), change(max(errors.values()))
+    far = low if low == high else f"{low} to {high}"
+    said = f"the model's error: off by {far} at p99 where it was measured ({len(errors)} policies of bed, which held)"
+    assert said in document["decision"]["covers"]
+    budget = ("--slo", "mean_delay < 1s", "--between", "1..2")
+    done = run("plan", trace, *budget, *with_it, tmp_path / "p")
+    assert done.code == 0, done.err
+    assert any(said in limit for limit in json.loads(done.out)["but"])
 
 
 def test_the_page_says_what_the_document_says(lab: Lab) -> None:

@@ -71,6 +71,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "p95 FCT": "fct_p95_ns",
         "p98 FCT": "fct_p98_ns",
         "p99 FCT": "fct_p99_ns",
+        "p99.9 FCT": "fct_p999_ns",
         "mean FCT": "fct_mean_ns",
         "p99 slowdown": "slowdown_p99",
     },

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
+import html
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +17,9 @@ import pytest
 
 import segcast
 from segcast import cli
+from segcast.traces.errors import InputError
 from segcast.traces.samples import CLUSTER
+from tests.conftest import Run
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"numba", "numpy", "pyarrow", "polars", "plotly", "pydantic", "rich", "click"}
@@ -80,7 +86,88 @@ def test_the_documented_example_runs(
     exec(code, names)
     said = capsys.readouterr().out
     assert re.search(r"^inflight, 100 us \d+", said, re.MULTILINE)
+    assert "<Trace cluster: 39,036 packets of 667 flows> fit" in said
     assert len(names["summary"]) == 4  # type: ignore[arg-type]
+    assert len(names["figure"].data) > 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", [file.name for file in sorted((ROOT / "docs" / "notebooks").glob("*.py"))])
+def test_notebooks_run(name: str, tmp_path: Path) -> None:
+    shutil.copy(CLUSTER, tmp_path)
+    command = [sys.executable, "-W", "error", str(ROOT / "docs" / "notebooks" / name)]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout
+    assert [file.name for file in tmp_path.iterdir()] == [CLUSTER.name]
+
+
+def test_what_a_verb_makes_shows_itself_and_gives_its_tables(tmp_path: Path) -> None:
+    network = segcast.leaf_spine(leaves=2, spines=2, links="1Gbps 1us 64KiB", hosts_per_leaf=2, host_links="1Gbps")
+    assert repr(network) == "<Network leaf-spine: leaves=2, spines=2, hosts_per_leaf=2>"
+    flows = segcast.synth("fixed", network, load=0.4, flows=60, size="50kB", out=tmp_path / "w.csv")
+    assert repr(flows) == "<WorkloadFile w.csv: 60 flows>"
+    found = segcast.forecast(flows, network, policies=["ecmp", "spray"], seeds=[5, 6], transport="dctcp")
+    assert found.summary.select("policy", "seed").rows() == [("ecmp", 5), ("ecmp", 6), ("spray", 5), ("spray", 6)]
+    assert found.messages.height == 240
+    assert found.packets("ecmp-s5").height > 60 * 34
+    assert found.answer in repr(found)
+    shown = found._repr_html_()
+    assert found.answer in html.unescape(shown)
+    assert "<th>spray</th>" in shown
+    assert found.plot.fct().data
+    assert found.document["trace"]["kind"] == "workload"
+    with pytest.raises(InputError, match="the packets of this cell were not kept; there are ecmp-s5"):
+        found.packets("spray-s6")
+    with pytest.raises(AttributeError, match="a forecast has no 'tables'"):
+        found.tables  # noqa: B018
+    folder = found.folder
+    assert folder.is_dir()
+    del found
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_a_plan_in_python_is_that_of_the_command_line(tmp_path: Path, run: Run) -> None:
+    asked = ("--paths", "2x300Mbps", "--policy", "ecmp,spray", "--slo", "p99_delay < 3ms", "--seeds", 4, "--cells", 60)
+    there = segcast.plan(
+        CLUSTER,
+        segcast.paths("2x300Mbps"),
+        "p99_delay < 3ms",
+        tmp_path / "there",
+        policies=["ecmp", "spray"],
+        seeds=4,
+        cells=60,
+    )
+    ran = run("plan", CLUSTER, *asked, "--out", tmp_path / "here", "--json")
+    document = json.loads(ran.out)
+    assert there.answer == document["answer"]
+    assert there.edges["value"].to_list() == [edge["value"] for edge in document["edges"]]
+    assert segcast.Plan(tmp_path / "here").probes.height == there.probes.height
+    assert there.plot().data
+    assert there.edges.height == 2
+    assert there.answer in repr(there)
+
+
+def test_advice_in_python_is_the_document_of_the_command() -> None:
+    found = segcast.advise(CLUSTER, segcast.paths("4x10Gbps"), seeds=10)
+    assert found["kind"] == "nothing"
+    assert found["answer"].startswith("Nothing to gain")
+
+
+@pytest.mark.parametrize(
+    ("links", "message"),
+    [
+        ("", "write it like"),
+        ("100Gbps 1us 1MiB 1MiB 1MiB", "write it like"),
+        ("100", "link '100': its rate: "),
+        ("100Gbps 1MiB", "link '100Gbps 1MiB': its delay: "),
+    ],
+)
+def test_links_that_cannot_be_are_said_so(links: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        segcast.leaf_spine(leaves=2, spines=2, links=links)
+    with pytest.raises(InputError, match=r"network\.leaf-spine\.leaves|network\.leaves"):
+        segcast.leaf_spine(leaves=1, spines=2, links="1Gbps")
 
 
 def test_scenario_files_may_be_named_by_text(tmp_path: Path) -> None:

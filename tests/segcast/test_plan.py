@@ -38,7 +38,7 @@ def words(command: str) -> list[str]:
 
 def test_the_documented_commands_do_what_the_page_says(here: Path, run: Run) -> None:
     ran = [run(*words(command)) for command in COMMANDS]
-    inspected, load, paths, rate, years, broken, closed = ran
+    _, load, paths, rate, years, _, closed = ran
     assert [each.code for each in ran] == [0, 0, 1, 0, 0, 1, 0], closed.err
     assert "up to growth 10.8 (9.3 to 11.9; in 9.1 years, 8.5 to 9.4, at 30 % a year" in years.out
     assert "to know it within 1 % would take about" in years.out

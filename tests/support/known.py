@@ -73,13 +73,14 @@ def paced_bursts(seed: int, flows: int = 40, share: float = 0.65, span_ns: float
 def steady_streams(seed: int, flows: int = 24, share: float = 0.7, span_ns: float = 2e7) -> Flows:
     """A flow a host, none with a pause of 16 us: `share` of 4 links of a quarter of a Gbit/s a flow.
 
-    Nothing can move, and no host knows of another: only packets on all paths even out what a hash does not.
+    Nothing can move, and all begin at once, before anybody knows of another: only packets on all paths even out what a
+    hash does not.
     """
     rng = np.random.default_rng(seed)
     gap = flows * service_ns(flows * 0.25e9) / (4 * share)
     assert gap * 1.1 < 16_000
     count = int(span_ns / gap)
-    times = [rng.uniform(0, span_ns / 4) + np.cumsum(rng.uniform(0.9, 1.1, count) * gap) for _ in range(flows)]
+    times = [rng.uniform(0, gap) + np.cumsum(rng.uniform(0.9, 1.1, count) * gap) for _ in range(flows)]
     return Flows([each.astype(np.int64) for each in times], list(range(flows)), list(range(flows)))
 
 

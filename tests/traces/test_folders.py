@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES
+from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES, RESAMPLES
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.replay.rewrite.of_forecast import rewrite_forecast
 from segcast.reports.forecast.page import write_report
@@ -63,7 +63,7 @@ def test_what_the_commands_write_is_theirs(cluster: Trace, folder: Path) -> None
     assert FORECAST.made(folder)
     assert TRACE.foreign(cluster.folder) is FORECAST.foreign(folder) is None
     assert {name for name in FORECAST.others if name.endswith(".parquet") and "/" not in name} == {
-        f"{table.name}.parquet" for table in (*FORECAST_TABLES, *REACTING_TABLES) if table.name != "packets"
+        f"{table.name}.parquet" for table in (*FORECAST_TABLES, *REACTING_TABLES, RESAMPLES) if table.name != "packets"
     }
 
 

@@ -71,6 +71,8 @@ FORECAST: Final = FolderKind(
     "forecast.json",
     (
         "summary.parquet",
+        "pooled.parquet",
+        "resamples.parquet",
         "flows.parquet",
         "sizes.parquet",
         "distributions.parquet",

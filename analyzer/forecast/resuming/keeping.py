@@ -31,7 +31,7 @@ from segcast.traces.errors import InputError
 # A file for each cell that has ended would be felt where cells are small, so those of a while are written together.
 CELLS_SECONDS: Final = 5
 STATE_SECONDS: Final = 30
-_OF_ITS_COST: Final = 20  # times as long as writing a state took, until the next: a twentieth of the time at most
+_OF_ITS_COST: Final = 100  # times as long as writing a state took, until the next: a hundredth of the time at most
 _AGAIN: Final = "start afresh"
 _ROWS: Final = {"summary": SUMMARY, "sizes": SIZES, "links": LINKS, "hosts": HOSTS}
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.loads import share_findings, with_known_loads
+from segcast.analyzer.forecast.resamples import check_no_resamples
 from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
 from segcast.analyzer.parallel import in_order, usable_cores
 from segcast.analyzer.plan.failures.cells import Moments, ReactingStudy, RecordedStudy, Timing, study_of
@@ -86,6 +87,7 @@ def study_failures(
     slo = asked.slo or (scenario.slo.slo if scenario.slo is not None else None)
     if slo is not None:
         slo.check_mode(isinstance(source, WorkloadFile) or scenario.transport is not None)
+    check_no_resamples(scenario, "a failure study")
     scenario = with_known_loads(source, scenario)
     inputs: list[str | Path] = [source.path] if isinstance(source, WorkloadFile) else [source.folder]
     kept = CellStore() if store is None else store
