@@ -34,7 +34,7 @@ from segcast.analyzer.toml_keys import written
 from segcast.analyzer.workload.attach import AttachedWorkload, attach
 from segcast.analyzer.workload.reading import read_workload
 
-SPINES, HOSTS, RATE_BPS = 4, 8, 10_000_000_000
+SPINES, RATE_BPS = 4, 10_000_000_000
 WIRE = (1460 + 40 + 14 + 24) / 1460  # bytes on the wire a byte of payload
 
 
@@ -47,9 +47,8 @@ class Variant:
     scope: str = "pair"
 
     def __str__(self) -> str:
-        timeout = {None: "", **{t: f" {t // 1000} us" for t in (self.timeout,) if isinstance(t, int)}}
-        said = timeout.get(self.timeout, f" {self.timeout}")
-        return f"{self.policy}{said}" + (f", {self.scope}" if self.scope != "pair" else "")
+        timeout = f"{self.timeout // 1000} us" if isinstance(self.timeout, int) else self.timeout
+        return f"{self.policy} {timeout or ''}".rstrip() + (f", {self.scope}" if self.scope != "pair" else "")
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ class Setting:
     control: str = "cubic"
     receiver: str = "rack"
     tso: int = 0
+    hosts: int = 8
+    slow_spine: bool = False
 
 
 def variants(timeouts_us: Sequence[int]) -> list[Variant]:
@@ -83,7 +84,8 @@ def network(setting: Setting) -> dict[str, Any]:
         "kind": "leaf-spine",
         "leaves": 2,
         "spines": SPINES,
-        "hosts_per_leaf": HOSTS,
+        "hosts_per_leaf": setting.hosts,
+        **({"overrides": [{"link": "*-spine0", "rate": "5Gbps"}]} if setting.slow_spine else {}),
         "links": port,
         "host_links": port,
         "host_uplinks": {"rate": "10Gbps", "delay": "10us", "buffer_packets": 2000},
@@ -96,9 +98,10 @@ def flow_list(setting: Setting, flows: int, seed: int, folder: Path) -> Path:
     flows_per_s = 2 * setting.load * SPINES * RATE_BPS / (setting.size * 8 * WIRE)
     start_ns = np.cumsum(arrivals.exponential(1e9 / flows_per_s, flows)).astype(np.int64)
     leaf = ends.integers(0, 2, flows)
-    source = leaf * HOSTS + ends.integers(0, HOSTS, flows)
-    target = (1 - leaf) * HOSTS + ends.integers(0, HOSTS, flows)
-    file = folder / f"{setting.size}-{setting.load}-{seed}.csv"
+    hosts = setting.hosts
+    source = leaf * hosts + ends.integers(0, hosts, flows)
+    target = (1 - leaf) * hosts + ends.integers(0, hosts, flows)
+    file = folder / f"{setting.size}-{setting.load}-{hosts}-{seed}.csv"
     rows = [f"{n},{s},{a},{b},{setting.size}" for n, (s, a, b) in enumerate(zip(start_ns, source, target, strict=True))]
     file.write_text("\n".join(["flow,start_ns,src,dst,bytes", *rows]) + "\n")
     return file
@@ -133,6 +136,8 @@ def run(attached: AttachedWorkload, setting: Setting, seed: int, variant: Varian
     done = cell.messages["complete_ns"] >= 0
     halves = cell.halves
     return {
+        "asked_ns": cell.messages["asked_ns"].copy(),
+        "complete_ns": cell.messages["complete_ns"].copy(),
         "fct_ns": (cell.messages["complete_ns"] - cell.messages["asked_ns"])[done],
         "unfinished": int((~done).sum()),
         "flowlets": float(halves["flowlets"].sum() / len(done)),
@@ -141,6 +146,11 @@ def run(attached: AttachedWorkload, setting: Setting, seed: int, variant: Varian
         "timeouts": int(halves["timeouts_all"].sum()),
         "dropped": dropped / max(sent, 1),
     }
+
+
+def plain(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell as JSON can keep it."""
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in cell.items()}
 
 
 def change(ours: Sequence[float], others: Sequence[float]) -> str:
@@ -215,8 +225,7 @@ def main() -> None:
         for row in compare(found):
             print(row, flush=True)
         name = f"{size}-{load}-{control}-{receiver}-{tso}.json"
-        kept = {str(v): [{**c, "fct_ns": c["fct_ns"].tolist()} for c in cells] for v, cells in found.items()}
-        (chosen.out / name).write_text(json.dumps(kept))
+        (chosen.out / name).write_text(json.dumps({str(v): [plain(c) for c in cells] for v, cells in found.items()}))
 
 
 if __name__ == "__main__":

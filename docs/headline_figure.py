@@ -22,7 +22,7 @@ def headline_figure() -> str:
     """
     rows = [
         (name.replace("`", ""), *(int(value) for value in values))
-        for name, *values in _ROW.findall(_PAGE.read_text("utf-8"))
+        for name, *values in _ROW.findall(_PAGE.read_text("utf-8").partition("Read from it")[0])
     ]
     height = _TOP + _STEP * len(rows) + 46
     bottom = height - 40
