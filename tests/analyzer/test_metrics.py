@@ -101,7 +101,7 @@ def assert_same_metrics(scenario: Scenario, sizes: Sequence[int]) -> None:
         if row.slowdown is not None:
             assert slowdown[row.flow_id] == pytest.approx(float(row.slowdown), rel=1e-12)
     ref_extents = [extent for extent in twin.extents_of_fates(scenario.packets, refs) if extent is not None]
-    extents = counted.counts.reordering.extents.counts
+    extents = counted.held.reordering.extents.counts
     found = {lower_bound(b): int(extents[b]) for b in np.flatnonzero(extents).tolist()}
     assert found == Counter(ref_extents)
     summary = counted.summary(counted.ending(flows, cell.state.links))
@@ -135,7 +135,7 @@ def assert_same_balance(
         interval_ns = 10**9
     counted = accumulated(scenario, fates, sizes, interval_ns)
     counted.finish()
-    load = counted.counts.path_load
+    load = counted.held.path_load
     ref_balance = twin.balance(twin.interval_bytes(scenario.paths, scenario.packets, refs, frames, interval_ns))
     comp_balance = balance(load)
     if ref_balance is None:

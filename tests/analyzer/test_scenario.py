@@ -96,7 +96,7 @@ def read(folder: Path, text: str) -> ValidScenario:
         ('"inflight"]', '"wishful"]', "1: policies[1]: unknown policy 'wishful'; known: "),
         ('"inflight"]', '\n{ name = "inflight", x = 1 }]', "2: policies[1].x: inflight has no such parameter"),
         ('["100us"]', '["100"]', "2: timeouts[0]: duration '100' is not a number with a unit"),
-        ('["100us"]', '["later"]', "2: timeouts[0]: unknown flowlet timeout 'later'; known: a duration"),
+        ('["100us"]', '["yesterday"]', "2: timeouts[0]: unknown flowlet timeout 'yesterday'; known: a duration"),
         ('["100us"]', "[100]", "2: timeouts[0]: 100 needs quotes and a unit"),
         ("2.0]", "0.0]", "3: load[1]: must be 0.001 or more"),
         ("[srv6]", "[srv6", "24: not TOML: "),
