@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from segcast.traces.trace import Trace
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 FLOWLET_TIMEOUTS: Final = "50us,100us,500us,1ms,5ms"
 
@@ -43,6 +45,29 @@ plugin_option = click.option(
     callback=_load_plugins,
     help="Python file with policies or flowlet timeouts of your own (docs/policies.md); may be given several times.",
 )
+
+block_option = click.option(
+    "--block", help="Blocks of time by which connections are resampled, such as 50ms [a twentieth]."
+)
+validated_option = click.option(
+    "--validated",
+    type=click.Path(path_type=Path),
+    help="A validation (segcast validate), whose measured error of the model is then said.",
+)
+transport_option = click.option(
+    "--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic]."
+)
+
+
+def network_options(command: F) -> F:
+    """Parallel paths, their delay and their buffer."""
+    for option in (
+        click.option("--buffer", help="Buffer of a path [512KiB]."),
+        click.option("--delay", help="Propagation delay of a path [5us]."),
+        click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps."),
+    ):
+        command = option(command)
+    return command
 
 
 def open_trace_of(path: str | Path, layer: str | None = None) -> Trace:

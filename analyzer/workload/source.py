@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from segcast.analyzer.workload.reading import read_workload
+from segcast.analyzer.workload.reading import is_workload, read_workload
 from segcast.analyzer.workload.table import Workload
+from segcast.traces.ingest.opening import open_trace
+from segcast.traces.trace import Trace
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -24,3 +27,10 @@ def open_workload(file: str | Path) -> WorkloadFile:
     """Read a flow list. Raises InputError."""
     path = Path(file)
     return WorkloadFile(path, read_workload(path))
+
+
+def open_source(
+    path: str | Path, *, layer: str | None = None, say: Callable[[str], None] | None = None
+) -> Trace | WorkloadFile:
+    """A flow list, or a trace: a folder of one, or captures, which are ingested on the way. Raises InputError."""
+    return open_workload(path) if is_workload(path) else open_trace(path, layer=layer, say=say)

@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
-from segcast.reports.forecast.page import environment, figures_json
+from segcast.reports.pages import drawn_page, write_page
 from segcast.reports.plan.content import PlanContent
-from segcast.traces.disk.folders import new_file
-
-_NAME: Final = "plan.html"
 
 
 def write_plan(folder: Path) -> Path:
     """Write `plan.html` into a plan folder, whole or not at all, and return its path."""
-    target = folder / _NAME
-    page = render(PlanContent(folder))
-    with new_file(target) as aside:
-        aside.write_text(page, encoding="utf-8")
-    return target
-
-
-def render(content: PlanContent) -> str:
-    """The page as text."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    template = environment().get_template("plan.html.j2")
-    drawings = Markup(figures_json(content.drawings()))
-    return str(template.render(content=content, figures=drawings, plotlyjs=Markup(get_plotlyjs())))
+    return write_page(folder / "plan.html", drawn_page("plan.html.j2", PlanContent(folder)))

@@ -10,13 +10,11 @@ import pyarrow.parquet as pq
 
 from segcast.replay.validate.document import read_validation
 from segcast.reports import text
-from segcast.reports.forecast.page import environment, figures_json
+from segcast.reports.pages import drawn_page, write_page
 from segcast.reports.style import Figure
 from segcast.reports.validation import figures
 from segcast.reports.validation.words import METRICS, error_words, path_words, times_words, verdict_words
-from segcast.traces.disk.folders import new_file
 
-_NAME: Final = "validation.html"
 _MOST_PANELS: Final = 24
 _MOST_SENDERS: Final = 24
 _MOST_ROWS: Final = 200
@@ -171,18 +169,4 @@ class ValidationContent:
 
 def write_validation(folder: Path) -> Path:
     """Write `validation.html` into a validation folder, whole or not at all, and return its path."""
-    target = folder / _NAME
-    page = render(ValidationContent(folder))
-    with new_file(target) as aside:
-        aside.write_text(page, encoding="utf-8")
-    return target
-
-
-def render(content: ValidationContent) -> str:
-    """The page as text."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    template = environment().get_template("validation.html.j2")
-    drawings = Markup(figures_json(content.drawings()))
-    return str(template.render(content=content, figures=drawings, plotlyjs=Markup(get_plotlyjs())))
+    return write_page(folder / "validation.html", drawn_page("validation.html.j2", ValidationContent(folder)))

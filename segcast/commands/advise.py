@@ -8,17 +8,25 @@ from typing import Any
 import click
 
 from segcast.interruption import INTERRUPTION
-from segcast.screen import durations, json_option, layer_option, open_trace_of, plugin_option, progress, show
+from segcast.screen import (
+    durations,
+    json_option,
+    layer_option,
+    network_options,
+    note,
+    plugin_option,
+    progress,
+    show,
+    transport_option,
+)
 
 
 @click.command()
 @click.argument("trace")
 @click.option("--scenario", type=click.Path(path_type=Path), help="Scenario file; the network flags stand for one.")
-@click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
-@click.option("--delay", help="Propagation delay of a path [5us].")
-@click.option("--buffer", help="Buffer of a path [512KiB].")
+@network_options
 @click.option("--policy", help="Flowlet policies to try [random,inflight].")
-@click.option("--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic].")
+@transport_option
 @click.option("--timeout", help="Flowlet timeouts to try [16us,50us,100us,256us,500us,1ms, and the scenario's].")
 @click.option("--load", help="Ask at so many times the offered rate, or a share of the busiest link: 50% [the first].")
 @click.option(
@@ -54,8 +62,7 @@ def advise(
     """
     from segcast.analyzer.advice.run import advise as run
     from segcast.analyzer.scenario.flags import scenario_of
-    from segcast.analyzer.workload.reading import is_workload
-    from segcast.analyzer.workload.source import open_workload
+    from segcast.analyzer.workload.source import open_source
     from segcast.reports.advice.page import write_advice
     from segcast.reports.advice.terminal import print_advice
     from segcast.traces.errors import CheckFailed
@@ -65,7 +72,7 @@ def advise(
         chosen = chosen.model_copy(update={"load": (_load(load),)})
     ladder = None if timeout is None else durations(timeout)
     with progress("advise", "cells") as tick:
-        taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
+        taken = open_source(trace, layer=layer, say=note)
         with INTERRUPTION.deferred():
             document = run(taken, chosen, out, tick, ladder_ns=ladder, most_seeds=seeds, finish=write_advice)
     show({**document, "page": str(out / "advice.html")}, as_json, print_advice)

@@ -9,15 +9,18 @@ import click
 
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
+    block_option,
     json_option,
     layer_option,
+    network_options,
     note,
-    open_trace_of,
     plugin_option,
     print_json,
     progress,
     say,
     terminal,
+    transport_option,
+    validated_option,
 )
 
 
@@ -28,9 +31,7 @@ from segcast.screen import (
     type=click.Path(path_type=Path),
     help="Scenario file; of the flags below only --growth, --until, --resamples and --block go with it.",
 )
-@click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
-@click.option("--delay", help="Propagation delay of a path [5us].")
-@click.option("--buffer", help="Buffer of a path [512KiB].")
+@network_options
 @click.option("--ecn", help="ECN marking threshold of a path [none].")
 @click.option("--burst", help="What a path lets through at once, if token buckets shape it, such as 10kB [none].")
 @click.option("--policy", help="Policies [ecmp,random,inflight].")
@@ -44,17 +45,13 @@ from segcast.screen import (
     type=click.IntRange(10, 1000),
     help="Also run so many resampled traces, to say how far changes are of this trace's own chance [none].",
 )
-@click.option("--block", help="Blocks of time by which connections are resampled, such as 50ms [a twentieth].")
-@click.option(
-    "--validated",
-    type=click.Path(path_type=Path),
-    help="A validation (segcast validate), whose measured error of the model is then said.",
-)
+@block_option
+@validated_option
 @click.option("--packets", type=click.Choice(["none", "first", "all"]), help="Seeds whose packets are kept [first].")
 @click.option("--only", help="Only flows from or to these prefixes, such as 10.0.0.0/8,fd00::/8 [all].")
 @click.option("--without", help="No flows from or to these prefixes [none].")
 @click.option("--sensitivity", is_flag=True, help="Also run what counts bytes in flight with errors of that count.")
-@click.option("--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic].")
+@transport_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @layer_option
 @plugin_option
@@ -77,8 +74,7 @@ def forecast(
     """
     from segcast.analyzer.forecast.run import forecast as run
     from segcast.analyzer.scenario.flags import scenario_of
-    from segcast.analyzer.workload.reading import is_workload
-    from segcast.analyzer.workload.source import open_workload
+    from segcast.analyzer.workload.source import open_source
     from segcast.reports.forecast.page import write_report
     from segcast.traces.errors import CheckFailed
 
@@ -93,7 +89,7 @@ def forecast(
 
         chosen = with_errors(chosen)
     with progress("forecast", "cells") as tick:
-        taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
+        taken = open_source(trace, layer=layer, say=note)
         with INTERRUPTION.deferred():
             document = run(taken, chosen, out, tick, finish=write_report, say=note, validated=measured)
     if as_json:

@@ -10,15 +10,19 @@ from click.core import ParameterSource
 
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
+    block_option,
     json_option,
     layer_option,
-    open_trace_of,
+    network_options,
+    note,
     plugin_option,
     print_json,
     progress,
     say,
     show,
     terminal,
+    transport_option,
+    validated_option,
 )
 
 MOST_PAIRS: Final = 1000
@@ -29,16 +33,14 @@ _FAILURES: Final = ("pairs", "at", "judge")
 @click.command()
 @click.argument("trace")
 @click.option("--scenario", type=click.Path(path_type=Path), help="Scenario file; the network flags stand for one.")
-@click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps.")
-@click.option("--delay", help="Propagation delay of a path [5us].")
-@click.option("--buffer", help="Buffer of a path [512KiB].")
+@network_options
 @click.option("--policy", help="Policies [ecmp,random,inflight].")
 @click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
 @click.option("--load", help="Unless varied: a factor of the trace's rate, or a share of the busiest link: 50% [1].")
 @click.option("--growth", help="A factor of connections, or growth a year: with 30%/y the answer is in years [1].")
 @click.option("--until", help="With growth a year: how far to look, such as 5y.")
 @click.option("--cost", help="Prices, for answers in money: spine=12000,link=400,gbps=30,currency=EUR.")
-@click.option("--transport", help="How TCP senders react: cubic, dctcp or newreno [none; flow lists: cubic].")
+@transport_option
 @click.option("--slo", help='Budgets, such as "p99_delay < 2ms and drops == 0" [those of the scenario].')
 @click.option(
     "--over",
@@ -63,12 +65,8 @@ _FAILURES: Final = ("pairs", "at", "judge")
     type=click.IntRange(10, 1000),
     help="Find each edge in so many resampled traces, too, to say how far it is of this trace's own chance [none].",
 )
-@click.option("--block", help="Blocks of time by which connections are resampled, such as 50ms [a twentieth].")
-@click.option(
-    "--validated",
-    type=click.Path(path_type=Path),
-    help="A validation (segcast validate), whose measured error of the model is then said.",
-)
+@block_option
+@validated_option
 @click.option(
     "--failures",
     type=click.Choice(["links", "nodes", "groups"]),
@@ -137,8 +135,7 @@ def plan(
     from segcast.analyzer.plan.run import Asked, budgets_of
     from segcast.analyzer.plan.run import plan as run
     from segcast.analyzer.scenario.flags import scenario_of
-    from segcast.analyzer.workload.reading import is_workload
-    from segcast.analyzer.workload.source import open_workload
+    from segcast.analyzer.workload.source import open_source
     from segcast.reports.plan.page import write_plan
     from segcast.reports.plan.terminal import print_plan
     from segcast.traces.errors import CheckFailed
@@ -157,7 +154,7 @@ def plan(
         measured = measured_error(validated)
     asked = Asked(budgets_of(chosen, slo), axis, bounds, precision, cells, seeds)
     with progress("plan", "cells") as tick:
-        taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
+        taken = open_source(trace, layer=layer, say=note)
         with INTERRUPTION.deferred():
             document = run(taken, chosen, asked, out, tick, finish=write_plan, validated=measured)
     show({**document, "page": str(out / "plan.html")}, as_json, print_plan)
@@ -188,8 +185,7 @@ def _plan_failures(
 ) -> None:
     from segcast.analyzer.plan.failures.run import AskedFailures, study_failures
     from segcast.analyzer.slo import parse_slo
-    from segcast.analyzer.workload.reading import is_workload
-    from segcast.analyzer.workload.source import open_workload
+    from segcast.analyzer.workload.source import open_source
     from segcast.reports.plan.failures_page import write_failures
     from segcast.reports.plan.failures_terminal import print_failures
     from segcast.traces.errors import CheckFailed
@@ -204,7 +200,7 @@ def _plan_failures(
         judge,
     )
     with progress("failures", "cells") as tick:
-        taken: Any = open_workload(trace) if is_workload(trace) else open_trace_of(trace, layer)
+        taken = open_source(trace, layer=layer, say=note)
         with INTERRUPTION.deferred():
             document = study_failures(taken, scenario, wanted, out, tick, finish=write_failures)
     page = str(out / "failures.html")

@@ -18,8 +18,7 @@ from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.scenario.reading import read_scenario, validated
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.toml_keys import written
-from segcast.analyzer.workload.reading import is_workload
-from segcast.analyzer.workload.source import WorkloadFile, open_workload
+from segcast.analyzer.workload.source import WorkloadFile, open_source, open_workload
 from segcast.analyzer.workload.synthesis.run import request_of, synthesise
 from segcast.analyzer.workload.writing import check_target, write_workload
 from segcast.library.forecasts import Forecast
@@ -28,7 +27,6 @@ from segcast.library.plans import Plan
 from segcast.reports.advice.page import write_advice
 from segcast.reports.forecast.page import write_report
 from segcast.reports.plan.page import write_plan
-from segcast.traces.ingest.opening import open_trace
 from segcast.traces.trace import Trace
 from segcast.traces.units import duration_ns, size_bytes
 
@@ -41,9 +39,7 @@ def open(  # noqa: A001
     source: str | Path, *, layer: str | None = None, say: Callable[[str], None] | None = None
 ) -> Source:
     """A trace folder, captures (which are ingested into the user's cache), or a flow list. Raises InputError."""
-    if is_workload(source):
-        return open_workload(source)
-    return open_trace(source, layer=layer, say=say or _silent)
+    return open_source(source, layer=layer, say=say)
 
 
 def synth(
@@ -127,7 +123,7 @@ def forecast(
     The folder `out` has tables and report; without it they go with the result. `progress` is told how many cells of how
     many are done, and `say` what comes of an interrupted forecast that is taken up. Raises InputError.
     """
-    taken = source if isinstance(source, Trace | WorkloadFile) else open(source)
+    taken = _taken(source)
     folder, kept = _folder(out)
     run_forecast(
         taken,
@@ -164,7 +160,7 @@ def plan(
     axis = axis_of(over, chosen)
     bounds = between if between is None or "%" in between else axis.between(between)
     question = Asked(budgets_of(chosen, slo), axis, bounds, precision, cells, seeds)
-    taken = source if isinstance(source, Trace | WorkloadFile) else open(source)
+    taken = _taken(source)
     folder, kept = _folder(out)
     run_plan(taken, chosen, question, folder, progress, finish=write_plan)
     return Plan(folder, kept=kept)
@@ -181,7 +177,7 @@ def advise(
 
     `asked` is as `scenario` has it; the page is kept if `out` names a folder. Raises InputError.
     """
-    taken = source if isinstance(source, Trace | WorkloadFile) else open(source)
+    taken = _taken(source)
     folder, kept = _folder(out)
     try:
         return run_advise(taken, scenario(network, **asked), folder, progress, finish=write_advice)
@@ -198,5 +194,5 @@ def _folder(out: str | Path | None) -> tuple[Path, Path | None]:
     return kept / "result", kept
 
 
-def _silent(text: str) -> None:
-    """Says nothing: a library prints nothing."""
+def _taken(source: Source | str | Path) -> Source:
+    return source if isinstance(source, Trace | WorkloadFile) else open_source(source)

@@ -16,7 +16,7 @@ from segcast.analyzer.plan.axes import AXES
 from segcast.analyzer.plan.document import StatedEdge
 from segcast.analyzer.plan.other_traffic import with_other_traffic
 from segcast.analyzer.plan.search import Ask, Edge, Question, find_edge
-from segcast.analyzer.plan.stating import against as with_gain
+from segcast.analyzer.plan.stating import against
 from segcast.analyzer.scenario.reading import with_resamples
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -176,8 +176,8 @@ def test_gains_of_edges_hold_the_truth() -> None:
             assert edge.high is not None
             value, low, high = (math.exp(place) for place in (edge.place, edge.low, edge.high))
             edges.append(StatedEdge(policy="p", state="edge", value=value, low=low, high=high))
-        against = with_gain(edges[1], edges[0])
-        held += holds(against.gain_low, against.gain_high, 0.1)
+        gained = against(edges[1], edges[0])
+        held += holds(gained.gain_low, gained.gain_high, 0.1)
     assert held / repetitions >= ENOUGH, held
 
 

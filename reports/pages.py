@@ -1,0 +1,67 @@
+"""What all HTML pages share: one file each, nothing fetched, made from a template, its content and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from segcast.reports import text
+from segcast.reports.style import Figure
+from segcast.traces.disk.folders import new_file
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+class Drawn(Protocol):
+    """A page's content that has figures, by the names under which the template places them."""
+
+    def drawings(self) -> dict[str, Figure]:
+        """The figures."""
+        ...
+
+
+def write_page(target: Path, page: str) -> Path:
+    """Write a page, whole or not at all, and return its path."""
+    with new_file(target) as aside:
+        aside.write_text(page, encoding="utf-8")
+    return target
+
+
+def drawn_page(template: str, content: Drawn) -> str:
+    """A page with figures as text, with what draws them in it."""
+    # Imported here: a command that writes no report does not pay for them.
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    drawings = Markup(figures_json(content.drawings()))
+    return plain_page(template, content=content, figures=drawings, plotlyjs=Markup(get_plotlyjs()))
+
+
+def plain_page(template: str, **values: Any) -> str:
+    """A page as text; text in it is escaped."""
+    return str(_environment().get_template(template).render(**values))
+
+
+def _environment() -> Any:
+    """Where the templates are, and the filters they use."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"typeset": text.typeset, "count": text.count, "size": text.size, "rate": text.rate}
+    made.filters |= {"duration": text.duration, "percent": text.percent}
+    return made
+
+
+def figures_json(figures: dict[str, Any]) -> str:
+    """Figures as one JSON object by name; unvalidated, for speed."""
+    from plotly.io import to_json
+
+    # CORRECTNESS: plotly's encoder escapes every `<`, so no text in a figure can end the script element.
+    parts = (f'"{name}":{to_json(figure, validate=False)}' for name, figure in figures.items())
+    return "{" + ",".join(parts) + "}"
