@@ -99,8 +99,11 @@ FAILURES: Final = FolderKind(
 )
 PLAN: Final = FolderKind("plan", "plan.json", ("probes.parquet", "scenario.toml", "plan.html"))
 ADVICE: Final = FolderKind("advice", "advice.json", ("candidates.parquet", "scenario.toml", "advice.html"))
+COMPARISON: Final = FolderKind("comparison", "compare.json", ("compare.html",))
 REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
-KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE)}
+KINDS: Final = {
+    kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON)
+}
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 
 _WRITTEN: Final = {**KINDS, REWRITE.marker: REWRITE}
