@@ -67,6 +67,8 @@ def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
     Raises InputError if two would have one name, or a cell needs feedback that the scenario's acknowledgements do not
     give.
     """
+    if scenario.sweep is not None:
+        raise scenario.wrong(("sweep",), "is what segcast sweep runs; leave it out here")
     _check_offered(scenario)
     cells: list[CellPlan] = []
     for choice in scenario.policies:

@@ -170,10 +170,7 @@ def _decision(
 
     `beyond` seeds: what resamples there are, and what is known of the model's error.
     """
-    # What a policy would do if its hosts knew otherwise is no advice, where it also runs as they know.
-    otherwise = {choice.label for choice in scenario.policies if choice.steering}
-    if all(row["policy"] in otherwise or row["policy"] == baseline for row in rows[0]):
-        otherwise = set()
+    otherwise = otherwise_of(scenario, rows[0], baseline)
     circumstances = Circumstances(
         baseline,
         reacts=origin.reacts,
@@ -181,14 +178,27 @@ def _decision(
         dealt=say_dealt(traffic),
         resampled=beyond[0],
         validated=beyond[1],
-        unlearning=frozenset(
-            choice.label
-            for choice in scenario.policies
-            if choice.policy.steered and not choice.policy.learns and not scenario.steering_of(choice).suspect_after
-        ),
+        unlearning=unlearning_of(scenario),
     )
     summary, comparisons, pooled = ([row for row in some if row["policy"] not in otherwise] for some in rows)
     return decide(summary, comparisons, circumstances, pooled)
+
+
+def otherwise_of(scenario: ValidScenario, summary: Sequence[dict[str, Any]], baseline: str) -> set[str]:
+    """Labels of policies that are no advice: what they would do if their hosts knew otherwise, beside as they know."""
+    otherwise = {choice.label for choice in scenario.policies if choice.steering}
+    if all(row["policy"] in otherwise or row["policy"] == baseline for row in summary):
+        return set()
+    return otherwise
+
+
+def unlearning_of(scenario: ValidScenario) -> frozenset[str]:
+    """Labels of policies whose hosts never learn of a dead link."""
+    return frozenset(
+        choice.label
+        for choice in scenario.policies
+        if choice.policy.steered and not choice.policy.learns and not scenario.steering_of(choice).suspect_after
+    )
 
 
 def _loaded(one: Candidate) -> LoadedVariant:

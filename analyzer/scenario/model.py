@@ -22,6 +22,7 @@ from segcast.analyzer.scenario.growth import (
 )
 from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
+from segcast.analyzer.scenario.sweeping import Values
 from segcast.analyzer.scenario.traffic import TrafficSpec
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.slo import SloSpec
@@ -103,6 +104,10 @@ class Scenario(Model):
     slo: SloSpec | None = Field(default=None, description="budgets that an answer must keep")
     cost: CostSpec | None = Field(default=None, description="prices, for answers in money")
     srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
+    sweep: Annotated[dict[str, Values], Field(max_length=20)] | None = Field(
+        default=None,
+        description="for `segcast sweep`: fields, and the values that each takes, a list or a range of from, to, steps",
+    )
 
     @property
     def kind(self) -> str:
