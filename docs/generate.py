@@ -18,6 +18,7 @@ import click
 from docs.headline_figure import headline_figure
 from segcast.analyzer.advice.document import AdviceDocument
 from segcast.analyzer.advice.run import CANDIDATES
+from segcast.analyzer.compare.document import CompareDocument
 from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES, RESAMPLES
@@ -131,6 +132,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "sweep.json": SweepDocument,
     "advice.json": AdviceDocument,
     "failures.json": FailuresDocument,
+    "compare.json": CompareDocument,
     "calibrate --json": CalibrationDocument,
 }
 
@@ -199,6 +201,8 @@ def tables_page() -> str:
     for table in (FAILURES, STAGES, LINKS_AT_WORST):
         lines += _table_lines(table, f"`{table.name}.parquet`")
     lines += document("failures.json")
+    lines += ["## A comparison: a folder", ""]
+    lines += document("compare.json")
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
     lines += ["## A workload: a file", ""]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from segcast.analyzer.scenario.valid import ValidScenario
     from segcast.analyzer.workload.source import WorkloadFile
     from segcast.library.asking import advise, forecast, open, plan, scenario, synth  # noqa: A004
+    from segcast.library.compared import Comparison, compare
     from segcast.library.forecasts import Forecast
     from segcast.library.networks import Network, leaf_spine, paths
     from segcast.library.plans import Plan
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__: Final = VERSION
 
 __all__ = [
+    "Comparison",
     "DamagedCapture",
     "Forecast",
     "InputError",
@@ -48,6 +50,7 @@ __all__ = [
     "WorkloadFile",
     "__version__",
     "advise",
+    "compare",
     "forecast",
     "ingest",
     "leaf_spine",
@@ -64,6 +67,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
+    "Comparison": "library.compared",
     "DamagedCapture": "traces.errors",
     "Forecast": "library.forecasts",
     "InputError": "traces.errors",
@@ -75,6 +79,7 @@ _MODULES: Final = {
     "ValidScenario": "analyzer.scenario.valid",
     "WorkloadFile": "analyzer.workload.source",
     "advise": "library.asking",
+    "compare": "library.compared",
     "forecast": "library.asking",
     "ingest": "traces.ingest.run",
     "leaf_spine": "library.networks",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from segcast.analyzer.forecast.student import student_bound
@@ -23,6 +23,7 @@ COMPARED: Final = (
 )
 HEADLINE: Final = "delay_p99_ns"
 FCT_HEADLINE: Final = "fct_p99_ns"  # where senders react
+_LARGEST: Final = 700.0  # the logarithm of the largest change that is said: two seeds far apart bound nothing
 
 
 class Interval(NamedTuple):
@@ -85,9 +86,9 @@ def compare(summary: Sequence[dict[str, Any]], baseline: str, comparisons: int |
     several timeouts is compared timeout by timeout. All intervals of a metric hold together at 95 %, or as if there
     were so many `comparisons`.
     """
-    cells: dict[_Variant, dict[int, dict[str, Any]]] = {}
+    cells: dict[NamedVariant, dict[int, dict[str, Any]]] = {}
     for row in summary:
-        cells.setdefault(_variant(row), {})[row["seed"]] = row
+        cells.setdefault(named_variant(row), {})[row["seed"]] = row
     against = {(v.load, v.timeout): v for v in cells if v.policy == baseline}
     found: list[dict[str, Any]] = []
     others = sum(variant.policy != baseline for variant in cells) if comparisons is None else comparisons
@@ -111,13 +112,13 @@ def compare(summary: Sequence[dict[str, Any]], baseline: str, comparisons: int |
                     "baseline_timeout_ns": reference_variant.timeout_ns,
                     "metric": metric,
                     "seeds": len(pairs),
-                    **_change(pairs, others),
+                    **paired_change(pairs, others),
                 }
             )
     return found
 
 
-class _Variant(NamedTuple):
+class NamedVariant(NamedTuple):
     """Cells that differ only in their seed, by the columns that name them."""
 
     policy: str
@@ -128,12 +129,14 @@ class _Variant(NamedTuple):
     year: int | None
 
 
-def _variant(row: dict[str, Any]) -> _Variant:
+def named_variant(row: Mapping[str, Any]) -> NamedVariant:
+    """The variant that a row of the summary is of."""
     load, growth, year = row["load"], row.get("growth"), row.get("year")
-    return _Variant(row["policy"], row["timeout"], row["timeout_ns"], load, growth, year)
+    return NamedVariant(row["policy"], row["timeout"], row["timeout_ns"], load, growth, year)
 
 
-def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str, float | None]:
+def paired_change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str, float | None]:
+    """Pairs of a value and its baseline, one a seed: both means, the change, and its bounds at 95 % together."""
     if not pairs:
         return dict.fromkeys(("value", "baseline", "change", "low", "high"))
     value = statistics.fmean(pair[0] for pair in pairs)
@@ -144,5 +147,5 @@ def _change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str,
         ratios = interval([math.log(a / b) for a, b in pairs], comparisons)
         change = math.expm1(ratios.mean)
         if ratios.low is not None and ratios.high is not None:
-            low, high = math.expm1(ratios.low), math.expm1(ratios.high)
+            low, high = (math.expm1(min(bound, _LARGEST)) for bound in (ratios.low, ratios.high))
     return {"value": value, "baseline": base, "change": change, "low": low, "high": high}

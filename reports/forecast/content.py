@@ -16,6 +16,7 @@ from segcast.reports.forecast import distributions, figures
 from segcast.reports.forecast.caveats import caveats
 from segcast.reports.forecast.data import Comparison, Forecast, Variant
 from segcast.reports.forecast.distributions import DELAY, FCT, SLOWDOWN, bin_label, by_size
+from segcast.reports.forecast.load_curve import LoadCurve
 from segcast.reports.forecast.metrics import BY_COLUMN, FLOW_TIMES, METRICS, PACKET_TIMES, TCP_COSTS, UNFINISHED
 from segcast.reports.forecast.numbers import Numbers, numbers
 from segcast.reports.forecast.path_loads import PathLoads, group_names, path_loads
@@ -66,6 +67,7 @@ class ForecastContent:
     def __init__(self, forecast: Forecast) -> None:
         self.forecast = forecast
         self.cast = figures.Cast.of(forecast)
+        self.curve = LoadCurve(forecast, self.cast)
         self.found = answer_found(forecast)
         self.card = card(forecast)
         self.sentence = forecast.decision.do
@@ -189,7 +191,7 @@ class ForecastContent:
 
     def drawings(self) -> dict[str, Figure]:
         """Figures by the name under which the page places them."""
-        found: dict[str, Figure] = {}
+        found: dict[str, Figure] = self.curve.figures()
         detail = distributions.points(len(self.cast.variants) * (6 if self.forecast.reacts else 2))
         if self.forecast.reacts and self.has_sizes:
             found |= self._flow_drawings(detail)

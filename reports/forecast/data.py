@@ -27,8 +27,10 @@ from segcast.analyzer.forecast.compare import (
 from segcast.analyzer.forecast.document import StatedDecision
 from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
 from segcast.analyzer.schema import DISTRIBUTIONS, POOLED, PROFILE, SERIES, SIZES
+from segcast.analyzer.slo import Budget, parse_slo
 from segcast.analyzer.statistics.pools import QUANTILES, pooled_column
 from segcast.reports import text
+from segcast.traces.errors import InputError
 
 _OF_FLOWS: Final = ("fct_ns", "slowdown")
 _NAMED: Final = ["policy", "timeout", "timeout_ns", "load"]
@@ -180,13 +182,27 @@ class Forecast:
         return FCT_HEADLINE if self.reacts else HEADLINE
 
     @cached_property
-    def senders(self) -> dict[str, Any]:
-        """How senders react: the table `transport` of the scenario in the folder, empty if there is none to read."""
+    def settings(self) -> dict[str, Any]:
+        """The scenario in the folder as it is written, empty if there is none to read."""
         try:
-            found = tomllib.loads((self.folder / "scenario.toml").read_text(encoding="utf-8")).get("transport")
+            return tomllib.loads((self.folder / "scenario.toml").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
+
+    @property
+    def senders(self) -> dict[str, Any]:
+        """How senders react: the scenario's `transport`."""
+        found = self.settings.get("transport")
         return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets of the scenario's `slo`, none if it has none."""
+        found = self.settings.get("slo")
+        try:
+            return parse_slo(str(found["keep"])).budgets if isinstance(found, dict) and "keep" in found else ()
+        except InputError:
+            return ()
 
     @property
     def first(self) -> Variant:
@@ -276,7 +292,11 @@ class Forecast:
 
     def compared(self, variant: Variant, metric: str) -> Comparison | None:
         """The comparison of a variant in one metric."""
-        return next((c for c in self.comparisons if c.variant == variant and c.metric == metric), None)
+        return self._compared.get((variant, metric))
+
+    @cached_property
+    def _compared(self) -> dict[tuple[Variant, str], Comparison]:
+        return {(c.variant, c.metric): c for c in reversed(self.comparisons)}
 
     def seeds(self, variant: Variant) -> int:
         """How many seeds the variant was run with."""

@@ -29,7 +29,9 @@
 
   // As many of the labels of the x axis as fit side by side, evenly thinned.
   function ticksFor(div, width) {
-    var longest = Math.max.apply(null, div.ticks.text.map(function (label) { return label.length; }).concat([1]));
+    var longest = Math.max.apply(null, div.ticks.text.map(function (label) {
+      return Math.max.apply(null, label.split("<br>").map(function (line) { return line.length; }));
+    }).concat([1]));
     var room = Math.max(1, Math.floor((width - 85) / (longest * 9 + 14)));
     var stride = Math.ceil(div.ticks.text.length / room);
     function kept(value, index) { return index % stride === 0; }
@@ -76,6 +78,15 @@
   });
   if (groupChoice) { groupChoice.addEventListener("change", update); }
 
+  // A menu above figures shows one of them.
+  document.querySelectorAll(".switch").forEach(function (menu) {
+    var parts = document.querySelectorAll('[data-switched="' + menu.dataset.of + '"]');
+    menu.addEventListener("change", function () {
+      parts.forEach(function (part) { part.hidden = part.dataset.name !== menu.value; });
+      update();
+    });
+  });
+
   // A field above tables leaves the rows that hold what is typed into it.
   document.querySelectorAll(".narrow").forEach(function (field) {
     field.addEventListener("input", function () {
@@ -90,12 +101,13 @@
   function resize(paper) {
     plots.forEach(function (div) {
       if (!div.drawn) { return; }
-      var small = div.classList.contains("small");
+      var small = div.classList.contains("small"), tall = div.classList.contains("tall");
       if (paper) {
-        window.Plotly.relayout(div, { autosize: false, width: 335, height: small ? 200 : 250 });
-        fitTicks(div, 335);
+        var width = tall ? 690 : 335;
+        window.Plotly.relayout(div, { autosize: false, width: width, height: small ? 200 : tall ? 300 : 250 });
+        fitTicks(div, width);
       } else {
-        window.Plotly.relayout(div, { autosize: true, width: null, height: small ? 230 : 340 });
+        window.Plotly.relayout(div, { autosize: true, width: null, height: small ? 230 : tall ? 440 : 340 });
         fitTicks(div, div.offsetWidth);
       }
     });

@@ -8,6 +8,7 @@ import click
 
 from segcast.commands.advise import advise
 from segcast.commands.calibrate import calibrate
+from segcast.commands.compare import compare
 from segcast.commands.demo import demo
 from segcast.commands.export import export
 from segcast.commands.flowlets import flowlets
@@ -32,6 +33,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     flowlets,
     forecast,
     sweep,
+    compare,
     plan,
     advise,
     policies,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -37,29 +38,39 @@ def make_forecast(
     lost: bool = False,
     paths: int = 4,
     random_seed: int = 7,
+    loads: Sequence[float] = (1.0,),
     **meta: Any,
 ) -> Path:
-    """A forecast folder whose tables follow the schemas; `lost`: nothing is delivered. `meta` overrides the JSON."""
+    """A forecast folder whose tables follow the schemas; `lost`: nothing is delivered. `meta` overrides the JSON.
+
+    Delays are in proportion to the load.
+    """
     rng = np.random.default_rng(random_seed)
     folder.mkdir(parents=True, exist_ok=True)
     tables: dict[str, list[Row]] = {t.name: [] for t in (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, PROFILE)}
-    means: dict[tuple[str, int | None], float] = {}
-    for place, (policy, timeout) in enumerate(variants):
+    means: dict[float, dict[tuple[str, int | None], float]] = {load: {} for load in loads}
+    for load, (place, (policy, timeout)) in itertools.product(loads, enumerate(variants)):
         quality = (
             1.0 if place == 0 else 0.62 + 0.28 * (policy == "random") + 0.05 * abs(math.log10((timeout or 1e5) / 1e5))
         )
         p99 = []
         for seed in range(1, seeds + 1):
-            cell = {"cell": f"{place}-s{seed}", "policy": policy, "timeout_ns": timeout, "load": 1.0, "seed": seed}
-            factor = quality * float(rng.normal(1, 0.04))
+            cell = {
+                "cell": f"{place}-l{load:g}-s{seed}",
+                "policy": policy,
+                "timeout_ns": timeout,
+                "load": load,
+                "seed": seed,
+            }
+            factor = quality * load * float(rng.normal(1, 0.04))
             value = quantile_function(factor)
             p99.append(value(0.99))
             tables["summary"].append(summary_row(cell, value, factor, lost, rng))
             tables["distributions"] += [] if lost else distribution_rows(cell, value)
             tables["sizes"] += size_rows(cell, factor, lost)
             if seed == 1:
-                tables["series"] += series_rows(cell, factor, paths, rng)
-        means[policy, timeout] = sum(p99) / len(p99)
+                tables["series"] += series_rows(cell, factor / load, paths, rng)
+        means[load][policy, timeout] = sum(p99) / len(p99)
     tables["profile"] = [profile_row(t) for t in TIMEOUTS]
     for definition in (SUMMARY, FLOW_FATES, SIZES, DISTRIBUTIONS, SERIES, PROFILE):
         write_table(folder, definition, tables[definition.name])
@@ -215,18 +226,21 @@ def profile_row(timeout: int) -> Row:
     return row | {f"bytes_{q}": 1000 for q in QUANTILES} | {"bytes_mean": 1000.0}
 
 
-def document_of(variants: Cells, means: dict[tuple[str, int | None], float], seeds: int, paths: int, lost: bool) -> Row:
+def document_of(
+    variants: Cells, means: dict[float, dict[tuple[str, int | None], float]], seeds: int, paths: int, lost: bool
+) -> Row:
     (policy, timeout), *others = variants
-    base = means[policy, timeout]
     comparisons = []
-    for other in [] if lost else others:
-        change = means[other] / base - 1
+    for load, other in itertools.product(means, [] if lost else others):
+        base = means[load][policy, timeout]
+        change = means[load][other] / base - 1
         bounds = {"low": change - 0.04, "high": change + 0.035} if seeds > 1 else {"low": None, "high": None}
         comparison = {
             "policy": other[0],
             "timeout_ns": other[1],
+            "load": load,
             "metric": "delay_p99_ns",
-            "value": means[other],
+            "value": means[load][other],
         }
         comparisons.append(comparison | {"baseline": base, "change": change, "seeds": seeds} | bounds)
     links = [

@@ -106,6 +106,14 @@ def test_copies_are_those_of_the_twin_whatever_the_batches(seed: int, layer: str
     agrees(frames, [400], layer)
 
 
+@pytest.mark.parametrize("seed", [1169, 1979, 2029, 4111, 6554, 21172, 35409])
+def test_headers_that_contradict_one_another_make_no_difference(seed: int) -> None:
+    """Packets that claim more than what encloses them has, links that say less, and one with two fragment headers."""
+    for layer in ("inner", "outer"):
+        c = Seeded(seed)
+        agrees(made(c, 40), [c.integer(1, 5)], layer)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.data(), st.sampled_from(["outer", "inner"]))
 def test_copies_of_any_frames_are_those_of_the_twin(data: st.DataObject, layer: str) -> None:

@@ -34,11 +34,9 @@ class Seen:
         if self.columns.ip_version == 4:
             return (self.packet[0] & 15) * 4
         kind, at = self.packet[6], 40
-        while kind != FRAGMENT:
-            kind, at = (
-                self.packet[at],
-                at + ((self.packet[at + 1] + 2) * 4 if kind == AH else (self.packet[at + 1] + 1) * 8),
-            )
+        while kind != FRAGMENT or int.from_bytes(self.packet[at + 2 : at + 4], "big") < 8:  # as of a whole packet
+            size = {FRAGMENT: 8, AH: (self.packet[at + 1] + 2) * 4}.get(kind, (self.packet[at + 1] + 1) * 8)
+            kind, at = self.packet[at], at + size
         return at + 8
 
 
@@ -83,12 +81,21 @@ def same(one: Seen, two: Seen) -> bool:
     since = two.time_ns - one.time_ns
     if not 0 <= since <= (10 * MS if identified(two) else MS) or one.columns.ip_bytes != two.columns.ip_bytes:
         return False
+    if read(one) != read(two):
+        return False
     size = min(len(one.packet), len(two.packet))
     alike = 16 if two.columns.protocol == TCP and two.columns.ip_id else 96  # from the transport header on
     if len(one.packet) != len(two.packet) and (two.at is None or size < two.at + alike):
         return False
     whole = size == two.columns.ip_bytes
     return steady(one, size, whole) == steady(two, size, whole)
+
+
+def read(p: Seen) -> tuple[int | None, ...]:
+    """What was read of its headers: less where one before them says that the packet ends there."""
+    c = p.columns
+    ports, tcp = (c.src_port, c.dst_port), (c.tcp_seq, c.tcp_ack, c.tcp_flags, c.tcp_window)
+    return c.protocol, c.ip_id, c.fragment_offset, *ports, *tcp
 
 
 def steady(p: Seen, size: int, whole: bool) -> bytes:

@@ -102,21 +102,21 @@ def layers(link_type: int, frame: bytes, wire_bytes: int, *, inner: bool = True)
     at = link.at
     tenant = link.tags[:MOST_TAGS]
     found: list[Layer] = []
-    claimed, packet, wire = claimed[at:], frame[at:], stop - at
+    rest, packet, wire = claimed[at:], frame[at:], stop - at
     there = 2**32  # how much of a packet the fragment around it has
     while columns != NOT_IP:
         assert columns.ip_bytes is not None
         columns = dataclasses.replace(columns, ip_bytes=min(columns.ip_bytes, there))
         assert columns.ip_bytes is not None
-        claimed, packet = claimed[: columns.ip_bytes], packet[: columns.ip_bytes]
+        packet = packet[: columns.ip_bytes]
         columns = dataclasses.replace(columns, tenant=", ".join(tenant) or None)
-        found.append(Layer(packet, columns, claimed))
+        found.append(Layer(packet, columns, rest[: columns.ip_bytes]))
         if len(found) > 64 or not inner:
             break
         try:
             version, at, tags = tunnelled(packet, columns)
             tenant += tags[:MOST_TAGS]
-            claimed, packet, wire = claimed[at:], packet[at:], columns.ip_bytes - at
+            rest, packet, wire = rest[at:], packet[at:], columns.ip_bytes - at
             there -= at
             if columns.fragment_offset is not None:
                 there = min(there, wire)

@@ -104,8 +104,11 @@ SWEEP: Final = FolderKind(
     ("summary.parquet", "choices.parquet", "comparisons.parquet", "variants.parquet", "scenario.toml", "sweep.html"),
 )
 ADVICE: Final = FolderKind("advice", "advice.json", ("candidates.parquet", "scenario.toml", "advice.html"))
+COMPARISON: Final = FolderKind("comparison", "compare.json", ("compare.html",))
 REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
-KINDS: Final = {kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, SWEEP)}
+KINDS: Final = {
+    kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON, SWEEP)
+}
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 
 _WRITTEN: Final = {**KINDS, REWRITE.marker: REWRITE}
