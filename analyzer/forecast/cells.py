@@ -58,7 +58,7 @@ class CellPlan:
 
     def growth(self) -> dict[str, Any]:
         """The columns that say in the summary what its load is made of."""
-        return {"growth": float(self.offered.flows), "year": self.offered.year}
+        return {"growth": float(self.offered.flows), "year": self.offered.year, "share": self.offered.share}
 
 
 def plan_cells(scenario: ValidScenario) -> list[CellPlan]:

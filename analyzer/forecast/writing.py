@@ -33,6 +33,7 @@ from segcast.analyzer.forecast.findings import (
     dealt_findings,
     event_findings,
     open_loop_findings,
+    path_findings,
     say_dealt,
     side_findings,
     size_findings,
@@ -59,7 +60,8 @@ def origin_entry(
 ) -> ForecastTrace:
     """What forecast.json says of the trace or the workload; `extent` is what it sends, `asked` if senders react."""
     grown = [*share_findings(scenario), *growth_findings(scenario, traffic.growth, reacts=asked is not None)]
-    findings = [*dealt_findings(traffic), *grown, *event_findings(scenario, extent), *side_findings(traffic.sides)]
+    ground = [*dealt_findings(traffic), *path_findings(traffic)]
+    findings = [*ground, *grown, *event_findings(scenario, extent), *side_findings(traffic.sides)]
     shared: dict[str, Any] = {
         "flows": extent.flows,
         "hosts": len(traffic.hosts),
@@ -81,7 +83,7 @@ def origin_entry(
         layer=trace.layer,
         packets=extent.packets,
         findings=[
-            *dealt_findings(traffic),
+            *ground,
             *(Finding.model_validate(finding) for finding in for_timeouts(trace.info, scenario.fixed_timeouts_ns)),
             *grown,
             *event_findings(scenario, extent),
@@ -152,6 +154,7 @@ def _offered(scenario: ValidScenario, growth: Growth | None) -> list[OfferedEntr
             rate=float(one.rate),
             growth=float(one.flows),
             year=one.year,
+            share=one.share,
             bytes=None if growth is None else round(growth.share_of_bytes(one.flows), 6),
         )
         for one in scenario.offered
@@ -176,6 +179,7 @@ def _decision(
         reacts=origin.reacts,
         slo=None if scenario.slo is None else scenario.slo.slo,
         dealt=say_dealt(traffic),
+        paths=max(map(len, traffic.network.group_slots()), default=0),
         resampled=beyond[0],
         validated=beyond[1],
         unlearning=unlearning_of(scenario),
@@ -205,7 +209,7 @@ def _loaded(one: Candidate) -> LoadedVariant:
     policy, rule, timeout_ns = one.key
     timeout = rule if timeout_ns is None else write_duration(timeout_ns)
     named: dict[str, Any] = {"policy": policy, "timeout": timeout, "timeout_ns": timeout_ns}
-    return LoadedVariant(load=one.load, growth=one.growth, year=one.year, **named)
+    return LoadedVariant(load=one.load, growth=one.growth, year=one.year, share=one.share, **named)
 
 
 def _network_entry(traffic: Traffic, kind: str, first_ns: int) -> NetworkEntry:

@@ -154,7 +154,7 @@ class ForecastContent:
         if timeouts:
             one = replace(one, timeout_ns=None, rule=None)
         if loads:
-            one = replace(one, load=1.0, growth=None, year=None, several=False)
+            one = replace(one, load=1.0, growth=None, year=None, share=None, several=False)
         return f"{one.label} at the same {' and '.join(['timeout'] * timeouts + ['load'] * loads)}"
 
     @property

@@ -40,8 +40,8 @@ _NAMED: Final = ["policy", "timeout", "timeout_ns", "load"]
 class Variant:
     """A policy with its flowlet timeout and load: the cells that differ only in their seed.
 
-    `rule` is the label of a timeout that is not fixed. `growth` and `year` say what the load is made of, and `several`
-    that there are others: they are of the label alone.
+    `rule` is the label of a timeout that is not fixed. `growth` and `year` say what the load is made of, `share` how it
+    was asked, and `several` that there are others: they are of the label alone.
     """
 
     policy: str
@@ -50,6 +50,7 @@ class Variant:
     load: float = 1.0
     growth: float | None = field(default=None, compare=False)
     year: int | None = field(default=None, compare=False)
+    share: str | None = field(default=None, compare=False)
     several: bool = field(default=False, compare=False)
 
     @classmethod
@@ -75,7 +76,7 @@ class Variant:
         return self._said(self.policy)
 
     def _said(self, policy: str) -> str:
-        said: dict[str, Any] = {"several": self.several, "growth": self.growth, "year": self.year}
+        said: dict[str, Any] = {name: getattr(self, name) for name in ("several", "growth", "year", "share")}
         return variant_label(policy, self.timeout_ns, self.rule, self.load, **said)
 
 
@@ -152,7 +153,7 @@ class Forecast:
         for row, values in enumerate(zip(*(self._cells[name] for name in _NAMED), strict=True)):
             found = Variant.of(dict(zip(_NAMED, values, strict=True)))
             if found not in self._known:
-                grown = {name: self._cells[name][row] for name in ("growth", "year")}
+                grown = {name: self._cells[name][row] for name in ("growth", "year", "share")}
                 self._known[found] = replace(found, several=several, **grown)
             self._rows.setdefault(self._known[found], []).append(row)
 

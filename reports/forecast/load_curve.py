@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from segcast.analyzer.forecast.compare import load_label
+from segcast.analyzer.forecast.compare import load_label, load_number
 from segcast.analyzer.slo import Budget
 from segcast.reports import text
 from segcast.reports.forecast.data import Forecast, Variant
@@ -81,7 +81,8 @@ class LoadCurve:
             of_policy.setdefault((variant.rule or "", variant.timeout_ns or 0), []).append(variant)
         best = [min(of_policy.values(), key=self._badness) for of_policy in found.values()]
         return [
-            Line(replace(ones[0], load=1.0, several=False, growth=None, year=None).label, tuple(ones)) for ones in best
+            Line(replace(ones[0], load=1.0, several=False, growth=None, year=None, share=None).label, tuple(ones))
+            for ones in best
         ]
 
     def _badness(self, variants: Sequence[Variant]) -> tuple[int, int, float, float]:
@@ -145,7 +146,7 @@ class LoadCurve:
     def tick(self, load: float) -> str:
         """A load in words, and under it what the busiest link carries."""
         one = next(v for v in self._forecast.variants if v.load == load)
-        said = load_label(load, one.growth, one.year).removeprefix("load ")
+        said = load_label(load, one.growth, one.year, one.share).removeprefix("load ")
         share = self._share(load) if self.busiest else None
         return label(text.typeset(said)) + ("" if share is None else f"<br>{text.typeset(text.percent(share))}")
 
@@ -229,7 +230,7 @@ class LoadCurve:
 
     def _hover(self, variant: Variant, metric: Metric) -> str:
         estimate = self._forecast.estimate(variant, metric.column)
-        words = f"{load_label(variant.load, variant.growth, variant.year)}: {metric.unit(estimate.mean)}"
+        words = f"{load_label(variant.load, variant.growth, variant.year, variant.share)}: {metric.unit(estimate.mean)}"
         if estimate.low is not None and estimate.high is not None:
             words += f" ({text.span(metric.unit(estimate.low), metric.unit(estimate.high))})"
         if variant in self._forecast.broken:
@@ -276,13 +277,13 @@ class LoadCurve:
             marks.append(
                 {"type": "scatter", "mode": "markers", "name": label(text.typeset(one.line.name))}
                 | {"x": short([one.at]), "y": short([one.value]), "hovertemplate": "%{text}<extra></extra>"}
-                | {"text": [label(text.typeset(f"{one.line.name} crosses near load {text.plain(one.at)}"))]}
+                | {"text": [label(text.typeset(f"{one.line.name} crosses near load {self._named(one.at)}"))]}
                 | {"marker": {"symbol": "diamond", "size": 13, "color": colour, "line": {"color": INK, "width": 1}}}
             )
             y = math.log10(one.value) if logarithmic and one.value > 0 else one.value
             notes.append(
                 {"x": math.log10(one.at), "y": y, "ax": -26, "ay": -26 - 22 * (place % 4), "xanchor": "right"}
-                | {"text": label(text.typeset(f"{one.line.policy} at {text.plain(one.at, 2)}")), "showarrow": True}
+                | {"text": label(text.typeset(f"{one.line.policy} at {self._named(one.at, 2)}")), "showarrow": True}
                 | {"arrowhead": 0, "arrowwidth": 1.2, "arrowcolor": MUTED, "standoff": 7}
                 | {"font": {"size": 15, "color": INK}}
             )
@@ -292,8 +293,9 @@ class LoadCurve:
         """What each line does, in words."""
         if budget is None:
             found = {c.line.name: c for c in self._crossings(metric, None)}
+            other = self.lines[0].name
             return [
-                (name, f"changes sides with {self.lines[0].name} between load {_span(c)}, near {text.plain(c.at, 2)}")
+                (name, f"changes sides with {other} between load {self._span(c)}, near {self._named(c.at, 2)}")
                 for name, c in found.items()
             ]
         says = []
@@ -303,20 +305,31 @@ class LoadCurve:
             if not known:
                 said = "nothing is received"
             elif not budget.holds(known[0][1]):
-                said = f"breaks it at load {text.plain(known[0][0].load)} already"
+                said = f"breaks it at load {self._named(known[0][0].load)} already"
             elif crossing is None:
-                said = f"keeps it up to load {text.plain(known[-1][0].load)}, the highest that was run"
+                said = f"keeps it up to load {self._named(known[-1][0].load)}, the highest that was run"
             else:
                 said = (
-                    f"keeps it up to load {text.plain(crossing.before)}, breaks it at {text.plain(crossing.after)}; "
-                    f"on a straight line it crosses near {text.plain(crossing.at, 2)}"
+                    f"keeps it up to load {self._named(crossing.before)}, breaks it at {self._named(crossing.after)}; "
+                    f"on a straight line it crosses near {self._named(crossing.at, 2)}"
                 )
             says.append((line.name, said))
         return says
 
+    def _span(self, crossing: Crossing) -> str:
+        return f"{self._named(crossing.before)} and {self._named(crossing.after)}"
 
-def _span(crossing: Crossing) -> str:
-    return f"{text.plain(crossing.before)} and {text.plain(crossing.after)}"
+    def _named(self, load: float, digits: int = 3) -> str:
+        """A load, as loads were asked: a factor, or the part of a share that lies as far from the next one."""
+        near = min(self._forecast.variants, key=lambda v: abs(math.log(v.load / load)))
+        share, percent, rest = near.share or "", *(near.share or "").partition("%")[::2]
+        if not share or (rest and near.load != load):
+            return text.plain(load, digits)
+        return (
+            load_number(load, share)
+            if near.load == load
+            else f"{text.plain(float(percent) * load / near.load, digits)} %"
+        )
 
 
 def _between(low: float, high: float, before: float, after: float) -> float:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from segcast.analyzer.forecast.compare import load_number
 from segcast.reports import text
 from segcast.reports.forecast.caveats import idle, loads_of, of_scenario, why_excluded
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.words import card, mode, pooled_words, unfinished
-from segcast.traces.units import say_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,7 +64,7 @@ def _policy(forecast: Forecast, variant: Variant) -> str:
 _NAMES: Final = (
     _Column("policy", _policy),
     _Column("timeout", lambda _, v: v.timeout),
-    _Column("load", lambda _, v: say_number(v.load)),
+    _Column("load", lambda _, v: load_number(v.load, v.share)),
     _Column("year", lambda _, v: text.NO_VALUE if v.year is None else str(v.year)),
 )
 _COLUMNS: Final = (
