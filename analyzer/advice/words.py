@@ -13,7 +13,8 @@ from segcast.analyzer.advice.decide import IDLE, WORTH, Case, Decision
 from segcast.analyzer.advice.document import Evidence, Role, Supply
 from segcast.analyzer.answers.budgets import say_budgets
 from segcast.analyzer.answers.candidates import Candidate
-from segcast.analyzer.answers.card import COMPRESSED, NAMED, dead_links, names, say_change
+from segcast.analyzer.answers.card import COMPRESSED, NAMED, names, say_change
+from segcast.analyzer.answers.losses import dead_links
 from segcast.analyzer.answers.validated import say_covers
 from segcast.analyzer.answers.wording import change, duration, percent, plain, significant
 from segcast.traces.units import say_duration
