@@ -26,6 +26,7 @@ CELL = (
 GROWTH = (
     Column("growth", pa.float64(), "of the load, the factor that is of more connections, or fewer", True),
     Column("year", pa.uint16(), "the year from now, where growth is given by the year", True),
+    Column("share", pa.string(), "the load as it was asked, if that is a share of the busiest link: `60%`", True),
 )
 
 

@@ -30,6 +30,8 @@ from segcast.analyzer.policies.registry import Policy, policies
 from segcast.analyzer.scenario.choices import FIXED
 from segcast.analyzer.scenario.model import Scenario
 from segcast.analyzer.schema import FLOWLETS
+from segcast.analyzer.sweep.document import SweepDocument
+from segcast.analyzer.sweep.tables import SWEEP_TABLES, SWEPT
 from segcast.analyzer.workload.synthesis.published import PUBLISHED
 from segcast.analyzer.workload.table import WORKLOAD
 from segcast.cli import cli
@@ -127,6 +129,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "validation.json": ValidationDocument,
     "probes.json": ProbesDocument,
     "plan.json": PlanDocument,
+    "sweep.json": SweepDocument,
     "advice.json": AdviceDocument,
     "failures.json": FailuresDocument,
     "compare.json": CompareDocument,
@@ -176,6 +179,17 @@ def tables_page() -> str:
     lines += ["## A plan: a folder", ""]
     lines += ["### probes", f"`probes.parquet`. A row is {PROBES.row}: `value`, float64, then its columns.", ""]
     lines += document("plan.json")
+    lines += ["## A sweep: a folder", ""]
+    for table in SWEEP_TABLES:
+        if table is SWEPT:
+            lines += [
+                f"### {table.name}",
+                f"`{table.name}.parquet`. A row is {table.row}: `variant`, string, then the ",
+            ]
+            lines[-1] += "columns of a forecast's `summary`.\n"
+        else:
+            lines += _table_lines(table, f"`{table.name}.parquet`")
+    lines += document("sweep.json")
     lines += ["## Advice: a folder", ""]
     lines += [
         "### candidates",

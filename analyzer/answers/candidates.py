@@ -29,7 +29,8 @@ class Circumstances:
     `resampled` says what resamples of the traffic there are, `validated` what is known of the model's error.
 
     `dealt` says whose places were invented, if any were. `unlearning` are policies whose hosts never learn of a dead
-    link. Receivers of the policies of `tolerant` are taken to put packets in order, whatever arrives.
+    link. Receivers of the policies of `tolerant` are taken to put packets in order, whatever arrives. `paths` are
+    the most that any two ends have between them.
     """
 
     baseline: str
@@ -40,6 +41,7 @@ class Circumstances:
     resampled: str = ""
     validated: Validated | None = None
     tolerant: frozenset[str] = frozenset()
+    paths: int = 2
 
     @property
     def headline(self) -> str:
@@ -55,7 +57,8 @@ class Candidate:
     within, and not 99 % of a seed's.
 
     `by_seed` has the headline of each seed that has one. `broken` says the budgets that it does not keep. `growth` is
-    the part of the load that is of more connections, `year` when that is.
+    the part of the load that is of more connections, `year` when that is, `share` the load as it was asked, if it is a
+    share of the network's.
     """
 
     key: Key
@@ -71,11 +74,12 @@ class Candidate:
     broken: tuple[str, ...] = ()
     growth: float | None = None
     year: int | None = None
+    share: str | None = None
 
     @property
     def offered(self) -> str:
-        """Its load in words: `load 2`, or `growth 1.3` and the year where connections are added."""
-        return load_label(self.load, self.growth, self.year)
+        """Its load in words: `load 2` or `load 60 %`, or `growth 1.3` and the year where connections are added."""
+        return load_label(self.load, self.growth, self.year, self.share)
 
     @property
     def compressed(self) -> bool:
@@ -96,6 +100,11 @@ class Candidate:
     def mean(self, column: str) -> float:
         """The mean of a column; 0 where it has none."""
         return self.means.get(column) or 0.0
+
+    @property
+    def overflow(self) -> float:
+        """The part of the packets that full queues drop."""
+        return max(0.0, self.mean("drop_ratio") - self.mean("dropped_dead_link") / (self.mean("packets") or 1.0))
 
     @property
     def better(self) -> bool:
@@ -153,7 +162,7 @@ def _candidate(
 ) -> Candidate:
     by_seed = {row["seed"]: float(row[headline]) for row in rows if row.get(headline) is not None}
     bounds = {name: None if change is None else change.get(name) for name in _BOUNDS}
-    grown = {"growth": rows[0].get("growth"), "year": rows[0].get("year")}
+    grown = {name: rows[0].get(name) for name in ("growth", "year", "share")}
     return Candidate(key, load, means, by_seed, value=means.get(headline), broken=broken, **bounds, **grown)
 
 

@@ -10,7 +10,8 @@ from typing import Final
 
 from segcast.analyzer.answers.budgets import more_dropped, say_value
 from segcast.analyzer.answers.candidates import HARDLY, Candidate, Circumstances
-from segcast.analyzer.answers.evidence import seeds_needed
+from segcast.analyzer.answers.evidence import FEWEST_SEEDS, seeds_needed
+from segcast.analyzer.answers.losses import LOSSY, SEEN, dead_links, dropping, drops, overflow, unfinished
 from segcast.analyzer.answers.standings import Span, Standing
 from segcast.analyzer.answers.wording import (
     TENFOLD,
@@ -24,7 +25,6 @@ from segcast.analyzer.answers.wording import (
 NAMED: Final = {False: "p99 delay", True: "p99 flow completion time"}
 _MOST_SPANS: Final = 3
 _MOST_NAMES: Final = 3
-_SEEN: Final = 0.0005  # Shares below half a thousandth are not worth a word.
 
 
 def say_change(one: Candidate) -> str:
@@ -74,7 +74,7 @@ def _one(span: Span, clause: str) -> str:
         return clause[:1].upper() + clause[1:]
     head, _, rest = clause.partition(": ")
     first, last = span.standings[0].offered, _end(span)
-    if last.startswith(tuple("0123456789")):
+    if last[:1].isdigit():
         first = first.removeprefix("load ")
     held = f"{head} at every load ({first} to {last})"
     held = f"{held}: {rest}" if rest else held
@@ -84,7 +84,7 @@ def _one(span: Span, clause: str) -> str:
 def _end(span: Span) -> str:
     """The last load of a span, whose kind the first has said."""
     first, last = span.standings[0].offered, span.standings[-1].offered
-    kind = first.rpartition(" ")[0]
+    kind = first.partition(" ")[0]
     return last.removeprefix(f"{kind} ") if kind in ("load", "growth") else last
 
 
@@ -114,7 +114,7 @@ def _clause(span: Span, circumstances: Circumstances) -> str:
         told = f": the nearest, {nearest.name}, has {', '.join(nearest.broken)}" if nearest is not None else ""
         return f"nothing tried keeps the budgets{told}"
     if first.verdict == "stay":
-        return _stay(span, circumstances)
+        return f"{_stay(span, circumstances)}{dropping(span, circumstances)}"
     ones = [standing.chosen[0] for standing in span.standings]
     why = ""
     if any(standing.verdict == "only" for standing in span.standings):
@@ -122,7 +122,7 @@ def _clause(span: Span, circumstances: Circumstances) -> str:
     told = f"{metric} {_range(ones)} against {circumstances.baseline}" if ones[0].change is not None else metric
     if circumstances.reacts and circumstances.slo is None and why:
         told = "completion times are of different flows, and do not compare"
-    return f"use {names(span.first.chosen)}: {why}{told}{_cost(ones, len(span.loads) > 1)}"
+    return f"use {names(span.first.chosen)}: {why}{told}{_cost(ones, circumstances)}"
 
 
 def _only(span: Span, circumstances: Circumstances) -> str:
@@ -146,6 +146,8 @@ def _stay(span: Span, circumstances: Circumstances) -> str:
     stay = f"stay on {names(first.chosen)}"
     near = [standing.closest for standing in span.standings if standing.closest is not None]
     metric = NAMED[circumstances.reacts]
+    if circumstances.paths < 2:
+        return f"{stay}: there is one path between every two ends, so there is nothing to balance"
     if not near:
         tempting = [standing.tempting for standing in span.standings if standing.tempting is not None]
         out = tempting or [standing.outside for standing in span.standings if standing.outside is not None]
@@ -188,12 +190,15 @@ def _range(ones: Sequence[Candidate]) -> str:
     return f"{change(least.change)} ({least.offered}) to {change(most.change)} ({most.offered})"
 
 
-def _cost(ones: Sequence[Candidate], several: bool) -> str:
-    """What the choice costs: reordered packets."""
-    most = max(one.mean("reordered_ratio") for one in ones)
-    if most < _SEEN:
-        return ""
-    return f", at {'up to ' if several else ''}{percent(most)} reordered packets"
+def _cost(ones: Sequence[Candidate], circumstances: Circumstances) -> str:
+    """What the choice costs: reordered packets, and dropped ones where they are many and nobody sends them again."""
+    upto = "up to " if len(ones) > 1 else ""
+    reordered = max(one.mean("reordered_ratio") for one in ones)
+    dropped = 0.0 if circumstances.reacts else max(one.overflow for one in ones)
+    told = [f"{percent(reordered)} reordered"] * (reordered >= SEEN) + [f"{percent(dropped)} dropped"] * (
+        dropped >= LOSSY
+    )
+    return f", at {upto}{f' and {upto}'.join(told)} packets" if told else ""
 
 
 def because(standing: Standing, there: Sequence[Candidate], circumstances: Circumstances, several: bool) -> str:
@@ -201,8 +206,10 @@ def because(standing: Standing, there: Sequence[Candidate], circumstances: Circu
     one, base = standing.spoken, standing.baseline
     if one is None or standing.verdict == "lost":
         return ""
-    where = f"At {standing.offered} " if several else ""
+    where = f"At {standing.offered}, " if several else ""
     what = "99 % of flows complete" if circumstances.reacts else "99 % of packets arrive"
+    if not circumstances.reacts and max(each.mean("drop_ratio") for each in (one, base or one)) >= SEEN:
+        what = "99 % of the packets that arrive do so"
     value = duration(one.value)
     if standing.verdict in ("alone", "none") or base is None:
         told = f"{where}{what} within {value} under {one.name}"
@@ -238,12 +245,14 @@ def _against(
         yield f"{circumstances.dealt}: who shares which link is invented."
     several = len(verdicts) > 1
     yield _other_traffic(about)
-    yield _unfinished(about, several) if circumstances.reacts else _drops(about, several)
+    yield unfinished(about, several) if circumstances.reacts else drops(about, several)
     yield dead_links(there, circumstances)
+    if not circumstances.reacts:
+        yield overflow(about, there, several)
     one = about.spoken
     if about.picks and one is not None:
         displaced = one.mean("displaced_ratio")
-        if displaced >= _SEEN and not circumstances.reacts:
+        if displaced >= SEEN and not circumstances.reacts:
             yield f"{percent(displaced)} of packets are displaced by three or more, which TCP takes for losses."
         yield _worse(about, circumstances)
         yield _elsewhere(one, there)
@@ -283,48 +292,6 @@ COMPRESSED: Final = (
 )
 
 
-def _drops(about: Standing, several: bool) -> str:
-    """That more packets are dropped, so that delay alone misleads."""
-    one, base = about.spoken, about.baseline
-    if one is None or base is None or one is base:
-        return ""
-    ours, theirs = one.mean("drop_ratio"), base.mean("drop_ratio")
-    if not more_dropped(ours, theirs):
-        return ""
-    where = f" at {about.offered}" if several else ""
-    return f"Drops rise from {percent(theirs)} to {percent(ours)} of packets with {one.name}{where}."
-
-
-def _unfinished(about: Standing, several: bool) -> str:
-    """Flows that never finish are in no completion time."""
-    one, base = about.spoken, about.baseline
-    if one is None or not one.mean("unfinished") + (base or one).mean("unfinished"):
-        return ""
-    where = f" at {about.offered}" if several else ""
-    told = f"{tally(one.mean('unfinished'))} of {tally(one.means.get('messages'))} flows never finish under {one.name}"
-    theirs = "" if base is None or base is one else f", {tally(base.mean('unfinished'))} under {base.name}"
-    return f"{told}{theirs}{where}; they are in no completion time."
-
-
-def dead_links(there: Sequence[Candidate], circumstances: Circumstances) -> str:
-    """How much is lost at links that are down, and why, if it is worth a word."""
-
-    def lost(one: Candidate) -> float:
-        return one.mean("dropped_dead_link") / (one.mean("packets") or 1.0)
-
-    most = max(there, key=lambda one: (lost(one), one.name, -one.load), default=None)
-    if most is None or lost(most) < _SEEN:
-        return ""
-    before = most.mean("dropped_undetected") / most.mean("dropped_dead_link")
-    told = f"{percent(lost(most))} of packets are lost at links that are down under {most.name}, not in queues"
-    if before > 0.995:
-        return f"{told}; all of these before routing knew."
-    told += f", {'all' if before < 0.005 else percent(1 - before)} of these after routing knew"
-    if most.policy in circumstances.unlearning:
-        told += ": its hosts never learn of it (steering.suspect_after is 0)"
-    return f"{told}."
-
-
 _ASIDE: Final = {
     False: (("delay_p50_ns", "the median delay"), ("slowdown_p99", "p99 slowdown")),
     True: (
@@ -357,7 +324,7 @@ def _unclear(verdicts: Sequence[Standing], there: Sequence[Candidate], circumsta
     found = []
     for standing in verdicts:
         near = standing.closest if standing.verdict == "stay" else None
-        if near is None or not near.unclear or abs(near.change or 0.0) < _WORTH:
+        if near is None or not near.unclear or abs(near.change or 0.0) < _WORTH or len(near.by_seed) < FEWEST_SEEDS:
             continue
         seeds = seeds_needed(near, standing.baseline, compared)
         if seeds is not None and seeds > len(near.by_seed):

@@ -26,7 +26,7 @@ PACKETS_FOR_P999: Final = 10_000
 
 def too_few(verdicts: Sequence[Standing], there: Sequence[Candidate], circumstances: Circumstances) -> tuple[str, ...]:
     """Why nothing can be told, each with what it would take; nothing where there is nothing to compare."""
-    if not any(one.verdict in ("use", "only", "stay") for one in verdicts):
+    if circumstances.paths < 2 or not any(one.verdict in ("use", "only", "stay") for one in verdicts):
         return ()
     found = []
     compared = [one for one in there if one.policy != circumstances.baseline]

@@ -28,6 +28,7 @@ def _standing(one: Standing, decision: Decision) -> StatedStanding:
     first = one.spoken if one.verdict != "none" else None
     return StatedStanding(
         load=one.load,
+        offered=one.offered,
         verdict=one.verdict,
         chosen=[_variant(chosen) for chosen in one.chosen],
         change=None if first is None else first.change,

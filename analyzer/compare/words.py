@@ -19,7 +19,7 @@ _TITLES: Final = {"delay_p99_ns": "p99 delay", "fct_p99_ns": "p99 completion tim
 
 def name_of(variant: LoadedVariant, *, several: bool) -> str:
     """A variant in words; of `several` loads each is named."""
-    grown = {"growth": variant.growth, "year": variant.year}
+    grown = {"growth": variant.growth, "year": variant.year, "share": variant.share}
     rule = variant.timeout if variant.timeout_ns is None else None
     return variant_label(variant.policy, variant.timeout_ns, rule, variant.load, **grown, several=several)  # type: ignore[arg-type]
 

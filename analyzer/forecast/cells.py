@@ -58,7 +58,7 @@ class CellPlan:
 
     def growth(self) -> dict[str, Any]:
         """The columns that say in the summary what its load is made of."""
-        return {"growth": float(self.offered.flows), "year": self.offered.year}
+        return {"growth": float(self.offered.flows), "year": self.offered.year, "share": self.offered.share}
 
 
 def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
@@ -67,6 +67,8 @@ def plan_cells(scenario: ValidScenario) -> list[CellPlan]:
     Raises InputError if two would have one name, or a cell needs feedback that the scenario's acknowledgements do not
     give.
     """
+    if scenario.sweep is not None:
+        raise scenario.wrong(("sweep",), "is what segcast sweep runs; leave it out here")
     _check_offered(scenario)
     cells: list[CellPlan] = []
     for choice in scenario.policies:

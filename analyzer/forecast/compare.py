@@ -42,26 +42,36 @@ def variant_label(
     *,
     growth: float | None = None,
     year: int | None = None,
+    share: str | None = None,
     several: bool = False,
 ) -> str:
     """A policy, its flowlet timeout (exactly, or a rule by its label) and its load, if that is not the trace's own.
 
-    Of `several` loads each is named. `growth` is the part of the load that is of more connections, `year` when that is.
+    Of `several` loads each is named. `growth` is the part of the load that is of more connections, `year` when that is,
+    `share` the load as it was asked, if that is a share of the network's.
     """
     parts = [policy]
     if timeout := timeout_label(timeout_ns, rule):
         parts.append(timeout)
     if load != 1 or several:
-        parts.append(load_label(load, growth, year))
+        parts.append(load_label(load, growth, year, share))
     return ", ".join(parts)
 
 
-def load_label(load: float, growth: float | None = None, year: int | None = None) -> str:
-    """A load: `load 2`; `growth 1.3`, if it is all of more connections; with the year, if there is one."""
+def load_label(load: float, growth: float | None = None, year: int | None = None, share: str | None = None) -> str:
+    """A load: `load 2`, or `load 60 %` if it was asked so; `growth 1.3`, if it is all of more connections; its year."""
+    if share is not None:
+        said = f"load {load_number(load, share)}"
+        return said if year is None else f"year {year} ({said})"
     said = f"growth {say_number(load)}" if growth == load != 1 else f"load {say_number(load)}"
     if growth not in (None, 1, load):
         said += f" with growth {say_number(growth)}"
     return said if year is None else f"year {year} ({said})"
+
+
+def load_number(load: float, share: str | None = None) -> str:
+    """A load without the word: `2`, or `60 %` if it was asked so."""
+    return say_number(load) if share is None else share.replace("%", " %")
 
 
 def timeout_label(timeout_ns: int | None, rule: str | None = None) -> str:
@@ -127,12 +137,13 @@ class NamedVariant(NamedTuple):
     load: float
     growth: float | None
     year: int | None
+    share: str | None
 
 
 def named_variant(row: Mapping[str, Any]) -> NamedVariant:
     """The variant that a row of the summary is of."""
-    load, growth, year = row["load"], row.get("growth"), row.get("year")
-    return NamedVariant(row["policy"], row["timeout"], row["timeout_ns"], load, growth, year)
+    offered = (row["load"], row.get("growth"), row.get("year"), row.get("share"))
+    return NamedVariant(row["policy"], row["timeout"], row["timeout_ns"], *offered)
 
 
 def paired_change(pairs: Sequence[tuple[float, float]], comparisons: int) -> dict[str, float | None]:

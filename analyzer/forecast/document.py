@@ -26,6 +26,7 @@ class LoadedVariant(StatedVariant):
     load: float = Field(1.0, description="what is offered, in parts of the trace")
     growth: float | None = Field(None, description="of the load, the factor that is of more connections, or fewer")
     year: Count | None = Field(None, description="the year from now, where growth is given by the year")
+    share: str | None = Field(None, description="the load as it was asked, if that is a share of the busiest link")
 
 
 class StatedComparison(LoadedVariant):
@@ -145,6 +146,7 @@ class StatedStanding(Shape):
     """What is to be done at a load."""
 
     load: float = Field(description="the load")
+    offered: str = Field("", description="the same in words, as it was asked: `load 60 %`")
     verdict: Verdict = Field(
         description="`use`: clearly quicker than the baseline; `only`: the baseline breaks a budget that it keeps; "
         "`stay`: nothing within the budgets is clearly quicker than the baseline; `none`: nothing keeps the budgets; "
@@ -191,6 +193,7 @@ class OfferedEntry(Shape):
     rate: float = Field(1.0, description="of it, how much faster packets come")
     growth: float = Field(1.0, description="of it, the factor that is of more connections, or fewer")
     year: Count | None = Field(None, description="the year from now, where growth is given by the year")
+    share: str | None = Field(None, description="the load as it was asked, if that is a share of the busiest link")
     bytes: float | None = Field(
         None, description="bytes sent, in parts of the trace's: whole connections make up `growth` only nearly"
     )

@@ -41,6 +41,22 @@ def dealt_findings(traffic: Traffic) -> list[Finding]:
     ]
 
 
+def path_findings(traffic: Traffic) -> list[Finding]:
+    """That no two ends have more than one path between them, if so."""
+    slots = traffic.network.group_slots()
+    if not slots or max(map(len, slots)) > 1:
+        return []
+    return [
+        Finding(
+            code="one_path",
+            severity="warning",
+            count=len(slots),
+            detail="there is one path between every two ends",
+            effect="no policy has a choice: what differs between them is SRv6's headers",
+        )
+    ]
+
+
 def event_findings(scenario: ValidScenario, extent: Extent) -> list[Finding]:
     """That events come when nothing is sent any more, if so, at the highest load."""
     load = max(one.rate for one in scenario.offered)

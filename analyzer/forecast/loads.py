@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from segcast.analyzer.forecast.asked import asked_of_list
 from segcast.analyzer.forecast.asked_of_trace import asked_of_trace
+from segcast.analyzer.forecast.compare import load_label
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import FlowPlan
 from segcast.analyzer.scenario.growth import MOST_GROWTH, KnownLoad, Offered, share_of
@@ -136,8 +137,9 @@ def share_findings(scenario: ValidScenario) -> list[Finding]:
             code="load_of_network",
             severity="info",
             count=1,
-            detail=f"load {text} is {say_number(float(known.factor))} times the trace, {way}; if all paths are used "
-            f"alike, that takes the busiest link, {known.link}, to {100 * known.share:.3g} %, SRv6's headers aside",
+            detail=f"{load_label(float(known.factor), share=text)} is {say_number(float(known.factor))} times the "
+            f"trace, {way}; if all paths are used alike, that takes the busiest link, {known.link}, to "
+            f"{100 * known.share:.3g} %, SRv6's headers aside",
             effect="what links carry under each policy is measured, and differs where policies do",
         )
         for text, known in scenario.known_loads.items()

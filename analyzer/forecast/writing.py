@@ -33,6 +33,7 @@ from segcast.analyzer.forecast.findings import (
     dealt_findings,
     event_findings,
     open_loop_findings,
+    path_findings,
     say_dealt,
     side_findings,
     size_findings,
@@ -59,7 +60,8 @@ def origin_entry(
 ) -> ForecastTrace:
     """What forecast.json says of the trace or the workload; `extent` is what it sends, `asked` if senders react."""
     grown = [*share_findings(scenario), *growth_findings(scenario, traffic.growth, reacts=asked is not None)]
-    findings = [*dealt_findings(traffic), *grown, *event_findings(scenario, extent), *side_findings(traffic.sides)]
+    ground = [*dealt_findings(traffic), *path_findings(traffic)]
+    findings = [*ground, *grown, *event_findings(scenario, extent), *side_findings(traffic.sides)]
     shared: dict[str, Any] = {
         "flows": extent.flows,
         "hosts": len(traffic.hosts),
@@ -81,7 +83,7 @@ def origin_entry(
         layer=trace.layer,
         packets=extent.packets,
         findings=[
-            *dealt_findings(traffic),
+            *ground,
             *(Finding.model_validate(finding) for finding in for_timeouts(trace.info, scenario.fixed_timeouts_ns)),
             *grown,
             *event_findings(scenario, extent),
@@ -152,6 +154,7 @@ def _offered(scenario: ValidScenario, growth: Growth | None) -> list[OfferedEntr
             rate=float(one.rate),
             growth=float(one.flows),
             year=one.year,
+            share=one.share,
             bytes=None if growth is None else round(growth.share_of_bytes(one.flows), 6),
         )
         for one in scenario.offered
@@ -170,32 +173,43 @@ def _decision(
 
     `beyond` seeds: what resamples there are, and what is known of the model's error.
     """
-    # What a policy would do if its hosts knew otherwise is no advice, where it also runs as they know.
-    otherwise = {choice.label for choice in scenario.policies if choice.steering}
-    if all(row["policy"] in otherwise or row["policy"] == baseline for row in rows[0]):
-        otherwise = set()
+    otherwise = otherwise_of(scenario, rows[0], baseline)
     circumstances = Circumstances(
         baseline,
         reacts=origin.reacts,
         slo=None if scenario.slo is None else scenario.slo.slo,
         dealt=say_dealt(traffic),
+        paths=max(map(len, traffic.network.group_slots()), default=0),
         resampled=beyond[0],
         validated=beyond[1],
-        unlearning=frozenset(
-            choice.label
-            for choice in scenario.policies
-            if choice.policy.steered and not choice.policy.learns and not scenario.steering_of(choice).suspect_after
-        ),
+        unlearning=unlearning_of(scenario),
     )
     summary, comparisons, pooled = ([row for row in some if row["policy"] not in otherwise] for some in rows)
     return decide(summary, comparisons, circumstances, pooled)
+
+
+def otherwise_of(scenario: ValidScenario, summary: Sequence[dict[str, Any]], baseline: str) -> set[str]:
+    """Labels of policies that are no advice: what they would do if their hosts knew otherwise, beside as they know."""
+    otherwise = {choice.label for choice in scenario.policies if choice.steering}
+    if all(row["policy"] in otherwise or row["policy"] == baseline for row in summary):
+        return set()
+    return otherwise
+
+
+def unlearning_of(scenario: ValidScenario) -> frozenset[str]:
+    """Labels of policies whose hosts never learn of a dead link."""
+    return frozenset(
+        choice.label
+        for choice in scenario.policies
+        if choice.policy.steered and not choice.policy.learns and not scenario.steering_of(choice).suspect_after
+    )
 
 
 def _loaded(one: Candidate) -> LoadedVariant:
     policy, rule, timeout_ns = one.key
     timeout = rule if timeout_ns is None else write_duration(timeout_ns)
     named: dict[str, Any] = {"policy": policy, "timeout": timeout, "timeout_ns": timeout_ns}
-    return LoadedVariant(load=one.load, growth=one.growth, year=one.year, **named)
+    return LoadedVariant(load=one.load, growth=one.growth, year=one.year, share=one.share, **named)
 
 
 def _network_entry(traffic: Traffic, kind: str, first_ns: int) -> NetworkEntry:

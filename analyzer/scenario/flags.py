@@ -13,15 +13,18 @@ from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.errors import InputError
 
 
-def scenario_of(file: Path | None, flags: dict[str, Any]) -> ValidScenario:
-    """The scenario in `file`, else that of the flags (None: not given). Raises InputError naming the flag."""
+def scenario_of(file: Path | None, flags: dict[str, Any], *, swept: bool = False) -> ValidScenario:
+    """The scenario in `file`, else that of the flags (None: not given). Raises InputError naming the flag.
+
+    `swept`: it may say what a sweep varies.
+    """
     given = {name: value for name, value in flags.items() if value is not None}
     growth = growth_of(given.pop("growth", None), given.pop("until", None))
     drawn: dict[str, Any] = {name: given.pop(name) for name in ("resamples", "block") if name in given}
     if file is not None:
         if given:
             raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
-        read = read_scenario(file)
+        read = read_scenario(file, swept=swept)
         read = read if growth is None else with_growth(read, growth)
         return with_resamples(read, drawn) if drawn else read
     lists = {"policy": "policies", "timeout": "timeouts", "load": "load"}

@@ -197,16 +197,25 @@ class GrowthSpec(Model):
 
 
 class Offered(NamedTuple):
-    """What a cell is offered: packets `rate` times as fast, of `flows` times the connections; the year, if one is."""
+    """What a cell is offered: packets `rate` times as fast, of `flows` times the connections; the year, if one is.
+
+    `share` is what was asked for, where that is a share of the network's: `60%`, or `60% x 1.3` with growth.
+    """
 
     rate: Fraction
     flows: Fraction
     year: int | None = None
+    share: str | None = None
 
     @property
     def load(self) -> Fraction:
         """How much more is offered than the trace has."""
         return self.rate * self.flows
+
+    @property
+    def what(self) -> tuple[Fraction, Fraction, int | None]:
+        """What is sent, in whatever words it was asked."""
+        return self.rate, self.flows, self.year
 
 
 class KnownLoad(NamedTuple):

@@ -22,6 +22,7 @@ from segcast.analyzer.scenario.growth import (
 )
 from segcast.analyzer.scenario.srv6 import Srv6Spec
 from segcast.analyzer.scenario.steering import SteeringSpec
+from segcast.analyzer.scenario.sweeping import Values
 from segcast.analyzer.scenario.traffic import TrafficSpec
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.slo import SloSpec
@@ -103,6 +104,10 @@ class Scenario(Model):
     slo: SloSpec | None = Field(default=None, description="budgets that an answer must keep")
     cost: CostSpec | None = Field(default=None, description="prices, for answers in money")
     srv6: Srv6Spec = Field(default=Srv6Spec(), description="how steered packets are encapsulated")
+    sweep: Annotated[dict[str, Values], Field(max_length=20)] | None = Field(
+        default=None,
+        description="for `segcast sweep`: fields, and the values that each takes, a list or a range of from, to, steps",
+    )
 
     @property
     def kind(self) -> str:
@@ -131,16 +136,20 @@ class Scenario(Model):
         Raises InputError if a load is a share of the network's that nobody has looked up: see `forecast.loads`.
         """
         found = [self._offered(load, step) for load in self.load for step in self.growth_spec.steps]
-        return tuple(sorted(dict.fromkeys(found), key=lambda one: (one.load, one.rate)))
+        once = {one.what: one for one in reversed(found)}
+        return tuple(sorted(once.values(), key=lambda one: (one.load, one.rate)))
 
     def _offered(self, load: float | str, step: Step) -> Offered:
-        of_network = isinstance(load, str)
-        factor = self.factor_of(load) if isinstance(load, str) else Fraction(repr(load))
-        if self.growth_spec.by == "rate" or (of_network and self.growth is None):
-            return Offered(factor * step.factor, Fraction(1), step.year)
-        if of_network:
-            return Offered(Fraction(1), factor * step.factor, step.year)
-        return Offered(factor, step.factor, step.year)
+        if not isinstance(load, str):
+            factor = Fraction(repr(load))
+            if self.growth_spec.by == "rate":
+                return Offered(factor * step.factor, Fraction(1), step.year)
+            return Offered(factor, step.factor, step.year)
+        factor = self.factor_of(load) * step.factor
+        share = load if step.factor == 1 else f"{load} x {float(step.factor):g}"
+        if self.growth is None or self.growth.by == "rate":
+            return Offered(factor, Fraction(1), step.year, share)
+        return Offered(Fraction(1), factor, step.year, share)
 
     def factor_of(self, load: str) -> Fraction:
         """The factor that brings the busiest link to a share like `50%`. Raises InputError if it is not known."""

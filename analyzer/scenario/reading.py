@@ -21,8 +21,11 @@ from segcast.analyzer.values import explained
 from segcast.traces.errors import InputError
 
 
-def read_scenario(file: str | Path) -> ValidScenario:
-    """The scenario in a TOML file. Raises InputError with the file, the line and the place in it."""
+def read_scenario(file: str | Path, *, swept: bool = False) -> ValidScenario:
+    """The scenario in a TOML file. Raises InputError with the file, the line and the place in it.
+
+    One that says what is to be swept is read only for who runs sweeps.
+    """
     file = Path(file)
     text, data = read_toml(file, "scenario")
     origin = Origin(file, key_lines(text.replace("\r\n", "\n")))
@@ -33,7 +36,10 @@ def read_scenario(file: str | Path) -> ValidScenario:
         if topology is not None and topology.read_files is not None:
             data, edges = topology.read_files(data, file.parent, origin.where)
             origin = replace(origin, edges=edges)
-    return validated(with_whole_key_file(data, file.parent), origin.where, origin)
+    read = validated(with_whole_key_file(data, file.parent), origin.where, origin)
+    if read.sweep is not None and not swept:
+        raise read.wrong(("sweep",), "is what segcast sweep runs; leave it out here")
+    return read
 
 
 def validated(data: dict[str, Any], where: Where, origin: Origin | None = None) -> ValidScenario:

@@ -137,6 +137,15 @@ class ValidScenario(Scenario):
         """What errors call the scenario: the file that it was read from."""
         return "the scenario" if self._origin.file is None else str(self._origin.file)
 
+    def place_of(self, place: Place) -> str:
+        """A place of the scenario in words, with the file and the line that it was read from."""
+        return self._origin.where(place)
+
+    def with_origin_of(self, other: ValidScenario) -> ValidScenario:
+        """The other scenario, errors in which name the file and the lines of this one."""
+        other._origin = self._origin
+        return other
+
     def wrong(self, place: Place, message: str) -> InputError:
         """An error about a key of the scenario, with the file and the line that it was read from."""
         return self._origin.located(WrongKey(place, message))

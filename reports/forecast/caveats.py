@@ -16,8 +16,8 @@ _RECORDED: Final = (
     "Packets leave when the capture says. Senders do not slow down, retransmit or speed up in answer to the "
     "forecast network, so heavy loss or queueing is overstated against real senders."
 )
-_OF_SCENARIO: Final = {"late_events", "hosts_dealt", "hosts_together", "sides_chosen", "mtu_unchecked"}
-_COUNTED: Final = {"hosts_dealt", "late_events", "load_of_network"}  # their words have the count
+_OF_SCENARIO: Final = {"late_events", "hosts_dealt", "hosts_together", "sides_chosen", "mtu_unchecked", "one_path"}
+_COUNTED: Final = {"hosts_dealt", "late_events", "load_of_network", "one_path"}  # their words have the count
 _ALSO: Final = {"sides_chosen", "open_loop", "load_of_network"}  # told though they are no warnings
 _WHY: Final = {
     "no_ip": "without IP",
@@ -73,7 +73,7 @@ def of_scenario(forecast: Forecast) -> list[str]:
     return [
         _finding(forecast, finding)
         for finding in _told(forecast)
-        if finding["code"] in _OF_SCENARIO - {"hosts_dealt", "sides_chosen", "hosts_together"}
+        if finding["code"] in _OF_SCENARIO - {"hosts_dealt", "sides_chosen", "hosts_together", "one_path"}
     ]
 
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from segcast.analyzer.forecast.compare import load_label
+from segcast.analyzer.forecast.compare import load_label, load_number
 from segcast.analyzer.slo import Budget
 from segcast.reports import text
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.figures import Cast, short, translucent
 from segcast.reports.forecast.metrics import FLOW_TIMES, METRICS, TCP_COSTS, Metric
-from segcast.reports.style import INK, MUTED, Figure, axis, label, layout, linear_ticks, log_axis
+from segcast.reports.style import INK, MUTED, PAPER, Figure, axis, label, layout, linear_ticks, log_axis
 
 _MOST_METRICS: Final = 6
 _ALSO: Final = {
@@ -81,7 +81,8 @@ class LoadCurve:
             of_policy.setdefault((variant.rule or "", variant.timeout_ns or 0), []).append(variant)
         best = [min(of_policy.values(), key=self._badness) for of_policy in found.values()]
         return [
-            Line(replace(ones[0], load=1.0, several=False, growth=None, year=None).label, tuple(ones)) for ones in best
+            Line(replace(ones[0], load=1.0, several=False, growth=None, year=None, share=None).label, tuple(ones))
+            for ones in best
         ]
 
     def _badness(self, variants: Sequence[Variant]) -> tuple[int, int, float, float]:
@@ -145,7 +146,7 @@ class LoadCurve:
     def tick(self, load: float) -> str:
         """A load in words, and under it what the busiest link carries."""
         one = next(v for v in self._forecast.variants if v.load == load)
-        said = load_label(load, one.growth, one.year).removeprefix("load ")
+        said = load_label(load, one.growth, one.year, one.share).removeprefix("load ")
         share = self._share(load) if self.busiest else None
         return label(text.typeset(said)) + ("" if share is None else f"<br>{text.typeset(text.percent(share))}")
 
@@ -229,7 +230,7 @@ class LoadCurve:
 
     def _hover(self, variant: Variant, metric: Metric) -> str:
         estimate = self._forecast.estimate(variant, metric.column)
-        words = f"{load_label(variant.load, variant.growth, variant.year)}: {metric.unit(estimate.mean)}"
+        words = f"{load_label(variant.load, variant.growth, variant.year, variant.share)}: {metric.unit(estimate.mean)}"
         if estimate.low is not None and estimate.high is not None:
             words += f" ({text.span(metric.unit(estimate.low), metric.unit(estimate.high))})"
         if variant in self._forecast.broken:
@@ -237,20 +238,17 @@ class LoadCurve:
         return text.typeset(words)
 
     def _crossings(self, metric: Metric, budget: Budget | None) -> list[Crossing]:
-        """Where each line first breaks the budget; without one, where it becomes clearly better than the baseline."""
+        """Where each line crosses the budget; without one, where it changes sides with the baseline."""
         if budget is not None:
-            found = [self._leaves(line, metric, budget) for line in self.lines]
-        else:
-            found = [self._overtakes(line, metric) for line in self.lines[1:]]
+            return [crossing for line in self.lines for crossing in self._of_budget(line, metric, budget)]
+        found = [self._overtakes(line, metric) for line in self.lines[1:]]
         return [crossing for crossing in found if crossing is not None]
 
-    def _leaves(self, line: Line, metric: Metric, budget: Budget) -> Crossing | None:
-        known = self._points(line, metric)
-        for (one, before), (other, after) in itertools.pairwise(known):
-            if budget.holds(before) and not budget.holds(after):
+    def _of_budget(self, line: Line, metric: Metric, budget: Budget) -> Iterator[Crossing]:
+        for (one, before), (other, after) in itertools.pairwise(self._points(line, metric)):
+            if budget.holds(before) != budget.holds(after):
                 at = _between(one.load, other.load, before - budget.limit, after - budget.limit)
-                return Crossing(line, at, budget.limit, one.load, other.load)
-        return None
+                yield Crossing(line, at, budget.limit, one.load, other.load)
 
     def _overtakes(self, line: Line, metric: Metric) -> Crossing | None:
         clear = [
@@ -276,15 +274,15 @@ class LoadCurve:
             marks.append(
                 {"type": "scatter", "mode": "markers", "name": label(text.typeset(one.line.name))}
                 | {"x": short([one.at]), "y": short([one.value]), "hovertemplate": "%{text}<extra></extra>"}
-                | {"text": [label(text.typeset(f"{one.line.name} crosses near load {text.plain(one.at)}"))]}
+                | {"text": [label(text.typeset(f"{one.line.name} crosses near load {self._named(one.at)}"))]}
                 | {"marker": {"symbol": "diamond", "size": 13, "color": colour, "line": {"color": INK, "width": 1}}}
             )
             y = math.log10(one.value) if logarithmic and one.value > 0 else one.value
             notes.append(
                 {"x": math.log10(one.at), "y": y, "ax": -26, "ay": -26 - 22 * (place % 4), "xanchor": "right"}
-                | {"text": label(text.typeset(f"{one.line.policy} at {text.plain(one.at, 2)}")), "showarrow": True}
+                | {"text": label(text.typeset(f"{one.line.policy} at {self._named(one.at, 2)}")), "showarrow": True}
                 | {"arrowhead": 0, "arrowwidth": 1.2, "arrowcolor": MUTED, "standoff": 7}
-                | {"font": {"size": 15, "color": INK}}
+                | {"font": {"size": 15, "color": INK}, "bgcolor": PAPER, "opacity": 0.85}
             )
         return marks, notes
 
@@ -292,31 +290,45 @@ class LoadCurve:
         """What each line does, in words."""
         if budget is None:
             found = {c.line.name: c for c in self._crossings(metric, None)}
+            other = self.lines[0].name
             return [
-                (name, f"changes sides with {self.lines[0].name} between load {_span(c)}, near {text.plain(c.at, 2)}")
+                (name, f"changes sides with {other} between load {self._span(c)}, near {self._named(c.at, 2)}")
                 for name, c in found.items()
             ]
-        says = []
-        for line in self.lines:
-            known = self._points(line, metric)
-            crossing = self._leaves(line, metric, budget)
-            if not known:
-                said = "nothing is received"
-            elif not budget.holds(known[0][1]):
-                said = f"breaks it at load {text.plain(known[0][0].load)} already"
-            elif crossing is None:
-                said = f"keeps it up to load {text.plain(known[-1][0].load)}, the highest that was run"
-            else:
-                said = (
-                    f"keeps it up to load {text.plain(crossing.before)}, breaks it at {text.plain(crossing.after)}; "
-                    f"on a straight line it crosses near {text.plain(crossing.at, 2)}"
-                )
-            says.append((line.name, said))
-        return says
+        return [(line.name, self._kept(line, metric, budget)) for line in self.lines]
 
+    def _kept(self, line: Line, metric: Metric, budget: Budget) -> str:
+        """At which loads a line keeps a budget, and near which it crosses it."""
+        known = [(variant.load, budget.holds(value)) for variant, value in self._points(line, metric)]
+        if not known:
+            return "nothing is received"
+        if len({kept for _, kept in known}) == 1:
+            return (
+                f"{'keeps' if known[0][1] else 'breaks'} it at every load, {self._loads([load for load, _ in known])}"
+            )
+        said = []
+        for kept, those in itertools.groupby(known, key=lambda one: one[1]):
+            said.append(f"{'keeps' if kept else 'breaks'} it at {self._loads([load for load, _ in those])}")
+        near = [self._named(crossing.at, 2) for crossing in self._of_budget(line, metric, budget)]
+        return f"{', '.join(said)}; on a straight line it crosses near {' and '.join(near)}"
 
-def _span(crossing: Crossing) -> str:
-    return f"{text.plain(crossing.before)} and {text.plain(crossing.after)}"
+    def _loads(self, loads: Sequence[float]) -> str:
+        return text.span(self._named(loads[0]), self._named(loads[-1])) if len(loads) > 1 else self._named(loads[0])
+
+    def _span(self, crossing: Crossing) -> str:
+        return f"{self._named(crossing.before)} and {self._named(crossing.after)}"
+
+    def _named(self, load: float, digits: int = 3) -> str:
+        """A load, as loads were asked: a factor, or the part of a share that lies as far from the next one."""
+        near = min(self._forecast.variants, key=lambda v: abs(math.log(v.load / load)))
+        share, percent, rest = near.share or "", *(near.share or "").partition("%")[::2]
+        if not share or (rest and near.load != load):
+            return text.plain(load, digits)
+        return (
+            load_number(load, share)
+            if near.load == load
+            else f"{text.plain(float(percent) * load / near.load, digits)} %"
+        )
 
 
 def _between(low: float, high: float, before: float, after: float) -> float:

@@ -73,7 +73,7 @@ class FailuresContent:
         failures, links = self._rows(FAILURES), self._rows(LINKS_AT_WORST)
         return [
             Told(
-                variant_label(one.policy, one.timeout_ns, one.timeout, one.load),
+                variant_label(one.policy, one.timeout_ns, one.timeout, one.load, share=one.share),
                 one.says,
                 [self._failure(row) for row in sorted(_of(failures, one), key=self._harm, reverse=True)],
                 [

@@ -21,6 +21,7 @@ from segcast.commands.policies import policies
 from segcast.commands.replay import replay
 from segcast.commands.report import report
 from segcast.commands.rewrite import rewrite
+from segcast.commands.sweep import sweep
 from segcast.commands.synth import synth
 from segcast.commands.testbed import testbed
 from segcast.commands.validate import validate
@@ -31,6 +32,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     inspect,
     flowlets,
     forecast,
+    sweep,
     compare,
     plan,
     advise,

@@ -19,8 +19,10 @@ from segcast.analyzer.plan.failures.measures import LINK_BITS, STAGE_BITS, count
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.workload.source import open_workload
+from segcast.reports.plan.failures_content import FailuresContent
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
+from segcast.traces.units import say_number
 from tests.support.failing import DETECTION_NS, FABRIC, FLOWS, GAP_NS, TOTAL_SHARE, constant_rate, studied
 from tests.support.workloads import PLAIN
 from tests.twins import failures as twin
@@ -124,6 +126,19 @@ def test_budgets_are_judged_over_the_run_and_once_settled(constant: Trace, tmp_p
     already = studied(constant, tmp_path, 'policies = ["ecmp"]\n', "links", slo="utilisation < 1%")
     assert already["answer"] == "Broken without any failure: utilisation < 1% (ecmp)"
     assert not already["holds"]
+
+
+def test_loads_are_named_as_they_were_asked(constant: Trace, tmp_path: Path) -> None:
+    document = studied(constant, tmp_path, 'policies = ["ecmp"]\nload = ["20%", "30%"]\n', "nodes")
+    assert [one["share"] for one in document["loads"]] == ["20%", "30%"]
+    assert "ecmp, load 30 %" in document["answer"]
+    content = FailuresContent(tmp_path / "study")
+    assert [told.label for told in content.variants] == ["ecmp, load 20 %", "ecmp, load 30 %"]
+    assert any("at load 20 %" in limit for limit in document["but"])
+    factor = say_number(document["loads"][0]["load"])
+    assert not any(factor in said for said in (document["answer"], *(told.label for told in content.variants)))
+    for table in ("failures", "stages", "links"):
+        assert set(pl.read_parquet(tmp_path / "study" / f"{table}.parquet")["share"]) == {"20%", "30%"}
 
 
 def test_pairs_are_counted_and_bounded_those_of_one_node_first(constant: Trace, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import tomllib
 from pathlib import Path
@@ -12,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from segcast.analyzer.forecast.compare import load_label
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.flags import scenario_of
@@ -21,8 +24,10 @@ from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.source import open_workload
 from segcast.reports.forecast.caveats import caveats
 from segcast.reports.forecast.data import Forecast
+from segcast.reports.forecast.terminal import print_forecast
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
+from segcast.traces.units import say_number
 from tests.support.queues import capture, sent
 from tests.support.workloads import PLAIN
 from tests.twins import loads as twin
@@ -119,11 +124,37 @@ def test_links_are_as_busy_as_was_asked(constant: Trace, tmp_path: Path) -> None
     carried = [row["utilisation_max"] for row in summary_of(tmp_path / "f")]
     assert carried == pytest.approx([0.2, 0.8], rel=0.002)
     (first, second) = [f for f in document["trace"]["findings"] if f["code"] == "load_of_network"]
-    assert first["detail"].startswith("load 80% is 3.19936 times the trace, by rate")
+    assert first["detail"].startswith("load 80 % is 3.19936 times the trace, by rate")
     assert "path0, to 80 %" in first["detail"] and "path0, to 20 %" in second["detail"]
     said = [line for line in caveats(Forecast(tmp_path / "f")) if "takes the busiest link, path0, to 80 %" in line]
-    assert len(said) == 1 and said[0].startswith("Loads: load 80% is")
+    assert len(said) == 1 and said[0].startswith("Loads: load 80 % is")
     assert tomllib.loads((tmp_path / "f" / "scenario.toml").read_text("utf-8"))["load"] == ["80%", "20%"]
+
+
+def test_a_share_is_named_as_it_was_asked(constant: Trace, tmp_path: Path) -> None:
+    """People read 20 %; tables and documents have the factor, too."""
+    flags = {"paths": "2x1Gbps", "policy": "ecmp,spray", "load": "80%,20%", "seeds": 4, "buffer": None}
+    document = forecast(constant, scenario_of(None, flags), tmp_path / "f")
+    assert [one["share"] for one in document["offered"]] == ["20%", "80%"]
+    assert [one["offered"] for one in document["decision"]["loads"]] == ["load 20 %", "load 80 %"]
+    assert {row["share"] for row in summary_of(tmp_path / "f")} == {"20%", "80%"}
+    found = Forecast(tmp_path / "f")
+    assert [variant.label for variant in found.variants[:2]] == ["ecmp, load 20 %", "ecmp, load 80 %"]
+    screen = io.StringIO()
+    print_forecast(tmp_path / "f", Console(file=screen, width=100))
+    first, *_ = screen.getvalue().split("Within:")
+    assert "load 20 %" in first or "(20 % to 80 %)" in first
+    for one in document["offered"]:
+        assert say_number(one["load"]) not in first
+
+
+def test_a_share_of_several_factors_of_growth_is_named_with_them(constant: Trace, tmp_path: Path) -> None:
+    scenario = read(tmp_path, 'load = "40%"\ngrowth = { by = "rate", factor = [1, 1.5] }\n')
+    trace = trace_of(tmp_path / "t.pcap", random_rows(2, 500))
+    offered = with_known_loads(trace, scenario).offered
+    assert [one.share for one in offered] == ["40%", "40% x 1.5"]
+    assert load_label(7.0, share="40% x 1.5") == "load 40 % x 1.5"
+    assert load_label(7.0, year=2, share="40%") == "year 2 (load 40 %)"
 
 
 def test_copies_of_connections_come_to_the_share(tmp_path: Path) -> None:

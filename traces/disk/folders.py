@@ -98,11 +98,16 @@ FAILURES: Final = FolderKind(
     ("failures.parquet", "stages.parquet", "links.parquet", "scenario.toml", "failures.html"),
 )
 PLAN: Final = FolderKind("plan", "plan.json", ("probes.parquet", "scenario.toml", "plan.html"))
+SWEEP: Final = FolderKind(
+    "sweep",
+    "sweep.json",
+    ("summary.parquet", "choices.parquet", "comparisons.parquet", "variants.parquet", "scenario.toml", "sweep.html"),
+)
 ADVICE: Final = FolderKind("advice", "advice.json", ("candidates.parquet", "scenario.toml", "advice.html"))
 COMPARISON: Final = FolderKind("comparison", "compare.json", ("compare.html",))
 REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
 KINDS: Final = {
-    kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON)
+    kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON, SWEEP)
 }
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 

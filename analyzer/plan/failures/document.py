@@ -10,7 +10,8 @@ from segcast.traces.disk.documents import Count, Shape, Whole
 class FailedLoad(Shape):
     """When things fail at a load."""
 
-    load: float = Field(description="factor of the trace's rate")
+    load: float = Field(description="what is offered, in parts of the trace")
+    share: str | None = Field(None, description="the load as it was asked, if that is a share of the busiest link")
     at_ns: Whole = Field(description="when everything fails, from the first packet on")
     until_ns: Whole = Field(description="when the last packet is sent, under the first policy without a failure")
 
@@ -21,7 +22,8 @@ class FailedVariant(Shape):
     policy: str = Field(description="label of the policy")
     timeout: str | None = Field(description="label of its flowlet timeout; null without one")
     timeout_ns: Whole | None = Field(description="the timeout, if it is fixed")
-    load: float = Field(description="factor of the trace's rate")
+    load: float = Field(description="what is offered, in parts of the trace")
+    share: str | None = Field(None, description="the load as it was asked, if that is a share of the busiest link")
     says: list[str] = Field(description="what the failures cost under it, in sentences")
     never_learns: bool = Field(description="whether its hosts never leave a dead path: nothing makes them suspect one")
     broken: Count = Field(description="failures that break the budgets over the whole run or in their last stage")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.forecast.compare import load_label
 from segcast.analyzer.forecast.loads import share_findings, with_known_loads
 from segcast.analyzer.forecast.resamples import check_no_resamples
 from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
@@ -160,6 +161,7 @@ class _Study:
         )
         self.ran = 0
         self._done = 0
+        self._shares = {plan.load: plan.offered.share for plan in self._plans}
         self._at: dict[Fraction, tuple[int, int, int]] = {}
         self._until: dict[tuple[Variant, int], int] = {}
         self._cases: dict[Variant, list[Case]] = {}
@@ -237,9 +239,8 @@ class _Study:
         of_failures: list[dict[str, Any]] = []
         told = []
         for variant, (intact, *cases) in self._cases.items():
-            stated = dict(
-                zip(("policy", "timeout", "timeout_ns", "load"), (*variant[:3], float(variant[3])), strict=True)
-            )
+            named = (*variant[:3], float(variant[3]), self._shares[variant[3]])
+            stated = dict(zip(("policy", "timeout", "timeout_ns", "load", "share"), named, strict=True))
             spans_ns = [row["last_ns"] - self._at[variant[3]][1] for row in intact.rows]
             rows = [failure_row(case, intact, stated, spans_ns, self._slo) for case in cases]
             told.append(self._told(stated, rows, intact))
@@ -285,7 +286,7 @@ class _Study:
             answer=answer(told, asked.kind, self._slo, asked.judge, reacts),
             but=limits(self._failures, asked.kind, self._limits()),
             loads=[
-                FailedLoad(load=float(load), at_ns=at - first, until_ns=last - first)
+                FailedLoad(load=float(load), share=self._shares[load], at_ns=at - first, until_ns=last - first)
                 for load, (first, at, last) in self._at.items()
             ],
             variants=[
@@ -309,7 +310,7 @@ class _Study:
         found = [finding.detail for finding in share_findings(self._scenario)]
         moment = "when the most is sent in its second quarter" if self._asked.at_ns is None else "as asked"
         for load, (first, at, last) in self._at.items():
-            of_load = f" at load {float(load):g}" if len(self._at) > 1 else ""
+            of_load = f" at {load_label(float(load), share=self._shares[load])}" if len(self._at) > 1 else ""
             found.append(
                 f"everything fails {(at - first) / 1e9:.4g} s into {(last - first) / 1e9:.4g} s of traffic{of_load}, "
                 f"{moment}; what the hole costs depends on what is sent just then"

@@ -21,7 +21,8 @@ VARIANT: Final = (
     Column("policy", pa.string(), "label of the policy"),
     Column("timeout", pa.string(), "label of the flowlet timeout; null without one", True),
     Column("timeout_ns", pa.int64(), "the timeout, if it is fixed", True),
-    Column("load", pa.float64(), "factor of the trace's rate"),
+    Column("load", pa.float64(), "what is offered, in parts of the trace"),
+    Column("share", pa.string(), "the load as it was asked, if that is a share of the busiest link: `60%`", True),
     Column("seeds", pa.uint32(), "seeds that figures are means over"),
 )
 

@@ -32,7 +32,7 @@ class Told(NamedTuple):
     def label(self) -> str:
         """The variant in words."""
         of = self.variant
-        return variant_label(of["policy"], of["timeout_ns"], of["timeout"], of["load"])
+        return variant_label(of["policy"], of["timeout_ns"], of["timeout"], of["load"], share=of["share"])
 
     def failing(self, judge: str) -> list[dict[str, Any]]:
         """The failures that break budgets."""

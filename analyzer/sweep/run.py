@@ -1,0 +1,157 @@
+"""Sweeps: every cell of every variant of a scenario, into one folder of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from segcast.analyzer.plan.store import CellStore
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.sweep.batches import Batch, Execution, Source, batches_of, check_source
+from segcast.analyzer.sweep.deciding import Decided, answer_of, decide_all
+from segcast.analyzer.sweep.document import StatedField, SweepDocument
+from segcast.analyzer.sweep.fields import written
+from segcast.analyzer.sweep.local import LocalExecution
+from segcast.analyzer.sweep.tables import CHOICES, COMPARED, SWEPT, VARIANTS, rows_table
+from segcast.analyzer.workload.source import WorkloadFile
+from segcast.traces.disk.documents import json_text
+from segcast.traces.disk.folders import new_folder
+from segcast.traces.schema import Table
+from segcast.traces.trace import trace_name
+from segcast.traces.version import VERSION
+
+SCHEMA_VERSION: Final = 1
+
+Progress = Callable[[int, int], None]
+Say = Callable[[str], object]
+
+
+def sweep(
+    source: Source,
+    scenario: ValidScenario,
+    out: str | Path,
+    progress: Progress | None = None,
+    *,
+    store: CellStore | None = None,
+    threads: int | None = None,
+    execution: Execution | None = None,
+    finish: Callable[[Path], object] | None = None,
+    say: Say | None = None,
+) -> dict[str, Any]:
+    """Run every cell of every variant, and write the folder `out`; returns the content of sweep.json.
+
+    Each cell that has ended is kept in `store`, by default in the user's cache: what was interrupted goes on from
+    there, and a sweep that is asked again runs nothing. `execution` runs the cells, by default this machine on
+    `threads`; the tables do not depend on it. `finish` is called with the complete folder before it gets its name,
+    `say` with what a user wants to know meanwhile. `progress` is told the cells done and all, several times a second;
+    what it raises ends the sweep. Raises InputError.
+    """
+    check_source(source, scenario)
+    inputs: list[str | Path] = [source.path] if isinstance(source, WorkloadFile) else [source.folder]
+    kept = CellStore() if store is None else store
+    try:
+        with new_folder(Path(out), marker="sweep.json", inputs=inputs) as folder:
+            batches = batches_of(source, scenario, kept)
+            ways = execution or LocalExecution(source, kept, threads)
+            rows = _rows(batches, kept, ways, progress or _silent, say or _silent)
+            document = _written(source, scenario, batches, rows, folder)
+            if finish is not None:
+                finish(folder)
+    finally:
+        if store is None:
+            kept.close()
+    return document.as_dict()
+
+
+def _silent(*_: object) -> None:
+    """Says nothing."""
+
+
+def _rows(
+    batches: Sequence[Batch], store: CellStore, execution: Execution, progress: Progress, say: Say
+) -> list[list[dict[str, Any]]]:
+    """The rows of all cells in their order, from the store or run."""
+    keys = [key for batch in batches for key in batch.keys]
+    found = store.get_many(keys)
+    total, kept = len(keys), len(found)
+    left = [batch.only(places) for batch in batches if (places := _missing(batch, found))]
+    cells = f"{total:,} cells" + (f" of {len(batches):,} variants" if len(batches) > 1 else "")
+    if kept:
+        say(f"{cells}, {kept:,} kept from before")
+    elif total > 1:
+        say(cells)
+
+    def tick() -> None:
+        progress(len(found), total)
+
+    tick()
+    try:
+        for ran in execution.run(left, tick):
+            found[ran.key] = ran.row
+            tick()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; {len(found):,} of {total:,} cells are done and kept: the same command goes on from there"
+        ) from None
+    return [[found[key] for key in batch.keys] for batch in batches]
+
+
+def _missing(batch: Batch, found: dict[str, Any]) -> list[int]:
+    return [place for place, key in enumerate(batch.keys) if key not in found]
+
+
+def _written(
+    source: Source,
+    scenario: ValidScenario,
+    batches: Sequence[Batch],
+    rows: Sequence[list[dict[str, Any]]],
+    folder: Path,
+) -> SweepDocument:
+    """Write the tables, the scenario and the document; gives that back."""
+    is_list = isinstance(source, WorkloadFile)
+    decided = decide_all(batches, rows, is_list)
+    named = [(batch.variant, row) for batch, some in zip(batches, rows, strict=True) for row in some]
+    _write(folder, SWEPT, [{"variant": variant.name, **row} for variant, row in named])
+    _write(folder, CHOICES, decided.choices)
+    _write(folder, COMPARED, decided.comparisons)
+    values = [
+        {"variant": batch.variant.name, "field": field, "value": written(value)}
+        for batch in batches
+        for field, value in batch.variant.values.items()
+    ]
+    _write(folder, VARIANTS, values)
+    fields = {field: [written(value) for value in each] for field, each in (scenario.sweep or {}).items()}
+    document = SweepDocument(
+        segcast=VERSION,
+        schema_version=SCHEMA_VERSION,
+        answer=answer_of(decided, fields),
+        but=list(decided.few),
+        budgets=decided.budgets,
+        source=source.path.name if isinstance(source, WorkloadFile) else trace_name(source),
+        kind="workload" if is_list else "trace",
+        reacts=is_list or any(batch.scenario.transport is not None for batch in batches),
+        fields=[StatedField(field=field, values=each) for field, each in fields.items()],
+        variants=len(batches),
+        cells=len(named),
+        seeds=list(dict.fromkeys(scenario.seeds)),
+        loads=sorted({case.load for case in decided.cases}),
+        baseline=decided.baseline,
+        cases=decided.cases,
+        kept=_kept(decided, scenario),
+    )
+    (folder / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
+    (folder / "sweep.json").write_text(json_text(document), encoding="utf-8")
+    return document
+
+
+def _kept(decided: Decided, scenario: ValidScenario) -> bool | None:
+    if scenario.slo is None:
+        return None
+    return any(case.verdict not in ("none", "lost") for case in decided.cases)
+
+
+def _write(folder: Path, table: Table, rows: list[dict[str, Any]]) -> None:
+    pq.write_table(rows_table(table, rows), folder / f"{table.name}.parquet", compression="zstd")

@@ -1,0 +1,1 @@
+"""Reports of a sweep: its page and what a terminal shows, from the folder's tables alone."""

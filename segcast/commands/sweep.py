@@ -1,0 +1,78 @@
+"""`segcast sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segcast.interruption import INTERRUPTION
+from segcast.screen import (
+    json_option,
+    layer_option,
+    network_options,
+    note,
+    plugin_option,
+    progress,
+    show,
+    transport_option,
+)
+
+
+@click.command()
+@click.argument("trace")
+@click.option("--scenario", type=click.Path(path_type=Path), help="Scenario file, whose [sweep] is run.")
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    metavar="FIELD=VALUES",
+    help="A field and its values: buffer=64KiB,1MiB or buffer=64KiB..1MiB/5; may be given several times.",
+)
+@network_options
+@click.option("--policy", help="Policies [ecmp,random,inflight].")
+@click.option("--timeout", help="Flowlet timeouts, such as 100us,rtt [100us].")
+@click.option("--load", help="Factors of the trace's rate, such as 1,1.5,2, or shares of the busiest link: 50% [1].")
+@click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
+@transport_option
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Cells that run at a time [all cores].")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Sweep folder to write.")
+@layer_option
+@plugin_option
+@json_option
+def sweep(
+    trace: str,
+    out: Path,
+    layer: str | None,
+    as_json: bool,
+    scenario: Path | None,
+    given: tuple[str, ...],
+    jobs: int | None,
+    **flags: Any,
+) -> None:
+    """Run a scenario for every combination of values of some of its fields, and say what to do in each case.
+
+    TRACE is a trace, a capture, or a flow list. Fields are those of a scenario (docs/scenario.md), such as
+    steering.ack_delay or network.spines; rate, delay, buffer and ecn are those of all links, and paths their number.
+    Cells that ran are kept, so an interrupted sweep goes on, and one asked again runs nothing (docs/sweeps.md). Exit
+    status 1: the scenario has budgets, and nothing keeps them in any case.
+
+    segcast sweep capture.pcap --paths 4x10Gbps --set buffer=64KiB..1MiB/5 --out S
+    """
+    from segcast.analyzer.scenario.flags import scenario_of
+    from segcast.analyzer.sweep.fields import with_set
+    from segcast.analyzer.sweep.run import sweep as run
+    from segcast.analyzer.workload.source import open_source
+    from segcast.reports.sweep.page import write_sweep
+    from segcast.reports.sweep.terminal import print_sweep
+    from segcast.traces.errors import CheckFailed
+
+    chosen = with_set(scenario_of(scenario, flags, swept=True), given)
+    with progress("sweep", "cells") as tick:
+        taken = open_source(trace, layer=layer, say=note)
+        with INTERRUPTION.deferred():
+            document = run(taken, chosen, out, tick, threads=jobs, finish=write_sweep, say=note)
+    show({**document, "page": str(out / "sweep.html")}, as_json, print_sweep)
+    if document["kept"] is False:
+        raise CheckFailed(f"{out}: in no case a policy keeps the budgets")
