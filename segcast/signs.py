@@ -15,7 +15,7 @@ from typing import Final
 import click
 
 from segcast.interruption import INTERRUPTION
-from segcast.traces.compiling import COMPILING
+from segcast.traces.kernels.compiling import COMPILING
 
 Tick = Callable[[int, int], None]
 EVERY_SECONDS: Final = {"quiet": float("inf"), "usual": 10.0, "verbose": 1.0}

@@ -14,7 +14,7 @@ import pytest
 from segcast import signs
 from segcast.screen import note
 from segcast.signs import Teller
-from segcast.traces.compiling import Compiling
+from segcast.traces.kernels.compiling import Compiling
 from tests.conftest import Run
 
 
@@ -117,7 +117,7 @@ KERNEL = """
 import sys
 import numpy as np
 from segcast.analyzer.engine.unseen import all_unseen
-from segcast.traces.compiling import COMPILING
+from segcast.traces.kernels.compiling import COMPILING
 told = []
 with COMPILING.told(told.append):
     all_unseen(1 << 31, 1, np.arange(20), np.arange(20, dtype=np.uint32))
@@ -165,7 +165,7 @@ def test_quiet_leaves_notes_and_progress_away_and_the_next_command_is_as_usual(
 
 
 def test_a_terminal_sees_a_bar_that_says_what_is_compiled(tmp_path: Path) -> None:
-    code = "from segcast.signs import progress; from segcast.traces.compiling import COMPILING\n"
+    code = "from segcast.signs import progress; from segcast.traces.kernels.compiling import COMPILING\n"
     code += "import time\nwith progress('forecast', 'cells') as tick:\n"
     code += (
         "    tick(1, 2); COMPILING.begins('inflight'); time.sleep(.4); COMPILING.ends(); tick(2, 2); time.sleep(.4)\n"

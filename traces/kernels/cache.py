@@ -26,7 +26,7 @@ import platformdirs
 from numba.core import caching, config, runtime
 
 from segcast.traces import sources
-from segcast.traces.compiling import COMPILING
+from segcast.traces.kernels.compiling import COMPILING
 
 _OWN_NAME: Final = re.compile(r"[0-9a-f]{16}")
 _STALE_SECONDS: Final = 30 * 24 * 3600
