@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 OUT ?= out/demo
 OPT ?= 1
 
-.PHONY: demo test lint check bench fuzz tools format docs clean
+.PHONY: demo test lint check bench fuzz tools steer format docs clean
 
 demo: $(VENV)/.segcast ## run the main job on the bundled capture
 	$(BIN)/segcast demo --out $(OUT)
@@ -54,6 +54,9 @@ $(VENV)/.segcast: $(VENV)/bin/python requirements.txt pyproject.toml
 $(VENV)/.dev: $(VENV)/.segcast requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+steer: ## compile the kernel's steering program anew; takes Debian 12's clang-14
+	$(MAKE) -B -C replay/steer/program
 
 clean: ## remove the environment and all output
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

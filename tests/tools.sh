@@ -10,6 +10,8 @@ need ip iproute2
 need ethtool ethtool
 need vtysh frr
 need chromium chromium
+# Another compiler than the one that made the steering program makes other instructions.
+grep -q 'VERSION_CODENAME=bookworm' /etc/os-release 2>/dev/null && need clang-14 clang-14
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing:$missing"

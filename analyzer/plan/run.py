@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.loads import with_known_loads
+from segcast.analyzer.forecast.resamples import check_resampled
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import OF_TRAFFIC, shares_of
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
@@ -76,6 +77,7 @@ def plan(
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     _check_budgets(asked, reacts)
+    check_resampled(source, scenario)
     scenario = with_known_loads(source, scenario)
     _check_axis(asked, scenario)
     variants = variants_of(scenario)
