@@ -54,7 +54,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     made.filters |= {"typeset": text.typeset, "count": text.count, "size": text.size, "rate": text.rate}
-    made.filters |= {"duration": text.duration, "percent": text.percent}
+    made.filters |= {"duration": text.duration, "percent": text.percent, "plain": text.plain}
     return made
 
 

@@ -21,6 +21,7 @@ Figure = dict[str, Any]
 INK: Final = "#1f2933"
 MUTED: Final = "#52606d"
 GRID: Final = "#e4e7eb"
+PAPER: Final = "#ffffff"
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 BASELINE_COLOUR: Final = "#000000"
@@ -52,9 +53,15 @@ class Look:
     marker_shape: str
 
 
-def looks(variants: Sequence[Variant], baseline: Variant | None) -> dict[Variant, Look]:
-    """A look per variant; the baseline is black, a timeout has the same dash under every policy."""
-    policies = [p for p in dict.fromkeys(v.policy for v in variants) if baseline is None or p != baseline.policy]
+def looks(
+    variants: Sequence[Variant], baseline: Variant | None, among: Sequence[str] | None = None
+) -> dict[Variant, Look]:
+    """A look per variant; the baseline is black, a timeout has the same dash under every policy.
+
+    `among` are the policies in order, those of the variants unless given.
+    """
+    given = dict.fromkeys(v.policy for v in variants) if among is None else among
+    policies = [policy for policy in given if baseline is None or policy != baseline.policy]
     timeouts = sorted({(v.rule or "", v.timeout_ns or 0, v.load) for v in variants if v.beside})
     found = {}
     for variant in variants:
@@ -76,13 +83,13 @@ def layout(**changes: Any) -> dict[str, Any]:
     """The layout that all figures share, with `changes` on top."""
     return {
         "font": {"family": FONT, "size": 15, "color": INK},
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
         "margin": {"l": 10, "r": 22, "t": 14, "b": 10},
         "height": 340,
         "showlegend": False,
         "hovermode": "closest",
-        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": MUTED, "font": {"size": 15, "color": INK}},
+        "hoverlabel": {"bgcolor": PAPER, "bordercolor": MUTED, "font": {"size": 15, "color": INK}},
         **changes,
     }
 
@@ -104,6 +111,12 @@ def axis(title: str, **changes: Any) -> dict[str, Any]:
         "ticklabeloverflow": "allow",
         **changes,
     }
+
+
+def fitted(name: str, fit: dict[str, Any], whole: dict[str, Any], around: dict[str, Any]) -> dict[str, Any]:
+    """A layout whose axis `name` fits what is shown at first; the page takes the other when more is shown."""
+    changes = {key: whole[key] for key in ("range", "tickvals", "ticktext")}
+    return {**around, name: fit} if fit["range"] == whole["range"] else {**around, name: fit, "meta": {name: changes}}
 
 
 def log_axis(title: str, low: float, high: float, unit: Callable[[float], str], **changes: Any) -> dict[str, Any]:

@@ -143,8 +143,15 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
 
     `unit`: "B" for bytes, "" for a quantity of which the share alone is shown.
     """
+    with named_progress(what, unit) as update:
+        yield lambda done, total: update(done, total, "")
+
+
+@contextmanager
+def named_progress(what: str, unit: str = "") -> Iterator[Callable[[int, int, str], None]]:
+    """The same, of what is done, what there is, and what is being done at the moment."""
     if not sys.stderr.isatty():
-        yield lambda done, total: INTERRUPTION.check()
+        yield lambda done, total, now: INTERRUPTION.check()
         return
     from rich.console import Console
     from rich.progress import (
@@ -159,12 +166,13 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
     )
 
     count = {"B": DownloadColumn, "": TaskProgressColumn}.get(unit, MofNCompleteColumn)()
-    columns = (TextColumn(what), BarColumn(), count, TimeRemainingColumn() if unit else TimeElapsedColumn())
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), count, TimeRemainingColumn() if unit else TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
 
-        def update(done: int, total: int) -> None:
+        def update(done: int, total: int, now: str) -> None:
             INTERRUPTION.check()
-            bar.update(task, completed=done, total=total or None)
+            bar.update(task, completed=done, total=total or None, description=f"{what} {now}".rstrip())
 
         yield update

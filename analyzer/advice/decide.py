@@ -131,14 +131,17 @@ def _against(case: Case, rows: Sequence[Row], baseline: str) -> list[Candidate]:
 
     Timeouts that make the same flowlets are one comparison.
     """
-    headline = case.circumstances.headline
-    different: dict[Key, list[Any]] = {}
-    for row in sorted(case.rows, key=lambda row: int(row["seed"])):
-        different.setdefault(_key(row), []).append(row[headline])
-    comparisons = max(len({tuple(values) for values in different.values()}) - 1, 1)
-    compared = compare([dict(row) for row in rows], baseline, comparisons)
+    compared = compare([dict(row) for row in rows], baseline, comparisons_of(case))
     (found,) = candidates(rows, compared, replace(case.circumstances, baseline=baseline)).values()
     return found
+
+
+def comparisons_of(case: Case) -> int:
+    """How many comparisons with the baseline there are, of what differs."""
+    different: dict[Key, list[Any]] = {}
+    for row in sorted(case.rows, key=lambda row: int(row["seed"])):
+        different.setdefault(key_of(row), []).append(row[case.circumstances.headline])
+    return max(len({tuple(values) for values in different.values()}) - 1, 1)
 
 
 def _few(verdict: Standing, there: Sequence[Candidate], case: Case) -> tuple[str, ...]:
@@ -171,7 +174,7 @@ def _climb(case: Case, known: Decision) -> Decision:
     alike: tuple[Candidate, ...] = ()
     undecided = False
     for role, kind in _RUNGS:
-        own = [row for row in case.rows if _key(row) == step.key or case.roles[row["policy"]] == role]
+        own = [row for row in case.rows if key_of(row) == step.key or case.roles[row["policy"]] == role]
         there = _against(case, own, step.policy)
         below = next(one for one in there if one.key == step.key)
         words = {one.key: _word(one, below, case, own) for one in there}
@@ -217,8 +220,10 @@ def _spares(one: Candidate, base: Candidate, case: Case, rows: Sequence[Row], wo
     """Whether clearly fewer packets are dropped, at a delay that is not clearly worse by as much as matters."""
     if case.circumstances.reacts or not more_dropped(base.mean("drop_ratio"), one.mean("drop_ratio")):
         return False
-    ours, theirs = ({row["seed"]: row["drop_ratio"] for row in rows if _key(row) == key} for key in (one.key, base.key))
-    others = len({_key(row) for row in case.rows}) - 1
+    ours, theirs = (
+        {row["seed"]: row["drop_ratio"] for row in rows if key_of(row) == key} for key in (one.key, base.key)
+    )
+    others = len({key_of(row) for row in case.rows}) - 1
     spared = interval([ours[seed] - theirs[seed] for seed in sorted(ours) if seed in theirs], max(others, 1))
     return spared.high is not None and spared.high < -_LEAST_SPARED and (one.low or 0.0) <= worth
 
@@ -246,7 +251,8 @@ def _seeds(unclear: Sequence[Candidate], known: Decision) -> str:
     return f"about {max(seeds, 2 * now):,} seeds (--seeds {max(seeds, 2 * now)}), or a longer capture"
 
 
-def _key(row: Row) -> Key:
+def key_of(row: Row) -> Key:
+    """The candidate that a row of SUMMARY is of."""
     timeout_ns = row.get("timeout_ns")
     return row["policy"], row.get("timeout") if timeout_ns is None else None, timeout_ns
 

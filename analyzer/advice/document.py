@@ -10,7 +10,7 @@ from segcast.traces.disk.documents import Count, Shape, Whole
 
 Kind = Literal["flowlets", "spray", "hash", "nothing", "unknown"]
 Role = Literal["baseline", "hash", "flowlets", "spray"]
-Why = Literal["one path", "nothing received", "idle", "few", "noise", "budgets", "measured"]
+Why = Literal["one path", "nothing received", "idle", "few", "noise", "budgets", "measured", "traffic"]
 Standing = Literal["baseline", "better", "not worth it", "unclear", "over budget", "below the skew"]
 
 
@@ -26,6 +26,10 @@ class Tried(Shape):
     change: float | None = Field(None, description="relative change of it against the baseline")
     low: float | None = Field(None, description="lower bound of the change, at 95 % together with all others")
     high: float | None = Field(None, description="upper bound of the change")
+    traffic_low: float | None = Field(
+        None, description="lower bound of the change that covers other traffic, too; null unless that was asked of it"
+    )
+    traffic_high: float | None = Field(None, description="upper bound of that")
     standing: Standing = Field(description="`better`: clearly, and by enough to be worth it")
     broken: list[str] = Field(description="budgets that it does not keep, in words")
     reordered: float = Field(description="share of packets received that were reordered")
@@ -108,6 +112,7 @@ class Evidence(Shape):
     effective_flows: float = Field(description="flows of one size that would be as good a sample")
     packets: Count = Field(description="packets sent under the baseline")
     seeds: Count = Field(description="seeds of each that was tried")
+    resamples: Count = Field(0, description="resamples of the traffic over which what is advised was run, too")
     tried: list[Tried] = Field(description="what was tried, the baseline first")
     skew: Skew = Field(description="path delays apart")
     supply: list[Supply] = Field(description="flowlets at a ladder of timeouts")
@@ -159,6 +164,7 @@ class AdviceDocument(Shape):
     because: list[str] = Field(description="reasons, the weightiest first")
     but: list[str] = Field(description="what limits the answer, the weightiest first")
     budgets: str = Field(description="the budgets that answers are held to, in a sentence")
+    covers: str = Field("", description="what the intervals cover, and what they do not")
     needs: list[str] = Field(description="what it would take to tell; empty if it can be told")
     steps: list[StatedStep] = Field(description="remedies that were taken, the cheapest first; the last is advised")
     settings: list[StatedSetting] = Field(description="timeouts as people type them")

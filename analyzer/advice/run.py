@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from segcast.analyzer.advice.decide import Case, Decision, decide, mean_of
 from segcast.analyzer.advice.document import AdviceDocument, Evidence, Role, Skew, StatedStep, Tried
 from segcast.analyzer.advice.ground import Ground, capture_warnings, survey
+from segcast.analyzer.advice.other_traffic import Drawn, doubted, over_resamples, with_other_traffic
 from segcast.analyzer.advice.settings import ELSEWHERE_NS, settings_of
 from segcast.analyzer.advice.words import (
     answer_words,
@@ -24,8 +25,9 @@ from segcast.analyzer.advice.words import (
     verdict_words,
 )
 from segcast.analyzer.answers.candidates import Candidate, Circumstances
+from segcast.analyzer.answers.validated import Validated, say_covers
 from segcast.analyzer.forecast.loads import with_known_loads
-from segcast.analyzer.forecast.resamples import check_no_resamples
+from segcast.analyzer.forecast.resamples import check_resampled, say_draws
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.store import CellStore
@@ -50,7 +52,11 @@ MOST_SEEDS: Final = 40
 CANDIDATES: Final = Table(
     "candidates",
     "a cell that was run: what its policy stands for, and its row of `summary`",
-    (Column("role", pa.string(), "`baseline`, `hash`, `flowlets` or `spray`"), *SUMMARY.columns),
+    (
+        Column("role", pa.string(), "`baseline`, `hash`, `flowlets` or `spray`"),
+        Column("resample", pa.uint32(), "number of the resample that it ran over; null: the traffic itself", True),
+        *SUMMARY.columns,
+    ),
 )
 _ORACLES: Final = ("least-queue", "safe")
 MENDED: Final = "ecmp mended"
@@ -95,18 +101,23 @@ def advise(
     store: CellStore | None = None,
     threads: int | None = None,
     finish: Callable[[Path], object] | None = None,
+    validated: Validated | None = None,
 ) -> dict[str, Any]:
     """Find whether flowlets are worth it at the scenario's first load, and write the folder `out`.
 
     Returns the content of advice.json. Timeouts are those of `ladder_ns` and the scenario's own; without any LADDER_NS,
     and some above the skew of paths. Policies are the scenario's that move flowlets, by hosts and by switches, else
     `inflight` and `conga`. Cells are kept in `store`, by default in the user's cache. `finish` is called with the
-    complete folder before it gets its name. Raises InputError.
+    complete folder before it gets its name. If the scenario has resamples, what is advised is asked of each of them,
+    and not advised if its gain may be this traffic's own chance. `validated` is what replays measured of the model,
+    which is then said. Raises InputError.
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     if scenario.slo is not None:
         scenario.slo.slo.check_mode(reacts)
-    check_no_resamples(scenario, "advice")
+    if scenario.traffic.resample:
+        raise scenario.wrong(("traffic", "resample"), "advice is of the trace itself; leave it out")
+    check_resampled(source, scenario)
     scenario = with_known_loads(source, scenario.model_copy(update={"load": scenario.load[:1]}))
     asked = _asked(scenario, LADDER_NS if ladder_ns is None else ladder_ns)
     baseline = variants_of(asked)[0]
@@ -125,8 +136,14 @@ def advise(
                 variants.append(_mended(baseline, ground.mend))
             tried = _Asked(cells, asked, scenario.fixed_timeouts_ns, {each: [] for each in variants}, _roles(variants))
             case, decision = _decided(tried, ground, reacts, most_seeds)
-            document = _document(source, tried, ground, case, decision)
-            rows = [{"role": tried.roles[row["policy"]], **row} for row in tried.rows]
+            drawn = _drawn(tried, decision)
+            if drawn:
+                decision = with_other_traffic(decision, case, drawn)
+            kind = "workload" if trace is None else "trace"
+            covers = say_covers(say_draws(scenario, kind) if drawn else "", validated)
+            document = _document(source, tried, ground, case, decision, covers)
+            cells_of = [*((None, row) for row in tried.rows), *((one.resample, one.row) for one in drawn)]
+            rows = [{"role": tried.roles[row["policy"]], "resample": number, **row} for number, row in cells_of]
             pq.write_table(
                 pa.Table.from_pylist(rows, schema=CANDIDATES.arrow_schema()),
                 folder / "candidates.parquet",
@@ -223,8 +240,17 @@ def _decided(tried: _Asked, ground: Ground, reacts: bool, most_seeds: int) -> tu
         first, stop = stop, min(2 * stop, most_seeds)
 
 
+def _drawn(tried: _Asked, decision: Decision) -> list[Drawn]:
+    """Cells of the baseline, and of those whose gains are in question, over resamples; none if none are asked for."""
+    wanted = {decision.base.key, *(one.key for one in doubted(decision))}
+    variants = [each for each in tried.found if (each.policy.label, *_timed(each)) in wanted]
+    if not tried.scenario.traffic.resamples or len(variants) < 2:
+        return []
+    return over_resamples(tried.cells, tried.scenario, variants, len(tried.found[variants[0]]))
+
+
 def _document(
-    source: Trace | WorkloadFile, tried: _Asked, ground: Ground, case: Case, decision: Decision
+    source: Trace | WorkloadFile, tried: _Asked, ground: Ground, case: Case, decision: Decision, covers: str
 ) -> AdviceDocument:
     chosen = decision.chosen
     evidence = _evidence(tried, ground, case, decision)
@@ -247,8 +273,9 @@ def _document(
         alike=[one.name for one in decision.alike],
         answer=answer_words(evidence, decision, case),
         because=reasons_of(evidence, decision, case),
-        but=limits_of(evidence, decision, case, warnings),
+        but=limits_of(evidence, decision, case, warnings, covers),
         budgets=budget_words(case),
+        covers=covers,
         needs=list(decision.needs),
         steps=[
             StatedStep(
@@ -290,6 +317,7 @@ def _evidence(tried: _Asked, ground: Ground, case: Case, decision: Decision) -> 
         effective_flows=ground.effective if reacts else base.means.get("effective_flows") or 0.0,
         packets=int(baseline[0]["packets"]),
         seeds=len(baseline),
+        resamples=0 if all(one.traffic_low is None for one in there) else tried.scenario.traffic.resamples,
         tried=[_tried(one, case.roles[one.policy], decision, flows, case.switches) for one in there],
         skew=ground.skew,
         supply=[each for each in ground.supply if each.timeout_ns <= longest],
@@ -318,6 +346,8 @@ def _tried(one: Candidate, role: Role, decision: Decision, flows: int, switches:
         change=_finite(one.change),
         low=_finite(one.low),
         high=_finite(one.high),
+        traffic_low=_finite(one.traffic_low),
+        traffic_high=_finite(one.traffic_high),
         standing=decision.words[one.key],
         broken=list(one.broken),
         reordered=one.mean("reordered_ratio"),

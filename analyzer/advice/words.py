@@ -15,8 +15,7 @@ from segcast.analyzer.answers.budgets import say_budgets
 from segcast.analyzer.answers.candidates import Candidate
 from segcast.analyzer.answers.card import COMPRESSED, NAMED, names, say_change
 from segcast.analyzer.answers.losses import dead_links
-from segcast.analyzer.answers.validated import say_covers
-from segcast.analyzer.answers.wording import change, duration, percent, plain, significant
+from segcast.analyzer.answers.wording import change, change_interval, duration, percent, plain, significant
 from segcast.traces.units import say_duration
 
 _PLAIN: Final = {
@@ -98,6 +97,8 @@ def _told(evidence: Evidence, decision: Decision, case: Case) -> str:
         return f"next to nothing queues {where}; of the p99 delay of {delay} {queued} is waiting"
     if decision.why == "few":
         return f"{'; '.join(decision.few)}. Seen so far, and no answer yet: {where} {_seen(decision, case)}"
+    if decision.why == "traffic":
+        return f"{_by_chance(decision, case)} {where}; it would take {' and '.join(decision.needs)}"
     if decision.why == "noise":
         return f"{_noise(decision, case)} {where}; it would take {' and '.join(decision.needs)}"
     if decision.chosen is None:
@@ -124,12 +125,27 @@ def _noise(decision: Decision, case: Case) -> str:
     return f"{best.name} changes {_metric(case)} by {say_change(best)}, which may be chance,"
 
 
+def _by_chance(decision: Decision, case: Case) -> str:
+    """What looks quicker, and may be slower with other traffic."""
+    doubted = [one for one in decision.there if one.traffic_high is not None and one.better]
+    best = min(doubted, key=lambda one: (one.change or 0.0, one.name))
+    told = f"{best.name} changes {_metric(case)} by {say_change(best)}"
+    return f"{told}, but with other traffic of this kind by {_other_traffic(best)}, so it may be chance,"
+
+
+def _other_traffic(one: Candidate) -> str:
+    """The bounds of a change that cover other traffic, too."""
+    return change_interval(one.traffic_low, one.traffic_high, " %")
+
+
 def _chosen(evidence: Evidence, decision: Decision, case: Case) -> str:
     chosen, base = decision.chosen, decision.base
     assert chosen is not None
     told = f"{_metric(case)} {say_change(chosen)} against {case.baseline}"
     if chosen.unclear:
         told += ", which may be chance"
+    if chosen.traffic_low is not None:
+        told += f" ({_other_traffic(chosen)} with other traffic of this kind)"
     if base.broken:
         told = f"it keeps the budgets and {case.baseline} does not, with {', '.join(base.broken)}; {told}"
     elif not case.circumstances.reacts and chosen.mean("drop_ratio") < base.mean("drop_ratio") - _SEEN:
@@ -285,8 +301,11 @@ def say_mend(mend: dict[str, str]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in mend.items())
 
 
-def limits_of(evidence: Evidence, decision: Decision, case: Case, warnings: Sequence[str]) -> list[str]:
-    """What limits the answer, the weightiest first; `warnings` are what is doubtful about the traffic."""
+def limits_of(evidence: Evidence, decision: Decision, case: Case, warnings: Sequence[str], covers: str) -> list[str]:
+    """What limits the answer, the weightiest first.
+
+    `warnings` are what is doubtful about the traffic, and `covers` says what intervals do.
+    """
     if decision.why == "one path":
         return []
     limits = []
@@ -315,7 +334,7 @@ def limits_of(evidence: Evidence, decision: Decision, case: Case, warnings: Sequ
         limits.append(
             "packets leave as captured: nobody slows down or sends again; --transport cubic lets senders react"
         )
-    limits.append(say_covers()[:1].lower() + say_covers()[1:].rstrip("."))
+    limits.append(covers[:1].lower() + covers[1:].rstrip("."))
     if any(one.policy in case.switches for one in decision.there if one is not decision.base):
         limits.append(
             "SONiC's and Junos' switches choose by load as conga does here, but not by the same measure of it"

@@ -14,7 +14,9 @@ from segcast.analyzer.scenario.traffic import FEWEST_RESAMPLES
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent
 from segcast.analyzer.traffic.resampling import blocks_of
+from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.errors import InputError
+from segcast.traces.trace import Trace
 from segcast.traces.units import write_duration
 
 Ready = Callable[[ValidScenario, Path], CellRunner]
@@ -45,6 +47,25 @@ def resampled_rows(
     if len({row["resample"] for row in rows}) < FEWEST_RESAMPLES:
         raise scenario.wrong(("traffic", "resamples"), "of too few anything crosses the network; give a longer trace")
     return rows
+
+
+def check_resampled(source: Trace | WorkloadFile, scenario: ValidScenario) -> None:
+    """Raise InputError if resamples are asked of a trace whose senders react: those are of flow lists."""
+    spec = scenario.traffic
+    if isinstance(source, WorkloadFile) or scenario.transport is None or not (spec.resample or spec.resamples):
+        return
+    raise scenario.wrong(
+        ("traffic", "resample" if spec.resample else "resamples"),
+        "of traces only packets that leave as captured are resampled, and here senders react; make a flow list of "
+        "it (segcast workload), and resample that",
+    )
+
+
+def say_draws(scenario: ValidScenario, kind: str) -> str:
+    """What resamples are, before anything is read; `kind`: of a trace, or of a workload."""
+    length = scenario.traffic.block
+    blocks = "a twentieth of it" if length is None else write_duration(length)
+    return f"{scenario.traffic.resamples} resamples of the {WHOLE[kind]} by blocks of {blocks}"
 
 
 def check_no_resamples(scenario: ValidScenario, what: str) -> None:

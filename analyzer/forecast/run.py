@@ -21,7 +21,7 @@ from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.reacting import ReactingRunner
-from segcast.analyzer.forecast.resamples import resampled_rows
+from segcast.analyzer.forecast.resamples import check_resampled, resampled_rows
 from segcast.analyzer.forecast.resuming.keeping import Keeping, Say
 from segcast.analyzer.forecast.runner import CellResult, CellRunner, HeldRunner, StreamedRunner, Tick
 from segcast.analyzer.forecast.writing import forecast_document, origin_entry
@@ -205,12 +205,7 @@ def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool 
     `together`: how many cells are to run at a time. `stream`: see `forecast`. Raises InputError.
     """
     spec = scenario.traffic
-    if not isinstance(trace, WorkloadFile) and scenario.transport is not None and (spec.resample or spec.resamples):
-        raise scenario.wrong(
-            ("traffic", "resample" if spec.resample else "resamples"),
-            "of traces only packets that leave as captured are resampled, and here senders react; make a flow list of "
-            "it (segcast workload), and resample that",
-        )
+    check_resampled(trace, scenario)
     if isinstance(trace, WorkloadFile):
         if spec.resample:
             trace = replace(trace, workload=resampled_list(trace.workload, spec.resample, spec.block))

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from segcast.analyzer.answers.validated import Validated
-from segcast.analyzer.forecast.resamples import WHOLE, resamples_of
+from segcast.analyzer.forecast.resamples import resamples_of, say_draws
 from segcast.analyzer.plan.axes import Axis
 from segcast.analyzer.plan.document import StatedEdge
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.statistics.traffic import traffic_bounds
-from segcast.traces.units import write_duration
 
 SEEDS: Final = 2
 CELLS: Final = 40
@@ -55,7 +54,5 @@ def say_edges_cover(scenario: ValidScenario, validated: Validated | None, kind: 
     model = "errors of the model" if validated is None else f"the model's error: {validated.words}"
     if not scenario.traffic.resamples:
         return f"intervals cover the policies' random draws: neither another day's traffic, nor {model}"
-    length = scenario.traffic.block
-    blocks = "a twentieth of it" if length is None else write_duration(length)
-    drawn = f"{scenario.traffic.resamples} resamples of the {WHOLE[kind]} by blocks of {blocks}"
+    drawn = say_draws(scenario, kind)
     return f"intervals of edges cover policies' random draws, and other traffic as far as {drawn}, tell; not {model}"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.loads import with_known_loads
+from segcast.analyzer.forecast.resamples import check_resampled
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import OF_TRAFFIC, shares_of
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
@@ -21,7 +22,7 @@ from segcast.analyzer.plan.document import PlanDocument
 from segcast.analyzer.plan.instead import instead_of
 from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, say_edges_cover, with_other_traffic
 from segcast.analyzer.plan.searches import Asked, Searches
-from segcast.analyzer.plan.stating import against, few_flows, limits, offered_words, rank, stated
+from segcast.analyzer.plan.stating import against, few_flows, limits, offered_words, other_draws, rank, stated
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.plan.words import answer_words
 from segcast.analyzer.scenario.growth import share_of
@@ -76,6 +77,7 @@ def plan(
     """
     reacts = isinstance(source, WorkloadFile) or scenario.transport is not None
     _check_budgets(asked, reacts)
+    check_resampled(source, scenario)
     scenario = with_known_loads(source, scenario)
     _check_axis(asked, scenario)
     variants = variants_of(scenario)
@@ -173,6 +175,7 @@ def _document(
         but=[
             *few_flows(search.rows),
             *offered_words(scenario, axis),
+            *other_draws(asked, ordered, search.rows),
             *limits(asked, ordered, reacts, scenario),
             say_edges_cover(scenario, validated, "workload" if isinstance(source, WorkloadFile) else "trace"),
         ],

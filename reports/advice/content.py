@@ -29,7 +29,9 @@ def change_of(tried: Tried) -> str:
     if tried.role == "baseline":
         return "baseline"
     bounds = text.change_interval(tried.low, tried.high)
-    return text.change(tried.change) + (f" ({bounds})" if bounds else "")
+    said = text.change(tried.change) + (f" ({bounds})" if bounds else "")
+    others = text.change_interval(tried.traffic_low, tried.traffic_high)
+    return f"{said}, with other traffic {others}" if others else said
 
 
 def setting_rows(advice: AdviceDocument) -> list[list[str]]:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from segcast.analyzer.answers.wording import TENFOLD
+from segcast.analyzer.forecast.compare import load_label
 from segcast.analyzer.network.sid_table import SIDS_BEGIN
 from segcast.reports import text
 from segcast.reports.forecast import distributions, figures
@@ -17,8 +18,9 @@ from segcast.reports.forecast.caveats import caveats
 from segcast.reports.forecast.data import Comparison, Forecast, Variant
 from segcast.reports.forecast.distributions import DELAY, FCT, SLOWDOWN, bin_label, by_size
 from segcast.reports.forecast.load_curve import LoadCurve
+from segcast.reports.forecast.matrices import MANY, Matrices, unclear, words
 from segcast.reports.forecast.metrics import BY_COLUMN, FLOW_TIMES, METRICS, PACKET_TIMES, TCP_COSTS, UNFINISHED
-from segcast.reports.forecast.numbers import Numbers, numbers
+from segcast.reports.forecast.numbers import MOST_ON_DEMAND, Numbers, numbers
 from segcast.reports.forecast.path_loads import PathLoads, group_names, path_loads
 from segcast.reports.forecast.words import answer_found, card, mode, pooled_words, unfinished
 from segcast.reports.style import Figure
@@ -32,6 +34,7 @@ _FLOW_TILES: Final = [
 ]
 _LOSSES: Final = {False: "losses told by time (rack)", True: "losses told by three later segments (dupack)"}
 _MOST_ROWS: Final = 16
+_MOST_SEEN: Final = 8
 _MOST_SIDS: Final = 2000
 _LONGEST_SCENARIO: Final = 20_000
 
@@ -52,7 +55,7 @@ class Chip:
 class Whisker:
     """A change against the baseline, placed along a track in percent of its width; `beyond`: it goes on."""
 
-    label: str
+    variant: Variant
     words: str
     dot: float
     left: float
@@ -69,6 +72,7 @@ class ForecastContent:
         self.cast = figures.Cast.of(forecast)
         self.curve = LoadCurve(forecast, self.cast)
         self.found = answer_found(forecast)
+        self.matrices = Matrices(forecast, self.changes_metric)
         self.card = card(forecast)
         self.sentence = forecast.decision.do
         self.mode, self.meaning = mode(forecast)
@@ -111,6 +115,23 @@ class ForecastContent:
         return list(rows.items())
 
     @property
+    def ran(self) -> str:
+        """What was run: each variant, or of many the policies, timeouts and loads."""
+        variants, seeds = self.forecast.variants, self.forecast.seeds
+        if len(variants) <= MANY:
+            return "; ".join(f"{v.label} × {text.counted(seeds(v), 'seed')}" for v in variants)
+        of_policy: dict[str, list[str]] = {}
+        for v in variants:
+            of_policy.setdefault(v.policy, []).append(v.timeout)
+        said = [
+            policy + (f" at {', '.join(those)}" if (those := list(dict.fromkeys(t))) != [text.NO_VALUE] else "")
+            for policy, t in of_policy.items()
+        ]
+        loads = list(dict.fromkeys(_load(v) for v in sorted(variants, key=lambda v: v.load)))
+        at = f"; {', '.join(loads)}" if len(loads) > 1 else ""
+        return f"{'; '.join(said)}{at}; × {text.counted(self.forecast.most_seeds, 'seed')}"
+
+    @property
     def best_of(self) -> str:
         """Among what the table marks the best."""
         return "its column at each load" if len({v.load for v in self.forecast.variants}) > 1 else "its column"
@@ -130,18 +151,41 @@ class ForecastContent:
     @cached_property
     def changes(self) -> list[Whisker]:
         """The answer's metric against the baseline, a row per variant."""
-        metric = self.found.metric if self.found else self.forecast.headline
-        rows = [c for v in self.forecast.variants if (c := self.forecast.compared(v, metric)) and c.change is not None]
+        rows = [
+            c
+            for v in self.forecast.variants
+            if (c := self.forecast.compared(v, self.changes_metric)) and c.change is not None
+        ]
         if not rows:
             return []
+        if self.matrices:
+            rows = sorted(rows, key=lambda c: (c.variant.load, c.change or 0.0))[:MOST_ON_DEMAND]
         # One bar too long would flatten the others: it ends at a doubling, or at twice the largest change.
         most = min(max(1.0, *(2 * abs(c.change or 0.0) for c in rows)), TENFOLD)
         ends = [min(e, most) for c in rows for e in (c.change, c.low, c.high) if e is not None]
         low, high = min(0.0, *ends), max(0.0, *ends)
         room = max((high - low) * 0.06, 0.01)
         low, high = low - room, high + room
-        self.zero = (0.0 - low) / (high - low) * 100
+        self.zero = round((0.0 - low) / (high - low) * 100, 2)
         return [_whisker(c, low, high, most) for c in rows]
+
+    @property
+    def changes_metric(self) -> str:
+        """The column that `changes` and matrices compare."""
+        return self.found.metric if self.found else self.forecast.headline
+
+    @cached_property
+    def changes_seen(self) -> list[Whisker]:
+        """The changes seen at once where matrices fold the others: the best at the load of the answer."""
+        about = self.forecast.answered or self.forecast.baseline
+        loads = [row.variant.load for row in self.changes]
+        load = about.load if about is not None and about.load in loads else min(loads, default=1.0)
+        return [row for row in self.changes if row.variant.load == load][:_MOST_SEEN] if self.matrices else self.changes
+
+    @property
+    def changes_load(self) -> str:
+        """The load of the changes seen at once."""
+        return _load(self.changes_seen[0].variant)
 
     @property
     def changes_against(self) -> str:
@@ -187,7 +231,7 @@ class ForecastContent:
     @property
     def changes_title(self) -> str:
         """What `changes` shows."""
-        return BY_COLUMN[self.found.metric if self.found else self.forecast.headline].title
+        return BY_COLUMN[self.changes_metric].title
 
     def drawings(self) -> dict[str, Figure]:
         """Figures by the name under which the page places them."""
@@ -344,6 +388,10 @@ class ForecastContent:
         return content if len(content) <= _LONGEST_SCENARIO else ""
 
 
+def _load(variant: Variant) -> str:
+    return load_label(variant.load, variant.growth, variant.year, variant.share)
+
+
 def _busiest(rows: Sequence[dict[str, Any]], load: Sequence[float]) -> Sequence[dict[str, Any]]:
     """All rows in their order if they are few, else those of the highest load, that first."""
     if len(rows) <= _MOST_ROWS:
@@ -357,9 +405,6 @@ def _whisker(found: Comparison, low: float, high: float, most: float) -> Whisker
 
     change = found.change or 0.0
     left, right = (place(change if end is None else end) for end in (found.low, found.high))
-    words = text.change(change)
-    if interval := text.change_interval(found.low, found.high):
-        words += f" ({interval})"
-    mood = "unclear" if not found.clear and found.low is not None else "better" if change < 0 else "worse"
+    mood = "unclear" if unclear(found) else "better" if change < 0 else "worse"
     beyond = max(change, found.high or 0.0) > most
-    return Whisker(found.variant.label, words, place(change), left, round(right - left, 2), mood, beyond)
+    return Whisker(found.variant, words(found), place(change), left, round(right - left, 2), mood, beyond)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,119 +20,20 @@ from segcast.analyzer.forecast.compare import (
     FCT_HEADLINE,
     HEADLINE,
     compare,
-    interval,
-    timeout_label,
-    variant_label,
 )
 from segcast.analyzer.forecast.document import StatedDecision
 from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
 from segcast.analyzer.schema import DISTRIBUTIONS, POOLED, PROFILE, SERIES, SIZES
 from segcast.analyzer.slo import Budget, parse_slo
 from segcast.analyzer.statistics.pools import QUANTILES, pooled_column
-from segcast.reports import text
+from segcast.reports.forecast.variants import Comparison, Curve, Estimate, Variant
 from segcast.traces.errors import InputError
 
+__all__ = ["Comparison", "Curve", "Estimate", "Forecast", "Variant"]
+
 _OF_FLOWS: Final = ("fct_ns", "slowdown")
+_MOST_DRAWN: Final = 24
 _NAMED: Final = ["policy", "timeout", "timeout_ns", "load"]
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A policy with its flowlet timeout and load: the cells that differ only in their seed.
-
-    `rule` is the label of a timeout that is not fixed. `growth` and `year` say what the load is made of, `share` how it
-    was asked, and `several` that there are others: they are of the label alone.
-    """
-
-    policy: str
-    timeout_ns: int | None
-    rule: str | None = None
-    load: float = 1.0
-    growth: float | None = field(default=None, compare=False)
-    year: int | None = field(default=None, compare=False)
-    share: str | None = field(default=None, compare=False)
-    several: bool = field(default=False, compare=False)
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any], prefix: str = "") -> Variant:
-        """The variant that a row names, its columns beginning with a prefix (of the load there is but one)."""
-        timeout_ns = row.get(f"{prefix}timeout_ns")
-        rule = row.get(f"{prefix}timeout") if timeout_ns is None else None
-        return cls(str(row.get(f"{prefix}policy") or ""), timeout_ns, rule, row.get("load") or 1.0)
-
-    @property
-    def timeout(self) -> str:
-        """The timeout of the variant in words."""
-        return timeout_label(self.timeout_ns, self.rule) or text.NO_VALUE
-
-    @property
-    def beside(self) -> str:
-        """What tells it from others of its policy, in words; empty if nothing does."""
-        return self._said("").removeprefix(", ")
-
-    @property
-    def label(self) -> str:
-        """The variant in words, such as `inflight, 100 us`."""
-        return self._said(self.policy)
-
-    def _said(self, policy: str) -> str:
-        said: dict[str, Any] = {name: getattr(self, name) for name in ("several", "growth", "year", "share")}
-        return variant_label(policy, self.timeout_ns, self.rule, self.load, **said)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A quantity over `seeds` seeds, with its 95 % interval (none with one seed): their mean, or a quantile of all."""
-
-    mean: float | None
-    low: float | None = None
-    high: float | None = None
-    seeds: int = 0
-
-    @classmethod
-    def of(cls, values: Sequence[float | None]) -> Estimate:
-        """Student's t interval of the mean of the values present; a quantity never below zero is kept so."""
-        known = [float(v) for v in values if v is not None and math.isfinite(v)]
-        if not known:
-            return cls(None)
-        found = interval(known)
-        if found.low is None or found.high is None:
-            return cls(found.mean, seeds=1)
-        low = found.low if min(known) < 0 else max(0.0, found.low)
-        return cls(found.mean, low, found.high, len(known))
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A metric of a variant against that of a baseline; `low` and `high` bound the change at 95 %, if known."""
-
-    variant: Variant
-    against: Variant
-    metric: str
-    value: float | None
-    baseline: float | None
-    change: float | None
-    low: float | None
-    high: float | None
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval of the change excludes zero; false without an interval."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A distribution over the seeds: at each quantile the mean, smallest and largest value.
-
-    `part` is how much of all it is of: what has no value, as a flow that never finished, is beyond every one.
-    """
-
-    quantile: np.ndarray[Any, np.dtype[np.float64]]
-    mean: np.ndarray[Any, np.dtype[np.float64]]
-    low: np.ndarray[Any, np.dtype[np.float64]]
-    high: np.ndarray[Any, np.dtype[np.float64]]
-    part: float = 1.0
 
 
 class Forecast:
@@ -149,6 +50,7 @@ class Forecast:
         self._cells = self._summary.to_pydict()
         self._rows: dict[Variant, list[int]] = {}
         self._known: dict[Variant, Variant] = {}
+        self._estimates: dict[tuple[Variant, str], Estimate] = {}
         several = len(set(self._cells["load"])) > 1
         for row, values in enumerate(zip(*(self._cells[name] for name in _NAMED), strict=True)):
             found = Variant.of(dict(zip(_NAMED, values, strict=True)))
@@ -318,8 +220,10 @@ class Forecast:
 
     def estimate(self, variant: Variant, column: str) -> Estimate:
         """A summary column over the seeds, with its interval: p99 and p99.9 of all together, else their mean."""
-        found = self.pooled.get((variant, column))
-        return Estimate.of(self.values(variant, column)) if found is None else found
+        if (variant, column) not in self._estimates:
+            found = self.pooled.get((variant, column))
+            self._estimates[variant, column] = found or Estimate.of(self.values(variant, column))
+        return self._estimates[variant, column]
 
     @cached_property
     def pooled(self) -> dict[tuple[Variant, str], Estimate]:
@@ -334,13 +238,25 @@ class Forecast:
             if row["quantile"] in QUANTILES.values()
         }
 
-    def best_first(self) -> list[Variant]:
-        """Variants that have a value of the headline, lowest mean first; fewer unfinished flows come before."""
-        means = [
-            (self.estimate(v, "unfinished").mean or 0.0, self.estimate(v, self.headline).mean, i, v)
-            for i, v in enumerate(self.variants)
-        ]
-        return [v for _, _, _, v in sorted((u, m, i, v) for u, m, i, v in means if m is not None)]
+    @cached_property
+    def ranked(self) -> list[Variant]:
+        """Variants, the best first: no budget broken, few flows unfinished, a low mean of the headline."""
+
+        def badness(variant: Variant) -> tuple[bool, bool, float, float]:
+            mean = self.estimate(variant, self.headline).mean
+            left = self.estimate(variant, "unfinished").mean or 0.0
+            return mean is None, variant in self.broken, left, mean or 0.0
+
+        return sorted(self.variants, key=badness)
+
+    @cached_property
+    def leaders(self) -> list[Variant]:
+        """Each policy's best timeout at each load, in the order of `variants`."""
+        best: dict[tuple[str, float], Variant] = {}
+        for variant in self.ranked:
+            best.setdefault((variant.policy, variant.load), variant)
+        kept = set(best.values())
+        return [variant for variant in self.variants if variant in kept]
 
     def finished(self, variant: Variant) -> float:
         """The share of a variant's flows that finished, over all seeds; 1 where packets leave as captured."""
@@ -358,29 +274,38 @@ class Forecast:
         best: dict[str, Variant] = {}
         about = self.answered or self.baseline
         load = about.load if about is not None else None
-        for variant in sorted([*self.best_first(), *self.variants], key=lambda v: v.load != load):
+        for variant in sorted(self.ranked, key=lambda v: v.load != load):
             best.setdefault(variant.policy, variant)
         if self.baseline is not None and self.baseline.load == load:
             best[self.baseline.policy] = self.baseline
         return [v for v in self.variants if best[v.policy] == v][:8]
 
+    @cached_property
+    def drawn(self) -> list[Variant]:
+        """What figures can show: all of up to 24 variants; of more, each policy's best at each load, then others."""
+        if len(self.variants) <= _MOST_DRAWN:
+            return self.variants
+        about = self.answered or self.baseline or self.first
+        others = sorted(self.leaders, key=lambda v: abs(math.log(v.load / about.load)))
+        kept = set(list(dict.fromkeys([*self.shown, *others, *self.ranked]))[:_MOST_DRAWN])
+        return [v for v in self.variants if v in kept]
+
     def curves(self, metric: str) -> dict[Variant, Curve]:
-        """The distribution of a metric per variant, over the seeds, quantiles rising."""
+        """The distribution of a metric per variant that is drawn, over the seeds, quantiles rising."""
         table = self.distributions.filter(pc.equal(self.distributions["metric"], metric))
         table = table.filter(pc.is_finite(table["value"]))
-        keys = [*_NAMED, "quantile"]
-        grouped = table.group_by(keys, use_threads=False).aggregate(
-            [("value", "mean"), ("value", "min"), ("value", "max")]
-        )
-        grouped = grouped.sort_by("quantile")
         curves = {}
-        for variant, part in self._by_variant(grouped):
+        for variant, rows in self._by_variant(table):
+            part = rows.group_by("quantile", use_threads=False).aggregate(
+                [("value", "mean"), ("value", "min"), ("value", "max")]
+            )
+            part = part.sort_by("quantile")
             quantile, mean, low, high = (
                 part[name].to_numpy() for name in ("quantile", "value_mean", "value_min", "value_max")
             )
-            part = self.finished(variant) if metric in _OF_FLOWS else 1.0
+            done = self.finished(variant) if metric in _OF_FLOWS else 1.0
             mean, low, high = (np.maximum.accumulate(v) for v in (mean, low, high))
-            curves[variant] = Curve(quantile, mean, low, high, part)
+            curves[variant] = Curve(quantile, mean, low, high, done)
         return curves
 
     @cached_property
@@ -398,7 +323,7 @@ class Forecast:
 
     @cached_property
     def series(self) -> dict[Variant, Any]:
-        """Arrow table of `series` per variant."""
+        """Arrow table of `series` per variant that is drawn."""
         return dict(self._by_variant(read_forecast_table(self.folder, SERIES)))
 
     @cached_property
@@ -408,14 +333,17 @@ class Forecast:
         return sorted(rows, key=lambda row: row["timeout_ns"])
 
     def _by_variant(self, table: Any) -> Iterator[tuple[Variant, Any]]:
-        """The rows of each variant, in the table's order."""
-        keys = table.group_by(_NAMED, use_threads=False).aggregate([]).to_pylist()
-        for key in keys:
-            rows = None
-            for name, value in key.items():
-                same = pc.is_null(table[name]) if value is None else pc.fill_null(pc.equal(table[name], value), False)
-                rows = same if rows is None else pc.and_(rows, same)
-            yield self._variant(key), table.filter(rows)
+        """The rows of each variant that is drawn, in the table's order."""
+        coded = [pc.dictionary_encode(table[name], null_encoding="encode").combine_chunks() for name in _NAMED]
+        places = np.zeros(len(table), np.int64)
+        for column in coded:
+            places = places * max(len(column.dictionary), 1) + column.indices.to_numpy()
+        _, first, group = np.unique(places, return_index=True, return_inverse=True)
+        wanted = set(self.drawn)
+        for number in np.argsort(first):
+            key = table.slice(int(first[number]), 1).select(_NAMED).to_pylist()[0]
+            if (variant := self._variant(key)) in wanted:
+                yield variant, table.take(np.flatnonzero(group == number))
 
 
 def _number(value: Any) -> float | None:

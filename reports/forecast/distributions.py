@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,12 +12,11 @@ import numpy as np
 from segcast.reports import text
 from segcast.reports.forecast.data import Curve, Variant
 from segcast.reports.forecast.figures import Cast, short
-from segcast.reports.style import Figure, axis, label, layout, log_axis
+from segcast.reports.style import Figure, axis, fitted, label, layout, log_axis
 
 _POINTS: Final = 90
-_FEWEST_POINTS: Final = 16
-_MOST_POINTS: Final = 9_000
-_MANY: Final = 24
+_FEWEST_POINTS: Final = 24
+_MOST_POINTS: Final = 2_400
 _NAME: Final = "<extra>%{fullData.name}</extra>"
 
 
@@ -78,18 +77,10 @@ def points(curves: int) -> int:
     return max(_FEWEST_POINTS, min(_POINTS, _MOST_POINTS // max(curves, 1)))
 
 
-def _brief(variant: Variant, cast: Cast) -> bool:
-    """Whether little is said of a variant in figures: one of many, and not shown at first."""
-    return len(cast.variants) > _MANY and variant not in cast.shown
-
-
 def _distribution(
     curves: Mapping[Variant, Curve], cast: Cast, of: Quantity, y_axis: Any, wanted: Any, *, tail: bool
 ) -> Figure:
-    """Bands and lines of every variant at the wanted shares; what never was done is beyond every value.
-
-    Of many variants those that are not shown at first are drawn without a band, and worded by the browser.
-    """
+    """Bands and lines of every variant at the wanted shares; what never was done is beyond every value."""
     bands, lines = [], []
     for variant in cast.variants:
         if (curve := curves.get(variant)) is None or not len(curve.quantile):
@@ -101,23 +92,24 @@ def _distribution(
         mean, low, high = (np.maximum(v[rows], of.least) for v in (curve.mean, curve.low, curve.high))
         share = short(1 - done[rows] if tail else done[rows], 6)
         beyond = of.more if tail else "within"
-        brief = _brief(variant, cast)
-        words: dict[str, Any] = {"hovertemplate": f"%{{y:.2~p}} {beyond} %{{x:,.4~r}}{of.sign}{_NAME}"}
-        if not brief:
-            said = [
-                f"{text.typeset(text.percent(s))} {beyond} {text.typeset(of.unit(m))}"
-                for s, m in zip(share, mean, strict=True)
-            ]
-            words = {"text": said, "hovertemplate": f"%{{text}}{_NAME}"}
-        lines.append(cast.line(variant, x=short(mean), y=share, **words))
-        if not brief and (high > low).any():
+        said = [
+            f"{text.typeset(text.percent(s))} {beyond} {text.typeset(of.unit(m))}"
+            for s, m in zip(share, mean, strict=True)
+        ]
+        lines.append(cast.line(variant, x=short(mean), y=share, text=said, hovertemplate=f"%{{text}}{_NAME}"))
+        if (high > low).any():
             bands.append(cast.band(variant, [*short(low), *reversed(short(high))], [*share, *reversed(share)]))
-    least = min((float(c.low.min(initial=np.inf)) for c in curves.values()), default=1e3)
-    # The slowest half percent is for the other panel.
-    ends = [c.high if tail else c.high[c.quantile <= max(0.995, c.quantile.min())] for c in curves.values()]
-    most = max((float(end.max(initial=of.least)) for end in ends), default=1e6)
-    x_axis = log_axis(of.axis, max(least, of.least), max(most, of.least), of.unit)
-    return {"data": bands + lines, "layout": layout(xaxis=x_axis, yaxis=y_axis)}
+
+    def x_axis(drawn: Sequence[Curve]) -> dict[str, Any]:
+        least = min((float(c.low.min(initial=np.inf)) for c in drawn), default=1e3)
+        # The slowest half percent is for the other panel.
+        ends = [c.high if tail else c.high[c.quantile <= max(0.995, c.quantile.min())] for c in drawn]
+        most = max((float(end.max(initial=of.least)) for end in ends), default=1e6)
+        return log_axis(of.axis, max(least, of.least), max(most, of.least), of.unit)
+
+    there = [variant for variant in cast.variants if variant in curves]
+    fit, whole = (x_axis([curves[v] for v in those]) for those in (_shown(there, cast), there))
+    return {"data": bands + lines, "layout": fitted("xaxis", fit, whole, layout(yaxis=y_axis))}
 
 
 def by_size(sizes: Mapping[Variant, list[dict[str, Any]]], cast: Cast, of: Quantity, column: str) -> Figure:
@@ -135,23 +127,20 @@ def by_size(sizes: Mapping[Variant, list[dict[str, Any]]], cast: Cast, of: Quant
         if not places:
             continue
         mean = [math.fsum(found[p]) / len(found[p]) for p in places]
-        words: dict[str, Any] = {"hovertemplate": f"%{{y:,.4~r}}{of.sign}{_NAME}"}
-        brief = _brief(variant, cast)
-        if not brief:
-            said = [
-                f"{text.typeset(bin_label(p, below[p]))}: {text.typeset(of.unit(m))} "
-                f"({text.typeset(text.span(of.number(min(found[p])), of.number(max(found[p]))))})"
-                for p, m in zip(places, mean, strict=True)
-            ]
-            words = {"text": said, "hovertemplate": f"%{{text}}{_NAME}"}
+        said = [
+            f"{text.typeset(bin_label(p, below[p]))}: {text.typeset(of.unit(m))} "
+            f"({text.typeset(text.span(of.number(min(found[p])), of.number(max(found[p]))))})"
+            for p, m in zip(places, mean, strict=True)
+        ]
         trace = cast.line(
             variant,
             x=short(order.index(p) + (number - (len(cast.variants) - 1) / 2) * step for p in places),
             y=short(mean),
-            **words,
+            text=said,
+            hovertemplate=f"%{{text}}{_NAME}",
         )
         trace["marker"].pop("maxdisplayed")
-        if not brief and any(len(found[p]) > 1 for p in places):
+        if any(len(found[p]) > 1 for p in places):
             trace["error_y"] = {
                 "type": "data",
                 "symmetric": False,
@@ -161,8 +150,12 @@ def by_size(sizes: Mapping[Variant, list[dict[str, Any]]], cast: Cast, of: Quant
                 "width": 3,
             }
         data.append(trace)
-    known: list[float] = [row[column] for rows in sizes.values() for row in rows if row[column] is not None]
-    known = known or [1.0, 2.0]
+
+    def y_axis(drawn: Sequence[Variant]) -> dict[str, Any]:
+        known = [row[column] for variant in drawn for row in sizes[variant] if row[column] is not None] or [1.0, 2.0]
+        return log_axis(of.axis, max(min(known), 1e-3), max(*known, 1e-3), of.unit)
+
+    there = [variant for variant in cast.variants if variant in sizes]
     x_axis = axis(
         "flow size",
         range=[-0.5, max(len(order), 1) - 0.5],
@@ -170,8 +163,13 @@ def by_size(sizes: Mapping[Variant, list[dict[str, Any]]], cast: Cast, of: Quant
         ticktext=[label(text.typeset(bin_label(p, below[p], brief=True))) for p in order],
         showgrid=False,
     )
-    y_axis = log_axis(of.axis, max(min(known), 1e-3), max(*known, 1e-3), of.unit)
-    return {"data": data, "layout": layout(xaxis=x_axis, yaxis=y_axis)}
+    fit, whole = (y_axis(those) for those in (_shown(there, cast), there))
+    return {"data": data, "layout": fitted("yaxis", fit, whole, layout(xaxis=x_axis))}
+
+
+def _shown(variants: Sequence[Variant], cast: Cast) -> list[Variant]:
+    """Those shown at first, which the axes fit; all where none is."""
+    return [variant for variant in variants if variant in cast.shown] or list(variants)
 
 
 def bin_label(low: int, below: int | None, *, brief: bool = False) -> str:

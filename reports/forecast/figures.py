@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +38,7 @@ MOST_INTERVALS: Final = 120
 MOST_LINES: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cast:
     """The variants of a report in order, how each is drawn and which are shown at first."""
 
@@ -47,16 +48,23 @@ class Cast:
 
     @classmethod
     def of(cls, forecast: Forecast) -> Cast:
-        """The variants of a forecast."""
-        variants = forecast.variants
-        return cls(variants, looks(variants, forecast.baseline), frozenset(forecast.shown))
+        """Those of a forecast that are drawn; all have a look, so that a policy has one colour on the whole page."""
+        drawn = forecast.drawn
+        policies = list(dict.fromkeys(v.policy for v in forecast.variants))
+        found = looks(forecast.variants, forecast.baseline, policies) | looks(drawn, forecast.baseline, policies)
+        return cls(drawn, found, frozenset(forecast.shown))
+
+    @cached_property
+    def numbers(self) -> Mapping[Variant, int]:
+        """The place of each variant."""
+        return {variant: number for number, variant in enumerate(self.variants)}
 
     def common(self, variant: Variant) -> dict[str, Any]:
         """What every trace of a variant carries."""
         return {
             "type": "scatter",
             "name": label(text.typeset(variant.label)),
-            "meta": {"variant": self.variants.index(variant)},
+            "meta": {"variant": self.numbers[variant]},
             "visible": variant in self.shown,
         }
 

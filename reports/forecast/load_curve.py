@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -18,7 +18,7 @@ from segcast.reports import text
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.figures import Cast, short, translucent
 from segcast.reports.forecast.metrics import FLOW_TIMES, METRICS, TCP_COSTS, Metric
-from segcast.reports.style import INK, MUTED, Figure, axis, label, layout, linear_ticks, log_axis
+from segcast.reports.style import INK, MUTED, PAPER, Figure, axis, label, layout, linear_ticks, log_axis
 
 _MOST_METRICS: Final = 6
 _ALSO: Final = {
@@ -238,20 +238,17 @@ class LoadCurve:
         return text.typeset(words)
 
     def _crossings(self, metric: Metric, budget: Budget | None) -> list[Crossing]:
-        """Where each line first breaks the budget; without one, where it becomes clearly better than the baseline."""
+        """Where each line crosses the budget; without one, where it changes sides with the baseline."""
         if budget is not None:
-            found = [self._leaves(line, metric, budget) for line in self.lines]
-        else:
-            found = [self._overtakes(line, metric) for line in self.lines[1:]]
+            return [crossing for line in self.lines for crossing in self._of_budget(line, metric, budget)]
+        found = [self._overtakes(line, metric) for line in self.lines[1:]]
         return [crossing for crossing in found if crossing is not None]
 
-    def _leaves(self, line: Line, metric: Metric, budget: Budget) -> Crossing | None:
-        known = self._points(line, metric)
-        for (one, before), (other, after) in itertools.pairwise(known):
-            if budget.holds(before) and not budget.holds(after):
+    def _of_budget(self, line: Line, metric: Metric, budget: Budget) -> Iterator[Crossing]:
+        for (one, before), (other, after) in itertools.pairwise(self._points(line, metric)):
+            if budget.holds(before) != budget.holds(after):
                 at = _between(one.load, other.load, before - budget.limit, after - budget.limit)
-                return Crossing(line, at, budget.limit, one.load, other.load)
-        return None
+                yield Crossing(line, at, budget.limit, one.load, other.load)
 
     def _overtakes(self, line: Line, metric: Metric) -> Crossing | None:
         clear = [
@@ -285,7 +282,7 @@ class LoadCurve:
                 {"x": math.log10(one.at), "y": y, "ax": -26, "ay": -26 - 22 * (place % 4), "xanchor": "right"}
                 | {"text": label(text.typeset(f"{one.line.policy} at {self._named(one.at, 2)}")), "showarrow": True}
                 | {"arrowhead": 0, "arrowwidth": 1.2, "arrowcolor": MUTED, "standoff": 7}
-                | {"font": {"size": 15, "color": INK}}
+                | {"font": {"size": 15, "color": INK}, "bgcolor": PAPER, "opacity": 0.85}
             )
         return marks, notes
 
@@ -298,23 +295,25 @@ class LoadCurve:
                 (name, f"changes sides with {other} between load {self._span(c)}, near {self._named(c.at, 2)}")
                 for name, c in found.items()
             ]
-        says = []
-        for line in self.lines:
-            known = self._points(line, metric)
-            crossing = self._leaves(line, metric, budget)
-            if not known:
-                said = "nothing is received"
-            elif not budget.holds(known[0][1]):
-                said = f"breaks it at load {self._named(known[0][0].load)} already"
-            elif crossing is None:
-                said = f"keeps it up to load {self._named(known[-1][0].load)}, the highest that was run"
-            else:
-                said = (
-                    f"keeps it up to load {self._named(crossing.before)}, breaks it at {self._named(crossing.after)}; "
-                    f"on a straight line it crosses near {self._named(crossing.at, 2)}"
-                )
-            says.append((line.name, said))
-        return says
+        return [(line.name, self._kept(line, metric, budget)) for line in self.lines]
+
+    def _kept(self, line: Line, metric: Metric, budget: Budget) -> str:
+        """At which loads a line keeps a budget, and near which it crosses it."""
+        known = [(variant.load, budget.holds(value)) for variant, value in self._points(line, metric)]
+        if not known:
+            return "nothing is received"
+        if len({kept for _, kept in known}) == 1:
+            return (
+                f"{'keeps' if known[0][1] else 'breaks'} it at every load, {self._loads([load for load, _ in known])}"
+            )
+        said = []
+        for kept, those in itertools.groupby(known, key=lambda one: one[1]):
+            said.append(f"{'keeps' if kept else 'breaks'} it at {self._loads([load for load, _ in those])}")
+        near = [self._named(crossing.at, 2) for crossing in self._of_budget(line, metric, budget)]
+        return f"{', '.join(said)}; on a straight line it crosses near {' and '.join(near)}"
+
+    def _loads(self, loads: Sequence[float]) -> str:
+        return text.span(self._named(loads[0]), self._named(loads[-1])) if len(loads) > 1 else self._named(loads[0])
 
     def _span(self, crossing: Crossing) -> str:
         return f"{self._named(crossing.before)} and {self._named(crossing.after)}"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from segcast.analyzer.answers.budgets import more_dropped
 from segcast.reports import text
 from segcast.reports.forecast.data import Estimate, Forecast, Variant
+from segcast.reports.forecast.matrices import MANY
 from segcast.reports.forecast.metrics import UNFINISHED, Metric
+
+MOST_ON_DEMAND: Final = 250
 
 _Known = tuple[Variant, Estimate, str]
 """A variant, its estimate, and that in words."""
@@ -30,11 +34,31 @@ class TableCell:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A table: what it is of, the heads of its columns, and the cells of each variant."""
+    """A table: what it is of, the heads of its columns, and the cells of each variant.
+
+    Of many variants the first are seen at once, `rest` on demand, and `hidden` not at all.
+    """
 
     title: str
     heads: list[str]
     rows: list[tuple[Variant, list[TableCell]]]
+    first: frozenset[Variant]
+
+    @property
+    def seen(self) -> list[tuple[Variant, list[TableCell]]]:
+        """The rows seen at once."""
+        return [row for row in self.rows if row[0] in self.first]
+
+    @property
+    def rest(self) -> list[tuple[Variant, list[TableCell]]]:
+        """The rows on demand, loads rising."""
+        rest = [row for row in self.rows if row[0] not in self.first]
+        return sorted(rest, key=lambda row: row[0].load)[:MOST_ON_DEMAND]
+
+    @property
+    def hidden(self) -> int:
+        """How many rows are left to summary.parquet."""
+        return max(0, len(self.rows) - len(self.first) - MOST_ON_DEMAND)
 
 
 def numbers(forecast: Forecast, title: str, metrics: Sequence[Metric], changed: str | None = None) -> Numbers:
@@ -48,7 +72,8 @@ def numbers(forecast: Forecast, title: str, metrics: Sequence[Metric], changed: 
             heads.append("change of it")
             columns.append([_change(forecast, variant, metric.column) for variant in forecast.variants])
     rows = [(variant, [column[row] for column in columns]) for row, variant in enumerate(forecast.variants)]
-    return Numbers(title, heads, rows)
+    first = forecast.shown if len(forecast.variants) > MANY else forecast.variants
+    return Numbers(title, heads, rows, frozenset(first))
 
 
 def _column(forecast: Forecast, metric: Metric) -> list[TableCell]:

@@ -12,7 +12,7 @@ from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.style import COLOURS, DASH_ARRAYS, Figure
 
 _MOST_GROUPS: Final = 6
-_MOST_PANELS: Final = 160
+_MOST_PANELS: Final = 64
 _MANY_PANELS: Final = 100
 _FEWEST_INTERVALS: Final = 24
 _ALL_INTERVALS: Final = 2_400
@@ -64,12 +64,12 @@ def path_loads(forecast: Forecast, cast: figures.Cast) -> PathLoads:
     sent = _sent(forecast)
     few = max(sent, default=0) <= 1
     # The direction with the most bytes says most; of a few, they keep their order.
-    most_groups = max(2 if few else 1, min(_MOST_GROUPS, _MOST_PANELS // len(forecast.variants)))
+    most_groups = max(2 if few else 1, min(_MOST_GROUPS, _MOST_PANELS // len(cast.variants)))
     busiest = sorted(sent, key=lambda g: (len(of_group.get(g, ())) < 2, g if few else -sent[g]))[:most_groups]
-    panels = len(forecast.variants) * len(busiest)
+    panels = len(cast.variants) * len(busiest)
     detail = figures.MOST_INTERVALS if panels <= _MANY_PANELS else max(_FEWEST_INTERVALS, _ALL_INTERVALS // panels)
     found: list[tuple[int, int, figures.Load]] = []
-    for number, variant in enumerate(forecast.variants):
+    for number, variant in enumerate(cast.variants):
         for group in busiest if variant in forecast.series else ():
             one = figures.load(forecast.series[variant], group, list(of_group.get(group, ())), detail)
             if one is not None:
@@ -88,7 +88,7 @@ def path_loads(forecast: Forecast, cast: figures.Cast) -> PathLoads:
         name = names.get(group) or (("forward", "back")[group] if few else f"group {group}")
         loads.groups.append(PathGroup(group, name, _legend(drawn[group]), _rates(rates[group], top)))
     for number, group, one in found:
-        variant = forecast.variants[number]
+        variant = cast.variants[number]
         name = f"load-{number}-{group}"
         loads.figures[name] = figures.load_panel(one, top, rates[group], until_ns)
         shown = variant in cast.shown and group == loads.groups[0].number

@@ -12,6 +12,7 @@ from segcast.analyzer.forecast.compare import load_number
 from segcast.reports import text
 from segcast.reports.forecast.caveats import idle, loads_of, of_scenario, why_excluded
 from segcast.reports.forecast.data import Forecast, Variant
+from segcast.reports.forecast.matrices import MANY
 from segcast.reports.forecast.words import card, mode, pooled_words, unfinished
 
 if TYPE_CHECKING:
@@ -98,10 +99,11 @@ _FLOW_COLUMNS: Final = (
 _LEFT: Final = ("policy", "change of p99")
 
 
-def print_forecast(folder: Path, console: Console) -> None:
+def print_forecast(folder: Path, console: Console, *, every: bool = False) -> None:
     """Print the answer and the key numbers of a forecast folder; plain ASCII, styled only in a terminal.
 
-    A narrow terminal loses columns rather than alignment. Raises InputError as `Forecast` does.
+    Of many variants only each policy's best timeout is printed, unless `every` one is asked for. A narrow terminal
+    loses columns rather than alignment; what is no terminal gets all of them. Raises InputError as `Forecast` does.
     """
     forecast = Forecast(folder)
     width = console.width if console.is_terminal else WIDTH
@@ -116,11 +118,16 @@ def print_forecast(folder: Path, console: Console) -> None:
     if (left := unfinished(forecast)) is not None:
         say(left, "bold")
     say("")
-    lines, left_out = table(forecast, min(width, WIDTH))
+    rows = forecast.variants if every or len(forecast.variants) <= MANY else forecast.leaders
+    lines, left_out = table(forecast, min(width, WIDTH) if console.is_terminal else None, rows)
     best = forecast.answered
     for variant, line in lines:
         say(line, "dim" if variant is None else "bold" if variant == best else "")
     say("")
+    if len(rows) < len(forecast.variants):
+        each = " at each load" if len({v.load for v in rows}) > 1 else ""
+        rest = f"all {len(forecast.variants)} rows are in the report, or with --all"
+        say(f"The best timeout of each policy{each}; {rest}.", "dim")
     for note in _notes(forecast, left_out):
         say(note, "dim")
 
@@ -136,10 +143,16 @@ def _card(lines: Sequence[tuple[str, str]], width: int) -> Iterator[tuple[str, s
         before = word
 
 
-def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, str]], bool]:
-    """Aligned lines with their variants (None: the head), and whether columns had to go to fit `width`."""
+def table(
+    forecast: Forecast, width: int | None, variants: Sequence[Variant] | None = None
+) -> tuple[list[tuple[Variant | None, str]], bool]:
+    """Aligned lines with their variants (None: the head), and whether columns had to go to fit the width, if any.
+
+    All variants have a line, unless some are given.
+    """
+    rows = forecast.variants if variants is None else variants
     columns = _FLOW_COLUMNS if forecast.reacts else _COLUMNS
-    cells = {c: [c.title, *(c.words(forecast, v) for v in forecast.variants)] for c in columns}
+    cells = {c: [c.title, *(c.words(forecast, v) for v in rows)] for c in columns}
     kept = [c for c in columns if c.title != "load" or any(v.load != 1 for v in forecast.variants)]
     kept = [c for c in kept if c.title != "year" or any(v.year is not None for v in forecast.variants)]
     if unfinished(forecast) is None:
@@ -147,15 +160,15 @@ def table(forecast: Forecast, width: int) -> tuple[list[tuple[Variant | None, st
     there = len(kept)
     gap = 2
 
-    def needed() -> int:
-        return sum(max(map(len, cells[c])) for c in kept) + gap * (len(kept) - 1)
+    def fits() -> bool:
+        return width is None or sum(max(map(len, cells[c])) for c in kept) + gap * (len(kept) - 1) <= width
 
-    if needed() > width:
+    if not fits():
         gap = 1
-    while needed() > width and any(c.rank for c in kept):
+    while not fits() and any(c.rank for c in kept):
         kept.remove(max(kept, key=lambda c: c.rank))
     lines = []
-    for row, variant in enumerate([None, *forecast.variants]):
+    for row, variant in enumerate([None, *rows]):
         parts = [
             cells[c][row].ljust(size) if c.title in _LEFT else cells[c][row].rjust(size)
             for c in kept

@@ -46,6 +46,25 @@
   }
   window.addEventListener("resize", function () { plots.forEach(function (div) { fitTicks(div, div.offsetWidth); }); });
 
+  // Axes fit what is shown at first; once anything else is shown, all there is.
+  var first = new Set(shown);
+  function whole() { return Array.from(shown).some(function (variant) { return !first.has(variant); }); }
+  function fitAxes(div) {
+    var meta = div.layout && div.layout.meta, wide = whole();
+    if (!meta || div.wide === wide) { return; }
+    div.wide = wide;
+    var changes = {};
+    Object.keys(meta).forEach(function (name) {
+      div.fit = div.fit || {};
+      if (!div.fit[name]) { div.fit[name] = { range: div.layout[name].range.slice(), tickvals: div.layout[name].tickvals, ticktext: div.layout[name].ticktext }; }
+      var taken = wide ? meta[name] : div.fit[name];
+      Object.keys(taken).forEach(function (key) { changes[name + "." + key] = taken[key]; });
+      if (name === "xaxis" && wide) { div.ticks = { vals: taken.tickvals, text: taken.ticktext }; }
+    });
+    window.Plotly.relayout(div, changes);
+    fitTicks(div, div.offsetWidth);
+  }
+
   function update() {
     chips.forEach(function (chip) { chip.setAttribute("aria-pressed", String(shown.has(variantOf(chip)))); });
     document.querySelectorAll(".legend-row").forEach(function (row) {
@@ -59,7 +78,8 @@
       words.hidden = Boolean(groupChoice) && words.dataset.group !== groupChoice.value;
     });
     plots.forEach(function (div) {
-      if (!div.drawn) { draw(div); return; }
+      if (!div.drawn) { draw(div); fitAxes(div); return; }
+      fitAxes(div);
       var indices = [], visible = [];
       div.data.forEach(function (trace, index) {
         if (trace.meta) { indices.push(index); visible.push(shown.has(trace.meta.variant)); }
@@ -112,8 +132,18 @@
       }
     });
   }
-  window.addEventListener("beforeprint", function () { resize(true); });
+  window.addEventListener("beforeprint", function () { plots.forEach(draw); resize(true); });
   window.addEventListener("afterprint", function () { resize(false); });
 
-  plots.forEach(draw);
+  // What is seen at first is drawn at once, the rest when there is time, from above to below.
+  var waiting = plots.slice();
+  var later = window.requestIdleCallback || function (work) { window.setTimeout(work, 1); };
+  function drawNext() {
+    while (waiting.length) {
+      var div = waiting.shift();
+      if (!div.drawn && div.offsetWidth) { draw(div); later(drawNext); return; }
+    }
+  }
+  plots.filter(function (div) { return div.offsetWidth && div.getBoundingClientRect().top < window.innerHeight; }).forEach(draw);
+  window.addEventListener("load", function () { later(drawNext); });
 })();

@@ -9,6 +9,7 @@ import click
 
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
+    block_option,
     durations,
     json_option,
     layer_option,
@@ -18,6 +19,7 @@ from segcast.screen import (
     progress,
     show,
     transport_option,
+    validated_option,
 )
 
 
@@ -36,6 +38,13 @@ from segcast.screen import (
     show_default=True,
     help="At most so many; 10 are run first, then twice as many while chance keeps the answer open.",
 )
+@click.option(
+    "--resamples",
+    type=click.IntRange(10, 1000),
+    help="Ask what is advised of so many resampled traces, too, and advise nothing that may be chance [none].",
+)
+@block_option
+@validated_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Advice folder to write.")
 @layer_option
 @plugin_option
@@ -49,6 +58,7 @@ def advise(
     timeout: str | None,
     load: str | None,
     seeds: int,
+    validated: Path | None,
     **flags: Any,
 ) -> None:
     """Say whether flowlet balancing is worth it, at which timeout, and why.
@@ -68,13 +78,20 @@ def advise(
     from segcast.traces.errors import CheckFailed
 
     chosen = scenario_of(scenario, flags)
+    measured = None
+    if validated is not None:
+        from segcast.replay.validate.measured import measured_error
+
+        measured = measured_error(validated)
     if load is not None:
         chosen = chosen.model_copy(update={"load": (_load(load),)})
     ladder = None if timeout is None else durations(timeout)
     with progress("advise", "cells") as tick:
         taken = open_source(trace, layer=layer, say=note)
         with INTERRUPTION.deferred():
-            document = run(taken, chosen, out, tick, ladder_ns=ladder, most_seeds=seeds, finish=write_advice)
+            document = run(
+                taken, chosen, out, tick, ladder_ns=ladder, most_seeds=seeds, finish=write_advice, validated=measured
+            )
     show({**document, "page": str(out / "advice.html")}, as_json, print_advice)
     if document["kind"] == "unknown":
         raise CheckFailed(f"{out}: {document['answer'].partition('. Seen so far')[0]}")

@@ -55,6 +55,7 @@ from segcast.screen import (
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Forecast folder to write.")
 @layer_option
 @plugin_option
+@click.option("--all", "every", is_flag=True, help="Print all rows, of many not only each policy's best timeout.")
 @json_option
 def forecast(
     trace: str,
@@ -64,6 +65,7 @@ def forecast(
     scenario: Path | None,
     sensitivity: bool,
     validated: Path | None,
+    every: bool,
     **flags: Any,
 ) -> None:
     """Forecast delay, loss and balance of a trace, or completion times of a flow list, under several policies.
@@ -98,7 +100,7 @@ def forecast(
         from segcast.reports.forecast.terminal import print_forecast
 
         console = terminal()
-        print_forecast(out, console)
+        print_forecast(out, console, every=every)
         say(console, f"report: {out / 'report.html'}")
     if document["decision"]["kept"] is False:
         raise CheckFailed(f"{out}: no policy keeps the budgets at load {_loads_unkept(document)}")

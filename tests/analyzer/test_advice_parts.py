@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segcast.analyzer.advice.decide import Case, decide
 from segcast.analyzer.advice.hashing import Spread, look_at_hash
+from segcast.analyzer.advice.other_traffic import Drawn, doubted, with_other_traffic
 from segcast.analyzer.advice.skew import Sent, path_delays, slower_by
 from segcast.analyzer.advice.supply import FlowletSupply, elephants_of
 from segcast.analyzer.answers.candidates import Circumstances
@@ -209,7 +210,7 @@ def rows(**metrics: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def noisy(mean: float, seeds: int = 10, spread: float = 0.02) -> list[float]:
-    rng = np.random.default_rng(int(mean))
+    rng = np.random.default_rng(int(mean if mean > 10 else 1e6 * mean))
     return (mean * np.exp(rng.normal(0, spread, seeds))).tolist()
 
 
@@ -299,3 +300,61 @@ def test_what_is_open_asks_for_more_seeds() -> None:
     decision = decide(case(both))
     assert (decision.kind, decision.open) == ("spray", True)
     assert not decide(case(rows(ecmp={"p99": noisy(1000)}, spray={"p99": noisy(300)}))).open
+
+
+def over(found: list[dict[str, Any]], **ratios: list[float]) -> list[Drawn]:
+    """The baseline over resamples, and others at these ratios of it, one a resample."""
+    first = {row["policy"]: row for row in reversed(found)}
+    drawn = []
+    for policy, values in ratios.items():
+        for number, ratio in enumerate(values, 1):
+            base = 1000.0 + 37 * number
+            drawn.append(Drawn(number, first["ecmp"] | {"seed": number, "delay_p99_ns": base}))
+            drawn.append(Drawn(number, first[policy] | {"seed": number, "delay_p99_ns": base * ratio}))
+    return drawn
+
+
+def test_a_gain_that_other_traffic_has_too_is_advised_with_what_it_may_be() -> None:
+    found = rows(ecmp={"p99": noisy(1000)}, inflight_100={"p99": noisy(600)})
+    decision = decide(case(found))
+    told = with_other_traffic(decision, case(found), over(found, inflight=noisy(0.6, 20, 0.1)))
+    assert (told.kind, told.why) == ("flowlets", "measured")
+    one = told.chosen
+    assert one is not None and one.low is not None and one.high is not None
+    assert one.traffic_low is not None and one.traffic_high is not None
+    assert one.traffic_low < one.low < one.high < one.traffic_high < 0
+    # This trace is one draw of those: t of 19 degrees times about 0.1, on logarithms.
+    assert (one.traffic_low, one.traffic_high) == pytest.approx((-0.51, -0.26), abs=0.04)
+
+
+def test_a_gain_that_may_be_this_traffics_chance_is_not_advised() -> None:
+    found = rows(ecmp={"p99": noisy(1000)}, inflight_100={"p99": noisy(600)})
+    decision = decide(case(found))
+    scattered = [0.3, 2.5, 0.4, 1.9, 0.6, 1.5, 0.2, 3.0, 0.5, 1.4]
+    told = with_other_traffic(decision, case(found), over(found, inflight=scattered))
+    assert (told.kind, told.why, told.chosen) == ("unknown", "traffic", None)
+    assert told.needs == ("a longer capture, or another day's",)
+    assert decision.kind == "flowlets"
+
+
+def test_of_a_ladder_the_rungs_that_hold_with_other_traffic_are_left() -> None:
+    found = rows(
+        ecmp={"p99": noisy(1000)}, inflight_100={"p99": noisy(700)}, spray={"p99": noisy(500), "displaced": [300]}
+    )
+    decision = decide(case(found))
+    assert [step.kind for step in decision.steps] == ["flowlets", "spray"]
+    assert {one.key for one in doubted(decision)} == {step.best.key for step in decision.steps}
+    scattered = [0.3, 2.5, 0.4, 1.9, 0.6, 1.5, 0.2, 3.0, 0.5, 1.4]
+    drawn = over(found, inflight=noisy(0.7, 10, 0.05), spray=scattered)
+    told = with_other_traffic(decision, case(found), drawn)
+    assert told.kind == "flowlets"
+    assert told.chosen is not None and told.chosen.policy == "inflight"
+
+
+def test_what_is_taken_for_its_drops_is_not_judged_by_delay() -> None:
+    found = rows(
+        ecmp={"p99": noisy(1000), "drops": [0.05] * 10}, inflight_100={"p99": noisy(1001), "drops": [0.001] * 10}
+    )
+    decision = decide(case(found))
+    told = with_other_traffic(decision, case(found), over(found, inflight=noisy(1.0, 10, 0.3)))
+    assert told.kind == decision.kind == "flowlets"

@@ -136,7 +136,7 @@ def test_a_true_model_holds_and_its_base_delay_is_found(lab: Lab, run: Run) -> N
     assert max(map(len, plain.out.splitlines())) < 160
 
 
-def test_forecasts_and_plans_say_what_was_measured_of_the_model(lab: Lab, run: Run, tmp_path: Path) -> None:
+def test_forecasts_plans_and_advice_say_what_was_measured_of_the_model(lab: Lab, run: Run, tmp_path: Path) -> None:
     made = run("validate", lab.forecast, *lab.measurements.values(), "--out", tmp_path / "bed", "--json")
     delays = {one["policy"]: one["delay_p99_ns"] for one in json.loads(made.out)["policies"]}
     errors = {policy: p99["as-sent"] / p99["measured"] - 1 for policy, p99 in delays.items()}
@@ -155,6 +155,10 @@ def test_forecasts_and_plans_say_what_was_measured_of_the_model(lab: Lab, run: R
     done = run("plan", trace, *budget, *with_it, tmp_path / "p")
     assert done.code == 0, done.err
     assert any(said in limit for limit in json.loads(done.out)["but"])
+    flags = ("--validated", tmp_path / "bed", "--paths", "2x300Mbps", "--timeout", "100us", "--seeds", "4")
+    done = run("advise", trace, *flags, "--json", "--out", tmp_path / "a")
+    advice = json.loads(done.out)
+    assert said in advice["covers"] and any(said in limit for limit in advice["but"])
 
 
 def test_the_page_says_what_the_document_says(lab: Lab) -> None:

@@ -239,7 +239,9 @@ def test_few_flows_are_said(tmp_path: Path) -> None:
 def test_terminal_has_completion_times(standard: Path) -> None:
     lines = printed(standard)
     assert lines[0].startswith("Do:      Use inflight at 50 us or 100 us (alike): p99 flow completion time -")
-    assert all(len(line) <= 100 and line.isascii() for line in lines)
+    assert all(line.isascii() for line in lines)
+    narrow = printed(standard, force_terminal=True, width=100, color_system=None)
+    assert all(len(line) <= 100 for line in narrow) and len(narrow) == len(lines) + 1
     head = next(line for line in lines if line.startswith("policy")).split()
     assert head[:4] == ["policy", "timeout", "FCT50", "FCT95"] and "resent" in head and "unfin" not in head
     row = next(line for line in lines if line.startswith("ecmp ")).split()
@@ -251,8 +253,11 @@ def test_a_page_of_many_cells_can_be_mailed(tmp_path: Path) -> None:
     folder = make_reacting(tmp_path / "f", cells(policies, (20_000, 50_000, 100_000, 500_000, 1_000_000)), seeds=2)
     page = page_of(folder)
     assert (folder / "report.html").stat().st_size < 6_000_000
-    assert sum(tag == "button" for tag, _ in page.tags) == 4 * 56
-    assert len([t for t in page.figures["fct-tail"]["data"] if t["mode"] != "lines"]) == 56
+    # All have a row, figures have the baseline and the best: 11 policies' best timeouts, then others.
+    assert sum(tag == "button" for tag, _ in page.tags) == 4 * 24
+    drawn = [t["name"] for t in page.figures["fct-tail"]["data"] if t["mode"] != "lines"]
+    assert len(drawn) == 24 and {name.partition(",")[0] for name in drawn} == {"ecmp", *policies}
+    assert all(page.text.count(policy) >= 3 * 5 for policy in policies)
 
 
 LIST = """flow,start_ns,src,dst,bytes

@@ -7,6 +7,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from segcast.analyzer.advice import run as advising
@@ -66,6 +67,32 @@ def test_json_is_the_document_and_the_page_has_it(here: Path, run: Run) -> None:
     drawings = AdviceContent(here / "a").drawings()
     assert [trace["name"] for trace in drawings["gains"]["data"]] == ["random", "inflight", "conga", "spray"]
     assert len(drawings["gains"]["data"][0]["x"]) == 2
+
+
+def test_other_traffic_may_be_asked_of_what_is_advised(here: Path, run: Run) -> None:
+    flags = ("--paths", "4x300Mbps", "--delay", "20us", "--timeout", "16us", "--seeds", "4")
+    done = run("advise", "cluster.pcap.gz", *flags, "--resamples", "10", "--out", "a", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["kind"] == "spray" and " with other traffic of this kind)" in document["answer"]
+    assert document["evidence"]["resamples"] == 10
+    (spray,) = [one for one in document["evidence"]["tried"] if one["policy"] == "spray"]
+    assert spray["traffic_low"] < spray["traffic_high"] < 0
+    assert document["covers"].startswith("95 % intervals cover the policies' draws over seeds; those of other traffic")
+    assert "10 resamples of the trace, whole connections by blocks of a twentieth of it" in document["covers"]
+    rows = pq.read_table(here / "a" / "candidates.parquet").to_pylist()
+    assert {row["resample"] for row in rows} == {None, *range(1, 11)}
+    assert {row["policy"] for row in rows if row["resample"]} == {"ecmp", "spray"}
+    assert document["cells"] == len(rows)
+    page = (here / "a" / "advice.html").read_text("utf-8").replace("\u00a0", " ")
+    assert ", with other traffic " in page and "10 resamples of the trace" in page
+    again = run("advise", "cluster.pcap.gz", *flags, "--resamples", "10", "--out", "b")
+    assert "0 run now" in again.out
+    refused = run("advise", "cluster.pcap.gz", *flags, "--transport", "cubic", "--resamples", "10", "--out", "c")
+    assert refused.code == 2 and "make a flow list of it (segcast workload), and resample that" in refused.err
+    asked = ("--transport", "cubic", "--slo", "p99_fct < 1s", "--resamples", "10", "--out", "d")
+    refused = run("plan", "cluster.pcap.gz", *flags[:2], *asked)
+    assert refused.code == 2 and "make a flow list of it (segcast workload), and resample that" in refused.err
 
 
 def test_a_share_of_the_busiest_link_may_be_asked(here: Path, run: Run) -> None:

@@ -60,7 +60,7 @@ def page_of(folder: Path) -> Page:
     return page
 
 
-def printed(folder: Path, **options: Any) -> list[str]:
+def printed(folder: Path, *, every: bool = False, **options: Any) -> list[str]:
     buffer = io.StringIO()
-    print_forecast(folder, Console(file=buffer, **options))
+    print_forecast(folder, Console(file=buffer, **options), every=every)
     return buffer.getvalue().splitlines()
