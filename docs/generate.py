@@ -36,6 +36,8 @@ from segcast.analyzer.workload.synthesis.published import PUBLISHED
 from segcast.analyzer.workload.table import WORKLOAD
 from segcast.cli import cli
 from segcast.replay.calibrate.document import CalibrationDocument, ProbesDocument
+from segcast.replay.live.document import LiveDocument
+from segcast.replay.live.tables import LIVE_TABLES
 from segcast.replay.measure.document import MeasurementDocument
 from segcast.replay.measure.run_folder import Run
 from segcast.replay.rewrite.summary import RewriteSummary
@@ -126,6 +128,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "rewrite.json": RewriteSummary,
     "run.json": Run,
     "measurement.json": MeasurementDocument,
+    "live.json": LiveDocument,
     "validation.json": ValidationDocument,
     "probes.json": ProbesDocument,
     "plan.json": PlanDocument,
@@ -169,6 +172,10 @@ def tables_page() -> str:
     lines += ["## A measurement: a folder", ""]
     lines += _table_lines(MEASURED, "`packets.parquet`")
     lines += document("measurement.json")
+    lines += ["## A live run: a folder", ""]
+    for table in LIVE_TABLES:
+        lines += _table_lines(table, f"`{table.name}.parquet`")
+    lines += document("live.json")
     lines += ["## A validation: a folder", ""]
     for table in (DEPARTURES, COMPARISONS, CURVES):
         lines += _table_lines(table, f"`{table.name}.parquet`")

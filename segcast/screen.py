@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 progress: Final = signs.progress
+named_progress: Final = signs.named_progress
 FLOWLET_TIMEOUTS: Final = "50us,100us,500us,1ms,5ms"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")

@@ -18,6 +18,7 @@ from segcast.interruption import INTERRUPTION
 from segcast.traces.kernels.compiling import COMPILING
 
 Tick = Callable[[int, int], None]
+NamedTick = Callable[[int, int, str], None]
 EVERY_SECONDS: Final = {"quiet": float("inf"), "usual": 10.0, "verbose": 1.0}
 _RARELY_SECONDS: Final = 60.0
 _SHARE: Final = 0.1
@@ -64,8 +65,15 @@ def progress(what: str, unit: str = "") -> Iterator[Tick]:
 
     `unit`: "B" for bytes, "" for a quantity of which the share alone is shown.
     """
+    with named_progress(what, unit) as update:
+        yield lambda done, total: update(done, total, "")
+
+
+@contextmanager
+def named_progress(what: str, unit: str = "") -> Iterator[NamedTick]:
+    """The same, of what is done, what there is, and what is being done at the moment."""
     if MANNER.quiet:
-        yield lambda done, total: INTERRUPTION.check()
+        yield lambda done, total, now: INTERRUPTION.check()
     elif sys.stderr.isatty():
         with _bar(what, unit) as tick:
             yield tick
@@ -92,7 +100,7 @@ def compiling_said() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(what: str, unit: str) -> Iterator[Tick]:
+def _bar(what: str, unit: str) -> Iterator[NamedTick]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -107,25 +115,35 @@ def _bar(what: str, unit: str) -> Iterator[Tick]:
 
     count = {"B": DownloadColumn, "": TaskProgressColumn}.get(unit, MofNCompleteColumn)()
     left = (TextColumn("left"), TimeRemainingColumn()) if unit else ()
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn(), *left)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeElapsedColumn(), *left)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
 
-        def update(done: int, total: int) -> None:
-            INTERRUPTION.check()
-            bar.update(task, completed=done, total=total or None)
+        doing = {"now": "", "compiling": ""}
 
-        with COMPILING.told(lambda words: bar.update(task, description=f"{what}: {words}" if words else what)):
+        def shown() -> str:
+            return f"{what} {doing['now']}".rstrip() + (f": {doing['compiling']}" if doing["compiling"] else "")
+
+        def update(done: int, total: int, now: str) -> None:
+            INTERRUPTION.check()
+            doing["now"] = now
+            bar.update(task, completed=done, total=total or None, description=shown())
+
+        def compiles(words: str | None) -> None:
+            doing["compiling"] = words or ""
+            bar.update(task, description=shown())
+
+        with COMPILING.told(compiles):
             yield update
 
 
 @contextmanager
-def _lines(what: str, unit: str) -> Iterator[Tick]:
+def _lines(what: str, unit: str) -> Iterator[NamedTick]:
     teller = Teller(what, unit, EVERY_SECONDS[MANNER.name], lambda line: click.echo(f"segcast: {line}", err=True))
 
-    def update(done: int, total: int) -> None:
+    def update(done: int, total: int, now: str) -> None:
         INTERRUPTION.check()
-        teller.at(done, total)
+        teller.at(done, total, now)
 
     with COMPILING.told(teller.compiles), teller.heard():
         yield update
@@ -147,15 +165,15 @@ class Teller:
         self._say = say
         self._clock = clock
         self._began = self._last = clock()
-        self._done = self._total = 0
+        self._done, self._total, self._now = 0, 0, ""
         self._compiling: str | None = None
         self._compiling_since = 0.0
         self._compiled_seconds = 0.0
         self._told: tuple[float, str | None] | None = None
 
-    def at(self, done: int, total: int) -> None:
-        """So much is done of so much; 0 if nobody knows how much there is."""
-        self._done, self._total = done, total
+    def at(self, done: int, total: int, now: str = "") -> None:
+        """So much is done of so much, 0 if nobody knows how much there is; `now` is being done."""
+        self._done, self._total, self._now = done, total, now
 
     def compiles(self, words: str | None) -> None:
         """This is compiled, or nothing any more."""
@@ -202,7 +220,7 @@ class Teller:
             if 0 < share < 1 and self._compiling is None:
                 worked = seconds - self._compiled_seconds
                 parts.append(f"about {worked * (1 - share) / share:.0f} s left")
-        return f"{self._what}: {', '.join(parts)}"
+        return f"{self._what} {self._now}".rstrip() + f": {', '.join(parts)}"
 
     def _count(self, share: float) -> str:
         if self._unit == "B":

@@ -22,7 +22,7 @@ from segcast.analyzer.plan.document import PlanDocument
 from segcast.analyzer.plan.instead import instead_of
 from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, say_edges_cover, with_other_traffic
 from segcast.analyzer.plan.searches import Asked, Searches
-from segcast.analyzer.plan.stating import against, few_flows, limits, offered_words, rank, stated
+from segcast.analyzer.plan.stating import against, few_flows, limits, offered_words, other_draws, rank, stated
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.plan.words import answer_words
 from segcast.analyzer.scenario.growth import share_of
@@ -175,6 +175,7 @@ def _document(
         but=[
             *few_flows(search.rows),
             *offered_words(scenario, axis),
+            *other_draws(asked, ordered, search.rows),
             *limits(asked, ordered, reacts, scenario),
             say_edges_cover(scenario, validated, "workload" if isinstance(source, WorkloadFile) else "trace"),
         ],

@@ -188,8 +188,13 @@ class _Probes:
             yield from self.ask(unsettled, stop)
 
     def verdict(self, place: float) -> Verdict:
-        """See `verdict`."""
-        return verdict(self.at[place].margins, self.question.exact)
+        """See `verdict`; what an exact budget needs all seeds for is unclear until then."""
+        found = verdict(self.at[place].margins, self.question.exact)
+        return "unclear" if found == "kept" and self.wants_all(place) else found
+
+    def wants_all(self, place: float) -> bool:
+        """Whether further seeds could break an exact budget."""
+        return any(self.question.exact) and self.at[place].seeds < self.question.stages[-1]
 
     def worst(self, place: float) -> float:
         """The least of the budgets' mean margins."""
@@ -267,7 +272,7 @@ def find_edge(question: Question) -> Search:
         return probes.edge("everywhere", probes.verdict(question.far) == "kept")
     settled, moved = True, 0  # moved: steps in a row that moved the inner end, or below 0 the outer one
     for _ in range(_MOST_STEPS):
-        a, b = _bracket(probes)
+        a, b = yield from _sure_bracket(probes)
         if b - a <= question.step:
             break
         place = _between(probes, a, b, halve=abs(moved) >= _IN_A_ROW)
@@ -280,7 +285,7 @@ def find_edge(question: Question) -> Search:
             settled = False
             break
         moved = max(moved, 0) + 1 if probes.kept(place) else min(moved, 0) - 1
-    a, b = _bracket(probes)
+    a, b = yield from _sure_bracket(probes)
     yield from probes.settle([a, b])
     return probes.edge("edge", settled and all(probes.verdict(place) != "unclear" for place in _bracket(probes)))
 
@@ -289,6 +294,15 @@ def _bracket(probes: _Probes) -> tuple[float, float]:
     """The last place kept before the first that is not, and that."""
     after = probes.first_outside()
     return probes.places[max(after - 1, 0)], probes.places[after]
+
+
+def _sure_bracket(probes: _Probes) -> Generator[list[Ask], list[Margins], tuple[float, float]]:
+    """The bracket, once all seeds have kept its inner end where one could break it."""
+    while True:
+        a, b = _bracket(probes)
+        if a >= b or probes.left <= 0 or not (probes.kept(a) and probes.wants_all(a)):
+            return a, b
+        yield from probes.ask([a], probes.question.stages[-1])
 
 
 def _between(probes: _Probes, a: float, b: float, *, halve: bool) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from segcast.analyzer.answers.evidence import FEWEST_FLOWS
+from segcast.analyzer.answers.wording import percent
 from segcast.analyzer.forecast.loads import share_findings
 from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis
 from segcast.analyzer.plan.cells import Variant
@@ -14,7 +15,7 @@ from segcast.analyzer.plan.cost import cost_of
 from segcast.analyzer.plan.document import StatedEdge, StatedEnd, StatedProbe
 from segcast.analyzer.plan.search import Edge, Probe, verdict
 from segcast.analyzer.plan.searches import Asked, Searches, question_of
-from segcast.analyzer.plan.words import end_of, unsettled_words
+from segcast.analyzer.plan.words import end_of, name_of, unsettled_words
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.traces.units import say_number
 
@@ -112,6 +113,44 @@ def few_flows(rows: Sequence[dict[str, Any]]) -> list[str]:
     flows = say_number(float(f"{min(known):.2g}"))
     said = f"the traffic is spread as if of {flows} flows of one size: "
     return [said + "another hour of it may have another edge, and policies another order"]
+
+
+def other_draws(asked: Asked, edges: Sequence[StatedEdge], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What the seeds that keep an exact budget leave open of other draws; nothing where nothing is drawn."""
+    exact = [budget.text for budget in asked.slo.budgets if budget.exact]
+    if not exact or not _draws(rows):
+        return []
+    found: dict[int, list[str]] = {}
+    for edge in edges:
+        at = edge.value if edge.end is None else edge.end.value
+        seeds = max((probe.seeds for probe in edge.probes if probe.value == at and probe.verdict == "kept"), default=0)
+        if seeds:
+            found.setdefault(seeds, []).append(name_of(edge))
+    which = "" if len(found) == 1 else " ({})"
+    return [
+        f"{' and '.join(exact)}: kept by all {seeds} draws that were tried{which.format(', '.join(names))}; at 95 %, "
+        f"up to {percent(open_share(seeds))} of others may break it ({say_seeds_for(0.01)} for 1 %)"
+        for seeds, names in found.items()
+    ]
+
+
+def open_share(seeds: int) -> float:
+    """The largest share of draws that break a budget of which so many, all keeping it, is not less likely than 5 %."""
+    return float(-math.expm1(math.log(0.05) / seeds))
+
+
+def say_seeds_for(share: float) -> str:
+    """How many seeds would leave so small a share open, as an option."""
+    return f"--seeds {math.ceil(math.log(0.05) / math.log1p(-share))}"
+
+
+def _draws(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether seeds make a difference anywhere."""
+    seen: dict[tuple[Any, ...], float | None] = {}
+    return any(
+        seen.setdefault((row["value"], row["policy"], row["timeout"]), row["delay_mean_ns"]) != row["delay_mean_ns"]
+        for row in rows
+    )
 
 
 def offered_words(scenario: ValidScenario, axis: Axis) -> list[str]:

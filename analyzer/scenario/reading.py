@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -15,10 +16,12 @@ from segcast.analyzer.scenario.srv6 import with_whole_key_file
 from segcast.analyzer.scenario.steering import SteeringSpec
 from segcast.analyzer.scenario.traffic import TrafficSpec
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.analyzer.toml_keys import Origin, Place, Where, WrongKey, key_lines, read_toml
+from segcast.analyzer.toml_keys import Origin, Place, Where, WrongKey, key_lines, read_toml, written
 from segcast.analyzer.topologies.registry import topologies
 from segcast.analyzer.values import explained
 from segcast.traces.errors import InputError
+
+_ANY_NETWORK: Final = {"paths": [{"segments": ["fd00:0:1000::1"], "links": [{"name": "any", "rate": "1Gbps"}]}]}
 
 
 def read_scenario(file: str | Path, *, swept: bool = False) -> ValidScenario:
@@ -80,6 +83,28 @@ def with_resamples(scenario: ValidScenario, drawn: dict[str, Any]) -> ValidScena
         return scenario.model_copy(update={"traffic": TrafficSpec.model_validate({**own, **drawn})})
     except ValidationError as error:
         raise InputError(f"--{next(iter(drawn))}: {explained(error, TrafficSpec)[1]}") from None
+
+
+def with_cells(
+    scenario: ValidScenario,
+    *,
+    policies: Sequence[str] | None = None,
+    timeouts: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> ValidScenario:
+    """The scenario with other policies, timeouts and seeds, where they are given; None leaves its own.
+
+    A label of the scenario's own means what it says there. Raises InputError naming the flag.
+    """
+    flags = {"policies": "--policy", "timeouts": "--timeout", "seeds": "--seeds"}
+    given = {"policies": policies, "timeouts": timeouts, "seeds": seeds}
+    chosen = {name: list(values) for name, values in given.items() if values is not None}
+    made = validated({"network": _ANY_NETWORK, **chosen}, lambda place: flags.get(str(place[0]), written(place)))
+    update: dict[str, Any] = {}
+    for name in chosen:
+        own = {} if name == "seeds" else {choice.label: choice for choice in getattr(scenario, name)}
+        update[name] = tuple(own.get(getattr(each, "label", None), each) for each in getattr(made, name))
+    return scenario.model_copy(update=update)
 
 
 def _check_steering(scenario: Scenario, choice: PolicyChoice, where: Where) -> None:

@@ -15,7 +15,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -24,29 +24,34 @@ from numpy.typing import NDArray
 from segcast.analyzer.workload.table import Workload
 from segcast.replay.live.plan import Connection
 from segcast.replay.live.sockets import Sockets, abandon
-from segcast.replay.live.tcp_info import tcp_info
+from segcast.replay.live.tcp_info import NOTHING_SENT, Sent, sent_so_far, tcp_info
 
 _CHUNK: Final = 1 << 20
 _SPIN_NS: Final = 1_000_000  # epoll counts in ms: what is left of a wait is spent looking
 _SETTLE_S: Final = 0.3  # for the last acknowledgements, before counters of connections are read
 _PRIORITY: Final = 5
+_TICK_NS: Final = 500_000_000
 _ZEROS: Final = bytes(_CHUNK)
 
 
 class Result(NamedTuple):
     """What became of each row of a list, int64[rows], in ns from the list's time 0; -1: it never came to that.
 
-    `due_ns`: when it was to be asked for; `asked_ns`: when it was; `complete_ns`: its last byte was received. Of each
-    connection `info` has what the kernel says of its two ends when all is over, and `opened` when it had just opened;
-    None: it never did. `unfinished_why` says why the list was not finished.
+    `due_ns`: when it was to be asked for; `asked_ns`: when it was; `complete_ns`: its last byte was received. `sent`:
+    what its sender had sent again by then on its connection, of the last row of a direction when all was over; None: it
+    was never asked for, or its connection failed before. Of each connection `info` has what the kernel says of its two
+    ends when all is over, and `opened` when it had just opened; None: it never did. `unfinished_why` says why the list
+    was not finished, `zero_ns` is the list's time 0 by CLOCK_MONOTONIC.
     """
 
     due_ns: NDArray[np.int64]
     asked_ns: NDArray[np.int64]
     complete_ns: NDArray[np.int64]
+    sent: list[Sent | None]
     info: list[tuple[dict[str, int] | None, dict[str, int] | None]]
     opened: list[tuple[dict[str, int] | None, dict[str, int] | None]]
     unfinished_why: str | None
+    zero_ns: int
 
 
 def send_list(
@@ -55,15 +60,17 @@ def send_list(
     half_of_row: NDArray[np.int64],
     sockets: Sockets,
     patience_s: float,
+    tick: Callable[[int], None] = lambda passed_ns: None,
 ) -> Result:
     """Send all flows of a list, and return when they have arrived, `patience_s` are over, or nothing can come any more.
 
-    The sockets are closed. Runs at real-time priority where it may.
+    `tick` is told twice a second how much time has passed. The sockets are closed. Runs at real-time priority where it
+    may.
     """
     loop = _Loop(workload, connections, half_of_row, sockets)
     try:
         with _undisturbed():
-            return loop.run(patience_s)
+            return loop.run(patience_s, tick)
     finally:
         loop.close()
 
@@ -106,6 +113,7 @@ class _Loop:
         heapq.heapify(self._timers)
         self._left = rows
         self._lost = [False] * rows
+        self._sent: list[Sent | None] = [None] * rows
         self._info: list[list[dict[str, int] | None]] = [[None, None] for _ in range(count)]
         self._opened: list[list[dict[str, int] | None]] = [[None, None] for _ in range(count)]
         self._epoll = select.epoll()
@@ -113,15 +121,20 @@ class _Loop:
         self._zero_ns = 0
         self._why: str | None = None
 
-    def run(self, patience_s: float) -> Result:
+    def run(self, patience_s: float, tick: Callable[[int], None]) -> Result:
+        """Send, receive, and keep the time, until all is done."""
         for place, listener in enumerate(self._sockets.listeners):
             self._files[listener.fileno()] = (-1, place)
             self._epoll.register(listener, select.EPOLLIN)
         origin = self._timers[0][0] if self._timers else 0
         self._zero_ns = time.monotonic_ns() - origin
         end_ns = origin + round(patience_s * 1e9)
+        next_tick_ns = origin
         while self._left:
             now_ns = self._now()
+            if now_ns >= next_tick_ns:
+                tick(now_ns - origin)
+                next_tick_ns = now_ns + _TICK_NS
             if now_ns >= end_ns:
                 self._why = self._why or f"it was not done after {patience_s:g} s"
                 break
@@ -130,7 +143,8 @@ class _Loop:
                 self._due[row] = due_ns
                 self._ready[row] = True
                 self._ask(self._half_of_row[row])
-            wait_ns = (min(end_ns, self._timers[0][0]) if self._timers else end_ns) - self._now()
+            until_ns = min(end_ns, next_tick_ns, *(timer[0] for timer in self._timers[:1]))
+            wait_ns = until_ns - self._now()
             whole_ms = max(0, wait_ns - _SPIN_NS // 2) // 1_000_000
             for file, events in self._epoll.poll(whole_ms / 1000):
                 self._handle(file, events)
@@ -140,9 +154,12 @@ class _Loop:
                 each = self._socket(number, side)
                 if each is not None and self._open[number][side]:
                     ends[side] = tcp_info(each)
+                    half = self._halves[2 * number + side]
+                    if half.asked:
+                        self._sent[half.rows[half.asked - 1]] = sent_so_far(each)
         arrays = [np.array(column, np.int64) for column in (self._due, self._asked, self._complete)]
         info, opened = ([(a, b) for a, b in each] for each in (self._info, self._opened))
-        return Result(arrays[0], arrays[1], arrays[2], info, opened, self._why)
+        return Result(arrays[0], arrays[1], arrays[2], self._sent, info, opened, self._why, self._zero_ns)
 
     def close(self) -> None:
         """Close all sockets."""
@@ -243,6 +260,8 @@ class _Loop:
         half.received += taken
         while half.done < len(half.rows) and half.received >= half.sizes[half.done]:
             half.received -= half.sizes[half.done]
+            sender = self._socket(number, 1 - side)
+            self._sent[half.rows[half.done]] = sent_so_far(sender) if sender is not None else NOTHING_SENT
             self._completes(half.rows[half.done], now_ns)
             half.done += 1
 

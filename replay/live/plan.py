@@ -53,12 +53,15 @@ class LivePlan(NamedTuple):
     reduced: bool
 
 
-def plan_live(workload: Workload, scenario: ValidScenario, policy: str, seed: int) -> LivePlan:
+def plan_live(
+    workload: Workload, scenario: ValidScenario, policy: str, seed: int, *, by_program: bool = False
+) -> LivePlan:
     """The connections of a list, with the five-tuples and, where hosts choose, the paths of a forecast with that seed.
 
+    `by_program`: a program at the hosts' interfaces follows the policy, so only what the list pins is held to paths.
     Raises InputError if routes cannot follow the policy, or the network cannot carry the list.
     """
-    if policy not in POLICIES:
+    if policy not in POLICIES and not by_program:
         raise InputError(f"policy {policy}: routes of the kernel can follow {' and '.join(POLICIES)} only")
     mode = scenario.srv6.mode
     if mode.inserts or mode.layer_2:
@@ -66,7 +69,7 @@ def plan_live(workload: Workload, scenario: ValidScenario, policy: str, seed: in
     attached = attach(workload, scenario)
     places = attached.plan.attachment
     assert places is not None
-    slots = _slots(attached, policy, seed)
+    slots = attached.pin.copy() if by_program else _slots(attached, policy, seed)
     first = np.array([range_.start for range_ in attached.network.group_slots()], np.int64)
     paths = np.where(slots == UNPINNED, -1, first[attached.plan.group] + slots).tolist()
     connections = [

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+import numpy as np
+
 from segcast.replay.live.plan import LivePlan
 from segcast.replay.testbed.build import require
 from segcast.replay.testbed.netlink import Requests, Rule
 from segcast.replay.testbed.plan import Space
 from segcast.replay.testbed.spaces import settle, within
+from segcast.traces.hashing import mix
 
 _PRIORITY: Final = 1000
 _FIRST_TABLE: Final = 1000
 _LOOPBACK: Final = 1  # its index, in every namespace
 _NO_DAD: Final = 0x02
 _MOST_SEGMENTS: Final = 65535  # of a super-frame, the kernel's own limit
+_HASH_SEED: Final = "ipv4/fib_multipath_hash_seed"  # of IPv6, too
 _SETTINGS: Final = {
     # A connection must not begin with what the kernel remembers of those before it.
     "ipv4/tcp_no_metrics_save": "1",
@@ -42,6 +46,21 @@ def prepare(plan: LivePlan, hosts: Sequence[Space], *, super_frames: bool, setti
         ]
         within(host.namespace, partial(settle, _SETTINGS | dict(settings)))
         within(host.namespace, partial(_furnish, plan, sorted(addresses), rules, super_frames))
+
+
+def seed_hashes(nodes: Sequence[Space], seed: int) -> bool:
+    """Have the network's nodes hash five-tuples with a seed; False where the kernel has none to set (before 6.11)."""
+    value = int(mix(np.uint64(seed % (1 << 64)))) % 0xFFFFFFFF + 1  # 0 is one that the kernel draws
+
+    def settled() -> bool:
+        try:
+            settle({_HASH_SEED: str(value)})
+        except FileNotFoundError:
+            return False
+        return True
+
+    done = [within(node.namespace, settled) for node in nodes]
+    return all(done)
 
 
 def _furnish(plan: LivePlan, addresses: Sequence[str], rules: Sequence[Rule], super_frames: bool) -> None:

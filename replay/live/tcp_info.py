@@ -9,10 +9,13 @@ from __future__ import annotations
 import socket
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _TCP_INFO: Final = 11
 _ROOM: Final = 512
+_TOTAL_RETRANS: Final = 100
+_DSACKS: Final = 216
+_TIMEOUTS: Final = 240
 _FIELDS: Final = (
     *((8, "I", name) for name in ("rto", "ato", "snd_mss", "rcv_mss")),
     *((24, "I", name) for name in ("unacked", "sacked", "lost", "retrans")),
@@ -28,6 +31,28 @@ _FIELDS: Final = (
     *((216, "I", name) for name in ("dsack_dups", "reord_seen", "rcv_ooopack", "snd_wnd", "rcv_wnd")),
     *((240, "H", name) for name in ("total_rto", "total_rto_recoveries")),
 )
+
+
+class Sent(NamedTuple):
+    """What an end of a connection has sent again so far: segments (SYNs, too), how many the other end says were
+    needless, and after how many timeouts.
+    """
+
+    again: int
+    needless: int
+    timeouts: int
+
+
+NOTHING_SENT: Final = Sent(0, 0, 0)
+
+
+def sent_so_far(connection: socket.socket) -> Sent:
+    """What this end has sent again until now."""
+    raw = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ROOM).ljust(_ROOM, b"\0")
+    (again,) = struct.unpack_from("=I", raw, _TOTAL_RETRANS)
+    (needless,) = struct.unpack_from("=I", raw, _DSACKS)
+    (timeouts,) = struct.unpack_from("=H", raw, _TIMEOUTS)
+    return Sent(again, needless, timeouts)
 
 
 def tcp_info(connection: socket.socket) -> dict[str, int]:

@@ -104,7 +104,7 @@ def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
         damages += found.missing
         for interface in space["interfaces"]:
             if (shaper := interface["shaper"]) is not None:
-                packets, dropped = found.counters.get(interface["name"], (None, None))
+                packets, dropped, carried = found.counters.get(interface["name"], (None, None, None))
                 links.append(
                     {
                         **shaper,
@@ -112,6 +112,7 @@ def status(name: str = DEFAULT_NAME) -> dict[str, Any]:
                         "interface": interface["name"],
                         "packets": packets,
                         "dropped": dropped,
+                        "carried_bytes": carried,
                     }
                 )
     # What hangs on a namespace that is gone is gone with it.

@@ -32,10 +32,10 @@ _Ways = frozenset[tuple[int, bytes]]  # index of the interface, next hop
 
 
 class TestbedSurvey(NamedTuple):
-    """Lines that say what is not as planned; and (packets, drops) of shapers by interface."""
+    """Lines that say what is not as planned; and (packets, drops, bytes sent) of shapers by interface."""
 
     missing: list[str]
-    counters: dict[str, tuple[int, int]]
+    counters: dict[str, tuple[int, int, int]]
 
 
 def survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
@@ -45,7 +45,7 @@ def survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
 
 def _survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
     missing: list[str] = []
-    counters: dict[str, tuple[int, int]] = {}
+    counters: dict[str, tuple[int, int, int]] = {}
     where = space["namespace"]
     with Requests() as requests:
         places = _interfaces(requests)
@@ -57,12 +57,12 @@ def _survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
         if not up or mtu_found != mtu:
             missing.append(f"{where}: interface {name} is gone, down or of another MTU")
         if shaper is not None:
-            bucket, *counted = shapers.get(index, (b"", 0, 0))
+            bucket, *counted = shapers.get(index, (b"", 0, 0, 0))
             if not _as_planned(_attributes(bucket), shaper):
                 missing.append(f"{where}: shaper of {shaper['link']}")
             elif (index in delays) != bool(shaper.get("delay_ns")):
                 missing.append(f"{where}: delay of {shaper['link']}")
-            counters[name] = counted[0], counted[1]
+            counters[name] = counted[0], counted[1], counted[2]
     lost = [route for route in space["routes"] if not _leads(route, routes, {n: row[0] for n, row in places.items()})]
     if lost:
         missing.append(f"{where}: {len(lost)} of {len(space['routes'])} routes, such as {lost[0]['prefix']}")
@@ -80,14 +80,14 @@ def _interfaces(requests: Requests) -> dict[str, tuple[int, bool, int]]:
     return found
 
 
-def _shapers(requests: Requests) -> tuple[dict[int, tuple[bytes, int, int]], set[int]]:
-    """Options, packets and drops of token buckets, by the index of their interface; and which of those hold back."""
+def _shapers(requests: Requests) -> tuple[dict[int, tuple[bytes, int, int, int]], set[int]]:
+    """Options, packets, drops and bytes of token buckets, by the index of their interface; and which hold back."""
     found, delays = {}, set()
     for message in requests.dump(_QDISCS, struct.pack("=BxHiIII", socket.AF_UNSPEC, 0, 0, 0, 0, 0)):
         own = _attributes(message[20:])
         if own[_KIND] == b"tbf\0":
-            packets, drops = struct.unpack_from("=II", own[_STATS], 8)
-            found[struct.unpack_from("=i", message, 4)[0]] = own[_OPTIONS], packets, drops
+            carried, packets, drops = struct.unpack_from("=QII", own[_STATS])
+            found[struct.unpack_from("=i", message, 4)[0]] = own[_OPTIONS], packets, drops, carried
         elif own[_KIND] == b"netem\0":
             delays.add(struct.unpack_from("=i", message, 4)[0])
     return found, delays

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from segcast.commands.replay import options_of, sending_options
 from segcast.reports.console import print_run
-from segcast.screen import json_option, print_json, progress
+from segcast.screen import json_option, named_progress, print_json, progress
 
 if TYPE_CHECKING:
     from segcast.analyzer.scenario.valid import ValidScenario
+
+_MOST_SEEDS: Final = 10_000
 
 _name = click.option("--name", default="sgtb", show_default=True, help="Of the testbed; its namespaces begin with it.")
 
@@ -146,6 +149,87 @@ def run_command(
             progress=shown,
         )
     print_json(document) if as_json else print_run(document, out)
+
+
+@testbed.command()
+@click.argument("source", metavar="SCENARIO", type=click.Path(path_type=Path))
+@click.option(
+    "--workload",
+    required=True,
+    help="Flow list to send; {seed} in its name stands for the cell's seed.",
+)
+@click.option("--policy", help="Policies, such as ecmp,random,inflight [the scenario's].")
+@click.option("--timeout", help="Flowlet timeouts, such as 3ms,20ms [the scenario's].")
+@click.option("--seeds", help="Seeds, such as 1-9 or 1,4,7 [the scenario's].")
+@click.option("--cc", "control", help="Congestion control of the kernel's senders [that of the scenario's transport].")
+@click.option("--super-frames", is_flag=True, help="Let TCP hand down several segments at once.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--send", is_flag=True, help="Do it; without it, say what would be run.")
+@click.option("--name", default="sglive", show_default=True, help="Of the testbed, built for it and then removed.")
+@json_option
+def live(
+    source: Path,
+    workload: str,
+    policy: str | None,
+    timeout: str | None,
+    seeds: str | None,
+    control: str | None,
+    super_frames: bool,
+    out: Path | None,
+    send: bool,
+    name: str,
+    as_json: bool,
+) -> None:
+    """Send a flow list by the kernel's own TCP through the network of SCENARIO, under each policy and seed.
+
+    SCENARIO is a scenario file or a forecast. Nothing is sent without --send, and then only within the namespaces of a
+    testbed that is built for it and removed at the end, also if this command is killed. Policies but ecmp and host-ecmp
+    are followed by a program that the kernel runs at the hosts' interfaces.
+
+    segcast testbed live fabric.toml --workload "flows-{seed}.csv" --policy ecmp,random,inflight --seeds 1-9 --cc cubic
+    --out RUN --send
+    """
+    from segcast.analyzer.scenario.reading import with_cells
+    from segcast.replay.live.study import plan_study, run_study
+    from segcast.reports.live import print_live, print_study
+    from segcast.traces.errors import InputError
+
+    scenario = with_cells(
+        _scenario(source),
+        policies=_parts(policy),
+        timeouts=_parts(timeout),
+        seeds=None if seeds is None else _seeds(seeds),
+    )
+    study = plan_study(scenario, workload, control=control, super_frames=super_frames, name=name)
+    if not send:
+        document = study.as_dict() | {"sent": False}
+        print_json(document) if as_json else print_study(document)
+        return
+    if out is None:
+        raise InputError("--out is missing: name the folder to write")
+    with named_progress("live run", "s") as shown:
+        found = run_study(study, out, progress=shown)
+    print_json({"run": str(out), **found}) if as_json else print_live(out)
+
+
+def _parts(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds as numbers and ranges that commas separate. Raises InputError."""
+    from segcast.traces.errors import InputError
+
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,19})(?:\s*-\s*(\d{1,19}))?\s*", part)
+        if match is None:
+            raise InputError(f"--seeds {text!r}: give numbers and ranges, such as 1-9 or 1,4,7")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < first + _MOST_SEEDS:
+            raise InputError(f"--seeds {part.strip()}: give a range upwards, of at most {_MOST_SEEDS:,} seeds")
+        found += range(first, last + 1)
+    return found
 
 
 def _scenario(source: Path) -> ValidScenario:

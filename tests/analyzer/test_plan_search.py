@@ -87,6 +87,17 @@ def test_an_exact_budget_breaks_with_one_seed() -> None:
     assert edge.place <= 0.37 < edge.high <= edge.place + 0.01
 
 
+def test_an_exact_budget_is_kept_by_all_seeds_or_not() -> None:
+    """A seed of the last stage breaks it: ten that keep it do not make the edge."""
+    edge = searched(plain(exact=(True,)), lambda u, seed: [-1.0 if u > (0.37 if seed == 33 else 0.8) else 0.0])
+    assert edge.place is not None and edge.high is not None
+    assert edge.settled
+    assert edge.place <= 0.37 < edge.high <= edge.place + 0.01
+    (inner,) = (probe for probe in edge.probes if probe.place == edge.place)
+    assert inner.seeds == 40
+    assert min(probe.seeds for probe in edge.probes if probe.place > 0.8) == 10  # one that breaks it is enough
+
+
 def test_the_budget_that_breaks_first_binds() -> None:
     edge = searched(plain(exact=(False, True, False)), lambda u, s: [0.8 - u, -float(u > 0.9), 0.3 - u])
     assert edge.binding == 2

@@ -87,6 +87,11 @@ FORECAST: Final = FolderKind(
     ),
 )
 MEASUREMENT: Final = FolderKind("measurement", "measurement.json", ("packets.parquet", "scenario.toml"))
+LIVE: Final = FolderKind(
+    "live run",
+    "live.json",
+    ("summary.parquet", "flows.parquet", "links.parquet", "flowlets.parquet", "scenario.toml"),
+)
 VALIDATION: Final = FolderKind(
     "validation",
     "validation.json",
@@ -107,7 +112,8 @@ ADVICE: Final = FolderKind("advice", "advice.json", ("candidates.parquet", "scen
 COMPARISON: Final = FolderKind("comparison", "compare.json", ("compare.html",))
 REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
 KINDS: Final = {
-    kind.marker: kind for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON, SWEEP)
+    kind.marker: kind
+    for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON, SWEEP, LIVE)
 }
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 
