@@ -30,7 +30,7 @@ def test_mean_waits_are_those_of_formulas_in_the_long_run_and_of_runs_from_the_f
     assert mean_wait_spread(20_000) == pytest.approx((SLOTS - 1) * load / (2 * (1 - load)), rel=0.005)
     few = 50
     cells = ByArrivals(few)
-    waits = [cells.mean_wait(LOAD, seed) / SERVICE_NS for seed in range(3000)]
+    waits = [cells.run(LOAD, seed)[0].mean() / SERVICE_NS for seed in range(3000)]
     error = float(np.std(waits)) / len(waits) ** 0.5
     assert abs(np.mean(waits) - mean_wait_md1(LOAD, few)) < 3 * error
     assert mean_wait_md1(LOAD, few) < 0.95 * LOAD / (2 * (1 - LOAD))
