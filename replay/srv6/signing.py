@@ -74,7 +74,7 @@ class Signer:
         _place(buffer, end - HMAC_BYTES, number.reshape(-1), table)
 
     def _digest(self, source: bytes, srh: bytes) -> bytes:
-        text = source + srh[4:6] + self._key.number.to_bytes(4) + srh[8 : 8 + 16 * (srh[4] + 1)]
+        text = _signed(self._key, source, srh)
         found = self._known.get(text)
         if found is None:
             if len(self._known) >= _MOST_KNOWN:
@@ -82,6 +82,15 @@ class Signer:
             found = hmac.digest(self._key.secret, text, "sha256")
             self._known[text] = found
         return found
+
+
+def hmac_of(key: Key, source: bytes, srh: bytes) -> bytes:
+    """The HMAC of an SRH that is sent from that address."""
+    return hmac.digest(key.secret, _signed(key, source, srh), "sha256")
+
+
+def _signed(key: Key, source: bytes, srh: bytes) -> bytes:
+    return source + srh[4:6] + key.number.to_bytes(4) + srh[8 : 8 + 16 * (srh[4] + 1)]
 
 
 @kernel

@@ -9,18 +9,20 @@ H.Encaps.L2, H.Encaps.L2.Red), draft-filsfils-spring-srv6-net-pgm-insertion (H.I
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from segcast.analyzer.network.srv6_modes import WRITTEN_MODES, Mode
+from segcast.analyzer.traffic.prepare import flow_words
 from segcast.traces.errors import InputError
+from segcast.traces.hashing import flow_keys, mix_each
 
 IPV6_BYTES: Final = 40
 SRH_BYTES: Final = 8
@@ -38,6 +40,7 @@ _HMAC_TLV: Final = 5
 _HMAC_TLV_UNITS: Final = 5  # of 8 octets
 _NO_DESTINATION_CHECK: Final = 0x8000
 _LINUX_HMAC: Final = 0x08
+_LABEL: Final = np.uint64(0xFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +229,11 @@ def segment_routing_header(
 def flow_labels(flows: pa.Table) -> NDArray[np.uint32]:
     """The outer flow label of every flow, uint32[flows], never 0 (RFC 6437 section 3; RFC 6438 section 3).
 
-    20 bits of a hash of addresses, protocol and ports, so that all packets of a flow have one label and
-    transit routers that hash it keep them together. It differs from RFC 6437 in one thing: an IPv6 packet's
-    own label is not reused, for hosts change it within a flow when they retransmit, which would change the
+    The low 20 bits of the mixed flow key (docs/model.md), or 1 where they are 0: all packets of a flow have one
+    label, so that transit routers that hash it keep them together. It differs from RFC 6437 in one thing: an IPv6
+    packet's own label is not reused, for hosts change it within a flow when they retransmit, which would change the
     path of an ECMP transit.
     """
-    labels = np.empty(flows.num_rows, np.uint32)
-    columns = (flows.column(name).to_pylist() for name in ("src", "dst", "protocol", "src_port", "dst_port"))
-    for row, words in enumerate(zip(*columns, strict=True)):
-        digest = hashlib.blake2b(" ".join(map(str, words)).encode(), digest_size=4).digest()
-        labels[row] = int.from_bytes(digest, "big") % 0xFFFFF + 1
+    words = flow_words(cast(pl.DataFrame, pl.from_arrow(flows)))
+    labels: NDArray[np.uint32] = np.maximum(mix_each(flow_keys(words)) & _LABEL, 1).astype(np.uint32)
     return labels

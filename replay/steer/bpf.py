@@ -24,6 +24,8 @@ LPM_TRIE: Final = 11
 _NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
 _MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY = 0, 2, 3, 4
 _PROG_LOAD, _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN, _PROG_QUERY, _LINK_CREATE = 5, 6, 7, 10, 16, 28
+_PROG_BY_ID, _INFO_BY_FD = 13, 15
+_INFO_BYTES, _INFO_NAME = 232, 64  # struct bpf_prog_info
 _SCHED_CLS: Final = 3
 _LOG_BYTES: Final = 1 << 20
 _SKB_BYTES: Final = 192  # struct __sk_buff
@@ -40,10 +42,6 @@ class Ran(NamedTuple):
     returned: int
     packet: bytes
     duration_ns: int
-
-
-class _Verification(Exception):
-    """The kernel's verifier refused a program, with the end of what it says."""
 
 
 def call(command: int, attributes: bytes | bytearray | ctypes.Array[ctypes.c_char]) -> int:
@@ -212,6 +210,18 @@ def attached(interface: int, where: int) -> list[Attached]:
     call(_PROG_QUERY, attributes)
     (count,) = struct.unpack_from("=I", attributes, 24)
     return [Attached(ids[number], links[number]) for number in range(count)]
+
+
+def program_name(program_id: int) -> str:
+    """The name that a program was loaded with; empty if it is gone."""
+    try:
+        handle = call(_PROG_BY_ID, struct.pack("=III", program_id, 0, 0))
+    except FileNotFoundError:
+        return ""
+    with closing(handle):
+        about = ctypes.create_string_buffer(_INFO_BYTES)
+        call(_INFO_BY_FD, struct.pack("=IIQ", handle, len(about), ctypes.addressof(about)))
+        return about.raw[_INFO_NAME : _INFO_NAME + 16].rstrip(b"\0").decode(errors="replace")
 
 
 def pin(handle: int, path: str) -> None:

@@ -30,6 +30,7 @@ from tests.support.rewriting import (
     write_capture,
 )
 from tests.support.verifying import verify
+from tests.twins.hashing import flow_key, mix
 from tests.twins.srv6 import BadPacketError, check_packet, need, parse_frame, read_pcap
 
 
@@ -77,6 +78,7 @@ def test_labels_tell_flows_apart_and_are_never_zero() -> None:
     assert labels.min() > 0 and labels.max() < 1 << 20
     assert len(set(labels.tolist())) > 790
     assert flow_labels(flow_table([4, 6])).tolist() == labels[:2].tolist()
+    assert labels[0] == (mix(flow_key("10.0.0.1", "10.0.0.2", 6, 1000, 80)) & 0xFFFFF or 1)
 
 
 def test_packets_too_large_for_an_outer_header_are_counted_and_named(tmp_path: Path) -> None:

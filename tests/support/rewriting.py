@@ -261,7 +261,10 @@ def flow_table(versions: Sequence[int]) -> pa.Table:
     """Flows of the given IP versions, one five-tuple each."""
     rows = []
     for flow, version in enumerate(versions):
-        ends = (f"10.0.{flow}.1", f"10.0.{flow}.2") if version == 4 else (f"fd00:{flow:x}::1", f"fd00:{flow:x}::2")
+        high, low = divmod(flow, 256)
+        ends = (
+            (f"10.{high}.{low}.1", f"10.{high}.{low}.2") if version == 4 else (f"fd00:{flow:x}::1", f"fd00:{flow:x}::2")
+        )
         row = dict.fromkeys(FLOWS.names(), 0) | {"tenant": None, "flow_id": flow, "ip_version": version, "protocol": 6}
         rows.append(row | {"src": ends[0], "dst": ends[1], "src_port": 1000 + flow, "dst_port": 80})
     return pa.Table.from_pylist(rows, FLOWS.arrow_schema())

@@ -5,8 +5,7 @@
 
 #define ETH_IPV4 0x0800
 #define ETH_IPV6 0x86DD
-#define ETH_VLAN 0x8100
-#define ETH_SERVICE 0x88A8
+#define ETHERNET_BYTES 14
 
 enum { HOP_BY_HOP = 0, IPV4_INSIDE = 4, TCP = 6, UDP = 17, DCCP = 33, IPV6_INSIDE = 41, ROUTING = 43, FRAGMENT = 44,
        ICMPV6 = 58, DESTINATION = 60, SCTP = 132, UDP_LITE = 136 };
@@ -43,28 +42,14 @@ INLINE __u64 word_of(const __u8 *bytes)
 	return high << 32 | low;
 }
 
-INLINE int is_tag(__u16 type)
-{
-	return type == ETH_VLAN || type == ETH_SERVICE;
-}
-
-/* The EtherType, with the tags that stand in the frame skipped; 0 if it ends before. */
+/* The EtherType; 0 if there is none. Tags that stand in the frame itself are no IP to whoever makes room in it. */
 INLINE __u16 find_ip(struct __sk_buff *skb, struct packet *p)
 {
-	__u16 field[2] = {};
-	__u32 at = 12;
+	__u16 type = 0;
 
 	p->vlan = skb->vlan_present ? 0x1000 | (skb->vlan_tci & 0xfff) : 0;
-	if (load_bytes(skb, at, &field[1], 2))
-		return 0;
-	for (int i = 0; i < 2 && is_tag(NET16(field[1])); i++) {
-		at += 4;
-		if (load_bytes(skb, at - 2, field, 4))
-			return 0;
-		p->vlan = p->vlan << 16 | 0x1000 | (NET16(field[0]) & 0xfff);
-	}
-	p->layer3 = at + 2;
-	return NET16(field[1]);
+	p->layer3 = ETHERNET_BYTES;
+	return load_bytes(skb, ETHERNET_BYTES - 2, &type, 2) ? 0 : NET16(type);
 }
 
 INLINE int read_ipv4(struct __sk_buff *skb, struct packet *p, int *has_ports)

@@ -10,10 +10,10 @@
 /* What a frame counts on the wire: of a super-frame all its segments, each with headers of its own. */
 INLINE __u32 frame_bytes_of(const struct config *c, const struct __sk_buff *skb, const struct packet *p, __u32 outer)
 {
-	__u32 bytes = p->ip_bytes + 14 + outer;
+	__u32 bytes = p->ip_bytes + ETHERNET_BYTES + outer;
 
 	if (skb->gso_segs > 1)
-		bytes += (skb->gso_segs - 1) * (14 + p->header_bytes + outer);
+		bytes += (skb->gso_segs - 1) * (ETHERNET_BYTES + p->header_bytes + outer);
 	return bytes > c->minimum_frame_bytes ? bytes : c->minimum_frame_bytes;
 }
 
@@ -28,9 +28,9 @@ INLINE int fits(const struct __sk_buff *skb, const struct config *c, const struc
 INLINE int push(struct __sk_buff *skb, struct state *s, const struct config *c, const struct packet *p,
 		const struct header *h, __u64 flow_key)
 {
-	__u32 size = h->size, label = mix(flow_key) & 0xfffff, tag_bytes = p->layer3 - 14;
+	__u32 size = h->size, label = mix(flow_key) & 0xfffff;
 	__u32 payload = p->ip_bytes + size - 40;
-	__u8 tags[8], front[8];
+	__u8 front[8];
 	__u16 type = NET16(ETH_IPV6);
 
 	OPAQUE(size);
@@ -46,15 +46,12 @@ INLINE int push(struct __sk_buff *skb, struct state *s, const struct config *c, 
 	front[5] = payload;
 	front[6] = h->bytes[6];
 	front[7] = c->flags & COPIES_HOPS ? p->hops : h->bytes[7];
-	if ((tag_bytes == 4 && load_bytes(skb, 14, tags, 4)) || (tag_bytes == 8 && load_bytes(skb, 14, tags, 8)) ||
-	    adjust_room(skb, size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO)) {
+	if (adjust_room(skb, size, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO)) {
 		__sync_fetch_and_add(&s->tally.push_failed, 1);
 		return UNSPEC;
 	}
-	/* Where tags stand in the frame the room may be before them: they are written to where they belong. */
-	if (store_bytes(skb, p->layer3, h->bytes, size, 0) || store_bytes(skb, p->layer3, front, 8, 0) ||
-	    (tag_bytes == 4 && store_bytes(skb, 14, tags, 4, 0)) || (tag_bytes == 8 && store_bytes(skb, 14, tags, 8, 0)) ||
-	    store_bytes(skb, p->layer3 - 2, &type, 2, 0)) {
+	if (store_bytes(skb, ETHERNET_BYTES, h->bytes, size, 0) || store_bytes(skb, ETHERNET_BYTES, front, 8, 0) ||
+	    store_bytes(skb, ETHERNET_BYTES - 2, &type, 2, 0)) {
 		__sync_fetch_and_add(&s->tally.dropped, 1);
 		return SHOT;
 	}

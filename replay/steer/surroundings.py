@@ -1,0 +1,222 @@
+"""What is around a steering host: whether its kernel, interface, routes and other programs leave room for it.
+
+Everything is asked of the namespace that the calling thread is in, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from segcast.replay.steer.bpf import TCX_EGRESS, TCX_INGRESS, attached, program_name
+from segcast.traces.errors import InputError
+
+OWN_NAMES: Final = ("segcast_egress", "segcast_ingress")
+
+_SIOCGIFMTU: Final = 0x8921
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCGIFHWADDR: Final = 0x8927
+_ETHERNET: Final = 1
+_UP: Final = 1
+_WIDE_BITS: Final = 4
+_IP_MTU, _IPV6_MTU = 14, 24
+_DISCARD: Final = 9
+_DUMP: Final = 0x0301
+_NEW_QDISC, _GET_QDISC, _DONE, _ERROR = 36, 38, 3, 2
+_KIND: Final = 1
+
+
+class Hook(NamedTuple):
+    """A program at an interface: its id, its name, and whether it is Segcast's."""
+
+    where: str
+    program_id: int
+    name: str
+    own: bool
+
+
+def interface_number(interface: str) -> int:
+    """The index of an interface. Raises InputError if there is none."""
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        names = ", ".join(name for _, name in socket.if_nameindex())
+        raise InputError(f"--iface {interface}: there is no such interface here; there are {names}") from None
+
+
+def mtu_of(interface: str) -> int:
+    """The MTU of an interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        answer = fcntl.ioctl(control, _SIOCGIFMTU, struct.pack("16si12x", interface.encode(), 0))
+    return int(struct.unpack_from("i", answer, 16)[0])
+
+
+def is_ethernet(interface: str) -> bool:
+    """Whether frames of an interface begin with an Ethernet header."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        answer = fcntl.ioctl(control, _SIOCGIFHWADDR, struct.pack("16s24x", interface.encode()))
+    return bool(struct.unpack_from("H", answer, 16)[0] == _ETHERNET)
+
+
+def is_up(interface: str) -> bool:
+    """Whether an interface is up."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sh14x", interface.encode(), 0))
+    return bool(struct.unpack_from("h", answer, 16)[0] & _UP)
+
+
+def route_mtu(interface: str, prefix: str, source: str | None = None) -> int | None:
+    """The MTU of the route to a prefix by an interface; None if there is no such route."""
+    network = ipaddress.ip_network(prefix)
+    address = network.network_address + (1 if network.num_addresses > 1 else 0)
+    four = network.version == 4
+    with socket.socket(socket.AF_INET if four else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+            if source is not None:
+                probe.bind((source, 0))
+            probe.connect((str(address), _DISCARD))
+            level, option = (socket.IPPROTO_IP, _IP_MTU) if four else (socket.IPPROTO_IPV6, _IPV6_MTU)
+            return probe.getsockopt(level, option)
+        except OSError:
+            return None
+
+
+def addresses_of(interface: str | None = None) -> list[str]:
+    """The addresses of this machine (or namespace) that routers forward; of all interfaces or of one."""
+    found: list[str] = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines():
+            text, _, _, scope, _, name = line.split()
+            if scope == "00" and interface in (None, name):
+                found.append(str(ipaddress.IPv6Address(bytes.fromhex(text))))
+    with contextlib.suppress(OSError):
+        # Local addresses stand as leaves of the table of routes: "/32 host LOCAL" below the line with the address.
+        last = ""
+        for line in Path("/proc/thread-self/net/fib_trie").read_text().splitlines():
+            words = line.split()
+            if words[:1] == ["|--"]:
+                last = words[1]
+            elif words[:3] == ["/32", "host", "LOCAL"] and last not in found:
+                found.append(last)
+    return [address for address in found if not ipaddress.ip_address(address).is_loopback]
+
+
+def carries_default(interface: str) -> bool:
+    """Whether a default route of IPv4 or IPv6 leaves by an interface, or one nearly as wide."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/thread-self/net/route").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[0] == interface and int(words[7], 16).bit_count() <= _WIDE_BITS:
+                return True
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/thread-self/net/ipv6_route").read_text().splitlines():
+            words = line.split()
+            # A reject route of the loopback interface stands there as well where there is no default.
+            if words[-1] == interface and int(words[1], 16) <= _WIDE_BITS and interface != "lo":
+                return True
+    return False
+
+
+def hooks(interface: str) -> list[Hook]:
+    """The programs that are attached to an interface by tcx. Raises OSError where the kernel has no tcx."""
+    number = interface_number(interface)
+    found = []
+    for where, hook in (("egress", TCX_EGRESS), ("ingress", TCX_INGRESS)):
+        for program_id, _ in attached(number, hook):
+            name = program_name(program_id)
+            found.append(Hook(where, program_id, name, name in OWN_NAMES))
+    return found
+
+
+def has_clsact(interface: str) -> bool:
+    """Whether a clsact or ingress qdisc is at an interface: programs of the older kind may be there."""
+    number = interface_number(interface)
+    body = struct.pack("=BxxxiIII", socket.AF_UNSPEC, number, 0, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as wire:
+        wire.bind((0, 0))
+        wire.settimeout(5)
+        wire.send(struct.pack("=IHHII", 16 + len(body), _GET_QDISC, _DUMP, 1, 0) + body)
+        while True:
+            answer = wire.recv(1 << 16)
+            at = 0
+            while at + 16 <= len(answer):
+                size, kind = struct.unpack_from("=IH", answer, at)
+                if kind in (_DONE, _ERROR) or size < 16:
+                    return False
+                if kind == _NEW_QDISC and struct.unpack_from("=i", answer, at + 20)[0] == number:
+                    bytes_, attribute = struct.unpack_from("=HH", answer, at + 36)
+                    name = answer[at + 40 : at + 36 + bytes_].rstrip(b"\0") if attribute == _KIND else b""
+                    if name in (b"clsact", b"ingress"):
+                        return True
+                at += size + 3 & ~3
+
+
+def refusals(
+    interface: str,
+    targets: Sequence[tuple[str, str]],
+    header_bytes: int,
+    *,
+    allow_default_route: bool = False,
+) -> list[str]:
+    """Why nothing may be attached to an interface, in words; none if something may.
+
+    `targets`: prefixes and the names of what is there. Every packet to them grows by up to `header_bytes`.
+    """
+    found: list[str] = []
+    interface_number(interface)
+    if interface == "lo":
+        return ["lo: packets of this machine to itself have no paths; give the interface that leads to the network"]
+    if not is_ethernet(interface):
+        found.append(f"{interface}: its frames are not Ethernet's")
+    if not is_up(interface):
+        found.append(f"{interface}: is down")
+    if carries_default(interface) and not allow_default_route:
+        found.append(f"{interface}: a default route leaves by it, so it may be what you are connected by; --i-mean-it")
+    try:
+        for hook in hooks(interface):
+            if hook.own:
+                found.append(f"{interface}: is steered already (program {hook.program_id}); one at a time")
+            else:
+                found.append(
+                    f"{interface}: has a program {hook.name!r} at {hook.where} (id {hook.program_id}) that is not "
+                    "Segcast's, and which of the two should be first is not known; take it off"
+                )
+    except OSError as error:
+        found.append(why_no_bpf(error))
+    if has_clsact(interface):
+        found.append(f"{interface}: has a clsact or ingress qdisc, whose programs are not known here; take it off")
+    room = mtu_of(interface)
+    routes = [(prefix, name, route_mtu(interface, prefix)) for prefix, name in targets]
+    if targets and all(mtu is None for _, _, mtu in routes):
+        found.append(f"{interface}: no target is routed by it; {targets[0][0]} ({targets[0][1]}) is the first")
+    for prefix, name, mtu in routes:
+        if mtu is not None and mtu + header_bytes > room:
+            found.append(
+                f"{interface}: packets to {prefix} ({name}) may have {mtu} bytes, and with their header {header_bytes} "
+                f"more, over its MTU of {room}; give the route an MTU of {room - header_bytes}: "
+                f"ip route change {prefix} ... mtu {room - header_bytes}"
+            )
+            break
+    return found
+
+
+def why_no_bpf(error: OSError) -> str:
+    """In words, why the kernel refused."""
+    if error.errno == errno.EPERM:
+        if os.geteuid() != 0:
+            return "steering takes root (CAP_BPF and CAP_NET_ADMIN); run it with sudo"
+        return "the kernel refuses BPF to this root: it lacks CAP_BPF or CAP_NET_ADMIN, as in a container, or is locked"
+    if error.errno == errno.ENOSYS:
+        return "this kernel has no bpf(2)"
+    if error.errno == errno.EINVAL:
+        return f"this kernel ({os.uname().release}) has no tcx, which came with 6.6"
+    return f"the kernel refuses the program: {error.strerror}"
