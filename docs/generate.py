@@ -43,6 +43,8 @@ from segcast.replay.measure.run_folder import Run
 from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
 from segcast.replay.validate.document import ValidationDocument
+from segcast.replay.validate.live.document import LiveValidationDocument
+from segcast.replay.validate.live.tables import LIVE_FIGURES
 from segcast.traces.disk.documents import Shape
 from segcast.traces.document import TraceDocument
 from segcast.traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
@@ -130,6 +132,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "measurement.json": MeasurementDocument,
     "live.json": LiveDocument,
     "validation.json": ValidationDocument,
+    "live-validation.json": LiveValidationDocument,
     "probes.json": ProbesDocument,
     "plan.json": PlanDocument,
     "sweep.json": SweepDocument,
@@ -180,6 +183,9 @@ def tables_page() -> str:
     for table in (DEPARTURES, COMPARISONS, CURVES):
         lines += _table_lines(table, f"`{table.name}.parquet`")
     lines += document("validation.json")
+    lines += ["## A validation against live runs: a folder", ""]
+    lines += _table_lines(LIVE_FIGURES, f"`{LIVE_FIGURES.name}.parquet`")
+    lines += document("live-validation.json")
     lines += ["## A calibration: probes, and what they show", ""]
     lines += document("probes.json")
     lines += document("calibrate --json")
