@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.plan.axes import axis_named, axis_of, shares_of
 from segcast.analyzer.plan.cost import cost_of, money, parse_cost
 from segcast.analyzer.plan.document import StatedEdge, StatedProbe
@@ -110,22 +109,6 @@ def test_nothing_is_run_twice_and_files_are_the_same(constant: Trace, tmp_path: 
     table = pq.read_table(tmp_path / "a" / "probes.parquet")
     assert table.schema.remove_metadata().equals(PROBES.arrow_schema())
     assert len(table) == first["cells"]
-
-
-def test_a_p99_is_that_of_all_seeds_together(constant: Trace, tmp_path: Path) -> None:
-    """What a probe states is what a forecast of the same seeds pools."""
-    flags = {"paths": "2x200Mbps", "policy": "ecmp", "buffer": None}
-    found = planned(constant, tmp_path / "p", "p99_delay < 1ms", **flags)
-    probes = [probe for probe in found["edges"][0]["probes"] if probe["seeds"] == 10]
-    probe = probes[len(probes) // 2]
-    scenario = scenario_of(None, {**flags, "load": str(probe["value"])})
-    first = min(scenario.seeds)
-    scenario = scenario.model_copy(update={"seeds": tuple(range(first, first + 10))})
-    forecast(constant, scenario, tmp_path / "f")
-    rows = pq.read_table(tmp_path / "f" / "pooled.parquet").to_pylist()
-    (pooled,) = (row["value"] for row in rows if (row["metric"], row["quantile"]) == ("delay_ns", 0.99))
-    assert probe["figures"] == {"delay_p99_ns": pooled}
-    assert (probe["verdict"] == "broken") <= (pooled >= 1_000_000)
 
 
 def test_no_policy_takes_more_cells_than_it_may(constant: Trace, tmp_path: Path) -> None:
