@@ -18,6 +18,7 @@ from segcast.commands.registry import COMMANDS
 from segcast.interruption import INTERRUPTION
 from segcast.readers import outlive_readers
 from segcast.screen import line_of
+from segcast.signs import MANNER, compiling_said, with_manner
 from segcast.traces.captures.remote import waiting
 from segcast.traces.errors import SegcastError
 from segcast.traces.version import VERSION
@@ -38,7 +39,7 @@ def cli() -> None:
 
 
 for command in COMMANDS:
-    cli.add_command(command)
+    cli.add_command(with_manner(command))
 
 
 def main() -> None:
@@ -51,7 +52,8 @@ def main() -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)  # else importing makes hundreds, of which none frees anything
     try:
         INTERRUPTION.install()
-        with cli.make_context("segcast", sys.argv[1:]) as context:
+        MANNER.name = "usual"
+        with cli.make_context("segcast", sys.argv[1:]) as context, compiling_said():
             cli.invoke(context)
             sys.stdout.flush()
         _leave(0)

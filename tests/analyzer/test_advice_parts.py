@@ -12,8 +12,8 @@ from segcast.analyzer.advice.decide import Case, decide
 from segcast.analyzer.advice.hashing import Spread, look_at_hash
 from segcast.analyzer.advice.other_traffic import Drawn, doubted, with_other_traffic
 from segcast.analyzer.advice.skew import Sent, path_delays, slower_by
-from segcast.analyzer.advice.supply import FlowletSupply, elephants_of
 from segcast.analyzer.answers.candidates import Circumstances
+from segcast.analyzer.flowlets.supply import FlowletSupply, elephants_of
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
 from segcast.analyzer.packets import FlowPlan
 from segcast.traces.hashing import flow_keys
