@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 import click
 
 from segcast.commands.registry import COMMANDS
+from segcast.helping import complete, helped
 from segcast.interruption import INTERRUPTION
 from segcast.readers import outlive_readers
 from segcast.screen import line_of
@@ -39,13 +40,14 @@ def cli() -> None:
 
 
 for command in COMMANDS:
-    cli.add_command(with_manner(command))
+    cli.add_command(helped(with_manner(command)))
 
 
 def main() -> None:
     """Run the command line; exit 0 done, 1 a check did not hold, 2 the input or the usage is wrong, 130 interrupted."""
     if sys.platform != "linux":
         _fail("runs on Linux only")
+    complete(cli)
     outlive_readers()
     # Its threads spin while NumPy is imported, and have no work here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -61,10 +61,11 @@ transport_option = click.option(
 
 
 def network_options(command: F) -> F:
-    """Parallel paths, their delay and their buffer."""
+    """Parallel paths or a leaf-spine fabric, delay and buffer of links."""
     for option in (
-        click.option("--buffer", help="Buffer of a path [512KiB]."),
-        click.option("--delay", help="Propagation delay of a path [5us]."),
+        click.option("--buffer", help="Buffer of a path or link [512KiB]."),
+        click.option("--delay", help="Propagation delay of a path or link [5us]."),
+        click.option("--leaf-spine", help="A fabric instead, such as 16x4x25Gbps: leaves, spines, rate of links."),
         click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps."),
     ):
         command = option(command)

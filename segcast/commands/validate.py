@@ -16,7 +16,9 @@ from segcast.traces.errors import CheckFailed, InputError
 @click.argument("measurements", metavar="M...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Validation folder to write.")
 @click.option(
-    "--scenario", type=click.Path(path_type=Path), help="Links of packets as sent: a calibrated scenario [F's own]."
+    "--scenario",
+    type=click.Path(path_type=Path),
+    help="Links of packets as sent: a calibrated scenario [its own].",
 )
 @click.option(
     "--burst",
@@ -50,10 +52,10 @@ def validate(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Say whether a forecast F held, from measurements M of it, one per policy; exit 1 if not, or nothing is said.
+    """Say whether FORECAST held, from each MEASUREMENT of it, one per policy; exit 1 if not, or nothing is said.
 
     A live run (segcast testbed live) is compared with the forecasts of the flow lists that it sent, in any order:
-    segcast validate F-1 F-2 F-3 RUN --out V.
+    segcast validate f1 f2 f3 run --out validation.
     """
     from segcast.replay.validate.live.run import is_live
 
