@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.forecast.findings import say_places
 from segcast.analyzer.forecast.loads import offering_of
 from segcast.analyzer.forecast.run import Prepared, prepared
 from segcast.analyzer.forecast.runner import CellRunner
@@ -144,6 +145,17 @@ class Cells:
             self._store.put(key, kept)
         share: float | None = kept["share"]
         return share if share is None else share * float(one.rate)
+
+    def places(self, scenario: ValidScenario) -> str:
+        """That places of hosts are invented, in words; empty if they are not. Kept in the store as rows are."""
+        asked = _single(scenario)
+        key = digest_of("places", code(), self._identity, asked.to_toml(), str(asked.offered[0].flows))
+        if (kept := self._store.get(key)) is None:
+            with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
+                kept = {"said": say_places(self._ready(asked, 1)(asked, Path(folder)).traffic)}
+            self._store.put(key, kept)
+        said: str = kept["said"]
+        return said
 
     def _run(self, scenario: ValidScenario, plans: list[CellPlan]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.validated import Validated
+from segcast.analyzer.forecast.findings import places_invented
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.resamples import check_resampled
 from segcast.analyzer.metrics.tables import SUMMARY
@@ -173,6 +174,7 @@ def _document(
         slo=asked.slo.text,
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, prices, instead),
         but=[
+            *places_invented(search.cells.places(axis.put(scenario, search.between[0]))),
             *few_flows(search.rows),
             *offered_words(scenario, axis),
             *other_draws(asked, ordered, search.rows),
