@@ -148,8 +148,11 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def named_progress(what: str, unit: str = "") -> Iterator[Callable[[int, int, str], None]]:
-    """The same, of what is done, what there is, and what is being done at the moment."""
+def named_progress(what: str, unit: str = "", *, foreseen: bool = True) -> Iterator[Callable[[int, int, str], None]]:
+    """The same, of what is done, what there is, and what is being done at the moment.
+
+    `foreseen`: the time left is told from what is done; else the time that has passed is shown.
+    """
     if not sys.stderr.isatty():
         yield lambda done, total, now: INTERRUPTION.check()
         return
@@ -167,7 +170,7 @@ def named_progress(what: str, unit: str = "") -> Iterator[Callable[[int, int, st
 
     count = {"B": DownloadColumn, "": TaskProgressColumn}.get(unit, MofNCompleteColumn)()
     name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), count, TimeRemainingColumn() if unit else TimeElapsedColumn())
+    columns = (name, BarColumn(), count, TimeRemainingColumn() if unit and foreseen else TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
 

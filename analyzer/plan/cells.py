@@ -121,6 +121,7 @@ class Cells:
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
             runner = self._ready(scenario, len(plans))(scenario, Path(folder))
+            runner.only_summary = True
             for result in runner.results(plans, self._threads, self._tell):
                 rows.append(result.summary)
                 self.ran += 1
