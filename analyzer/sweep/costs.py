@@ -98,7 +98,7 @@ class Pace:
         return total
 
     def words(self, waiting: Counter[Kind]) -> str:
-        """The same in words, once it can be told; worked out twice a second, for that takes longer than a small cell."""
+        """The same in words, once it can be told; worked out twice a second: it takes longer than a small cell."""
         if self._clock() >= self._said_at + _SAID_SECONDS:
             seconds = self.left(waiting) if self.steady else None
             self._said, self._said_at = "" if seconds is None else said_left(seconds), self._clock()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segcast.traces.kernel_cache import cache_root
+from segcast.traces.kernels.cache import cache_root
 from tests.support.objectstore import free_ports
 
 ROOT = Path(__file__).parents[2]
