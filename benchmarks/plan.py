@@ -4,6 +4,7 @@
 runs: the same search over real cells. The table goes into docs/statistics.md. Questions:
 
 - `md1`: the load of an M/D/1 queue at which its mean wait is a budget. Each seed has arrivals of its own.
+- `mm1 p99`, `mm1 p99.9`: the load of an M/M/1 queue at which a quantile of the time in it is a budget.
 - `spread`: packets at even distances, each to one of 20 paths drawn at random, by `segcast.analyzer.plan.run.plan`.
 - `capacity`: packets at even distances over a link with a buffer: where the first is dropped. No chance in it.
 - `hashed`: even flows over four paths by hash: where the first packet is dropped, as far as draws go.
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segcast.analyzer.engine.cell import Cell, simulate
 from segcast.analyzer.engine.steering import Steering
@@ -32,7 +34,7 @@ from segcast.analyzer.network.model import Link, Network
 from segcast.analyzer.network.model import Path as NetworkPath
 from segcast.analyzer.packets import FlowPlan, Packets
 from segcast.analyzer.plan.axes import axis_named
-from segcast.analyzer.plan.cells import Cells, Variant, variants_of
+from segcast.analyzer.plan.cells import SAMPLES, Cells, Variant, variants_of
 from segcast.analyzer.plan.run import Asked, plan
 from segcast.analyzer.plan.search import STAGES
 from segcast.analyzer.plan.searches import Searches
@@ -43,9 +45,11 @@ from segcast.analyzer.scenario.reading import validated
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.slo import parse_slo
+from segcast.analyzer.statistics.pooled import sample_of
 from segcast.analyzer.toml_keys import written
 from segcast.analyzer.workload.source import WorkloadFile, open_workload
 from segcast.traces.trace import Trace
+from tests.support.covering import MEAN_BYTES, quantile_ns
 from tests.support.queues import SERVICE_NS, capture
 
 LOAD = 0.7
@@ -120,41 +124,65 @@ def _poisson_tail(mean: float, count: int) -> float:
 
 
 class ByArrivals(Cells):
-    """Cells over one link whose seeds are arrivals of their own: a load is a part of what the link carries."""
+    """Cells over one link whose seeds are arrivals of their own: a load is a part of what the link carries.
 
-    def __init__(self, packets: int) -> None:
+    The packets take 1250 bytes of the link each, with their Ethernet header, or `exponential` sizes of that mean.
+    """
+
+    def __init__(self, packets: int, *, exponential: bool = False) -> None:
         self.packets = packets
+        self.exponential = exponential
         link = Link("l", 10**9, 0, None, overhead_bytes=0)
         self.network = Network((link,), (NetworkPath(0, (0,), 0, 0),), minimum_frame_bytes=0)
         self.flows = FlowPlan(np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
 
     def rows(self, scenario: ValidScenario, asks: Sequence[tuple[Variant, int]]) -> list[dict[str, Any]]:
-        """The mean wait of each seed."""
-        return [{"queue_mean_ns": self.mean_wait(float(scenario.offered[0].rate), seed)} for _, seed in asks]
+        """The mean wait of each seed, and its times in the queue and on the link."""
+        return [self._row(*self.run(float(scenario.offered[0].rate), seed)) for _, seed in asks]
 
-    def mean_wait(self, load: float, seed: int) -> float:
-        """Of packets of 1250 bytes with their Ethernet header, which Poisson arrivals bring."""
-        gaps_ns = np.random.default_rng(seed).exponential(SERVICE_NS / load, self.packets)
+    def _row(self, queue_ns: NDArray[np.int64], delay_ns: NDArray[np.int64]) -> dict[str, Any]:
+        found: dict[str, Any] = {"queue_mean_ns": float(queue_ns.mean()), SAMPLES: {"delay_ns": sample_of(delay_ns)}}
+        return found | dict.fromkeys(("delay_p99_ns", "delay_p999_ns"), math.nan)  # those of all seeds count
+
+    def run(self, load: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Waits and delays of packets that Poisson arrivals bring, from an empty queue on."""
+        rng = np.random.default_rng(seed)
+        mean_bytes = MEAN_BYTES if self.exponential else 1250
+        gaps_ns = rng.exponential(8 * mean_bytes / load, self.packets)
+        sizes = rng.exponential(mean_bytes, self.packets).round() if self.exponential else np.full(self.packets, 1250)
         send_ns = np.cumsum(gaps_ns).astype(np.int64)
         cell = Cell(self.network, find_policy("ecmp"), self.flows, Steering(0), timeout_ns=None, seed=1)
-        sizes = np.full(self.packets, 1236, np.uint32)
-        fates = simulate(cell, Packets(send_ns, np.zeros(self.packets, np.uint32), sizes))
-        return float(fates.queue_ns.mean())
+        ip_bytes = np.maximum(sizes - 14, 0).astype(np.uint32)
+        fates = simulate(cell, Packets(send_ns, np.zeros(self.packets, np.uint32), ip_bytes))
+        return fates.queue_ns, fates.receive_ns - send_ns
 
 
-def md1(repetition: int, sizes: Sizes, folder: Path) -> Found:
-    """Arrivals by seed."""
-    limit_ns = SERVICE_NS * _md1(sizes.packets)
+def by_arrivals(cells: ByArrivals, repetition: int, slo: str) -> Found:
+    """The load at which budgets begin to break, against LOAD."""
     scenario = short_scenario(paths="1x1Gbps", policies=("ecmp",), load=0.5, seeds=(1 + SEEDS_APART * repetition,))
-    asked = Asked(parse_slo(f"mean_queueing < {limit_ns:.0f}ns"), axis_named("load"), (0.35, 0.98))
+    asked = Asked(parse_slo(slo), axis_named("load"), (0.35, 0.98))
     (variant,) = variants_of(scenario)
-    search = Searches(ByArrivals(sizes.packets), scenario, asked, [variant])
+    search = Searches(cells, scenario, asked, [variant])
     search.run()
     edge = search.edges[variant]
     assert edge.place is not None and edge.low is not None and edge.high is not None
     value, low, high = map(asked.axis.value, (edge.place, edge.low, edge.high))
     told = {"value": value, "low": low, "high": high, "cells": edge.cells, "settled": edge.settled}
     return found(told, LOAD)
+
+
+def md1(repetition: int, sizes: Sizes, folder: Path) -> Found:
+    """A budget on the mean wait."""
+    limit_ns = SERVICE_NS * _md1(sizes.packets)
+    return by_arrivals(ByArrivals(sizes.packets), repetition, f"mean_queueing < {limit_ns:.0f}ns")
+
+
+def mm1(share: float, repetition: int, sizes: Sizes, folder: Path) -> Found:
+    """A budget on a quantile of the time in the queue and on the link, which is exponential."""
+    limit_ns = quantile_ns(LOAD, share)
+    named = f"{100 * share:g}".replace(".", "")
+    slo = f"delay_p{named} < {limit_ns:.0f}ns"
+    return by_arrivals(ByArrivals(sizes.packets // 2, exponential=True), repetition, slo)
 
 
 @cache
@@ -325,6 +353,8 @@ def closed(name: str, repetition: int, sizes: Sizes, folder: Path) -> Found:
 
 QUESTIONS: dict[str, Callable[[int, Sizes, Path], Found]] = {
     "md1": md1,
+    "mm1 p99": partial(mm1, 0.99),
+    "mm1 p99.9": partial(mm1, 0.999),
     "spread": spread,
     "capacity": capacity,
     "hashed": hashed,

@@ -43,6 +43,8 @@ from segcast.replay.measure.run_folder import Run
 from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
 from segcast.replay.validate.document import ValidationDocument
+from segcast.replay.validate.live.document import LiveValidationDocument
+from segcast.replay.validate.live.tables import LIVE_FIGURES
 from segcast.traces.disk.documents import Shape
 from segcast.traces.document import TraceDocument
 from segcast.traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
@@ -130,6 +132,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "measurement.json": MeasurementDocument,
     "live.json": LiveDocument,
     "validation.json": ValidationDocument,
+    "live-validation.json": LiveValidationDocument,
     "probes.json": ProbesDocument,
     "plan.json": PlanDocument,
     "sweep.json": SweepDocument,
@@ -180,6 +183,9 @@ def tables_page() -> str:
     for table in (DEPARTURES, COMPARISONS, CURVES):
         lines += _table_lines(table, f"`{table.name}.parquet`")
     lines += document("validation.json")
+    lines += ["## A validation against live runs: a folder", ""]
+    lines += _table_lines(LIVE_FIGURES, f"`{LIVE_FIGURES.name}.parquet`")
+    lines += document("live-validation.json")
     lines += ["## A calibration: probes, and what they show", ""]
     lines += document("probes.json")
     lines += document("calibrate --json")
@@ -224,9 +230,30 @@ def _commands(title: str, command: click.Command) -> Iterator[tuple[str, click.C
             yield from _commands(f"{title} {name}", command.commands[name])
 
 
+_SHELLS: Final = r"""
+## In a shell
+Tab completes commands, flags, choices and files once the shell has been told, in its start-up file:
+
+| shell | file | line |
+|---|---|---|
+| bash | `~/.bashrc` | `eval "$(_SEGCAST_COMPLETE=bash_source segcast)"` |
+| zsh | `~/.zshrc` | `eval "$(_SEGCAST_COMPLETE=zsh_source segcast)"` |
+| fish | `~/.config/fish/completions/segcast.fish` | `_SEGCAST_COMPLETE=fish_source segcast \| source` |
+
+Results go to stdout, all else to stderr: in a terminal a bar, elsewhere a line every 10 s or so while something
+takes long. `--quiet` leaves progress and notes away, `--verbose` has a line every second. The exit status is 0 if
+all is done, 1 if a check did not hold (budgets, a validation), 2 if the input or the usage is wrong, with one line
+that says what, and 130 if interrupted.
+
+In help, DURATION is such as 100us, SIZE such as 512KiB or 10kB, RATE such as 25Gbps; what is in brackets at the end
+of a line is the default. `NUMBA_CACHE_DIR` names another place for compiled kernels, in a folder `segcast` of its
+own there; else they are in the user's cache (`XDG_CACHE_HOME`).
+"""
+
+
 def commands_page() -> str:
     """docs/commands.md"""
-    parts = ["# Commands\n\nGenerated from `segcast/commands/` by `make docs`.\n"]
+    parts = ["# Commands\n\nGenerated from `segcast/commands/` by `make docs`.\n", _SHELLS]
     for title, command in _commands("segcast", cli):
         # A context of its own, so that the page does not depend on the terminal's width.
         context = click.Context(

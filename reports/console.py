@@ -50,6 +50,8 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
             ]
         )
     print_table(console, rows)
+    console.print()
+    console.print(report["worth_trying"]["says"], style="bold", markup=False)
 
 
 def print_rewrite(summary: dict[str, Any], console: Console) -> None:

@@ -15,9 +15,11 @@ from typing import Final, NoReturn
 import click
 
 from segcast.commands.registry import COMMANDS
+from segcast.helping import complete, helped
 from segcast.interruption import INTERRUPTION
 from segcast.readers import outlive_readers
 from segcast.screen import line_of
+from segcast.signs import MANNER, compiling_said, with_manner
 from segcast.traces.captures.remote import waiting
 from segcast.traces.errors import SegcastError
 from segcast.traces.version import VERSION
@@ -38,20 +40,22 @@ def cli() -> None:
 
 
 for command in COMMANDS:
-    cli.add_command(command)
+    cli.add_command(helped(with_manner(command)))
 
 
 def main() -> None:
     """Run the command line; exit 0 done, 1 a check did not hold, 2 the input or the usage is wrong, 130 interrupted."""
     if sys.platform != "linux":
         _fail("runs on Linux only")
+    complete(cli)
     outlive_readers()
     # Its threads spin while NumPy is imported, and have no work here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)  # else importing makes hundreds, of which none frees anything
     try:
         INTERRUPTION.install()
-        with cli.make_context("segcast", sys.argv[1:]) as context:
+        MANNER.name = "usual"
+        with cli.make_context("segcast", sys.argv[1:]) as context, compiling_said():
             cli.invoke(context)
             sys.stdout.flush()
         _leave(0)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from segcast.interruption import INTERRUPTION
+from segcast import signs
+from segcast.signs import MANNER
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+progress: Final = signs.progress
+named_progress: Final = signs.named_progress
 FLOWLET_TIMEOUTS: Final = "50us,100us,500us,1ms,5ms"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
@@ -60,10 +61,11 @@ transport_option = click.option(
 
 
 def network_options(command: F) -> F:
-    """Parallel paths, their delay and their buffer."""
+    """Parallel paths or a leaf-spine fabric, delay and buffer of links."""
     for option in (
-        click.option("--buffer", help="Buffer of a path [512KiB]."),
-        click.option("--delay", help="Propagation delay of a path [5us]."),
+        click.option("--buffer", help="Buffer of a path or link [512KiB]."),
+        click.option("--delay", help="Propagation delay of a path or link [5us]."),
+        click.option("--leaf-spine", help="A fabric instead, such as 16x4x25Gbps: leaves, spines, rate of links."),
         click.option("--paths", help="Parallel paths, such as 4x10Gbps or 2x10Gbps,2x25Gbps."),
     ):
         command = option(command)
@@ -86,7 +88,8 @@ def durations(text: str) -> list[int]:
 
 def note(text: str) -> None:
     """A line on stderr that is no error."""
-    click.echo(f"segcast: {line_of(text)}", err=True)
+    if not MANNER.quiet:
+        click.echo(f"segcast: {line_of(text)}", err=True)
 
 
 def line_of(text: str) -> str:
@@ -135,44 +138,3 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
     from segcast.reports.trace.facts import print_facts as printed
 
     printed(facts, console)
-
-
-@contextmanager
-def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
-    """A function of what is done and what there is: a bar on stderr if that is a terminal. It raises when interrupted.
-
-    `unit`: "B" for bytes, "" for a quantity of which the share alone is shown.
-    """
-    with named_progress(what, unit) as update:
-        yield lambda done, total: update(done, total, "")
-
-
-@contextmanager
-def named_progress(what: str, unit: str = "") -> Iterator[Callable[[int, int, str], None]]:
-    """The same, of what is done, what there is, and what is being done at the moment."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, now: INTERRUPTION.check()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    count = {"B": DownloadColumn, "": TaskProgressColumn}.get(unit, MofNCompleteColumn)()
-    name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), count, TimeRemainingColumn() if unit else TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-
-        def update(done: int, total: int, now: str) -> None:
-            INTERRUPTION.check()
-            bar.update(task, completed=done, total=total or None, description=f"{what} {now}".rstrip())
-
-        yield update

@@ -1,4 +1,4 @@
-"""How Segcast compiles kernels: one alias fixes the flags and the cache on disk (see `kernel_cache`).
+"""How Segcast compiles kernels: one alias fixes the flags and the cache on disk (see `kernels.cache`).
 
 To import this module, or to define a kernel, touches neither the disk nor Numba's own settings.
 """
@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 try:
-    from segcast.traces.kernel_cache import KernelCache
+    from segcast.traces.kernels.cache import KernelCache
 except (ImportError, AttributeError):  # a Numba whose inside is another: kernels compile in each process
     KernelCache = None  # type: ignore[assignment, misc]
 

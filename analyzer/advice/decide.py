@@ -161,12 +161,13 @@ def _waiting(base: Candidate) -> float | None:
 def _idle(known: Decision, case: Case) -> bool:
     """Whether next to nothing queues under the baseline or is sent, nothing is lost, and nothing may be better."""
     base, words = known.base, set(known.words.values())
+    tempting = any(one.broken and one.better and (one.change or 0.0) <= -WORTH["flowlets"] for one in known.there)
     lost = base.mean("drop_ratio") > 0 or (case.circumstances.reacts and base.mean("unfinished") > 0)
     if lost or base.broken or "better" in words:
         return False
     if known.waiting is not None and known.waiting < IDLE:
         return True
-    return base.mean("utilisation_max") < IDLE_LINK and "unclear" not in words
+    return base.mean("utilisation_max") < IDLE_LINK and "unclear" not in words and not tempting
 
 
 def _climb(case: Case, known: Decision) -> Decision:

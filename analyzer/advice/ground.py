@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from segcast.analyzer.advice.document import Hash, Skew, Supply
 from segcast.analyzer.advice.hashing import Mend, Spread, look_at_hash
 from segcast.analyzer.advice.skew import PathDelays, Sent, path_delays, slower_by
-from segcast.analyzer.advice.supply import FlowletSupply, Moves
+from segcast.analyzer.flowlets.supply import FlowletSupply, Moves
 from segcast.analyzer.forecast.cells import CellPlan
-from segcast.analyzer.forecast.findings import event_findings, open_loop_findings, say_dealt, side_findings
+from segcast.analyzer.forecast.findings import event_findings, open_loop_findings, say_places, side_findings
 from segcast.analyzer.forecast.loads import share_findings
 from segcast.analyzer.forecast.runner import CellRunner
 from segcast.analyzer.metrics.quantiles import nearest_ranks
@@ -92,7 +92,7 @@ def survey(
         supply=[_supplied(each, skews) for each in moves],
         hash=found,
         mend=mend,
-        dealt=say_dealt(runner.traffic),
+        dealt=say_places(runner.traffic),
         warnings=_warnings(runner, scenario),
     )
 

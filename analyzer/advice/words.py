@@ -312,7 +312,10 @@ def limits_of(evidence: Evidence, decision: Decision, case: Case, warnings: Sequ
     if decision.few and decision.why != "few":
         limits.append("; ".join(decision.few))
     if case.circumstances.dealt:
-        limits.append("who shares links is not known until [[attachments]] give the prefixes of hosts")
+        limits.append(
+            "who shares links is not known until the prefixes of hosts are given ([[attachments]]; of parallel paths "
+            "network.left and network.right)"
+        )
     if decision.kind == "nothing":
         limits.append(f"it holds {where_words(evidence)}: another load may answer otherwise (--load)")
     if decision.base.compressed and not evidence.reacts:

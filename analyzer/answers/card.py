@@ -242,7 +242,7 @@ def _against(
     verdicts: Sequence[Standing], about: Standing, there: Sequence[Candidate], circumstances: Circumstances
 ) -> Iterator[str]:
     if circumstances.dealt:
-        yield f"{circumstances.dealt}: who shares which link is invented."
+        yield f"{circumstances.dealt[:1].upper()}{circumstances.dealt[1:]}: who shares which link is invented."
     several = len(verdicts) > 1
     yield _other_traffic(about)
     yield unfinished(about, several) if circumstances.reacts else drops(about, several)

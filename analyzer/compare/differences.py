@@ -34,9 +34,10 @@ def differences(
     """What is not the same, what is sent first."""
     found = list(_of_traces(*traces))
     first, second = (dict(_keys(scenario)) for scenario in scenarios)
+    alone = tuple(f"{key}." for key in {*first} ^ {*second} if key.endswith("]"))
     for key in sorted({*first, *second}):
         one, other = first.get(key), second.get(key)
-        if one != other:
+        if one != other and not key.startswith(alone):  # of what only one has, its name is enough
             of: Any = "traffic" if key.startswith(_OF_TRAFFIC) else "scenario"
             found.append(StatedDifference(of=of, key=key, first=one, second=other))
     return sorted(found, key=lambda difference: difference.of != "traffic")

@@ -96,8 +96,7 @@ def _moved(document: CompareDocument, found: Sequence[StatedChange]) -> str:
         ones = sorted(groups[verdict], key=lambda one: -abs(one.change or 0.0))
         if ones:
             names = [
-                f"{name_of(one, several=several)} {changed_by(one)}{losses.get(_variant(one), '')}"
-                for one in ones[:_NAMED]
+                f"{name_of(one, several=several)} by {_by(one, losses.get(_variant(one)))}" for one in ones[:_NAMED]
             ]
             if len(ones) > _NAMED:
                 names.append(f"{len(ones) - _NAMED} more")
@@ -110,6 +109,12 @@ def _moved(document: CompareDocument, found: Sequence[StatedChange]) -> str:
     if not said:
         return "No variant has a result in both."
     return f"In the second, {_title(document)} is {'; '.join(said)}."
+
+
+def _by(one: StatedChange, lost: str | None) -> str:
+    """A change, its interval, and what came with it: `-12 % (-15 to -9; 4 % dropped instead of 1 %)`."""
+    beside = "; ".join(filter(None, [change_interval(one.low, one.high), lost]))
+    return change(one.change) + (f" ({beside})" if beside else "")
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -144,7 +149,7 @@ def limits_of(document: CompareDocument) -> list[str]:
     return found
 
 
-_LOST: Final = {"unfinished": ("flows unfinished", "were"), "drop_ratio": ("dropped", "was")}
+_LOST: Final = {"unfinished": "flows unfinished", "drop_ratio": "dropped"}
 
 
 def _losses(document: CompareDocument) -> dict[tuple[Any, ...], str]:
@@ -154,9 +159,9 @@ def _losses(document: CompareDocument) -> dict[tuple[Any, ...], str]:
         if one.metric not in _LOST or one.first is None or one.second is None:
             continue
         if more_dropped(one.second, one.first):
-            words, was = _LOST[one.metric]
+            words = _LOST[one.metric]
             before, now = (say_value(one.metric, value) for value in (one.first, one.second))
-            found[_variant(one)] = f", with {now} {words} where {before} {was}"
+            found[_variant(one)] = f"{now} {words} instead of {before}"
     return found
 
 
@@ -170,4 +175,4 @@ def _worse(document: CompareDocument) -> Iterator[str]:
     for one in document.changes:
         silent = one.metric == document.headline and one.verdict in ("unclear", "equal", "none")
         if silent and _variant(one) in losses:
-            yield f"{name_of(one, several=_several(document))}{losses[_variant(one)]}"
+            yield f"{name_of(one, several=_several(document))}: {losses[_variant(one)]}"

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.flowlets.split import Closed, packet_gaps, profile, split_flowlets
+from segcast.analyzer.flowlets.trying import Trial, say_trying, trials, worth_trying
 from segcast.analyzer.metrics.quantiles import nearest_ranks
 from segcast.analyzer.schema import FLOWLETS
 from segcast.traces.disk.folders import new_file, owner_of, real_target
@@ -56,8 +57,13 @@ def _report(trace: Trace, timeouts_ns: Sequence[int]) -> tuple[dict[str, Any], C
         "flows": flows,
         "gap_ns": dict(zip(GAP_QUANTILES, ranks, strict=True)),
         "timeouts": profile(closed, timeouts_ns, flows).to_pylist(),
+        "worth_trying": _worth_trying(trials(flow, time_ns, ip_bytes, flows)),
     }
     return report, closed
+
+
+def _worth_trying(found: list[Trial]) -> dict[str, Any]:
+    return {"timeouts": [one._asdict() for one in worth_trying(found)], "says": say_trying(found)}
 
 
 def _refuse_others(out: Path) -> None:

@@ -21,6 +21,7 @@ from segcast.analyzer.traffic.prepare import Extent, Traffic, check_mtu
 from segcast.analyzer.traffic.selection import Selection
 from segcast.analyzer.traffic.share import Demand
 from segcast.analyzer.workload.attach import AttachedWorkload, attach
+from segcast.analyzer.workload.earliest import earliest_ns
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.analyzer.workload.table import Workload, first_rows
 
@@ -118,7 +119,7 @@ def asked_of_list(source: WorkloadFile, scenario: ValidScenario) -> Asked:
         Extent(0, own, int(source.workload.start_ns.min()), int(source.workload.start_ns.max())),
         np.bincount(flow, workload.bytes, len(attached.plan.keys)).astype(np.int64),
         int(source.workload.connection.max()) + 1,
-        int(np.ptp(source.workload.start_ns[~source.workload.waits])),
+        int(np.ptp(earliest_ns(source.workload))),
         growth=attached.growth,
     )
 

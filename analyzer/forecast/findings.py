@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from segcast.analyzer.answers.wording import percent
 from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -14,6 +15,7 @@ from segcast.traces.document import Finding
 from segcast.traces.units import say_number
 
 _MOST_PREFIXES: Final = 4
+_LOOSE: Final = 0.01  # Less traffic of hosts whose sides were chosen changes nothing that is told.
 
 
 def say_dealt(traffic: Traffic) -> str:
@@ -22,6 +24,22 @@ def say_dealt(traffic: Traffic) -> str:
         return ""
     hosts = "1 host has no prefix and was" if traffic.dealt == 1 else f"{traffic.dealt:,} hosts have no prefix and were"
     return f"{hosts} dealt to {traffic.attachments} attachments in turn"
+
+
+def say_places(traffic: Traffic) -> str:
+    """That places of hosts are invented, where that decides who shares links; empty if they are not."""
+    if traffic.dealt or traffic.sides is None:
+        return say_dealt(traffic)
+    sides = traffic.sides
+    loose = sides.loose_bytes / max(sides.bytes, 1)
+    if loose < _LOOSE:
+        return ""
+    return f"nothing says which way round {percent(loose)} of the traffic goes, of hosts that talk to nobody else"
+
+
+def places_invented(said: str) -> list[str]:
+    """What invented places mean, beside other limits; `said` as `say_places` says it."""
+    return [f"{said}: who shares which link is invented"] if said else []
 
 
 def dealt_findings(traffic: Traffic) -> list[Finding]:

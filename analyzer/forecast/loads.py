@@ -68,9 +68,7 @@ def with_known_loads(source: Trace | WorkloadFile, scenario: ValidScenario) -> V
     plain = scenario.model_copy(update={"load": (1.0,), "growth": None})
     found = offering_of(source, plain).share(Offered(Fraction(1), Fraction(1)))
     if found is None:
-        what = (
-            "flows that wait for nothing all start at once" if isinstance(source, WorkloadFile) else "all at one time"
-        )
+        what = "its flows all start at once" if isinstance(source, WorkloadFile) else "all at one time"
         raise scenario.wrong(("load",), f"{shares[0]}: {what}, so nothing says what share of a link that is")
     share, link = found
     known: dict[str, KnownLoad] = {}

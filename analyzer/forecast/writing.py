@@ -34,7 +34,7 @@ from segcast.analyzer.forecast.findings import (
     event_findings,
     open_loop_findings,
     path_findings,
-    say_dealt,
+    say_places,
     side_findings,
     size_findings,
 )
@@ -178,7 +178,7 @@ def _decision(
         baseline,
         reacts=origin.reacts,
         slo=None if scenario.slo is None else scenario.slo.slo,
-        dealt=say_dealt(traffic),
+        dealt=say_places(traffic),
         paths=max(map(len, traffic.network.group_slots()), default=0),
         resampled=beyond[0],
         validated=beyond[1],

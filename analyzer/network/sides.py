@@ -31,7 +31,8 @@ class Sides(NamedTuple):
     `groups` is the number of groups of hosts of which none sends to another: each could be the other way round, and in
     `undecided` of them fewer than three of four conversations are opened from the left.
     `together` counts the flows between hosts of one side, `together_bytes` their bytes of `bytes` on the wire.
-    `left` are prefixes that hold all addresses on the left and none on the right.
+    `left` are prefixes that hold all addresses on the left and none on the right. `loose_bytes` are those of groups
+    that could as well be the other way round, against the one that sends most.
     """
 
     places: dict[str, int]
@@ -41,6 +42,7 @@ class Sides(NamedTuple):
     together_bytes: int
     bytes: int
     left: tuple[str, ...]
+    loose_bytes: int = 0
 
 
 @kernel
@@ -166,15 +168,20 @@ def choose_sides(
     side = np.where(votes[group] < 0, 1 - side, side)
     same = (side[ends[0]] == side[ends[1]]) & (ends[0] != ends[1])
     places = {address: int(side[host]) for address, host in of_address.items()}
+    undecided = 2 * np.abs(votes) < voters
+    of_group = np.bincount(group[ends[0]], sizes, len(hosts)).astype(np.int64)
+    heaviest = int(np.argmax(of_group))
+    loose = int(of_group.sum() - of_group[heaviest] if undecided[heaviest] else of_group[undecided].sum())
     talking = np.unique(np.concatenate([first, second]))
     return Sides(
         places,
         len(np.unique(group[talking])),
-        int((2 * np.abs(votes) < voters).sum()),
+        int(undecided.sum()),
         int(same.sum()),
         int(sizes[same].sum()),
         int(sizes.sum()),
         _prefixes([hosts[h] for h in np.flatnonzero(side == LEFT)], [hosts[h] for h in np.flatnonzero(side == RIGHT)]),
+        loose,
     )
 
 

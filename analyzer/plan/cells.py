@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.forecast.findings import say_places
 from segcast.analyzer.forecast.loads import offering_of
 from segcast.analyzer.forecast.run import Prepared, prepared
 from segcast.analyzer.forecast.runner import CellRunner
@@ -19,10 +24,15 @@ from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.choices import PolicyChoice, TimeoutChoice
 from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.statistics.pooled import Sample
+from segcast.analyzer.statistics.pools import samples_of
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.trace import Trace
 
 Progress = Callable[[int, int], None]
+
+SAMPLES: Final = "samples"
+"""In a row of `Cells.rows`: the samples that were asked for, by metric. It is no column of the summary."""
 
 _IMMATERIAL: Final[dict[str, Any]] = {"packets": "none", "seeds": (1,), "slo": None, "cost": None}
 """What of a scenario is nothing to a cell's row."""
@@ -60,8 +70,13 @@ class Cells:
         progress: Progress | None = None,
         *,
         threads: int | None = None,
+        samples: Collection[str] = (),
     ) -> None:
-        """`progress` is told the cells done and all asked for so far, several times a second."""
+        """`progress` is told the cells done and all asked for so far, several times a second.
+
+        Of the metrics `samples` (see `sample_table`) rows have the values as well, under SAMPLES.
+        """
+        self._samples = tuple(samples)
         self._source = source
         self._store = store
         self._progress = progress
@@ -85,16 +100,30 @@ class Cells:
         text += f"{one.rate} {one.flows}"
         keys = [self._key(text, variant, seed) for variant, seed in asks]
         self._asked += len(asks)
-        found = [self._store.get(key) for key in keys]
+        found = [self._kept(key) for key in keys]
         missing = [number for number, row in enumerate(found) if row is None]
         self.done += len(asks) - len(missing)
         self._tell()
         if missing:
             plans = [CellPlan(asks[n][0].policy, asks[n][0].timeout, one, asks[n][1], False, False) for n in missing]
             for number, row in zip(missing, self._run(asked, plans), strict=True):
-                self._store.put(keys[number], row)
+                self._keep(keys[number], row)
                 found[number] = row
         return [row for row in found if row is not None]
+
+    def _kept(self, key: str) -> dict[str, Any] | None:
+        """A row of the store, if all is there that is asked for."""
+        row = self._store.get(key)
+        if row is None or not self._samples:
+            return row
+        kept = {metric: self._store.get(digest_of(SAMPLES, metric, key)) for metric in self._samples}
+        packed = {metric: each for metric, each in kept.items() if each is not None}
+        return row | {SAMPLES: _unpacked(packed)} if len(packed) == len(kept) else None
+
+    def _keep(self, key: str, row: Mapping[str, Any]) -> None:
+        self._store.put(key, {name: value for name, value in row.items() if name != SAMPLES})
+        for metric, sample in row.get(SAMPLES, {}).items():
+            self._store.put(digest_of(SAMPLES, metric, key), _packed(sample))
 
     def runner(self, scenario: ValidScenario, folder: Path) -> tuple[CellRunner, Offered]:
         """What runs cells as `rows` has them run, on the same packets, writing into `folder`; and what is offered."""
@@ -117,12 +146,26 @@ class Cells:
         share: float | None = kept["share"]
         return share if share is None else share * float(one.rate)
 
+    def places(self, scenario: ValidScenario) -> str:
+        """That places of hosts are invented, in words; empty if they are not. Kept in the store as rows are."""
+        asked = _single(scenario)
+        key = digest_of("places", code(), self._identity, asked.to_toml(), str(asked.offered[0].flows))
+        if (kept := self._store.get(key)) is None:
+            with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
+                kept = {"said": say_places(self._ready(asked, 1)(asked, Path(folder)).traffic)}
+            self._store.put(key, kept)
+        said: str = kept["said"]
+        return said
+
     def _run(self, scenario: ValidScenario, plans: list[CellPlan]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
             runner = self._ready(scenario, len(plans))(scenario, Path(folder))
             for result in runner.results(plans, self._threads, self._tell):
                 rows.append(result.summary)
+                if self._samples:
+                    own = samples_of(result.samples)
+                    rows[-1] = result.summary | {SAMPLES: {name: own.get(name, _NONE) for name in self._samples}}
                 self.ran += 1
                 self.done += 1
                 self._tell()
@@ -143,6 +186,22 @@ class Cells:
     def _tell(self) -> None:
         if self._progress is not None:
             self._progress(self.done, self._asked)
+
+
+_NONE: Final = Sample(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def _packed(sample: Sample) -> dict[str, str]:
+    """A sample as text: the differences of its two columns, each packed."""
+    columns = (np.diff(column, prepend=0).astype("<i8").tobytes() for column in sample)
+    return dict(zip(sample._fields, (base64.b64encode(zlib.compress(one)).decode() for one in columns), strict=True))
+
+
+def _unpacked(packed: Mapping[str, Mapping[str, str]]) -> dict[str, Sample]:
+    def column(text: str) -> Any:
+        return np.cumsum(np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i8"))
+
+    return {metric: Sample(column(each["values"]), column(each["upto"])) for metric, each in packed.items()}
 
 
 def _single(scenario: ValidScenario) -> ValidScenario:

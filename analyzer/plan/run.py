@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.validated import Validated
+from segcast.analyzer.forecast.findings import places_invented
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.resamples import check_resampled
 from segcast.analyzer.metrics.tables import SUMMARY
@@ -21,7 +22,7 @@ from segcast.analyzer.plan.cost import cost_of
 from segcast.analyzer.plan.document import PlanDocument
 from segcast.analyzer.plan.instead import instead_of
 from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, say_edges_cover, with_other_traffic
-from segcast.analyzer.plan.searches import Asked, Searches
+from segcast.analyzer.plan.searches import Asked, Searches, pooled_metrics
 from segcast.analyzer.plan.stating import against, few_flows, limits, offered_words, other_draws, rank, stated
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.plan.words import answer_words
@@ -85,7 +86,7 @@ def plan(
     kept = CellStore() if store is None else store
     try:
         with new_folder(Path(out), marker="plan.json", inputs=inputs) as folder:
-            cells = Cells(source, kept, progress, threads=threads)
+            cells = Cells(source, kept, progress, threads=threads, samples=pooled_metrics(asked.slo))
             if isinstance(asked.between, str):
                 asked = replace(asked, between=_of_link(asked, asked.between, cells, scenario))
             search = Searches(cells, scenario, asked, variants)
@@ -173,6 +174,7 @@ def _document(
         slo=asked.slo.text,
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, prices, instead),
         but=[
+            *places_invented(search.cells.places(axis.put(scenario, search.between[0]))),
             *few_flows(search.rows),
             *offered_words(scenario, axis),
             *other_draws(asked, ordered, search.rows),

@@ -4,7 +4,8 @@ The search knows nothing of networks. It asks for margins (see `segcast.analyzer
 that further is worse: each ask is a place and seeds, each answer float64[seeds, budgets], of which negative ones are
 outside. Seeds are the same at every place, so what they draw cancels where places are compared. A place is settled if
 each budget's 95 % interval of the mean over seeds (Student's t) lies on one side of 0; more seeds are asked for until
-it is, or until the last stage. An exact budget (`drops == 0`) is broken by one seed that breaks it.
+it is, or until the last stage. A budget on a quantile of all seeds' values together is kept if no more of them are
+beyond its limit than may be. An exact budget (`drops == 0`) is broken by one seed that breaks it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segcast.analyzer.forecast.student import student_bound
+from segcast.analyzer.statistics.pooled import FEWEST_BEYOND
 
 STAGES: Final = (10, 20, 40)
 _GRID: Final = 5
@@ -48,9 +50,11 @@ Search = Generator[list[Ask], list[Margins], "Edge"]
 class Question:
     """The axis from `near` to `far`, where further is worse, and how well the edge is to be known.
 
-    `exact` says of each budget whether it has no margin to speak of. `whole`: only whole places exist. `step` is how
-    close the ends of the edge's bracket come to each other. `most` is how many margins (seeds over all places) may be
-    asked for.
+    `exact` says of each budget whether it has no margin to speak of. `shares` are the numbers of budgets on quantiles
+    of all seeds' values together: their margins are how many more values of a seed may be beyond the limit, and one
+    more column of the answers for each, after those of the budgets, is how many may be in all. `whole`: only whole
+    places exist. `step` is how close the ends of the edge's bracket come to each other. `most` is how many margins
+    (seeds over all places) may be asked for.
     """
 
     near: float
@@ -60,11 +64,20 @@ class Question:
     whole: bool = False
     stages: tuple[int, ...] = STAGES
     most: int = 1000
+    shares: tuple[int, ...] = ()
+
+    def bounds(self, margins: Margins) -> tuple[Margins, Margins, Margins]:
+        """See `bounds`."""
+        return bounds(margins, self.exact, self.shares)
+
+    def verdict(self, margins: Margins) -> Verdict:
+        """See `verdict`."""
+        return verdict(margins, self.exact, self.shares)
 
 
 @dataclass(slots=True)
 class Probe:
-    """A place that was asked: margins float64[seeds, budgets]."""
+    """A place that was asked: margins float64[seeds, budgets], and beyond them a column for each of `shares`."""
 
     place: float
     margins: Margins
@@ -112,17 +125,26 @@ class Edge:
         """
         if self.settled:
             return None
+        if (few := self._for_quantiles(question)) is not None:
+            return few
         wanted: list[float] = []
         if self.place is None or self.low is None or self.high is None or question.whole:
             for probe in self.probes:
-                mean, low, _ = bounds(probe.margins, question.exact)
-                if verdict(probe.margins, question.exact) == "unclear" and mean.min() != 0:
-                    budget = int(mean.argmin())
+                mean, low, _ = question.bounds(probe.margins)
+                budget = int(mean.argmin())
+                told = mean[budget] != 0 and math.isfinite(low[budget])
+                if question.verdict(probe.margins) == "unclear" and told:
                     wanted.append(probe.seeds * float(((mean[budget] - low[budget]) / mean[budget]) ** 2))
         elif self.high - self.low > question.step:
             near = [probe.seeds for probe in self.probes if self.low <= probe.place <= self.high]
             wanted.append(max(near, default=max(question.stages)) * ((self.high - self.low) / question.step) ** 2)
         return math.ceil(max(wanted)) if wanted and max(wanted) < _MOST_WANTED else None
+
+    def _for_quantiles(self, question: Question) -> int | None:
+        """How many seeds have enough values beyond the quantiles of budgets; None where those that may be run have."""
+        rooms = [probe.margins[:, len(question.exact) :].mean(axis=0) for probe in self.probes]
+        least = min((float(room.min()) for room in rooms if len(room) and room.min() > 0), default=math.inf)
+        return math.ceil(FEWEST_BEYOND / least) if max(question.stages) * least < FEWEST_BEYOND else None
 
 
 def stages_to(most: int) -> tuple[int, ...]:
@@ -130,12 +152,15 @@ def stages_to(most: int) -> tuple[int, ...]:
     return (*itertools.takewhile(lambda stop: stop < most, (STAGES[0] << n for n in itertools.count())), most)
 
 
-def bounds(margins: Margins, exact: Sequence[bool]) -> tuple[Margins, Margins, Margins]:
+def bounds(margins: Margins, exact: Sequence[bool], shares: Sequence[int] = ()) -> tuple[Margins, Margins, Margins]:
     """Mean of each budget's margins over seeds, and the bounds of its interval: float64[budgets] each.
 
     Of an exact budget all three are the least margin: one seed that breaks it does. So does one in which nothing was
-    received, whose margin is minus infinity.
+    received, whose margin is minus infinity. Of `shares` (see `Question`) it is the logarithm of how many values may be
+    beyond over how many are.
     """
+    rooms = margins[:, len(exact) :]
+    margins = margins[:, : len(exact)]
     least = margins.min(axis=0)
     alone = np.array(exact) | np.isinf(least)
     finite = np.where(alone, 0.0, margins)
@@ -143,12 +168,48 @@ def bounds(margins: Margins, exact: Sequence[bool]) -> tuple[Margins, Margins, M
     if len(margins) > 1:
         half = student_bound(_TAIL, len(margins) - 1) * finite.std(axis=0, ddof=1) / math.sqrt(len(margins))
     mean = np.where(alone, least, finite.mean(axis=0))
+    for number, budget in enumerate(shares):
+        if not alone[budget]:
+            mean[budget], half[budget] = _of_share(rooms[:, number] - margins[:, budget], rooms[:, number])
     return mean, mean - half, mean + half
 
 
-def verdict(margins: Margins, exact: Sequence[bool]) -> Verdict:
+def _of_share(beyond: Margins, room: Margins) -> tuple[float, float]:
+    """The logarithm of how many values may be beyond over how many are, and half its interval; float64[seeds] each.
+
+    Student's t of a ratio, with degrees as in `pooled`: where a few seeds have most values beyond, the others say
+    nothing of the error. Or that of so many rare events as there are such seeds, if it is less: where few values are
+    beyond, and many may be, two seeds tell enough. It is infinite where too few values are or may be beyond.
+    """
+    seen, may = float(beyond.sum()), float(room.sum())
+    mean = math.log(may / max(seen, 0.5))
+    if max(seen, may) < FEWEST_BEYOND or len(beyond) < 2:
+        return mean, math.inf
+    if seen == 0:
+        return mean, 0.0
+    events = seen**2 / float((beyond**2).sum())
+    half = _half_of_events(events, fewer=seen < may)
+    if (degrees := int(events + 1e-9) - 1) >= 1:
+        rest = beyond - seen / may * room
+        error = math.sqrt(len(beyond) / (len(beyond) - 1) * float((rest**2).sum())) / seen
+        half = min(half, student_bound(_TAIL, degrees) * error)
+    return mean, half
+
+
+def _half_of_events(events: float, *, fewer: bool) -> float:
+    """How far the logarithm of a Poisson mean may be above that of what is seen, at 97.5 %; not `fewer`: below it.
+
+    Byar's approximation of the exact limits (Breslow and Day 1987, section 2.3).
+    """
+    count = events + 1 if fewer else events
+    reach = 1.96 / (3 * math.sqrt(count))
+    limit = count * (1 - 1 / (9 * count) + (reach if fewer else -reach)) ** 3
+    return abs(math.log(limit / events))
+
+
+def verdict(margins: Margins, exact: Sequence[bool], shares: Sequence[int] = ()) -> Verdict:
     """Whether budgets are kept at a place, are broken, or cannot be told yet."""
-    _, low, high = bounds(margins, exact)
+    _, low, high = bounds(margins, exact, shares)
     if (high < 0).any():
         return "broken"
     return "kept" if (low >= 0).all() else "unclear"
@@ -189,7 +250,7 @@ class _Probes:
 
     def verdict(self, place: float) -> Verdict:
         """See `verdict`; what an exact budget needs all seeds for is unclear until then."""
-        found = verdict(self.at[place].margins, self.question.exact)
+        found = self.question.verdict(self.at[place].margins)
         return "unclear" if found == "kept" and self.wants_all(place) else found
 
     def wants_all(self, place: float) -> bool:
@@ -198,7 +259,7 @@ class _Probes:
 
     def worst(self, place: float) -> float:
         """The least of the budgets' mean margins."""
-        return float(bounds(self.at[place].margins, self.question.exact)[0].min())
+        return float(self.question.bounds(self.at[place].margins)[0].min())
 
     def kept(self, place: float) -> bool:
         """Whether budgets are kept there as far as the mean says."""
@@ -209,8 +270,8 @@ class _Probes:
         probes = tuple(self.at[place] for place in self.places)
         if state != "edge":
             return Edge(state, None, None, None, None, settled, self.monotone(), probes)
-        place, binding, _ = _crossing(probes, self.question.exact, 0)
-        low, high = (_crossing(probes, self.question.exact, which)[0] for which in (1, 2))
+        place, binding, _ = _crossing(probes, self.question, 0)
+        low, high = (_crossing(probes, self.question, which)[0] for which in (1, 2))
         if self.question.whole:  # the last place that keeps them, and those that it may be
             place = self.places[max(self.first_outside() - 1, 0)]
             low, high = float(math.floor(low)), float(math.ceil(high) - 1)
@@ -231,13 +292,13 @@ class _Probes:
         return "kept" not in verdicts[first:]
 
 
-def _crossing(probes: Sequence[Probe], exact: Sequence[bool], which: int) -> tuple[float, int, bool]:
+def _crossing(probes: Sequence[Probe], question: Question, which: int) -> tuple[float, int, bool]:
     """Where the first budget goes below 0 on straight lines between probes: place, budget, and whether it does at all.
 
     `which` of mean, lower and upper bound. An exact budget steps: it breaks after the last place that keeps it, or, for
     the upper bound, at the first that does not.
     """
-    curves = np.array([bounds(probe.margins, exact)[which] for probe in probes])
+    curves = np.array([question.bounds(probe.margins)[which] for probe in probes])
     found: list[tuple[float, int]] = []
     for budget, curve in enumerate(curves.T):
         outside = np.flatnonzero(curve < 0)
@@ -248,7 +309,7 @@ def _crossing(probes: Sequence[Probe], exact: Sequence[bool], which: int) -> tup
             found.append((probes[0].place, budget))
             continue
         a, b = probes[after - 1].place, probes[after].place
-        if exact[budget] or not np.isfinite(curve[after - 1 : after + 1]).all():
+        if question.exact[budget] or not np.isfinite(curve[after - 1 : after + 1]).all():
             found.append((b if which == 2 else a, budget))
         else:
             found.append((a + (b - a) * float(curve[after - 1] / (curve[after - 1] - curve[after])), budget))
@@ -312,7 +373,7 @@ def _between(probes: _Probes, a: float, b: float, *, halve: bool) -> float:
     """
     inside, outside = probes.worst(a), probes.worst(b)
     exact = probes.question.exact
-    broken = bounds(probes.at[b].margins, exact)[0] < 0
+    broken = probes.question.bounds(probes.at[b].margins)[0] < 0
     straight = not halve and math.isfinite(inside) and math.isfinite(outside) and not (broken & np.array(exact)).any()
     share = inside / (inside - outside) if straight and inside > outside else 0.5
     place = a + (b - a) * min(max(share, _EDGEMOST), 1 - _EDGEMOST)
@@ -325,7 +386,7 @@ def _around(probes: _Probes, place: float, a: float, b: float) -> Generator[list
     """Places on both sides of one that noise hides, just far enough to tell: they give the slope there."""
     if probes.question.whole:
         return
-    mean, low, high = bounds(probes.at[place].margins, probes.question.exact)
+    mean, low, high = probes.question.bounds(probes.at[place].margins)
     budget = int(mean.argmin())
     slope = (probes.worst(a) - probes.worst(b)) / (b - a)
     if not math.isfinite(slope) or slope <= 0:

@@ -10,10 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from segcast.analyzer.plan.axes import Axis
-from segcast.analyzer.plan.cells import Cells, Variant
+from segcast.analyzer.plan.cells import SAMPLES, Cells, Variant
 from segcast.analyzer.plan.search import STAGES, Ask, Edge, Margins, Question, Search, find_edge, stages_to
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.analyzer.slo import Slo
+from segcast.analyzer.slo import Budget, Slo
+from segcast.analyzer.statistics.pooled import Sample
+from segcast.analyzer.statistics.pools import POOLED_COLUMNS
 
 _WIDER: Final = 4.0
 _MOST_WIDENINGS: Final = 5
@@ -155,13 +157,43 @@ def question_of(asked: Asked, between: tuple[float, float]) -> Question:
     near, far = sorted(axis.place(value) for value in between)
     exact = tuple(budget.exact for budget in asked.slo.budgets)
     step = 1.0 if axis.whole else math.log1p(asked.precision)
-    return Question(near, far, exact, step, axis.whole, stages_to(asked.seeds), asked.most)
+    shares = tuple(number for number, budget in enumerate(asked.slo.budgets) if is_pooled(budget))
+    return Question(near, far, exact, step, axis.whole, stages_to(asked.seeds), asked.most, shares)
+
+
+def is_pooled(budget: Budget) -> bool:
+    """Whether it is kept by all seeds' values together: those of p99 and p99.9 of delays and completion times."""
+    return budget.metric in POOLED_COLUMNS and budget.sign[0] == "<"
+
+
+def pooled_metrics(slo: Slo) -> tuple[str, ...]:
+    """The metrics of which a search needs all values."""
+    return tuple(dict.fromkeys(POOLED_COLUMNS[budget.metric][0] for budget in slo.budgets if is_pooled(budget)))
 
 
 def _margins(slo: Slo, rows: Sequence[dict[str, Any]]) -> Margins:
-    """float64[rows, budgets]; minus infinity where nothing was received."""
-    found = [
-        [-math.inf if row[budget.metric] is None else budget.margin(row[budget.metric]) for budget in slo.budgets]
-        for row in rows
-    ]
-    return np.array(found, np.float64)
+    """float64[rows, budgets and shares]; minus infinity where nothing was received."""
+    return np.array(
+        [[*(_margin(budget, row) for budget in slo.budgets), *_rooms(slo, row)] for row in rows], np.float64
+    )
+
+
+def _margin(budget: Budget, row: dict[str, Any]) -> float:
+    if row[budget.metric] is None:
+        return -math.inf
+    if not is_pooled(budget):
+        return budget.margin(row[budget.metric])
+    metric, quantile = POOLED_COLUMNS[budget.metric]
+    sample: Sample = row[SAMPLES][metric]
+    limit = math.floor(budget.limit) if budget.sign == "<=" else math.ceil(budget.limit) - 1
+    return _room(sample, quantile) - (sample.size - sample.at_most(limit))
+
+
+def _rooms(slo: Slo, row: dict[str, Any]) -> list[float]:
+    """How many values may be beyond the limit, for each budget that is pooled."""
+    named = [POOLED_COLUMNS[budget.metric] for budget in slo.budgets if is_pooled(budget)]
+    return [_room(row[SAMPLES][metric], quantile) for metric, quantile in named]
+
+
+def _room(sample: Sample, quantile: float) -> float:
+    return (1 - quantile) * sample.size

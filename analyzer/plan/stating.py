@@ -10,16 +10,19 @@ from segcast.analyzer.answers.evidence import FEWEST_FLOWS
 from segcast.analyzer.answers.wording import percent
 from segcast.analyzer.forecast.loads import share_findings
 from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis
-from segcast.analyzer.plan.cells import Variant
+from segcast.analyzer.plan.cells import SAMPLES, Variant
 from segcast.analyzer.plan.cost import cost_of
 from segcast.analyzer.plan.document import StatedEdge, StatedEnd, StatedProbe
-from segcast.analyzer.plan.search import Edge, Probe, verdict
-from segcast.analyzer.plan.searches import Asked, Searches, question_of
+from segcast.analyzer.plan.search import Edge, Probe, Question
+from segcast.analyzer.plan.searches import Asked, Searches, is_pooled, question_of
 from segcast.analyzer.plan.words import end_of, name_of, unsettled_words
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.slo import Budget
+from segcast.analyzer.statistics.pooled import pooled_quantile
+from segcast.analyzer.statistics.pools import POOLED_COLUMNS
 from segcast.traces.units import say_number
 
-_SHORT: Final = ("delay_p999_ns", "fct_p999_ns", "queue_p999_ns", "slowdown_p999")
+_SHORT: Final = ("queue_p999_ns", "slowdown_p999")
 
 
 def rank(axis: Axis, edge: StatedEdge) -> tuple[int, float]:
@@ -33,6 +36,7 @@ def stated(variant: Variant, edge: Edge, asked: Asked, search: Searches) -> Stat
     axis = asked.axis
     value = None if edge.place is None else axis.value(edge.place)
     at = None if value is None else axis.put(search.scenario, value)
+    question = question_of(asked, search.between)
     ends = sorted(axis.value(place) for place in (edge.low, edge.high) if place is not None)
     return StatedEdge(
         policy=variant.policy.label,
@@ -48,7 +52,7 @@ def stated(variant: Variant, edge: Edge, asked: Asked, search: Searches) -> Stat
         share=search.cells.share(at) if at is not None and axis.name in OF_TRAFFIC else None,
         cost=None if at is None else cost_of(at),
         end=_end(variant, edge, asked, search),
-        seeds_wanted=edge.seeds_wanted(question_of(asked, search.between)),
+        seeds_wanted=edge.seeds_wanted(question),
         binding=None if edge.binding is None else asked.slo.budgets[edge.binding].text,
         settled=edge.settled,
         monotone=edge.monotone,
@@ -57,7 +61,7 @@ def stated(variant: Variant, edge: Edge, asked: Asked, search: Searches) -> Stat
         gain_high=None,
         cells=edge.cells,
         probes=sorted(
-            (_probe(probe, search.figures[variant, probe.place], asked) for probe in edge.probes),
+            (_probe(probe, search.figures[variant, probe.place], asked, question) for probe in edge.probes),
             key=lambda probe: probe.value,
         ),
     )
@@ -68,19 +72,26 @@ def _end(variant: Variant, edge: Edge, asked: Asked, search: Searches) -> Stated
     if (probe := edge.end) is None:
         return None
     rows = search.figures[variant, probe.place]
-    figures = {budget.metric: _mean([row[budget.metric] for row in rows]) for budget in asked.slo.budgets}
+    figures = {budget.metric: _figure(budget, rows) for budget in asked.slo.budgets}
     return end_of(asked.axis, asked.slo.budgets, figures, asked.axis.value(probe.place), edge.state)
 
 
-def _probe(probe: Probe, rows: Sequence[dict[str, Any]], asked: Asked) -> StatedProbe:
-    exact = tuple(budget.exact for budget in asked.slo.budgets)
-    metrics = dict.fromkeys(budget.metric for budget in asked.slo.budgets)
+def _probe(probe: Probe, rows: Sequence[dict[str, Any]], asked: Asked, question: Question) -> StatedProbe:
     return StatedProbe(
         value=asked.axis.value(probe.place),
         seeds=probe.seeds,
-        verdict=verdict(probe.margins, exact),
-        figures={metric: _mean([row[metric] for row in rows]) for metric in metrics},
+        verdict=question.verdict(probe.margins),
+        figures={budget.metric: _figure(budget, rows) for budget in asked.slo.budgets},
     )
+
+
+def _figure(budget: Budget, rows: Sequence[dict[str, Any]]) -> float | None:
+    """What a budget is held against: a quantile of all seeds' values together, or a mean over seeds."""
+    if not is_pooled(budget):
+        return _mean([row[budget.metric] for row in rows])
+    metric, quantile = POOLED_COLUMNS[budget.metric]
+    found = pooled_quantile([row[SAMPLES][metric] for row in rows], quantile)
+    return None if found is None else float(found.value)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -174,8 +185,8 @@ def limits(asked: Asked, edges: Sequence[StatedEdge], reacts: bool, scenario: Va
     found += unsettled_words(asked.axis, edges, asked.precision, asked.most)
     if any(budget.metric in _SHORT for budget in asked.slo.budgets):
         found.append(
-            "p99.9 is the mean of the seeds' own here, some per cent below that of all their values together, which a "
-            "forecast gives"
+            "p99.9 of queueing and slowdown is the mean of the seeds' own, some per cent below that of all their "
+            "values together: only those of delays and completion times are kept"
         )
     by_rate = asked.axis.name == "load" or (asked.axis.name == "growth" and scenario.growth_spec.by == "rate")
     if asked.axis.name == "growth" and not by_rate:

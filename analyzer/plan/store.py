@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from segcast.traces.kernel_cache import cache_root
+from segcast.traces.kernels.cache import cache_root
 
 _MOST_BYTES: Final = 256 << 20
 _WAIT_SECONDS: Final = 30

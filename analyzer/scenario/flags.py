@@ -23,7 +23,9 @@ def scenario_of(file: Path | None, flags: dict[str, Any], *, swept: bool = False
     drawn: dict[str, Any] = {name: given.pop(name) for name in ("resamples", "block") if name in given}
     if file is not None:
         if given:
-            raise InputError(f"--{next(iter(given))} and --scenario exclude each other; write it into the file")
+            raise InputError(
+                f"--{next(iter(given)).replace('_', '-')} and --scenario exclude each other; write it into the file"
+            )
         read = read_scenario(file, swept=swept)
         read = read if growth is None else with_growth(read, growth)
         return with_resamples(read, drawn) if drawn else read
@@ -45,8 +47,10 @@ def scenario_of(file: Path | None, flags: dict[str, Any], *, swept: bool = False
         fields["seeds"] = list(range(1, fields["seeds"] + 1))
     if "transport" in fields:
         fields["transport"] = {"control": fields["transport"]}
-    if "paths" not in fields:
-        raise InputError("give the network: --paths 4x10Gbps, or --scenario FILE")
+    if "paths" in fields and "leaf_spine" in fields:
+        raise InputError("--paths and --leaf-spine exclude each other; give one network")
+    if "paths" not in fields and "leaf_spine" not in fields:
+        raise InputError("give the network: --paths 4x10Gbps, --leaf-spine 16x4x25Gbps, or --scenario FILE")
     return short_scenario(**fields)
 
 

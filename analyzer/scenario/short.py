@@ -1,4 +1,4 @@
-"""The scenario of a command line's short flags, such as `--paths 4x10Gbps`: parallel paths of one link each."""
+"""The scenario of a command line's short flags: `--paths 4x10Gbps`, parallel paths of one link each, or a fabric."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _COMMAND_LINE: Final = "command line"
 
 def short_scenario(
     *,
-    paths: str,
+    paths: str | None = None,
+    leaf_spine: str | None = None,
     delay: str = "5us",
     buffer: str | None = "512KiB",
     ecn: str | None = None,
@@ -27,8 +28,30 @@ def short_scenario(
 ) -> ValidScenario:
     """The scenario of the short flags: `paths` like "4x10Gbps" or "2x10Gbps,2x25Gbps", one link each.
 
-    `others` are fields of Scenario. Raises InputError naming the flag.
+    Or `leaf_spine` like "16x4x25Gbps": leaves, spines and the rate of all links. `others` are fields of Scenario.
+    Raises InputError naming the flag.
     """
+    link = _without_none({"delay": delay, "buffer": buffer, "ecn": ecn, "burst": burst})
+    network = _paths(paths or "", link) if leaf_spine is None else _leaf_spine(leaf_spine, link)
+    _check_flag("delay", duration_ns, delay)
+    for name, size in (("buffer", buffer), ("ecn", ecn), ("burst", burst)):
+        if size is not None:
+            _check_flag(name, size_bytes, size)
+    return validated({"network": network, **_without_none(others)}, _on_command_line)
+
+
+def _leaf_spine(text: str, link: dict[str, Any]) -> dict[str, Any]:
+    """`[network]` of a fabric like "16x4x25Gbps"."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*x\s*(\d{1,9})\s*x\s*(\S.*)", text)
+    if match is None:
+        raise InputError(f"--leaf-spine {text!r}: write it like 16x4x25Gbps: leaves, spines, rate of links")
+    _check_flag("leaf-spine", rate_bps, match[3])
+    links = {"rate": match[3], **link}
+    return {"kind": "leaf-spine", "leaves": int(match[1]), "spines": int(match[2]), "links": links}
+
+
+def _paths(paths: str, link: dict[str, Any]) -> dict[str, Any]:
+    """`[network]` of parallel paths like "2x10Gbps,2x25Gbps"."""
     specs: list[dict[str, Any]] = []
     for part in paths.split(","):
         match = re.fullmatch(r"\s*(?:(\d+)\s*x)?\s*(\S.*)", part)
@@ -42,14 +65,9 @@ def short_scenario(
         _check_flag("paths", rate_bps, match[2])
         for _ in range(count):
             number = len(specs)
-            link = {"name": f"path{number}", "rate": match[2], "delay": delay, "buffer": buffer, "ecn": ecn}
-            link["burst"] = burst
-            specs.append({"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": [_without_none(link)]})
-    _check_flag("delay", duration_ns, delay)
-    for name, size in (("buffer", buffer), ("ecn", ecn), ("burst", burst)):
-        if size is not None:
-            _check_flag(name, size_bytes, size)
-    return validated({"network": {"paths": specs}, **_without_none(others)}, _on_command_line)
+            links = [{"name": f"path{number}", "rate": match[2], **link}]
+            specs.append({"segments": [f"fd00:0:{number + 0x1000:x}::1"], "links": links})
+    return {"paths": specs}
 
 
 def _on_command_line(place: Place) -> str:

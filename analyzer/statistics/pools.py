@@ -21,6 +21,13 @@ def pooled_column(metric: str, quantile: float) -> str:
     return f"{metric.removesuffix('_ns')}_{name}_ns"
 
 
+POOLED_COLUMNS: Final = {
+    pooled_column(metric, quantile): (metric, quantile)
+    for metric in ("delay_ns", "fct_ns")
+    for quantile in QUANTILES.values()
+}
+"""Columns of the summary whose values all seeds have together, with the metric of `Sample` and the quantile."""
+
 _SAMPLES: Final = pa.schema([("metric", pa.string()), ("value", pa.int64()), ("upto", pa.int64())])
 
 
@@ -38,7 +45,8 @@ def sample_table(**samples: Sample) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _samples_of(table: pa.Table) -> dict[str, Sample]:
+def samples_of(table: pa.Table) -> dict[str, Sample]:
+    """What `sample_table` made a table of."""
     found = {}
     for metric in table["metric"].unique().to_pylist():
         part = table.filter(pc.equal(table["metric"], metric))
@@ -60,7 +68,7 @@ class Pools:
         if named != self._named:
             self._close()
             self._named = named
-        for metric, sample in _samples_of(samples).items():
+        for metric, sample in samples_of(samples).items():
             self._samples.setdefault(metric, []).append(sample)
 
     def rows(self) -> list[dict[str, Any]]:

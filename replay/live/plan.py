@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segcast.analyzer.network.fabric import Assembled
 from segcast.analyzer.policies.choosing import keyed_hashes
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.attach import AttachedWorkload, attach
@@ -43,7 +44,7 @@ class LivePlan(NamedTuple):
     """A flow list as real TCP sends it. `half_of_row` int64[rows]: twice the connection, 1 more from its second end.
 
     `lists` has the segment list of each path that connections are held to; `reduced`: whether their first SID is left
-    out of the SRH.
+    out of the SRH. `assembled` is the network, with the forecast's numbers of paths.
     """
 
     workload: Workload
@@ -51,6 +52,7 @@ class LivePlan(NamedTuple):
     half_of_row: NDArray[np.int64]
     lists: dict[int, SegmentList]
     reduced: bool
+    assembled: Assembled
 
 
 def plan_live(
@@ -81,7 +83,7 @@ def plan_live(
         for number, ((a, b), ports) in enumerate(zip(attached.ends.tolist(), attached.ports, strict=True))
     ]
     lists = _lists(scenario, attached, sorted({path for path in paths if path >= 0}))
-    return LivePlan(workload, connections, attached.flow_of_row, lists, mode.reduced)
+    return LivePlan(workload, connections, attached.flow_of_row, lists, mode.reduced, attached.assembled)
 
 
 def _slots(attached: AttachedWorkload, policy: str, seed: int) -> NDArray[np.int64]:

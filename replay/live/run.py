@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -14,11 +14,11 @@ from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.table import Workload
 from segcast.replay.live.counters import counted, processors
 from segcast.replay.live.generator import send_list
-from segcast.replay.live.plan import plan_live
+from segcast.replay.live.plan import LivePlan, plan_live
 from segcast.replay.live.results import LiveRun, flowlets_of, summary_of, table_of
 from segcast.replay.live.routes import prepare, seed_hashes
 from segcast.replay.live.sockets import Options, make_sockets
-from segcast.replay.live.steering import Steered, Steering
+from segcast.replay.live.steering import AtHosts, Steering
 from segcast.replay.testbed.bed import DEFAULT_NAME, held, standing
 from segcast.replay.testbed.plan import Space, plan_bed
 from segcast.replay.testbed.spaces import within
@@ -78,23 +78,26 @@ def run_live(
         def there(place: int, work: Callable[[], list[socket.socket]]) -> list[socket.socket]:
             return within(hosts[place].namespace, work)
 
-        with _steered(scenario, hosts, by_program) as collect:
+        with _steered(scenario, plan, hosts, by_program) as at_hosts:
+
+            def turn(passed_ns: int) -> None:
+                tick(passed_ns)
+                if at_hosts is not None:
+                    at_hosts.turn()
+
             sockets = make_sockets(plan.connections, options, there)
             before, began = counted(name, hosts), processors()
             seconds = float(workload.start_ns.max() - workload.start_ns.min()) / 1e9 + patience_s
-            result = send_list(workload, plan.connections, plan.half_of_row, sockets, seconds, tick)
+            result = send_list(workload, plan.connections, plan.half_of_row, sockets, seconds, turn)
             busy, counts = processors().busy_since(began), counted(name, hosts).since(before)
-            steered = collect()
+            steered = None if at_hosts is None else at_hosts.collected()
         flowlets = None if steered is None else flowlets_of(plan, result, steered)
         return LiveRun(table_of(plan, result, flowlets), counts, result.unfinished_why, busy, steered, flowlets)
 
 
-@contextmanager
 def _steered(
-    scenario: ValidScenario, hosts: list[Space], by_program: ByProgram | None
-) -> Iterator[Callable[[], Steered | None]]:
+    scenario: ValidScenario, plan: LivePlan, hosts: list[Space], by_program: ByProgram | None
+) -> AbstractContextManager[AtHosts | None]:
     if by_program is None:
-        yield lambda: None
-        return
-    with by_program.steering.attached(scenario, hosts, by_program.cell) as collect:
-        yield collect
+        return nullcontext()
+    return by_program.steering.attached(scenario, plan, hosts, by_program.cell)

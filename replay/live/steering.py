@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.replay.live.plan import End
+from segcast.replay.live.plan import End, LivePlan
 from segcast.replay.testbed.plan import Space
 
 
@@ -36,18 +36,32 @@ class Steered(NamedTuple):
     tally: dict[str, int]
 
 
+class AtHosts(Protocol):
+    """What steers the hosts of a run, while it does."""
+
+    def turn(self) -> None:
+        """Do what is to be done now and then; called twice a second."""
+        ...
+
+    def collected(self) -> Steered:
+        """What was done; called once, when all connections are closed."""
+        ...
+
+
 class Steering(Protocol):
     """Something that steers."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is run."""
+        ...
 
     def refusal(self, scenario: ValidScenario, cell: CellPlan) -> str | None:
         """Why it cannot follow the policy and timeout of a cell here; None if it can."""
         ...
 
     def attached(
-        self, scenario: ValidScenario, hosts: Sequence[Space], cell: CellPlan
-    ) -> AbstractContextManager[Callable[[], Steered]]:
-        """Steer what hosts of a standing testbed, in the order of attachments, send at `e0` while this is entered.
-
-        What is entered gives is called once, when all connections are closed, before it is left.
-        """
+        self, scenario: ValidScenario, plan: LivePlan, hosts: Sequence[Space], cell: CellPlan
+    ) -> AbstractContextManager[AtHosts]:
+        """Steer what hosts of a standing testbed, in the order of attachments, send at `e0` while this is entered."""
         ...

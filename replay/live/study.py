@@ -176,7 +176,7 @@ def run_study(study: LiveStudy, out: Path, *, progress: Progress = lambda done, 
                 "ended_ns": time.time_ns(),
                 "lists": sent_lists(study),
                 "machine": machine,
-                "program": None,
+                "program": None if study.steering is None else study.steering.digest,
                 "burst_bytes": plan_bed(study.scenario, study.name).burst_bytes,
                 "findings": findings + _of_machine(rows[LIVE_SUMMARY.name]),
             }

@@ -67,8 +67,6 @@ def advise(
     tolerate it; leave ECMP, change the hash; nothing to gain; cannot tell (exit status 1). Budgets are those of the
     scenario, or the usual ones of a forecast. Timeouts come as settings for a scenario, SONiC and Junos, checked
     against how far the paths' delays lie apart (docs/advise.md).
-
-    segcast advise capture.pcap --paths 4x10Gbps --out A
     """
     from segcast.analyzer.advice.run import advise as run
     from segcast.analyzer.scenario.flags import scenario_of

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
-from segcast.screen import FLOWLET_TIMEOUTS, durations, json_option, layer_option, open_trace_of, show
+from segcast.screen import FLOWLET_TIMEOUTS, durations, json_option, layer_option, open_trace_of, say, show, terminal
+from segcast.traces.units import write_duration
 
 
 @click.command()
@@ -23,3 +26,15 @@ def flowlets(trace: str, timeouts: str, out: Path | None, layer: str | None, as_
     from segcast.reports.console import print_flowlets
 
     show(report, as_json, print_flowlets)
+    if not as_json:
+        say(terminal(), f"next, {_next(trace, layer, report['worth_trying']['timeouts'])}")
+
+
+def _next(trace: str, layer: str | None, tried: list[dict[str, Any]]) -> str:
+    """The command that asks a network."""
+    of = [trace, *(["--layer", layer] if layer == "inner" else []), "--paths", "4x10Gbps"]
+    if not tried:
+        return f"what else may be worth it: {shlex.join(['segcast', 'advise', *of, '--out', 'advice'])}"
+    timeouts = ",".join(write_duration(one["timeout_ns"]) for one in tried)
+    command = ["segcast", "forecast", *of, "--timeout", timeouts, "--out", "forecast"]
+    return f"what your network makes of them: {shlex.join(command)}"

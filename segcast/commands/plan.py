@@ -119,8 +119,6 @@ def plan(
     TRACE is a trace, a capture, or a flow list. Each place is run with 10 seeds, then 20 and 40 where they do not yet
     tell; cells that ran are kept, so an interrupted plan goes on, and one asked again is instant. Exit status 1: no
     policy keeps the budgets anywhere.
-
-    segcast plan capture.pcap --paths 4x10Gbps --slo "p99_delay < 200us and drops == 0" --out P
     """
     _refuse_others(failures is not None)
     if flags["growth"] is not None and "/" in flags["growth"] and _default("over"):

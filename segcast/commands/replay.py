@@ -69,7 +69,7 @@ def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: b
 @click.option(
     "--forecast",
     type=click.Path(path_type=Path),
-    help="The forecast it belongs to, noted in the run folder [the one that DIR names].",
+    help="The forecast it belongs to, noted in the run folder [the one that REWRITE names].",
 )
 @sending_options
 @json_option
@@ -91,7 +91,7 @@ def replay(
     transit: bool,
     as_json: bool,
 ) -> None:
-    """Send what segcast rewrite wrote to DIR at the interfaces of an inventory, and capture departures and arrivals.
+    """Send what segcast rewrite wrote to REWRITE at an inventory's interfaces, and capture departures and arrivals.
 
     Nothing is sent without --send. Interfaces must exist, be up, carry the longest packet and the busiest 100 ms, and
     neither have the default route nor carry this ssh session.
@@ -109,7 +109,7 @@ def replay(
     options = options_of(sender, compensation, snaplen, calibrate)
     lab = read_inventory(inventory)
     if clean == (folder is not None):
-        raise InputError("give DIR, what segcast rewrite wrote, or --clean, which takes none")
+        raise InputError("give REWRITE, what segcast rewrite wrote, or --clean, which takes none")
     click.get_current_context().with_resource(connected(lab.machines))
     if folder is None:
         cleared = clear(lab.machines)

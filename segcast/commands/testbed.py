@@ -32,7 +32,7 @@ def testbed() -> None:
 @click.option("--burst", default="10kB", show_default=True, help="Of token buckets, where the scenario has none.")
 @json_option
 def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> None:
-    """Build the network of F, a forecast or a scenario file; what stands already is left as it is."""
+    """Build the network of FORECAST, which may be a scenario file; what stands already is left as it is."""
     from segcast.replay.testbed.bed import up as run
     from segcast.traces.units import rate_bps, size_bytes
 
@@ -50,7 +50,7 @@ def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> Non
 @_name
 @json_option
 def plan(source: Path, form: str | None, node: str | None, burst: str, name: str, as_json: bool) -> None:
-    """Print every SID of F, a forecast or a scenario file, and the segment list of every path. Builds nothing.
+    """Print every SID of FORECAST, which may be a scenario file, and the segment list of every path. Builds nothing.
 
     With --format, print the configuration of every node: addresses, routes, SIDs. Of ip, that is what `up` builds.
     """
@@ -129,7 +129,7 @@ def run_command(
     transit: bool,
     as_json: bool,
 ) -> None:
-    """Send the schedule of one policy of forecast F through the testbed, and capture departures and arrivals."""
+    """Send the schedule of one policy of FORECAST through the testbed, and capture departures and arrivals."""
     from segcast.replay.testbed.run import run_in_testbed
     from segcast.traces.units import duration_ns
 

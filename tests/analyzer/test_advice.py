@@ -16,7 +16,7 @@ from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.source import open_workload
 from segcast.analyzer.workload.writing import write_workload
 from segcast.traces.trace import Trace
-from tests.support.known import Flows, many_mice, paced_bursts, steady_streams
+from tests.support.known import Flows, conversations, many_mice, paced_bursts, steady_streams
 from tests.support.workloads import made, scenario
 
 TWO_TIERS = """
@@ -47,6 +47,22 @@ host_links = {{ rate = "{hosts}", delay = "2us", buffer_packets = 500, ecn_packe
 [transport]
 control = "dctcp"
 min_rto = "10ms"
+"""
+
+CONVERSING = """
+policies = ["ecmp", "inflight"]
+timeouts = ["100us"]
+[network]
+kind = "leaf-spine"
+leaves = 2
+spines = 4
+hosts_per_leaf = 8
+links = { rate = "10Gbps", delay = "10us", buffer_packets = 250 }
+host_links = { rate = "10Gbps", delay = "10us", buffer_packets = 1000 }
+[transport]
+control = "cubic"
+min_rto = "10ms"
+receiver = "dupack"
 """
 
 
@@ -227,6 +243,19 @@ def test_closed_loop_another_hash(tmp_path: Path, seed: int) -> None:
     assert found["kind"] == "hash", found["answer"]
     assert found["evidence"]["metric"] == "fct_p99_ns"
     assert "p99 flow completion time" in found["answer"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_closed_loop_flowlets(tmp_path: Path, seed: int) -> None:
+    """What is reordered is taken for lost here, which spray pays for and flowlets, between messages, hardly do."""
+    (tmp_path / "list.csv").write_text(conversations(seed), "utf-8")
+    on = scenario(tmp_path, CONVERSING)
+    found = advised(open_workload(tmp_path / "list.csv"), on, tmp_path, ladder_ns=(100_000,))
+    assert (found["kind"], found["timeout_ns"]) == ("flowlets", 100_000), found["answer"]
+    (step,) = found["steps"]
+    assert step["high"] < -0.3
+    assert found["evidence"]["share"] == pytest.approx(0.5, abs=0.15)  # over the longest connection
+    assert "reordered packets" in found["answer"]
 
 
 def test_closed_loop_spray(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from segcast.analyzer.advice.decide import Case, decide
 from segcast.analyzer.advice.hashing import Spread, look_at_hash
 from segcast.analyzer.advice.other_traffic import Drawn, doubted, with_other_traffic
 from segcast.analyzer.advice.skew import Sent, path_delays, slower_by
-from segcast.analyzer.advice.supply import FlowletSupply, elephants_of
 from segcast.analyzer.answers.candidates import Circumstances
+from segcast.analyzer.flowlets.supply import FlowletSupply, elephants_of
 from segcast.analyzer.network.model import Link, Network, Path, parallel_network
 from segcast.analyzer.packets import FlowPlan
 from segcast.traces.hashing import flow_keys
@@ -358,3 +358,16 @@ def test_what_is_taken_for_its_drops_is_not_judged_by_delay() -> None:
     decision = decide(case(found))
     told = with_other_traffic(decision, case(found), over(found, inflight=noisy(1.0, 10, 0.3)))
     assert told.kind == decision.kind == "flowlets"
+
+
+def test_bursts_on_a_link_that_is_idle_on_the_whole_are_no_want_of_traffic() -> None:
+    """What would be quicker and breaks a budget is the reason then, not that hardly anything is sent."""
+    found = rows(ecmp={"p99": noisy(1000)}, inflight_100={"p99": noisy(700), "displaced": [180]})
+    for row in found:
+        row["utilisation_max"] = 0.005
+    decision = decide(case(found))
+    assert (decision.kind, decision.why) == ("nothing", "measured")
+    quiet = rows(ecmp={"p99": noisy(1000)}, inflight_100={"p99": noisy(980)})
+    for row in quiet:
+        row["utilisation_max"] = 0.005
+    assert decide(case(quiet)).why == "idle"

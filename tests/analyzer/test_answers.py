@@ -341,6 +341,8 @@ def test_hosts_that_were_dealt_come_first_of_what_speaks_against() -> None:
     rows = cells({"ecmp": 1000 * US, "inflight": 700 * US}, drop_ratio={"ecmp": 0.01, "inflight": 0.02})
     found = decided(rows, dealt=dealt, slo=WIDE)
     assert found.but[0] == f"{dealt}: who shares which link is invented."
+    loose = decided(rows, dealt="nothing says which way round 40 % of the traffic goes", slo=WIDE)
+    assert loose.but[0] == "Nothing says which way round 40 % of the traffic goes: who shares which link is invented."
     assert [said.split()[0] for said in found.but[1:]] == ["Drops", "Full"]
 
 

@@ -77,8 +77,8 @@ def test_the_answer_names_who_changed_by_how_much_and_why(base: Path) -> None:
     found = compare(base, quicker)
     assert headline(found) == {"ecmp": "equal", "random": "equal", "inflight": "lower"}
     assert found["answer"] == (
-        "In the second, p99 delay is lower under inflight, 100 us -20 % (-20 to -20); the same under ecmp and random, "
-        "100 us. What differs: network.paths[0].rate 10Gbps -> 25Gbps."
+        "In the second, p99 delay is lower under inflight, 100 us by -20 % (-20 to -20); the same under ecmp and "
+        "random, 100 us. What differs: network.paths[0].rate 10Gbps -> 25Gbps."
     )
     assert [(one["of"], one["key"]) for one in found["differences"]] == [("scenario", "network.paths[0].rate")]
     (one,) = (c for c in found["changes"] if c["metric"] == "delay_p99_ns" and c["policy"] == "inflight")
@@ -88,10 +88,10 @@ def test_the_answer_names_who_changed_by_how_much_and_why(base: Path) -> None:
 
 def test_quicker_by_losing_packets_is_said_in_the_answer(base: Path) -> None:
     found = compare(base, changed(base, "lossy", 0.5, drop_ratio=0.04))
-    assert "inflight, 100 us -50 % (-50 to -50), with 4 % dropped where 0." in found["answer"]
+    assert "inflight, 100 us by -50 % (-50 to -50; 4 % dropped instead of 0." in found["answer"]
     assert "Nothing that was asked differs" in found["answer"]
     slower = compare(base, changed(base, "same", 1.0, drop_ratio=0.04))
-    assert slower["but"][0].startswith("inflight, 100 us, with 4 % dropped where 0.")
+    assert slower["but"][0].startswith("inflight, 100 us: 4 % dropped instead of 0.")
 
 
 def test_other_traffic_comes_first_and_nothing_is_paired(base: Path, tmp_path: Path) -> None:

@@ -128,6 +128,25 @@ def test_budgets_are_judged_over_the_run_and_once_settled(constant: Trace, tmp_p
     assert not already["holds"]
 
 
+def test_places_that_were_invented_come_first(cluster: Trace, constant: Trace, tmp_path: Path) -> None:
+    text = """
+seeds = [1]
+policies = ["ecmp"]
+[network]
+kind = "leaf-spine"
+leaves = 4
+spines = 2
+links = { rate = "1Gbps", delay = "2us" }
+"""
+    document = studied(cluster, tmp_path, text, "nodes")
+    assert document["but"][0] == (
+        "18 hosts have no prefix and were dealt to 4 attachments in turn: who shares which link is invented"
+    )
+    (tmp_path / "known").mkdir()
+    known = studied(constant, tmp_path / "known", 'policies = ["ecmp"]\n', "nodes")
+    assert not any("invented" in limit for limit in known["but"])
+
+
 def test_loads_are_named_as_they_were_asked(constant: Trace, tmp_path: Path) -> None:
     document = studied(constant, tmp_path, 'policies = ["ecmp"]\nload = ["20%", "30%"]\n', "nodes")
     assert [one["share"] for one in document["loads"]] == ["20%", "30%"]

@@ -21,6 +21,7 @@ from segcast.analyzer.forecast.run import forecast
 from segcast.analyzer.scenario.flags import scenario_of
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.workload.earliest import earliest_ns
 from segcast.analyzer.workload.source import open_workload
 from segcast.reports.forecast.caveats import caveats
 from segcast.reports.forecast.data import Forecast
@@ -115,6 +116,37 @@ def test_flow_lists_as_the_twin_counts(tmp_path: Path) -> None:
         0.3 / float(twin.busiest(packets, SPINES, 10**9)),  # type: ignore[arg-type]
         rel=1e-5,
     )
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 60))
+def test_flows_that_wait_ask_for_as_long_as_they_think(tmp_path: Path, seed: int, count: int) -> None:
+    """A connection of many messages asks from its first to its last, not at once."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(count)  # a flow may wait for any before it in this order, wherever the list has them
+    after: dict[int, list[int]] = {}
+    for place, number in enumerate(order.tolist()):
+        wanted = int(rng.integers(0, min(place, 3) + 1))
+        after[number] = sorted(rng.choice(order[:place], wanted, replace=False).tolist())
+    flows = [(int(rng.integers(0, 1000)), after[n], int(rng.integers(0, 500))) for n in range(count)]
+    lines = [
+        f"f{n},{start},10.0.0.1,10.0.1.1,1000,{' '.join(f'f{other}' for other in waits)},{think if waits else ''}"
+        for n, (start, waits, think) in enumerate(flows)
+    ]
+    (tmp_path / "w.csv").write_text("\n".join(["flow,start_ns,src,dst,bytes,after,think_ns", *lines]) + "\n", "utf-8")
+    taken = open_workload(tmp_path / "w.csv")
+    assert earliest_ns(taken.workload).tolist() == twin.starts(flows)
+
+
+def test_a_list_of_messages_that_wait_is_a_share_of_the_time_they_take(tmp_path: Path) -> None:
+    lines = ["flow,start_ns,src,dst,bytes,after,think_ns,connection"]
+    for message in range(101):
+        waits = f"m{message - 1},1000000" if message else ","
+        lines.append(f"m{message},{'' if message else 0},10.0.0.1,10.0.1.1,100000,{waits},c")
+    (tmp_path / "w.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    scenario = with_known_loads(open_workload(tmp_path / "w.csv"), read(tmp_path, 'load = "80%"\n'))
+    # 100 kB, with headers about 106 kB, every millisecond over two spines of 1 Gbit/s: 42 %.
+    assert float(scenario.known_loads["80%"].factor) == pytest.approx(0.8 / 0.425, rel=0.02)
 
 
 def test_links_are_as_busy_as_was_asked(constant: Trace, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.plan import (
@@ -19,8 +20,14 @@ from benchmarks.plan import (
     mean_wait_spread,
     row,
 )
+from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.plan.axes import axis_named
+from segcast.analyzer.plan.run import Asked, plan
 from segcast.analyzer.plan.stating import open_share
-from tests.support.queues import SERVICE_NS
+from segcast.analyzer.plan.store import CellStore
+from segcast.analyzer.scenario.flags import scenario_of
+from segcast.analyzer.slo import parse_slo
+from tests.support.queues import SERVICE_NS, capture
 
 
 def test_mean_waits_are_those_of_formulas_in_the_long_run_and_of_runs_from_the_first_packet_on() -> None:
@@ -30,7 +37,7 @@ def test_mean_waits_are_those_of_formulas_in_the_long_run_and_of_runs_from_the_f
     assert mean_wait_spread(20_000) == pytest.approx((SLOTS - 1) * load / (2 * (1 - load)), rel=0.005)
     few = 50
     cells = ByArrivals(few)
-    waits = [cells.mean_wait(LOAD, seed) / SERVICE_NS for seed in range(3000)]
+    waits = [cells.run(LOAD, seed)[0].mean() / SERVICE_NS for seed in range(3000)]
     error = float(np.std(waits)) / len(waits) ** 0.5
     assert abs(np.mean(waits) - mean_wait_md1(LOAD, few)) < 3 * error
     assert mean_wait_md1(LOAD, few) < 0.95 * LOAD / (2 * (1 - LOAD))
@@ -71,3 +78,19 @@ def test_an_edge_of_senders_that_react_is_that_of_brute_force(tmp_path: Path) ->
     found = QUESTIONS["closed mean"](0, Sizes(many=60), tmp_path)
     assert abs(found.error) <= 0.01
     assert found.holds
+
+
+def test_a_p99_is_that_of_all_seeds_together(tmp_path: Path) -> None:
+    """What a probe states is what a forecast of the same seeds pools."""
+    trace = capture(tmp_path / "c.pcap", np.arange(5000) * 40_000, flows=16)
+    flags = {"paths": "2x200Mbps", "policy": "ecmp", "buffer": None}
+    asked = Asked(parse_slo("p99_delay < 1ms"), axis_named("load"))
+    found = plan(trace, scenario_of(None, flags), asked, tmp_path / "p", store=CellStore(tmp_path / "s.sqlite"))
+    probes = [probe for probe in found["edges"][0]["probes"] if probe["seeds"] == 10]
+    probe = probes[len(probes) // 2]
+    scenario = scenario_of(None, {**flags, "load": str(probe["value"])})
+    first = min(scenario.seeds)
+    forecast(trace, scenario.model_copy(update={"seeds": tuple(range(first, first + 10))}), tmp_path / "f")
+    rows = pq.read_table(tmp_path / "f" / "pooled.parquet").to_pylist()
+    (pooled,) = (row["value"] for row in rows if (row["metric"], row["quantile"]) == ("delay_ns", 0.99))
+    assert probe["figures"] == {"delay_p99_ns": pooled}

@@ -174,3 +174,43 @@ def test_seeds_of_an_end_that_noise_hides() -> None:
 @pytest.mark.parametrize(("most", "stages"), [(2, (2,)), (10, (10,)), (25, (10, 20, 25)), (40, (10, 20, 40))])
 def test_stages_double_up_to_the_most(most: int, stages: tuple[int, ...]) -> None:
     assert stages_to(most) == stages
+
+
+def beyond_by_seed(rate: float, seed: int, values: int) -> list[float]:
+    """How many more of a seed's values may be beyond a p99.9, and how many may be; they come in clusters of ten."""
+    found = 10 * np.random.default_rng([seed, values]).poisson(rate * values / 10)
+    return [0.001 * values - found, 0.001 * values]
+
+
+def test_a_quantile_of_all_seeds_together_is_kept_by_how_many_are_beyond() -> None:
+    """At 0.6 a thousandth of the values is beyond; the rate rises with the fourth power."""
+    question = plain(shares=(0,), step=0.02)
+    held = 0
+    for study in range(40):
+        edge = searched(question, lambda u, s, n=study: beyond_by_seed(0.001 * (u / 0.6) ** 4, 1000 * n + s, 20_000))
+        assert edge.place is not None and edge.low is not None and edge.high is not None
+        assert edge.place == pytest.approx(0.6, rel=0.1)
+        held += edge.low <= 0.6 <= edge.high
+    assert held >= 0.88 * 40
+
+
+def test_too_few_values_beyond_a_quantile_tell_nothing_and_say_how_many_seeds_would() -> None:
+    """Of 100 values a tenth may be beyond p99.9: 40 seeds have four, and thirty take 300."""
+    question = plain(shares=(0,))
+    edge = searched(question, lambda u, s: [0.1 - (u > 0.5) * 0.2, 0.1])
+    assert not edge.settled
+    assert edge.seeds_wanted(question) == 300
+    assert (edge.low, edge.high) == (0.0, 1.0)
+    many = plain(shares=(0,), stages=stages_to(400), most=10_000)
+    edge = searched(many, lambda u, s: [0.1 - (u > 0.5) * 0.2, 0.1])
+    assert edge.place == pytest.approx(0.5, abs=0.01)
+
+
+def test_one_seed_with_all_values_beyond_is_one_event() -> None:
+    """Once seen is at most 5.6 times expected; of 400 that may be beyond, 20 are little enough, 100 are not."""
+    alone = np.array([[10.0 - (20 if seed == 3 else 0), 10.0] for seed in range(40)])
+    assert verdict(alone, (False,), (0,)) == "kept"
+    more = np.array([[10.0 - (100 if seed == 3 else 0), 10.0] for seed in range(40)])
+    assert verdict(more, (False,), (0,)) == "unclear"
+    spread = np.array([[10.0 - 12, 10.0] for _ in range(40)])
+    assert verdict(spread, (False,), (0,)) == "broken"

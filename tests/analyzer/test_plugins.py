@@ -12,7 +12,7 @@ import pytest
 
 from segcast.analyzer.plugins import load_plugin
 from segcast.traces.errors import InputError
-from segcast.traces.kernel_cache import cache_root
+from segcast.traces.kernels.cache import cache_root
 from segcast.traces.samples import CLUSTER
 
 GOOD = """

@@ -73,7 +73,7 @@ def test_two_sides_never_share_a_direction() -> None:
     crossed = [*both_ways("10.0.0.1", "10.1.0.1"), *both_ways("10.1.0.2", "10.0.0.2")]
     found = chosen(crossed)
     assert names(found) == {"10.0.0.1": "left", "10.0.0.2": "left", "10.1.0.1": "right", "10.1.0.2": "right"}
-    assert found[1:] == (1, 1, 0, 0, 400, ("10.0.0.0/30",))
+    assert found[1:] == (1, 1, 0, 0, 400, ("10.0.0.0/30",), 0)
 
 
 def test_a_ring_of_three_leaves_out_the_pair_with_the_fewest_bytes() -> None:
@@ -102,12 +102,20 @@ def test_hosts_move_across_if_more_of_their_bytes_then_cross() -> None:
 def test_groups_without_traffic_between_them_are_said() -> None:
     apart = [*both_ways("10.0.0.1", "10.1.0.1"), *both_ways("10.2.0.1", "10.3.0.1"), *both_ways("10.3.0.1", "10.2.0.1")]
     found = chosen(apart)
-    assert (found.groups, found.undecided) == (2, 1)
+    assert (found.groups, found.undecided, found.loose_bytes) == (2, 1, 200)
+    assert chosen(apart[:4]).loose_bytes == 0
     (finding,) = side_findings(found)
     assert (finding.code, finding.severity, finding.count) == ("sides_chosen", "warning", 2)
     assert [f.severity for f in side_findings(chosen(apart[:4]))] == ["info"]
     assert side_findings(chosen(apart[:2])) == []
     assert side_findings(None) == []
+
+
+def test_who_sends_most_is_what_others_may_be_against() -> None:
+    """Turning all around changes nothing: of two groups, the lighter is loose, whichever of them is undecided."""
+    heavy = [*both_ways("10.2.0.1", "10.3.0.1", 5000), *both_ways("10.3.0.1", "10.2.0.1", 5000)]
+    assert chosen([*heavy, *both_ways("10.0.0.1", "10.1.0.1")]).loose_bytes == 200
+    assert chosen(heavy).loose_bytes == 0
 
 
 def test_prefixes_hold_the_left_and_nothing_else() -> None:

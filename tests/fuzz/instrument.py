@@ -156,7 +156,7 @@ class _Counting(ast.NodeTransformer):
 
 
 _COMPILERS = ("kernel", "inlined", "allocating")
-_PLAIN = frozenset(f"segcast.traces.{name}" for name in ("jit", "kernel_cache", "sources"))
+_PLAIN = frozenset(f"segcast.traces.{name}" for name in ("jit", "kernels.cache", "sources"))
 """What compiles kernels is not looked into."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from segcast.analyzer.network.fabric import Assembled
+from segcast.analyzer.network.model import Network
 from segcast.analyzer.workload.table import workload_of
 from segcast.replay.live.counters import Processors
 from segcast.replay.live.generator import Result
@@ -14,6 +16,7 @@ from segcast.replay.live.tcp_info import Sent, fields_of
 
 A, B = ("10.0.0.1", 10000), ("10.0.1.1", 5001)
 C, D = ("10.0.0.2", 10000), ("10.0.1.1", 5001)
+NO_NETWORK = Assembled(Network((), ()), (), (), ())
 ROWS = 4
 """Rows 0, 1 and 3 share a connection, 3 in its other direction; row 2 has one of its own."""
 
@@ -28,7 +31,7 @@ def plan() -> LivePlan:
         connection=["x", "x", "", "x"],
     )
     connections = [Connection((A, B), (0, 1), (-1, -1)), Connection((C, D), (0, 1), (2, 6))]
-    return LivePlan(workload, connections, np.array([0, 0, 2, 1], np.int64), {}, False)
+    return LivePlan(workload, connections, np.array([0, 0, 2, 1], np.int64), {}, False, NO_NETWORK)
 
 
 def result(**changes: object) -> Result:

@@ -118,7 +118,7 @@ def test_a_share_of_the_busiest_link_may_be_asked(here: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "give the network: --paths 4x10Gbps, or --scenario FILE"),
+        ((), "give the network: --paths 4x10Gbps, --leaf-spine 16x4x25Gbps, or --scenario FILE"),
         (("--paths", "4x10Gbps", "--load", "much"), "--load 'much' is not a number"),
         (("--paths", "4x10Gbps", "--load", "0"), "--load '0': must be 0.001 or more"),
         (("--paths", "4x10Gbps", "--timeout", "100"), "100"),

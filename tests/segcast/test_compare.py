@@ -32,7 +32,7 @@ def test_what_differs_is_said_in_terminal_page_and_document(made: Path, tmp_path
     done = run("compare", made / "wide", made / "narrow", "--out", tmp_path / "c")
     assert done.code == 0, done.err
     answer = done.out.splitlines()[0]
-    assert re.match(r"In the second, p99 delay is lower under .*, with .* dropped where ", answer)
+    assert re.match(r"In the second, p99 delay is lower under .* dropped instead of ", answer)
     assert answer.endswith("What differs: network.paths[*].links[*].buffer (2) 512KiB -> 64KiB.")
     document = json.loads((tmp_path / "c" / "compare.json").read_text("utf-8"))
     assert document["answer"] == answer

@@ -57,6 +57,19 @@ def test_the_documented_commands_do_what_the_page_says(here: Path, run: Run) -> 
     assert json.loads((here / "closed" / "plan.json").read_text("utf-8"))["reacts"]
 
 
+def test_places_that_were_invented_come_first_of_what_limits_a_plan(here: Path, run: Run) -> None:
+    fabric = '[network]\nkind = "leaf-spine"\nleaves = 4\nspines = 2\nlinks = { rate = "1Gbps", delay = "2us" }\n'
+    (here / "dealt.toml").write_text(f'policies = ["ecmp"]\n{fabric}', "utf-8")
+    flags = ("--scenario", "dealt.toml", "--slo", "p99_queueing < 500us", "--between", "0.5..2", "--seeds", "2")
+    for out, ran in (("one", True), ("two", False)):
+        done = run("plan", "cluster.pcap.gz", *flags, "--cells", "20", "--out", out, "--json")
+        document = json.loads(done.out)
+        assert (document["ran"] > 0) == ran
+        assert document["but"][0] == (
+            "18 hosts have no prefix and were dealt to 4 attachments in turn: who shares which link is invented"
+        )
+
+
 def test_json_is_the_document(here: Path, run: Run) -> None:
     flags = ("--paths", "2x1Gbps", "--policy", "ecmp", "--slo", "drops == 0", "--between", "1..2", "--out", "p")
     done = run("plan", "cluster.pcap.gz", *flags, "--json")

@@ -93,3 +93,20 @@ def many_mice(
     times = [np.sort(rng.uniform(0, span_ns, rng.poisson(mean) + 1)).astype(np.int64) for _ in range(flows)]
     source, target = (rng.integers(0, count, flows).tolist() for count in hosts)
     return Flows(times, source, target)
+
+
+def conversations(seed: int, connections: int = 48, messages: int = 20) -> str:
+    """A flow list: connections that send 300 kB again and again, thinking 4.5 ms in the mean before each.
+
+    A hash puts a connection on one path for good, and any hash does: those that share a path collide again and again.
+    Each message follows a pause in which nothing is under way, so a flowlet may take whichever path has least.
+    """
+    rng = np.random.default_rng(seed)
+    lines = ["flow,start_ns,src,dst,bytes,after,think_ns,connection"]
+    for connection in range(connections):
+        ends = f"10.0.0.{1 + connection % 8},10.0.1.{1 + int(rng.integers(8))},300000"
+        for message in range(messages):
+            begins = str(int(rng.integers(0, 4_500_000))) if message == 0 else ""
+            waits = "," if message == 0 else f"c{connection}m{message - 1},{int(rng.exponential(4_500_000))}"
+            lines.append(f"c{connection}m{message},{begins},{ends},{waits},c{connection}")
+    return "\n".join(lines) + "\n"

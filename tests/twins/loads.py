@@ -38,3 +38,13 @@ def segments(flows: Sequence[tuple[int, int, int, int]], mss: int, header: int, 
             count += 1
         found += [(start, target, source, header)] * -(-count // every)
     return found
+
+
+def starts(flows: Sequence[tuple[int, Sequence[int], int]]) -> list[int]:
+    """When flows (start_ns, the numbers of those they wait for, think_ns) would start if sending took no time."""
+    known: dict[int, int] = {}
+    while len(known) < len(flows):
+        for number, (start, after, think) in enumerate(flows):
+            if number not in known and all(other in known for other in after):
+                known[number] = max([start, *(known[other] + think for other in after)])
+    return [known[number] for number in range(len(flows))]

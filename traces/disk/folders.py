@@ -97,6 +97,7 @@ VALIDATION: Final = FolderKind(
     "validation.json",
     ("departures.parquet", "comparisons.parquet", "curves.parquet", "packets.parquet", "validation.html"),
 )
+LIVE_VALIDATION: Final = FolderKind("live validation", "live-validation.json", ("figures.parquet", "validation.html"))
 FAILURES: Final = FolderKind(
     "failure study",
     "failures.json",
@@ -113,7 +114,10 @@ COMPARISON: Final = FolderKind("comparison", "compare.json", ("compare.html",))
 REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
 KINDS: Final = {
     kind.marker: kind
-    for kind in (TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON, SWEEP, LIVE)
+    for kind in (
+        *(TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON, SWEEP),
+        *(LIVE, LIVE_VALIDATION),
+    )
 }
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.compare import load_label
+from segcast.analyzer.forecast.findings import places_invented, say_places
 from segcast.analyzer.forecast.loads import share_findings, with_known_loads
 from segcast.analyzer.forecast.resamples import check_no_resamples
 from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
@@ -284,7 +285,10 @@ class _Study:
             judge=asked.judge,
             holds=not any(failing) and not any(one.intact for one in told),
             answer=answer(told, asked.kind, self._slo, asked.judge, reacts),
-            but=limits(self._failures, asked.kind, self._limits()),
+            but=[
+                *places_invented(say_places(self._runner.traffic)),
+                *limits(self._failures, asked.kind, self._limits()),
+            ],
             loads=[
                 FailedLoad(load=float(load), share=self._shares[load], at_ns=at - first, until_ns=last - first)
                 for load, (first, at, last) in self._at.items()

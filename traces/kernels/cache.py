@@ -26,6 +26,7 @@ import platformdirs
 from numba.core import caching, config, runtime
 
 from segcast.traces import sources
+from segcast.traces.kernels.compiling import COMPILING
 
 _OWN_NAME: Final = re.compile(r"[0-9a-f]{16}")
 _STALE_SECONDS: Final = 30 * 24 * 3600
@@ -33,6 +34,7 @@ _WAIT_SECONDS: Final = 60  # for another process that compiles the same kernel
 _MEMORY_NAME: Final = "sources.json"
 _ANY: Any = caching  # Numba's inside, some of which has no types
 _RUNTIME: Any = cast(Any, runtime).rtsys  # which allocates arrays in kernels
+_LARGE: Final = ".transport."  # in the module of kernels with TCP in them
 _ALLOCATES: Final = b"NRT_"  # begins the names of its functions
 
 
@@ -106,19 +108,27 @@ class KernelCache(_ANY.FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled for the signature, or None, and then other processes wait for `save_overload`."""
         folder = self._folder
-        if folder is None:
-            return None
-        found = self._found(sig, target_context)
-        if found is None and self._take_turn(folder):
-            found = self._found(sig, target_context)
+        found = None if folder is None else self._found(sig, target_context)
+        if found is None:
+            COMPILING.begins(self._compiled_for, large=_LARGE in self._py_func.__module__)
+            if folder is not None and self._take_turn(folder):
+                found = self._found(sig, target_context)
+                if found is not None:
+                    self._end_turn()
             if found is not None:
-                self._end_turn()
-        if found is not None:
+                COMPILING.ends()
+        if found is not None and folder is not None:
             _mark_used(folder)
         return found
 
+    @property
+    def _compiled_for(self) -> str:
+        """The policy that it is compiled for, by its module; empty for kernels of all."""
+        return self._parts[0].__module__.rpartition(".")[2] if self._parts and self._parts[0] is not None else ""
+
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled, unless the disk does not let us."""
+        COMPILING.ends()
         folder = self._folder
         if folder is None:
             return

@@ -1,0 +1,1 @@
+"""A forecast whose senders react, against a live run of the same flow lists."""
