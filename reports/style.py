@@ -22,6 +22,8 @@ INK: Final = "#1f2933"
 MUTED: Final = "#52606d"
 GRID: Final = "#e4e7eb"
 PAPER: Final = "#ffffff"
+HEAT: Final = ("#fff7ec", "#fdd49e", "#fc8d59", "#d7301f", "#7f0000")
+DOWN: Final = "#c3cad1"
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 BASELINE_COLOUR: Final = "#000000"

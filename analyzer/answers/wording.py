@@ -96,6 +96,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def listed(names: Sequence[str], noun: str, most: int = 3) -> str:
+    """Names one after the other: `a, b and c`; of more than `most` how many there are: `7 links`."""
+    if len(names) > most:
+        return f"{len(names):,} {noun}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def plain(value: Number, digits: int = DIGITS) -> str:
     """A number without a unit: `1.42`."""
     return NO_VALUE if value is None else significant(value, digits)

@@ -17,6 +17,7 @@ from segcast.reports.forecast import distributions, figures
 from segcast.reports.forecast.caveats import caveats
 from segcast.reports.forecast.data import Comparison, Forecast, Variant
 from segcast.reports.forecast.distributions import DELAY, FCT, SLOWDOWN, bin_label, by_size
+from segcast.reports.forecast.link_loads import LinkLoads
 from segcast.reports.forecast.load_curve import LoadCurve
 from segcast.reports.forecast.matrices import MANY, Matrices, unclear, words
 from segcast.reports.forecast.metrics import BY_COLUMN, FLOW_TIMES, METRICS, PACKET_TIMES, TCP_COSTS, UNFINISHED
@@ -250,7 +251,7 @@ class ForecastContent:
         if self.forecast.profile:
             found["profile-flowlets"] = figures.profile_flowlets(self.forecast.profile)
             found["profile-packets"] = figures.profile_packets(self.forecast.profile)
-        return found | self.loads.figures
+        return found | self.loads.figures | self.link_loads.figures
 
     def _flow_drawings(self, detail: int) -> dict[str, Figure]:
         """Figures of what flows feel, where senders react."""
@@ -284,6 +285,11 @@ class ForecastContent:
             key = (row["min_bytes"], row["below_bytes"])
             bins[key] = max(bins.get(key, 0), row["flows"])
         return [(bin_label(*key), number) for key, number in sorted(bins.items(), key=lambda item: item[0][0])]
+
+    @cached_property
+    def link_loads(self) -> LinkLoads:
+        """Utilisation of links over time, per variant shown at first."""
+        return LinkLoads(self.forecast, self.cast)
 
     @cached_property
     def loads(self) -> PathLoads:
@@ -357,11 +363,7 @@ class ForecastContent:
     @property
     def changes_of_links(self) -> list[str]:
         """What happens to links, in words; the first of many."""
-        found = [
-            f"{text.duration(change['at_ns'])}: {change['link']} "
-            + (f"has {text.rate(change['rate_bps'])}" if change["rate_bps"] else "fails")
-            for change in self.network.get("changes") or []
-        ]
+        found = [f"{text.duration(event.at_ns)}: {event.words}" for event in self.link_loads.places.events]
         more = [f"and {text.count(len(found) - _MOST_ROWS)} more"] if len(found) > _MOST_ROWS else []
         return found[:_MOST_ROWS] + more
 

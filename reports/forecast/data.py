@@ -23,7 +23,7 @@ from segcast.analyzer.forecast.compare import (
 )
 from segcast.analyzer.forecast.document import StatedDecision
 from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
-from segcast.analyzer.schema import DISTRIBUTIONS, POOLED, PROFILE, SERIES, SIZES
+from segcast.analyzer.schema import DISTRIBUTIONS, LINKS, POOLED, PROFILE, SERIES, SIZES
 from segcast.analyzer.slo import Budget, parse_slo
 from segcast.analyzer.statistics.pools import QUANTILES, pooled_column
 from segcast.reports.forecast.variants import Comparison, Curve, Estimate, Variant
@@ -325,6 +325,13 @@ class Forecast:
     def series(self) -> dict[Variant, Any]:
         """Arrow table of `series` per variant that is drawn."""
         return dict(self._by_variant(read_forecast_table(self.folder, SERIES)))
+
+    @cached_property
+    def links(self) -> dict[Variant, list[dict[str, Any]]]:
+        """Rows of `links` per variant that is drawn, none in forecasts without such a table."""
+        if not (self.folder / f"{LINKS.name}.parquet").is_file():
+            return {}
+        return {v: rows.to_pylist() for v, rows in self._by_variant(read_forecast_table(self.folder, LINKS))}
 
     @cached_property
     def profile(self) -> list[dict[str, Any]]:

@@ -143,20 +143,29 @@ def load(series: Any, group: int, path_ids: Sequence[int] = (), most: int = MOST
     return Load(ids, interval_ns, sent_bytes * 8e9 / interval_ns, drops, sent_bytes.sum(axis=1))
 
 
-def load_panel(found: Load, top_bps: float, rates_bps: Sequence[float], until_ns: int) -> Figure:
+def load_panel(
+    found: Load,
+    top_bps: float,
+    rates_bps: Sequence[float],
+    until_ns: int,
+    names: Sequence[str] = (),
+    at_ns: Sequence[int] = (),
+) -> Figure:
     """One panel of path load over time: a line per path, or with many paths their envelope and mean.
 
     `top_bps` and `until_ns` end the axes, the same for all panels; drops are crosses on the path that lost them. Each
-    of the rates of the paths within the axis is a dotted line.
+    of the rates of the paths within the axis is a dotted line, upright ones are at the times `at_ns` of events. `names`
+    are those of the paths, `path 0` and so on unless given.
     """
+    names = [label(name) for name in names] or [f"path {path}" for path in found.path_ids]
     scale, unit = text.rate_unit(top_bps)
-    time_scale, time_unit = _time_unit(until_ns)
+    time_scale, unit_of_time = time_unit(until_ns)
     step = found.interval_ns / time_scale
-    hover = f"%{{x:.4~g}} {time_unit}: %{{y:.3~g}} {unit}<extra>%{{fullData.name}}</extra>"
+    hover = f"%{{x:.4~g}} {unit_of_time}: %{{y:.3~g}} {unit}<extra>%{{fullData.name}}</extra>"
     base = {"type": "scatter", "mode": "lines", "x0": step / 2, "dx": step, "hovertemplate": hover}
     data: list[dict[str, Any]] = []
     if len(found.path_ids) <= MOST_LINES:
-        lines = [(f"path {p}", found.bps[i], path_line(i)) for i, p in enumerate(found.path_ids)]
+        lines = [(name, found.bps[i], path_line(i)) for i, name in enumerate(names)]
     else:
         least, most = found.bps.min(axis=0) / scale, found.bps.max(axis=0) / scale
         times = short((np.arange(len(least)) + 0.5) * step, 6)
@@ -177,14 +186,16 @@ def load_panel(found: Load, top_bps: float, rates_bps: Sequence[float], until_ns
                 "name": "dropped",
                 "x": short((losses[:, 1] + 0.5) * step, 6),
                 "y": short(found.bps[losses[:, 0], losses[:, 1]] / scale),
-                "text": [f"path {found.path_ids[i]}: {text.count(found.dropped[i, j])} dropped" for i, j in losses],
+                "text": [f"{names[i]}: {text.count(found.dropped[i, j])} dropped" for i, j in losses],
                 "hovertemplate": "%{text}<extra></extra>",
                 "marker": {"symbol": "x-thin", "size": 7, "color": INK, "line": {"width": 1.4, "color": INK}},
             }
         )
     dotted = {"type": "line", "line": {"color": MUTED, "width": 1.4, "dash": "dot"}, "x0": 0, "x1": 1, "xref": "paper"}
     shapes = [{**dotted, "y0": rate / scale, "y1": rate / scale} for rate in rates_bps if rate <= top_bps]
-    x_axis = axis(f"time ({time_unit})", range=[0, until_ns / time_scale], nticks=5)
+    upright = {"type": "line", "line": {"color": INK, "width": 1.4, "dash": "dot"}, "y0": 0, "y1": 1, "yref": "paper"}
+    shapes += [{**upright, "x0": at / time_scale, "x1": at / time_scale} for at in at_ns if at < until_ns]
+    x_axis = axis(f"time ({unit_of_time})", range=[0, until_ns / time_scale], nticks=5)
     y_axis = axis(unit, range=[0, top_bps / scale * 1.06], nticks=5)
     return {"data": data, "layout": layout(xaxis=x_axis, yaxis=y_axis, shapes=shapes, height=230)}
 
@@ -194,7 +205,7 @@ def path_line(place: int) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)], "width": 1.8}
 
 
-def _time_unit(span_ns: float) -> tuple[float, str]:
+def time_unit(span_ns: float) -> tuple[float, str]:
     """The scale and unit in which to draw times up to `span_ns`."""
     units = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
     return next(((scale, unit) for scale, unit in units if span_ns >= 2 * scale), (1.0, "ns"))

@@ -22,6 +22,7 @@ class Metric:
 METRICS: Final = (
     Metric("delay_p50_ns", "p50 delay", text.duration),
     Metric("delay_p99_ns", "p99 delay", text.duration),
+    Metric("utilisation_max", "busiest link", text.percent),
     Metric("delay_p999_ns", "p99.9 delay", text.duration),
     Metric("queue_p99_ns", "p99 queueing", text.duration),
     Metric("fct_p99_ns", "p99 FCT", text.duration),
@@ -30,7 +31,6 @@ METRICS: Final = (
     Metric("marked_ratio", "marked", text.percent),
     Metric("reordered_ratio", "reordered", text.percent),
     Metric("imbalance", "imbalance", text.plain),
-    Metric("utilisation_max", "busiest link", text.percent),
 )
 BY_COLUMN: Final = {metric.column: metric for metric in METRICS}
 
@@ -64,8 +64,8 @@ PACKET_TIMES: Final = tuple(
         "delay_p99_ns",
         "delay_p999_ns",
         "queue_p99_ns",
+        "utilisation_max",
         "marked_ratio",
         "imbalance",
-        "utilisation_max",
     )
 )

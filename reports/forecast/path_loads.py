@@ -9,13 +9,15 @@ from typing import Any, Final
 from segcast.reports import text
 from segcast.reports.forecast import figures
 from segcast.reports.forecast.data import Forecast, Variant
+from segcast.reports.forecast.places import Places
 from segcast.reports.style import COLOURS, DASH_ARRAYS, Figure
 
 _MOST_GROUPS: Final = 6
-_MOST_PANELS: Final = 64
-_MANY_PANELS: Final = 100
+_MOST_PANELS: Final = 48
+_MANY_PANELS: Final = 24
 _FEWEST_INTERVALS: Final = 24
 _ALL_INTERVALS: Final = 2_400
+_MOST_EVENTS: Final = 24
 _SIDES: Final = {"left", "right"}
 
 
@@ -79,18 +81,28 @@ def path_loads(forecast: Forecast, cast: figures.Cast) -> PathLoads:
         return loads
     rates = {g: sorted({float(rate) for rate in of_group.get(g, {}).values() if rate}) for g in busiest}
     top = max([most, *(rate for those in rates.values() for rate in those if rate <= 1.7 * most)])
-    until_ns = max(one.bps.shape[1] * one.interval_ns for *_, one in found)
+    until_ns: dict[float, int] = {}
+    for number, _, one in found:
+        load = cast.variants[number].load
+        until_ns[load] = max(until_ns.get(load, 0), one.bps.shape[1] * one.interval_ns)
     loads.interval_ns = found[0][2].interval_ns
     loads.drops = any(bool(one.dropped.any()) for *_, one in found)
-    names = group_names(forecast)
+    names, places = group_names(forecast), Places(forecast)
     drawn = {group: one.path_ids for _, group, one in found}
     for group in (g for g in busiest if g in drawn):
         name = names.get(group) or (("forward", "back")[group] if few else f"group {group}")
-        loads.groups.append(PathGroup(group, name, _legend(drawn[group]), _rates(rates[group], top)))
+        loads.groups.append(PathGroup(group, name, _legend(places.path_names(drawn[group])), _rates(rates[group], top)))
     for number, group, one in found:
         variant = cast.variants[number]
         name = f"load-{number}-{group}"
-        loads.figures[name] = figures.load_panel(one, top, rates[group], until_ns)
+        loads.figures[name] = figures.load_panel(
+            one,
+            top,
+            rates[group],
+            until_ns[variant.load],
+            places.path_names(one.path_ids),
+            [e.at_ns for e in places.events[:_MOST_EVENTS]],
+        )
         shown = variant in cast.shown and group == loads.groups[0].number
         loads.panels.append(Panel(name, number, group, variant.label, _words(forecast, variant, one), shown))
     return loads
@@ -134,10 +146,7 @@ def _rates(rates: Sequence[float], top: float) -> str:
     return f"{words} (dotted line{'s' if len(rates) > 1 else ''})"
 
 
-def _legend(path_ids: Sequence[int]) -> list[tuple[str, str, str]]:
-    if len(path_ids) > figures.MOST_LINES:
+def _legend(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    if len(names) > figures.MOST_LINES:
         return []
-    return [
-        (f"path {path}", COLOURS[n % len(COLOURS)], DASH_ARRAYS[n % len(DASH_ARRAYS)])
-        for n, path in enumerate(path_ids)
-    ]
+    return [(name, COLOURS[n % len(COLOURS)], DASH_ARRAYS[n % len(DASH_ARRAYS)]) for n, name in enumerate(names)]

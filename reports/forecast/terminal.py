@@ -74,8 +74,9 @@ _COLUMNS: Final = (
     _Column("p99", _mean("delay_p99_ns", text.duration)),
     _Column("change of p99", _against),
     _Column("p99.9", _p999, 4),
+    _Column("busiest", _mean("utilisation_max", text.percent), 3),
     _Column("queue99", _mean("queue_p99_ns", text.duration), 6),
-    _Column("slow99", _mean("slowdown_p99", text.plain), 3),
+    _Column("slow99", _mean("slowdown_p99", text.plain), 4),
     _Column("drops", _mean("drop_ratio", text.percent), 1),
     _Column("reord", _mean("reordered_ratio", text.percent), 2),
     _Column("imbal", _mean("imbalance", lambda v: text.plain(v, 2)), 7),
@@ -95,6 +96,7 @@ _FLOW_COLUMNS: Final = (
     _Column("SYNs", _mean("syn_retransmissions", _tally), 7),
     _Column("goodput", _mean("goodput_bps", text.rate), 7),
     _Column("delay99", _mean("delay_p99_ns", text.duration), 8),
+    _Column("busiest", _mean("utilisation_max", text.percent), 6),
 )
 _LEFT: Final = ("policy", "change of p99")
 

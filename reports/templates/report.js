@@ -11,9 +11,18 @@
   function isPressed(chip) { return chip.getAttribute("aria-pressed") === "true"; }
   function variantOf(element) { return Number(element.dataset.variant); }
 
+  // What draws is read after the page is shown: it takes longer than all else.
+  function ready() {
+    if (window.Plotly) { return; }
+    var script = document.createElement("script");
+    script.textContent = document.getElementById("plotly").textContent;
+    document.head.appendChild(script);
+  }
+
   // A hidden plot has no width to be drawn in: it is drawn when first shown.
   function draw(div) {
     if (div.drawn || !div.offsetWidth) { return; }
+    ready();
     div.drawn = true;
     var figure = figures[div.dataset.figure];
     figure.data.forEach(function (trace) {
@@ -121,13 +130,13 @@
   function resize(paper) {
     plots.forEach(function (div) {
       if (!div.drawn) { return; }
-      var small = div.classList.contains("small"), tall = div.classList.contains("tall");
+      var small = div.classList.contains("small"), tall = div.classList.contains("tall"), own = Number(div.dataset.height || 0);
       if (paper) {
-        var width = tall ? 690 : 335;
-        window.Plotly.relayout(div, { autosize: false, width: width, height: small ? 200 : tall ? 300 : 250 });
+        var width = tall || own ? 690 : 335;
+        window.Plotly.relayout(div, { autosize: false, width: width, height: own || (small ? 200 : tall ? 300 : 250) });
         fitTicks(div, width);
       } else {
-        window.Plotly.relayout(div, { autosize: true, width: null, height: small ? 230 : tall ? 440 : 340 });
+        window.Plotly.relayout(div, { autosize: true, width: null, height: own || (small ? 230 : tall ? 440 : 340) });
         fitTicks(div, div.offsetWidth);
       }
     });
@@ -144,6 +153,11 @@
       if (!div.drawn && div.offsetWidth) { draw(div); later(drawNext); return; }
     }
   }
-  plots.filter(function (div) { return div.offsetWidth && div.getBoundingClientRect().top < window.innerHeight; }).forEach(draw);
-  window.addEventListener("load", function () { later(drawNext); });
+  function begin() {
+    plots.filter(function (div) { return div.getBoundingClientRect().top < window.innerHeight; }).forEach(draw);
+    later(drawNext);
+  }
+  window.addEventListener("load", function () {
+    window.requestAnimationFrame(function () { window.setTimeout(begin, 0); });
+  });
 })();

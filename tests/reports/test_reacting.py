@@ -56,8 +56,8 @@ def test_the_first_lines_say_which_of_the_two_it_is(standard: Path, page: Page, 
 
 
 def test_completion_comes_before_packets(page: Page) -> None:
-    sections = [i for i in page.ids if i not in ("figures", "group")]
-    assert sections == ["changes", "numbers", "fct", "slowdown", "costs", "delay", "load", "profile", "run"]
+    sections = [i for i in page.ids if i not in ("figures", "group", "plotly")]
+    assert sections == ["changes", "numbers", "fct", "slowdown", "costs", "delay", "links", "load", "profile", "run"]
     assert "Change of p99 FCT against ecmp" in page.text
     assert re.search(
         r"Use .*: p99 flow completion time .* Because 99 % of flows complete within", page.text.replace("\u00a0", " ")
@@ -90,8 +90,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "p99 delay": "delay_p99_ns",
         "p99.9 delay": "delay_p999_ns",
         "p99 queueing": "queue_p99_ns",
-        "imbalance": "imbalance",
         "busiest link": "utilisation_max",
+        "imbalance": "imbalance",
     },
 }
 

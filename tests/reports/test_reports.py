@@ -46,8 +46,8 @@ def page(standard: Path) -> Page:
 
 
 def test_sections_come_in_order(page: Page) -> None:
-    sections = [i for i in page.ids if i not in ("figures", "group")]
-    assert sections == ["changes", "numbers", "delay", "slowdown", "load", "profile", "run"]
+    sections = [i for i in page.ids if i not in ("figures", "group", "plotly")]
+    assert sections == ["changes", "numbers", "delay", "slowdown", "links", "load", "profile", "run"]
 
 
 def test_answer_comes_first(page: Page) -> None:
@@ -359,7 +359,7 @@ def test_terminal_answers_first_in_plain_text(standard: Path) -> None:
     assert "\x1b" not in "".join(lines) and "".join(lines).isascii()
     assert all(len(line) <= 120 for line in lines)
     head = next(line for line in lines if line.startswith("policy"))
-    titles = "policy timeout p50 p99 change of p99 p99.9 queue99 slow99 drops reord imbal"
+    titles = "policy timeout p50 p99 change of p99 p99.9 busiest queue99 slow99 drops reord imbal"
     assert " ".join(head.split()) == titles
     row = next(line for line in lines if line.startswith("inflight") and " 100 us " in line and ":" not in line)
     assert re.search(r"-\d+ % \(-\d+ to -\d+\)", row)
