@@ -164,7 +164,7 @@ def _stay(span: Span, circumstances: Circumstances) -> str:
     (one,) = near
     if one.change is None:
         return f"{stay}: no change can be told; {one.name} has a {metric} of {duration(one.value)}"
-    wide = ", too wide to tell" if one.high is not None and one.high >= TENFOLD else ""
+    wide = ", too wide to tell" if one.unclear and (one.high or 0.0) >= TENFOLD else ""
     closest = f"the closest, {one.name}: {metric} {say_change(one)}{wide}"
     if abs(one.change) < HARDLY:
         return f"{stay}: nothing tried makes a difference; {closest}"

@@ -65,7 +65,6 @@ class Program:
             raise InputError(f"{room}: flows, outstanding and records are powers of two")
         self.room = room
         self._handles: list[int] = []
-        self._memory: list[mmap.mmap] = []
         self.tables: dict[str, NDArray[Any]] = {}
         self.entries: dict[str, int] = {}
         try:
@@ -94,7 +93,6 @@ class Program:
     def _mapped(self, handle: int, record: np.dtype[np.void], entries: int) -> NDArray[Any]:
         size = -(-entries * record.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
         memory = mmap.mmap(handle, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._memory.append(memory)
         return np.frombuffer(memory, record, entries)
 
     @property
@@ -132,10 +130,7 @@ class Program:
 
     def close(self) -> None:
         """Give everything back. What is attached elsewhere stays."""
-        self.tables.clear()
-        for memory in self._memory:
-            memory.close()
-        self._memory.clear()
+        self.tables.clear()  # whoever still holds one keeps its memory
         while self._handles:
             os.close(self._handles.pop())
 

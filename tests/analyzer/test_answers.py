@@ -55,6 +55,13 @@ def test_one_that_is_clearly_slower_is_not() -> None:
     assert found.do.startswith("Stay on ecmp: nothing tried beats it; the closest, inflight, 100 us: p99 delay +30 % (")
 
 
+def test_what_is_surely_many_times_slower_is_not_too_wide_to_tell() -> None:
+    found = decided(cells({"ecmp": 1000 * US, "inflight": 380_000 * US}))
+    assert found.do == (
+        "Stay on ecmp: nothing tried beats it; the closest, inflight, 100 us: p99 delay x380 (more than tenfold)."
+    )
+
+
 def test_no_clear_difference_is_said_as_such() -> None:
     rows = cells({"ecmp": 1000 * US, "inflight": 990 * US})
     for one in rows:

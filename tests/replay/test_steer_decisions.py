@@ -23,6 +23,7 @@ from tests.support.steering import (
     engine,
     engine_steps,
     feed,
+    frame,
     needs_bpf,
     planned,
 )
@@ -149,12 +150,14 @@ def compare(program: Program, case: Case) -> None:
     counts = cell.schedules_releases
     slots = len(case.fabric.header_bytes)
     steps = engine_steps(cell, case.flows, case.packets, case.loss_timeout_ns)
-    for packet, ours, theirs in zip(case.packets, feed(program, case.flows, case.packets), steps, strict=True):
+    frames = [frame(case.flows[packet.flow], packet) for packet in case.packets]
+    fed = feed(program, frames, [packet.time_ns for packet in case.packets])
+    for packet, ours, theirs in zip(case.packets, fed, steps, strict=True):
         path, flowlet, inflight = theirs
         assert (ours.slot, ours.flowlet) == (path % slots, flowlet), packet
         if counts:
-            assert ours.inflight_bytes[: len(inflight)] == inflight, packet
-            assert not any(ours.inflight_bytes[len(inflight) :])
+            assert ours.inflight_bytes[: len(inflight)].tolist() == inflight, packet
+            assert not ours.inflight_bytes[len(inflight) :].any()
     tally = program.state["tally"]
     assert not any(int(tally[name]) for name in ("behind", "uncounted", "evicted", "contended", "not_targeted"))
 

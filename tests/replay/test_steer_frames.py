@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -372,3 +373,41 @@ def test_nothing_is_done_before_it_is_told_to(loaded: Program) -> None:
     program.config["enabled"] = 0
     assert sent(program, V4, PACKET) == frame(V4, PACKET, whole=True)
     assert np.array_equal(program.state["tally"], np.zeros(1, program.state["tally"].dtype)[0])
+
+
+def test_two_processors_on_one_flow_lose_no_byte(loaded: Program) -> None:
+    """Calls into the kernel release Python's lock, so these threads are in the program at once."""
+    program = told(loaded, policy=PolicyCode.RANDOM, granularity=Granularity.PACKET, loss_timeout_ns=10**12)
+    count, done = 3000, threading.Event()
+    sent_up_to = [0]
+
+    def send(of: Ends) -> None:
+        run = program.runner("egress")
+        for number in range(count):
+            run(frame(of, Sent(0, 0, 100, 100 * number)), 1)
+            sent_up_to[0] = number
+
+    def answer() -> None:
+        run = program.runner("ingress")
+        while not done.is_set():
+            ack = 100 * max(0, sent_up_to[0] - 20)
+            for of in (V4, V6):
+                run(frame(of.reversed(), Sent(0, 0, 0, 0, ack)), 2)
+
+    threads = [threading.Thread(target=send, args=(of,)) for of in (V4, V6)]
+    answering = [threading.Thread(target=answer) for _ in range(2)]
+    for thread in (*threads, *answering):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    for thread in answering:
+        thread.join()
+    for of in (V4, V6):
+        answered(program, of, Sent(3, 0, 0, 0, 100 * count))
+    assert inflight(program) == [0] * 4
+    assert not program.tables["flows"]["awaited"].any()
+    decided = tally(program, "flowlets")  # a flowlet each, of those that did not find the lock taken
+    assert tally(program, "acknowledged") == decided - tally(program, "uncounted")
+    assert decided > count
+    assert int(program.state["lock"]) == 0

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from segcast.analyzer.detectors.registry import find_detector
 from segcast.analyzer.engine.cell import Cell
@@ -108,34 +109,28 @@ def frame(ends: Ends, sent: Sent, *, options: bytes = b"", tags: bytes = b"", wh
 
 
 class Fed(NamedTuple):
-    """What the program made of a packet: slot and flowlet, and then all counters."""
+    """What the program made of a packet: slot and flowlet; and all counters, as they are at any time."""
 
     slot: int
     flowlet: int
-    inflight_bytes: list[int]
+    inflight_bytes: NDArray[np.int64]
 
 
-def feed(program: Program, flows: Sequence[Ends], packets: Sequence[Sent], again: int = 2) -> Iterator[Fed]:
-    """Send packets through the program, each at its own time, its acknowledgement first to whom it answers.
+def feed(program: Program, frames: Sequence[bytes], times_ns: Sequence[int]) -> Iterator[Fed]:
+    """Send frames through the program, each at its own time, received by whom it answers just before.
 
     What returns at an instant comes before what is sent in it (docs/model.md, Order of events): every packet is
-    received before those of its instant are sent, if what it acknowledges has been sent by then. `again`: how often
-    an acknowledgement is read at most, as one reading has a bound.
+    received before those of its instant are sent, if what it acknowledges has been sent by then.
     """
     egress, ingress = program.runner("egress"), program.runner("ingress")
-    frames = [frame(flows[packet.flow], packet) for packet in packets]
     state, counters = program.tables["states"], program.tables["counters"]
-    for number, packet in enumerate(packets):
+    for number, now_ns in enumerate(times_ns):
         later = number
-        while later < len(packets) and packets[later].time_ns == packet.time_ns:
-            for _ in range(again):
-                behind = int(program.state["tally"]["behind"])
-                ingress(frames[later], packet.time_ns)
-                if int(program.state["tally"]["behind"]) == behind:
-                    break
+        while later < len(frames) and times_ns[later] == now_ns:
+            ingress(frames[later], now_ns)
             later += 1
-        egress(frames[number], packet.time_ns)
-        yield Fed(int(state["last_slot"][0]), int(state["last_flowlet"][0]), counters["inflight_bytes"].tolist())
+        egress(frames[number], now_ns)
+        yield Fed(int(state["last_slot"][0]), int(state["last_flowlet"][0]), counters["inflight_bytes"])
 
 
 class Fabric(NamedTuple):
