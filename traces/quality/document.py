@@ -14,8 +14,8 @@ class Share(Shape):
     """Flows and packets of one kind."""
 
     name: str = Field(description="its name")
-    flows: Count = Field(description="flows")
-    packets: Count = Field(description="packets")
+    flows: Count = Field(description="flows of that kind")
+    packets: Count = Field(description="packets of that kind")
     wire_bytes: Count = Field(description="bytes on the wire")
 
 
@@ -36,7 +36,7 @@ class LinkTypeShare(Shape):
 
     link_type: Count = Field(description="number of the link type")
     name: str = Field(description="its name")
-    packets: Count = Field(description="packets")
+    packets: Count = Field(description="packets of that kind")
 
 
 class Talker(Shape):
@@ -56,7 +56,7 @@ class InspectedSource(Shape):
     xxh128: str = Field(description="digest of the stored bytes (XXH128)")
     format: str = Field(description="`pcap`, `pcapng` and so on")
     compression: str = Field(description="how it is compressed; `none` if it is not")
-    packets: Count = Field(description="packets")
+    packets: Count = Field(description="packets of that kind")
     first_ns: Whole | None = Field(description="time of the first")
     last_ns: Whole | None = Field(description="time of the last")
     snaplen_bytes: Count | None = Field(description="how much of each frame was kept; null where nothing limits it")
