@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -88,6 +89,12 @@ class ForecastContent:
     def title(self) -> str:
         """The trace's name."""
         return str(self.trace.get("name") or self.forecast.folder.resolve().name)
+
+    @property
+    def tab(self) -> str:
+        """What a tab of the browser says: the trace and how the answer begins, to tell forecasts of one trace apart."""
+        answer = re.split(r"[:;.](?: |$)", self.forecast.decision.do, maxsplit=1)[0]
+        return f"{self.title}: {answer}" if answer else f"{self.title}: forecast"
 
     @cached_property
     def tiles(self) -> list[tuple[str, str, str]]:
