@@ -30,7 +30,10 @@ def load_plugin(file: str | Path) -> None:
     if not path.is_file() or path.suffix != ".py":
         raise InputError(f"{file}: is no Python file" if path.exists() else f"{file}: not found")
     name = path.stem
-    if name in sys.modules or not name.isidentifier() or importlib.util.find_spec(name) is not None:
+    taken = importlib.util.find_spec(name) if name.isidentifier() and name not in sys.modules else None
+    # A worker process begins with the path of the one that began it, on which the file itself is found.
+    other = taken is not None and taken.origin != str(path)
+    if name in sys.modules or not name.isidentifier() or other:
         raise InputError(f"{file}: a module called {name!r} is there already; give the file another name")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
@@ -50,6 +53,11 @@ def load_plugin(file: str | Path) -> None:
         raise
     if (policies(), detectors()) == before:
         raise InputError(f"{file}: registers no policy and no flowlet timeout; see docs/policies.md")
+
+
+def loaded_plugins() -> list[Path]:
+    """The files that were loaded, in their order."""
+    return list(_LOADED)
 
 
 def fault_of(error: BaseException) -> str | None:

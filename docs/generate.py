@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import click
 
 from docs.headline_figure import headline_figure
+from docs.live_figure import live_figure
 from segcast.analyzer.advice.document import AdviceDocument
 from segcast.analyzer.advice.run import CANDIDATES
 from segcast.analyzer.compare.document import CompareDocument
@@ -419,6 +420,7 @@ PAGES = {
     "scenario.md": scenario_page,
     "workloads.md": workloads_page,
     "images/headline.svg": headline_figure,
+    "images/live.svg": live_figure,
     "scenario.schema.json": schema_page,
     "../segcast/analyzer/scenario/scenario.schema.json": schema_page,  # where an installation has it
 }

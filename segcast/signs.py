@@ -70,15 +70,18 @@ def progress(what: str, unit: str = "") -> Iterator[Tick]:
 
 
 @contextmanager
-def named_progress(what: str, unit: str = "") -> Iterator[NamedTick]:
-    """The same, of what is done, what there is, and what is being done at the moment."""
+def named_progress(what: str, unit: str = "", *, foreseen: bool = True) -> Iterator[NamedTick]:
+    """The same, of what is done, what there is, and what is being done at the moment.
+
+    `foreseen`: the time left is told from the share that is done; else whoever ticks knows better, and says it.
+    """
     if MANNER.quiet:
         yield lambda done, total, now: INTERRUPTION.check()
     elif sys.stderr.isatty():
-        with _bar(what, unit) as tick:
+        with _bar(what, unit, foreseen) as tick:
             yield tick
     else:
-        with _lines(what, unit) as tick:
+        with _lines(what, unit, foreseen) as tick:
             yield tick
 
 
@@ -100,7 +103,7 @@ def compiling_said() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(what: str, unit: str) -> Iterator[NamedTick]:
+def _bar(what: str, unit: str, foreseen: bool) -> Iterator[NamedTick]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -114,7 +117,7 @@ def _bar(what: str, unit: str) -> Iterator[NamedTick]:
     )
 
     count = {"B": DownloadColumn, "": TaskProgressColumn}.get(unit, MofNCompleteColumn)()
-    left = (TextColumn("left"), TimeRemainingColumn()) if unit else ()
+    left = (TextColumn("left"), TimeRemainingColumn()) if unit and foreseen else ()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeElapsedColumn(), *left)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
@@ -138,8 +141,9 @@ def _bar(what: str, unit: str) -> Iterator[NamedTick]:
 
 
 @contextmanager
-def _lines(what: str, unit: str) -> Iterator[NamedTick]:
+def _lines(what: str, unit: str, foreseen: bool) -> Iterator[NamedTick]:
     teller = Teller(what, unit, EVERY_SECONDS[MANNER.name], lambda line: click.echo(f"segcast: {line}", err=True))
+    teller.foreseen = foreseen
 
     def update(done: int, total: int, now: str) -> None:
         INTERRUPTION.check()
@@ -165,6 +169,7 @@ class Teller:
         self._say = say
         self._clock = clock
         self._began = self._last = clock()
+        self.foreseen = True
         self._done, self._total, self._now = 0, 0, ""
         self._compiling: str | None = None
         self._compiling_since = 0.0
@@ -217,7 +222,7 @@ class Teller:
             parts.insert(0, self._compiling)
         if self._total:
             parts.insert(0, self._count(share))
-            if 0 < share < 1 and self._compiling is None:
+            if self.foreseen and 0 < share < 1 and self._compiling is None:
                 worked = seconds - self._compiled_seconds
                 parts.append(f"about {worked * (1 - share) / share:.0f} s left")
         return f"{self._what} {self._now}".rstrip() + f": {', '.join(parts)}"

@@ -45,10 +45,14 @@ class Source:
 
 @dataclass(frozen=True, repr=False)
 class Trace:
-    """The tables and findings of a trace folder, loaded when asked for. Make one with `open_trace` or `ingest`."""
+    """The tables and findings of a trace folder, loaded when asked for. Make one with `open_trace` or `ingest`.
+
+    `only` are the columns of its packets that were copied from elsewhere, if not all.
+    """
 
     folder: Path
     document: TraceDocument
+    only: frozenset[str] | None = None
 
     def __repr__(self) -> str:
         return f"<Trace {trace_name(self)}: {self.packet_count:,} packets of {self.flow_count:,} flows>"
@@ -129,7 +133,7 @@ class Trace:
 
     def packet_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The packets as Arrow, all of them in memory; `columns` in the order asked for."""
-        names = _checked(columns, PACKETS)
+        names = self._there(_checked(columns, PACKETS))
         tables = []
         for part in self.part_paths:
             tables.append(read_table(part, PACKETS, names, mend=_AGAIN))
@@ -154,11 +158,18 @@ class Trace:
 
     def packet_batches(self, columns: Sequence[str] | None = None, rows: int = 1 << 17) -> Iterator[pa.RecordBatch]:
         """The packets in order, at most `rows` at a time: for traces larger than memory."""
-        names = _checked(columns, PACKETS)
+        names = self._there(_checked(columns, PACKETS))
         for part in self.part_paths:
             for batch in read_batches(part, PACKETS, names, rows=rows, mend=_AGAIN):
                 self._check_references(batch, part)
                 yield batch
+
+    def _there(self, columns: list[str] | None) -> list[str] | None:
+        """`columns`, none of which was left out where the trace was copied. Raises InputError."""
+        missing = [] if self.only is None else [name for name in columns or PACKETS.names() if name not in self.only]
+        if missing:
+            raise InputError(f"{self.folder}: was copied without column {missing[0]}; name the trace itself")
+        return columns
 
     def _check_references(self, content: pa.Table | pa.RecordBatch, file: Path) -> None:
         """Raise InputError if a flow or source is named that does not exist: kernels index by them unchecked."""

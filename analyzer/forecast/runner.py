@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from functools import partial
 from operator import call
 from pathlib import Path
 from typing import Any, Final
@@ -86,12 +86,14 @@ class CellResult:
 class CellRunner(ABC):
     """Runs cells over shared traffic, and writes the packets of those that keep them into `folder`.
 
-    `asked` is what senders that react are asked to send; None: all packets leave as captured. `families` are measured.
+    With `only_summary` results have the row of the summary and nothing else. `asked` is what senders that react are
+    asked to send; None: all packets leave as captured. `families` are measured.
     What cells have done goes to `keeping`, if that is given.
     """
 
     asked: Asked | None = None
     keeping: Keeping | None = None
+    only_summary = False
     families: Sequence[type[Family]] = FAMILIES
 
     def __init__(
@@ -179,12 +181,15 @@ class CellRunner(ABC):
     ) -> CellResult:
         """Rows of a cell that has ended; `completions` are `bytes`, `fct_ns` and `slowdown` of what is completed."""
         columns = plan.columns()
+        summary = {**columns, **plan.growth(), **counted.summary(ending)}
+        if self.only_summary:
+            return _summarised(summary)
 
         def of_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [{**columns, **row} for row in rows]
 
         return CellResult(
-            {**columns, **plan.growth(), **counted.summary(ending)},
+            summary,
             of_cell(cell_rows.size_rows(completions)),
             of_cell(cell_rows.link_rows(counted, ending)),
             of_cell(cell_rows.host_rows(counted, self.traffic.hosts)),
@@ -244,9 +249,10 @@ class HeldRunner(CellRunner):
         # Alone in the network a flow meets no policy, timeout or seed: once for each load.
         if not plans:
             return
-        alone = partial(unloaded_times, self._network, self.traffic.plan)
-        times = in_order(alone, self._packets.values(), threads, tick)
-        self._unloaded_ns = dict(zip(self._packets, times, strict=True))
+        if not self._unloaded_ns:
+            alone = functools.partial(unloaded_times, self._network, self.traffic.plan)
+            times = in_order(alone, self._packets.values(), threads, tick)
+            self._unloaded_ns = dict(zip(self._packets, times, strict=True))
         yield from in_order(self.run, plans, threads, tick)
 
     def run(self, plan: CellPlan) -> CellResult:
@@ -311,7 +317,7 @@ class StreamedRunner(CellRunner):
                     one.load: piece.at_growth(one.flows, self.traffic.growth).at_load(one.rate, self.extent.first_ns)
                     for one in self._scenario.offered
                 }
-                feeds = [partial(running.feed, pieces[plan.load]) for running, plan in group]
+                feeds = [functools.partial(running.feed, pieces[plan.load]) for running, plan in group]
                 for _ in in_order(call, feeds, threads, tick):
                     pass
             for _ in in_order(Running.drain, [running for running, _ in group], threads, tick):
@@ -331,6 +337,17 @@ class StreamedRunner(CellRunner):
         for piece in self._streamed.pieces():
             whole.add(piece.packets.flow, piece.packets.send_ns, piece.packets.ip_bytes)
         return whole.finish()
+
+
+def _summarised(summary: dict[str, Any]) -> CellResult:
+    """The result of a cell of which only the row of the summary is wanted."""
+    return CellResult(summary, [], [], [], *_no_tables())
+
+
+@functools.cache
+def _no_tables() -> tuple[pa.Table, ...]:
+    """Empty DISTRIBUTIONS, FLOW_FATES and SERIES, and no samples."""
+    return *(table.arrow_schema().empty_table() for table in (DISTRIBUTIONS, FLOW_FATES, SERIES)), no_samples()
 
 
 def _cell_table(plan: CellPlan, table: Table, count: int, columns: dict[str, Any]) -> pa.Table:

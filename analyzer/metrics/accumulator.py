@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
@@ -40,6 +41,12 @@ def _pieces(packets: Packets, fates: Fates) -> Iterator[tuple[Packets, Fates]]:
         yield Packets._make(c[piece] for c in packets), Fates._make(c[piece] for c in fates)
 
 
+@functools.cache
+def _holder(*names: str) -> Any:
+    """What holds the counts of families of these names; a new type for each cell would cost more than its sums."""
+    return namedtuple("_held", names)
+
+
 class Accumulator:
     """Metrics of a cell, from its packets in pieces of any size; the result is the same."""
 
@@ -58,7 +65,7 @@ class Accumulator:
         watched = watched_hosts(plan) if hosts is None else hosts
         self.measured = Measured(network, plan, steered, interval_ns, watched, unloaded_ns)
         self._families = [family(self.measured) for family in families]
-        self._held: Any = namedtuple("_held", [family.name for family in families])  # type: ignore[misc]
+        self._held = _holder(*(family.name for family in families))
 
     def family(self, kind: type[One]) -> One:
         """The accumulator's member of that family."""

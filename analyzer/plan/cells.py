@@ -161,6 +161,7 @@ class Cells:
         rows: list[dict[str, Any]] = []
         with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
             runner = self._ready(scenario, len(plans))(scenario, Path(folder))
+            runner.only_summary = not self._samples
             for result in runner.results(plans, self._threads, self._tell):
                 rows.append(result.summary)
                 if self._samples:

@@ -65,6 +65,9 @@ class CellStore:
             self._data.execute("INSERT OR REPLACE INTO cells VALUES (?, ?, ?)", (key, json.dumps(row), time.time()))
             self._data.commit()
 
+    def flush(self) -> None:
+        """Have all that was put on disk; here it is already."""
+
     def close(self) -> None:
         """Drop what was not used for longest if it has grown large, and close the file."""
         with self._quietly():

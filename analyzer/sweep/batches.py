@@ -14,6 +14,9 @@ from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.growth import KnownLoad
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.sweep.fields import SweptVariant, variants_of
+from segcast.analyzer.traffic.prepare import TRAFFIC_COLUMNS
+from segcast.analyzer.traffic.recorded_acks import RELEASE_COLUMNS
+from segcast.analyzer.workload.recorded.run import MESSAGE_COLUMNS
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.errors import InputError
 from segcast.traces.trace import Trace
@@ -117,6 +120,17 @@ def _with_loads(source: Source, identity: str, scenario: ValidScenario, store: C
     return scenario.with_known(
         {load: KnownLoad(Fraction(factor), share, link) for load, (factor, share, link) in kept.items()}
     )
+
+
+def needed_columns(scenario: ValidScenario) -> list[str]:
+    """The columns of a trace's packets that some cell of a sweep needs."""
+    fields = tuple(scenario.sweep or ())
+    needed = set(TRAFFIC_COLUMNS)
+    if scenario.records or any(field.startswith("steering") for field in fields):
+        needed |= set(RELEASE_COLUMNS)
+    if scenario.transport is not None or any(field.startswith("transport") for field in fields):
+        needed |= set(MESSAGE_COLUMNS)
+    return sorted(needed)
 
 
 def check_source(source: Source, scenario: ValidScenario) -> None:

@@ -34,4 +34,6 @@ class LocalExecution:
 
 def runner_of(source: Source, batch: Batch, threads: int, folder: Path) -> CellRunner:
     """What runs the cells of a variant."""
-    return prepared(source, batch.scenario, None, min(len(batch.plans), threads))(batch.scenario, folder)
+    runner = prepared(source, batch.scenario, None, min(len(batch.plans), threads))(batch.scenario, folder)
+    runner.only_summary = True
+    return runner

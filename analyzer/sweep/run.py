@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.sweep.batches import Batch, Execution, Source, batches_of, check_source
+from segcast.analyzer.sweep.costs import Pace, counted, kind_of, said_left
 from segcast.analyzer.sweep.deciding import Decided, answer_of, decide_all
 from segcast.analyzer.sweep.document import StatedField, SweepDocument
 from segcast.analyzer.sweep.fields import written
@@ -24,8 +25,9 @@ from segcast.traces.trace import trace_name
 from segcast.traces.version import VERSION
 
 SCHEMA_VERSION: Final = 1
+_LONG_SECONDS: Final = 10
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, str], None]
 Say = Callable[[str], object]
 
 
@@ -46,8 +48,8 @@ def sweep(
     Each cell that has ended is kept in `store`, by default in the user's cache: what was interrupted goes on from
     there, and a sweep that is asked again runs nothing. `execution` runs the cells, by default this machine on
     `threads`; the tables do not depend on it. `finish` is called with the complete folder before it gets its name,
-    `say` with what a user wants to know meanwhile. `progress` is told the cells done and all, several times a second;
-    what it raises ends the sweep. Raises InputError.
+    `say` with what a user wants to know meanwhile. `progress` is told the cells done, all, and the time left in words,
+    several times a second; what it raises ends the sweep. Raises InputError.
     """
     check_source(source, scenario)
     inputs: list[str | Path] = [source.path] if isinstance(source, WorkloadFile) else [source.folder]
@@ -57,6 +59,7 @@ def sweep(
             batches = batches_of(source, scenario, kept)
             ways = execution or LocalExecution(source, kept, threads)
             rows = _rows(batches, kept, ways, progress or _silent, say or _silent)
+            kept.flush()
             document = _written(source, scenario, batches, rows, folder)
             if finish is not None:
                 finish(folder)
@@ -84,14 +87,24 @@ def _rows(
     elif total > 1:
         say(cells)
 
+    waiting = counted((batch, list(range(len(batch.keys)))) for batch in left)
+    kinds = {key: kind_of(batch, place) for batch in left for place, key in enumerate(batch.keys)}
+    pace, told = Pace(), False
+
     def tick() -> None:
-        progress(len(found), total)
+        progress(len(found), total, pace.words(waiting))
 
     tick()
     try:
         for ran in execution.run(left, tick):
             found[ran.key] = ran.row
+            waiting[kinds[ran.key]] -= 1
+            pace.ended(kinds[ran.key])
             tick()
+            if not told and pace.steady:
+                told = True
+                if (seconds := pace.left(waiting) or 0) >= _LONG_SECONDS:
+                    say(f"{len(found):,} of {total:,} cells done; {said_left(seconds)}")
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; {len(found):,} of {total:,} cells are done and kept: the same command goes on from there"

@@ -11,10 +11,10 @@ from segcast.interruption import INTERRUPTION
 from segcast.screen import (
     json_option,
     layer_option,
+    named_progress,
     network_options,
     note,
     plugin_option,
-    progress,
     show,
     transport_option,
 )
@@ -37,18 +37,22 @@ from segcast.screen import (
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
 @transport_option
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Cells that run at a time [all cores].")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Sweep folder to write.")
+@click.option("--cluster", help="Run cells on the workers of a Dask scheduler, such as tcp://10.0.0.1:8786 [here].")
+@click.option("--store", help="Where cells are kept: a file, or s3://BUCKET/PREFIX [a file in the user's cache].")
+@click.option("--out", required=True, help="Sweep folder to write; it may be s3://BUCKET/KEY.")
 @layer_option
 @plugin_option
 @json_option
 def sweep(
     trace: str,
-    out: Path,
+    out: str,
     layer: str | None,
     as_json: bool,
     scenario: Path | None,
     given: tuple[str, ...],
     jobs: int | None,
+    cluster: str | None,
+    store: str | None,
     **flags: Any,
 ) -> None:
     """Run a scenario for every combination of values of some of its fields, and say what to do in each case.
@@ -61,18 +65,25 @@ def sweep(
     segcast sweep capture.pcap --paths 4x10Gbps --set buffer=64KiB..1MiB/5 --out S
     """
     from segcast.analyzer.scenario.flags import scenario_of
+    from segcast.analyzer.sweep.batches import needed_columns
     from segcast.analyzer.sweep.fields import with_set
+    from segcast.analyzer.sweep.places import running
     from segcast.analyzer.sweep.run import sweep as run
     from segcast.analyzer.workload.source import open_source
     from segcast.reports.sweep.page import write_sweep
     from segcast.reports.sweep.terminal import print_sweep
+    from segcast.traces.disk.folders import SWEEP
     from segcast.traces.errors import CheckFailed
+    from segcast.traces.objects.outputs import output_folder
 
     chosen = with_set(scenario_of(scenario, flags, swept=True), given)
-    with progress("sweep", "cells") as tick:
-        taken = open_source(trace, layer=layer, say=note)
-        with INTERRUPTION.deferred():
-            document = run(taken, chosen, out, tick, threads=jobs, finish=write_sweep, say=note)
-    show({**document, "page": str(out / "sweep.html")}, as_json, print_sweep)
+    with named_progress("sweep", "cells", foreseen=False) as tick, output_folder(out, SWEEP.marker) as folder:
+        taken = open_source(trace, layer=layer, say=note, columns=needed_columns(chosen))
+        with (
+            running(trace, taken, chosen, store=store, cluster=cluster, jobs=jobs) as (kept, ways),
+            INTERRUPTION.deferred(),
+        ):
+            document = run(taken, chosen, folder, tick, store=kept, execution=ways, finish=write_sweep, say=note)
+    show({**document, "page": f"{out.rstrip('/')}/sweep.html"}, as_json, print_sweep)
     if document["kept"] is False:
         raise CheckFailed(f"{out}: in no case a policy keeps the budgets")

