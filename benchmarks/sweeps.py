@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--packets", type=int, help="of a large trace, instead")
     parser.add_argument("--overhead", action="store_true", help="only what a cell takes beside its own")
+    parser.add_argument("--ways", action="store_true", help="only the sweep in all ways")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
         home = Path(folder)
@@ -216,7 +217,8 @@ def main() -> None:
             return
         trace = ingest([CLUSTER], home / "cluster.trace")
         scenario = scenario_of(asked.seeds, closed=asked.closed)
-        overhead(trace, scenario, home, closed=asked.closed)
+        if not asked.ways:
+            overhead(trace, scenario, home, closed=asked.closed)
         if not asked.overhead:
             whole(trace, scenario, home)
 
