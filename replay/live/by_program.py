@@ -50,7 +50,7 @@ class ByKernel:
         """Why it cannot follow the policy and timeout of a cell; None if it can."""
         choice = cell.policy
         if choice.name not in POLICIES:
-            return f"the kernel's program has {', '.join(POLICIES)}, and routes follow ecmp"
+            return f"the kernel's program has {', '.join(POLICIES)}"
         if choice.built() != choice.policy.parameters():
             return "the kernel's program has it with its usual parameters only"
         if choice.steering:

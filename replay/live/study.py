@@ -113,9 +113,9 @@ def plan_study(
     for cell in planned:
         if _by_routes(cell):
             continue
-        refusal: str | None = f"routes follow {' and '.join(POLICIES)} only"
-        if steering is None or (refusal := steering.refusal(scenario, cell)) is not None:
-            raise InputError(f"policy {cell.policy.label}: {refusal}")
+        refusal = "nothing here steers it" if steering is None else steering.refusal(scenario, cell)
+        if refusal is not None:
+            raise InputError(f"policy {cell.policy.label}: {refusal}; besides {' and '.join(POLICIES)}")
     seeds = list(dict.fromkeys(scenario.seeds))
     opened: dict[str, WorkloadFile] = {}
     lists = {}
