@@ -50,10 +50,6 @@ def test_sections_come_in_order(page: Page) -> None:
     assert sections == ["changes", "numbers", "delay", "slowdown", "links", "load", "profile", "run"]
 
 
-def test_the_tab_tells_forecasts_of_one_trace_apart(page: Page) -> None:
-    assert page.text.strip().startswith("cluster: Use inflight at 50 us or 100 us (alike) ")
-
-
 def test_answer_comes_first(page: Page) -> None:
     words = page.text.replace("\u00a0", " ")
     what = r"Use inflight at 50 µs or 100 µs \(alike\): p99 delay −\d+ % \([^)]*\) against ecmp, at 0\.\d+ % reordered"
