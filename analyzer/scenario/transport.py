@@ -39,6 +39,12 @@ class TransportSpec(Model):
         description="how long an acknowledgement may be delayed; none: 40ms, or a quarter of min_rto if that is less",
     )
     ack_every: int = Field(default=2, ge=1, le=1000, description="segments after which one is sent at once")
+    quick_acks: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="segments at the start of a direction that are acknowledged one by one; Linux: 16",
+    )
     ecn: bool = Field(default=False, description="whether marks are echoed (RFC 3168); always with dctcp")
     tso: Size = Field(
         default=0, description="super-frames: bytes that leave together on one path; 0B: every segment by itself"

@@ -165,6 +165,7 @@ def make_settings(c: Chooser, controls: Sequence[tuple[str, str]]) -> TransportS
         ties=c.pick(("hash", "number")),
         retries=c.pick((6, 15, 15, 6, 15, 6, 1, 2)),
         syn_retries=c.pick((6, 6, 6, 6, 0, 1, 2)),
+        quick_acks=c.pick((0, 0, 3, 16)),
     )
 
 

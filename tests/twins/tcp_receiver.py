@@ -39,6 +39,7 @@ class Receiver:
         number = segment.number
         duplicate = self.has(number)
         at_once = duplicate or number != self.next or bool(self.above) or self.settings.rules == "ns-3"
+        at_once = at_once or number < self.settings.quick_acks
         if duplicate:
             self.run.counts[self.half].needless += 1
         elif number == self.next:

@@ -24,6 +24,7 @@ class TransportSettings:
     granularity_ns: int = 1_000_000
     ack_delay_ns: int = 40_000_000
     ack_every: int = 2
+    quick_acks: int = 0
     receive_window: int = 4_000_000
     ecn: bool = False
     tso: int = 0

@@ -69,6 +69,7 @@ class Transport:
     granularity_ns: int = 1_000_000
     ack_delay_ns: int = 40_000_000
     ack_every: int = 2
+    quick_acks: int = 0
     ecn: bool = False
     tso: int = 0
     pacing: bool = False
@@ -96,6 +97,7 @@ class Transport:
             granularity_ns=self.granularity_ns,
             ack_delay_ns=self.ack_delay_ns,
             ack_every=self.ack_every,
+            quick_acks=self.quick_acks,
             ecn=self.ecn or control == DCTCP,
             tso_segments=0 if ns3 else max(self.tso // self.mss, 1) if self.tso else 0,
             pacing=self.pacing and not ns3,

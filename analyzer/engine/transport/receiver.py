@@ -69,7 +69,7 @@ def receive(
     if had_some:
         _keep(connections, half, int64(0), int64(0), following)
     halves[at(half)].unacked += 1
-    if had_some or rules.ns3 or halves[at(half)].unacked >= rules.ack_every:
+    if had_some or rules.ns3 or halves[at(half)].unacked >= rules.ack_every or following <= rules.quick_acks:
         return True
     if halves[at(half)].ack_ns == NEVER_NS:
         halves[at(half)].ack_ns = now_ns + rules.ack_delay_ns

@@ -190,6 +190,7 @@ class TransportRules(NamedTuple):
     granularity_ns: int
     ack_delay_ns: int
     ack_every: int
+    quick_acks: int
     ecn: bool
     tso_segments: int
     pacing: bool
