@@ -46,6 +46,8 @@ METAVARS: Final = {
     "source": "FORECAST",
     "first": "FIRST",
     "second": "SECOND",
+    "cluster": "URL",
+    "store": "PATH",
 }
 _OF_COMMAND: Final = {
     ("replay", "folder"): "[REWRITE]",
@@ -134,6 +136,8 @@ def _dress(parameter: click.Parameter, command: click.Command) -> None:
     own = None if parameter.metavar in _OLD else parameter.metavar
     if not chosen and own is None:
         parameter.metavar = _OF_COMMAND.get((str(command.name), name)) or METAVARS.get(name) or parameter.metavar
+        if isinstance(parameter, click.Option) and parameter.metavar is None:
+            parameter.metavar = "N" if parameter.type.name.startswith("int") else name.upper()
     if isinstance(parameter, click.Option) and parameter.show_default and parameter.help:
         parameter.help = f"{parameter.help.rstrip('.')} [{parameter.default}]."
         parameter.show_default = False
