@@ -112,13 +112,15 @@ def in_object_store(trace: Trace, folder: Path) -> Iterator[tuple[Trace, str]]:
         yield found, url
 
 
-def whole(trace: Trace, scenario: ValidScenario, home: Path) -> None:
-    """The sweep in all ways."""
+def whole(trace: Trace, scenario: ValidScenario, home: Path, *, few: bool) -> None:
+    """The sweep in all ways, or in those that must be the same alone."""
     one = Sweeper(trace, scenario, home)
-    one.once("warm-up", lambda kept, _: LocalExecution(trace, kept))
+    if not few:
+        one.once("warm-up", lambda kept, _: LocalExecution(trace, kept))
     one.once("one-core", lambda kept, _: LocalExecution(trace, kept, 1))
     one.once(f"{usable_cores()}-threads", lambda kept, _: LocalExecution(trace, kept))
-    one.once(f"{usable_cores()}-processes", one.grouped(Processes(usable_cores())))
+    if not few:
+        one.once(f"{usable_cores()}-processes", one.grouped(Processes(usable_cores())))
     again = time.perf_counter()
     with closing(CellStore(home / "one-core.sqlite")) as kept:
         sweep(trace, scenario, home / "again", store=kept)
@@ -126,7 +128,8 @@ def whole(trace: Trace, scenario: ValidScenario, home: Path) -> None:
     with in_object_store(trace, home) as (remote, url), cluster_of(2, home / "dask") as cluster:
         one.source = remote
         with closing(Cluster(cluster.address)) as workers:
-            one.once("cluster-first", one.grouped(workers, url))
+            if not few:
+                one.once("cluster-first", one.grouped(workers, url))
             one.once("cluster", one.grouped(workers, url))
         killed: list[int] = []
         noting(home / "cluster-killed.sqlite")
@@ -208,6 +211,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--packets", type=int, help="of a large trace, instead")
     parser.add_argument("--overhead", action="store_true", help="only what a cell takes beside its own")
+    parser.add_argument("--ways", action="store_true", help="only the sweep in all ways")
+    parser.add_argument("--few", action="store_true", help="of the ways one core, all and a cluster, once each")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="segcast-") as folder:
         home = Path(folder)
@@ -216,9 +221,10 @@ def main() -> None:
             return
         trace = ingest([CLUSTER], home / "cluster.trace")
         scenario = scenario_of(asked.seeds, closed=asked.closed)
-        overhead(trace, scenario, home, closed=asked.closed)
+        if not asked.ways:
+            overhead(trace, scenario, home, closed=asked.closed)
         if not asked.overhead:
-            whole(trace, scenario, home)
+            whole(trace, scenario, home, few=asked.few)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import click
 
 from docs.headline_figure import headline_figure
+from docs.live_figure import live_figure
 from segcast.analyzer.advice.document import AdviceDocument
 from segcast.analyzer.advice.run import CANDIDATES
 from segcast.analyzer.compare.document import CompareDocument
@@ -35,6 +36,7 @@ from segcast.analyzer.sweep.tables import SWEEP_TABLES, SWEPT
 from segcast.analyzer.workload.synthesis.published import PUBLISHED
 from segcast.analyzer.workload.table import WORKLOAD
 from segcast.cli import cli
+from segcast.documents import shape_of
 from segcast.replay.calibrate.document import CalibrationDocument, ProbesDocument
 from segcast.replay.live.document import LiveDocument
 from segcast.replay.live.tables import LIVE_TABLES
@@ -124,7 +126,13 @@ def _plural(kind: str) -> str:
     return {"text": "texts", "list of texts": "lists of texts"}.get(kind, f"{kind}s")
 
 
+PRINTED: Final = {
+    "inspect": "segcast ingest --json and segcast inspect --json",
+    "flowlets": "segcast flowlets --json",
+    "policies": "segcast policies --json",
+}
 DOCUMENTS: Final[dict[str, type[Shape]]] = {
+    **{name: shape_of(name) for name in PRINTED},
     "trace.json": TraceDocument,
     "forecast.json": ForecastDocument,
     "rewrite.json": RewriteSummary,
@@ -141,6 +149,15 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "compare.json": CompareDocument,
     "calibrate --json": CalibrationDocument,
 }
+
+
+_PRINTED_NOTE: Final = """
+One document on stdout, and nothing else there. Each has `segcast`, the version of Segcast, and `schema_version`,
+which rises when a key is taken away or changes its meaning; keys may be added without. `forecast`, `compare`,
+`plan`, `advise`, `rewrite`, `measure`, `calibrate` and `validate` print the document of their folder, above, some
+with `page` beside it: the page written. `segcast schema NAME` prints the JSON Schema of a document. Parquet files
+carry the meaning of each column, as metadata `meaning` of its field, and what a row is, as metadata `row`.
+"""
 
 
 def tables_page() -> str:
@@ -216,6 +233,9 @@ def tables_page() -> str:
     lines += document("failures.json")
     lines += ["## A comparison: a folder", ""]
     lines += document("compare.json")
+    lines += ["## What commands print with `--json`", _PRINTED_NOTE, ""]
+    for name, where in PRINTED.items():
+        lines += _document_lines(DOCUMENTS[name], where)
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
     lines += ["## A workload: a file", ""]
@@ -419,6 +439,7 @@ PAGES = {
     "scenario.md": scenario_page,
     "workloads.md": workloads_page,
     "images/headline.svg": headline_figure,
+    "images/live.svg": live_figure,
     "scenario.schema.json": schema_page,
     "../segcast/analyzer/scenario/scenario.schema.json": schema_page,  # where an installation has it
 }

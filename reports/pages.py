@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from segcast.reports import text
-from segcast.reports.style import Figure
+from segcast.reports.style import DARK, Figure
 from segcast.traces.disk.folders import new_file
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -54,7 +54,8 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     made.filters |= {"typeset": text.typeset, "count": text.count, "size": text.size, "rate": text.rate}
-    made.filters |= {"duration": text.duration, "percent": text.percent, "plain": text.plain}
+    made.globals["dark"] = DARK
+    made.filters |= {"duration": text.duration, "percent": text.percent, "plain": text.plain, "given": text.given}
     return made
 
 

@@ -22,12 +22,25 @@ INK: Final = "#1f2933"
 MUTED: Final = "#52606d"
 GRID: Final = "#e4e7eb"
 PAPER: Final = "#ffffff"
+AXIS: Final = "#9aa5b1"
 HEAT: Final = ("#fff7ec", "#fdd49e", "#fc8d59", "#d7301f", "#7f0000")
 DOWN: Final = "#c3cad1"
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 BASELINE_COLOUR: Final = "#000000"
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# What each colour is on a dark screen: as far from the page as it is on a bright one.
+DARK: Final = {
+    PAPER: "#14181d",
+    INK: "#e6eaee",
+    MUTED: "#aab5c0",
+    GRID: "#2c343c",
+    AXIS: "#5b6773",
+    DOWN: "#4a545e",
+    BASELINE_COLOUR: "#ffffff",
+    **dict(zip(COLOURS, ("#4aa3df", "#ff8a3d", "#2bc79a", "#e79cc4", "#ffbf3f", "#a5dcff"), strict=True)),
+    **dict(zip(HEAT, ("#1b2127", "#4f2e17", "#a34e22", "#f08a3c", "#ffe0b0"), strict=True)),
+}
 DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "10px,3px,2px,3px,2px,3px")
 MARKERS: Final = ("circle", "square", "triangle-up", "diamond", "cross", "star", "x")
 
@@ -105,9 +118,9 @@ def axis(title: str, **changes: Any) -> dict[str, Any]:
         "gridcolor": GRID,
         "zeroline": False,
         "showline": True,
-        "linecolor": "#9aa5b1",
+        "linecolor": AXIS,
         "ticks": "outside",
-        "tickcolor": "#9aa5b1",
+        "tickcolor": AXIS,
         "ticklen": 4,
         "tickangle": 0,
         "ticklabeloverflow": "allow",

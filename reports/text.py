@@ -26,6 +26,7 @@ from segcast.analyzer.answers.wording import (
     tally,
 )
 from segcast.traces.disk.names import visible
+from segcast.traces.units import write_size
 
 __all__ = [
     "DIGITS",
@@ -37,6 +38,7 @@ __all__ = [
     "counted",
     "duration",
     "echo",
+    "given",
     "listed",
     "percent",
     "plain",
@@ -49,9 +51,16 @@ __all__ = [
     "typeset",
 ]
 
-_UNIT_GAP = re.compile(r"(?<=\d) (?=(?:ns|us|ms|s|min|[kMGTP]?B|[kMGT]?bit/s|[MGT]|%)(?:\W|$))")
+_GIVEN = re.compile(r"(?<=\d)(?=[A-Za-z])")
+_UNIT_GAP = re.compile(r"(?<=\d) (?=(?:ns|us|ms|s|min|[kKMGTP]?i?B|[kMGT]?bit/s|[MGT]|%)(?:\W|$))")
 _MICRO = re.compile(r"(?<=\d\u00a0)us\b")
 _MINUS = re.compile(r"(?<![\w.)])-(?=\d)")
+
+
+def given(value_bytes: int) -> str:
+    """A size that was given, exactly and in its own unit: `1 MiB`, `250 kB`."""
+    exact = write_size(value_bytes)
+    return _GIVEN.sub(" ", exact) if exact[-2:-1].isalpha() or value_bytes % 1000 else size(value_bytes, 12)
 
 
 def echo(line: str) -> None:

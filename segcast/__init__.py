@@ -5,6 +5,7 @@ What `__all__` names is for use from Python, see docs/python.md; it is imported 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,6 +101,8 @@ def __getattr__(name: str) -> Any:
     """A public name, imported when it is first used."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if sys.platform != "linux":
+        raise ImportError("segcast runs on Linux only")
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

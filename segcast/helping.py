@@ -83,6 +83,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "advise": ("segcast advise capture.pcap --paths 4x10Gbps --out advice",),
     "policies": ("segcast policies",),
+    "schema": ("segcast schema > scenario.schema.json", "segcast schema forecast.json"),
     "synth": ("segcast synth web-search --scenario fabric.toml --load 0.6 --flows 10000 --out flows.csv",),
     "workload": ("segcast workload capture.trace --out flows.csv",),
     "export": ("segcast export forecast --cell ecmp-s1 --out ecmp.pcap",),

@@ -21,6 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 progress: Final = signs.progress
 named_progress: Final = signs.named_progress
+JSON_VERSION: Final = 1  # of documents that do not say their own
 FLOWLET_TIMEOUTS: Final = "50us,100us,500us,1ms,5ms"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
@@ -128,9 +129,17 @@ def show(document: dict[str, Any], as_json: bool, printed: Callable[[dict[str, A
         printed(document, terminal())
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(document, indent=1))
+def print_json(document: dict[str, Any]) -> None:
+    """One JSON document on stdout; each says the version of Segcast and of itself."""
+    from segcast.traces.version import VERSION
+
+    said = {"segcast": VERSION, "schema_version": JSON_VERSION}
+    click.echo(json.dumps({**said, **document}, indent=1))
+
+
+def print_schema(schema: dict[str, Any]) -> None:
+    """A JSON Schema on stdout, as it is: its form is JSON Schema's own."""
+    click.echo(json.dumps(schema, indent=1))
 
 
 def print_facts(facts: dict[str, Any], console: Console) -> None:

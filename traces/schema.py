@@ -33,8 +33,11 @@ class Table:
     columns: tuple[Column, ...]
 
     def arrow_schema(self) -> pa.Schema:
-        """The Arrow schema, columns in order."""
-        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+        """The Arrow schema, columns in order; each field has its `meaning` as metadata, which files keep."""
+        return pa.schema(
+            [pa.field(c.name, c.type, c.nullable, metadata={"meaning": c.meaning}) for c in self.columns],
+            metadata={"row": self.row},
+        )
 
     def names(self) -> list[str]:
         """Column names in order."""

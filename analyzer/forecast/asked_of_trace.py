@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -19,7 +20,7 @@ from segcast.analyzer.traffic.growth import Growth
 from segcast.analyzer.traffic.prepare import Extent, check_mtu
 from segcast.analyzer.traffic.streamed import StreamedTraffic, survey
 from segcast.analyzer.workload.grown import Copies, with_copies
-from segcast.analyzer.workload.recorded.rest import MEANINGS, Reason
+from segcast.analyzer.workload.recorded.rest import MEANINGS, Reason, Rest
 from segcast.analyzer.workload.recorded.run import why_none, workload_of_trace
 from segcast.analyzer.workload.table import UNPINNED, Workload, first_rows, of_rows, streams
 from segcast.traces.errors import InputError
@@ -30,7 +31,7 @@ _INSTEAD: Final = "without [transport] and --transport all packets leave as capt
 
 def asked_of_trace(trace: Trace, scenario: ValidScenario) -> Asked:
     """The trace on the scenario's network. Raises InputError if no TCP connection of it is left to react."""
-    workload, rest = workload_of_trace(trace)
+    workload, rest = _told(trace)
     if workload is None:
         raise InputError(f"{why_none(trace, rest)}; {_INSTEAD}")
     surveyed = survey(trace, scenario, as_captured=False)
@@ -83,6 +84,19 @@ def asked_of_trace(trace: Trace, scenario: ValidScenario) -> Asked:
         None if growth is None else _renumbered(growth, flow_id),
         None if growth is None else recorded_at,
     )
+
+
+_LAST: Final[list[tuple[weakref.ref[Trace], tuple[Workload | None, Rest]]]] = []
+
+
+def _told(trace: Trace) -> tuple[Workload | None, Rest]:
+    """What `workload_of_trace` says; of the same trace, which is asked again for each of many networks, at once."""
+    for kept, found in _LAST:
+        if kept() is trace:
+            return found
+    found = workload_of_trace(trace)
+    _LAST[:] = [(weakref.ref(trace), found)]
+    return found
 
 
 def _copied(growth: Growth, pairs: NDArray[np.int64], number: NDArray[np.int64]) -> tuple[NDArray[np.int64], Copies]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,9 @@ from segcast.replay.live.generator import Result
 from segcast.replay.live.plan import LivePlan
 from segcast.replay.live.steering import Steered
 from segcast.replay.live.tcp_info import NOTHING_SENT, Sent
+
+_BARE_IPV4_BYTES: Final = 60  # a SYN, with Linux's options; acknowledgements without SACK blocks are shorter
+_BARE_IPV6_BYTES: Final = 80
 
 
 class LiveRun(NamedTuple):
@@ -99,9 +102,11 @@ def _of_rows(half: Sequence[int], result: Result) -> list[Sent | None]:
 
 
 def _flowlet_columns(rows: int, flowlets: pa.Table | None) -> dict[str, pa.Array]:
+    """Of each row how many flowlets carried data of it, and how many of those changed the path."""
     if flowlets is None:
         return {name: pa.nulls(rows, pa.int64()) for name in ("flowlets", "path_changes")}
-    row, path = (flowlets.column(name).to_numpy() for name in ("row", "path_id"))
+    carried = flowlets.filter(flowlets.column("data"))
+    row, path = (carried.column(name).to_numpy() for name in ("row", "path_id"))
     begins = np.r_[True, row[1:] != row[:-1]][: len(row)]
     changed = np.r_[False, path[1:] != path[:-1]][: len(row)] & ~begins
     counts: NDArray[np.int64] = np.bincount(row, minlength=rows)
@@ -110,11 +115,11 @@ def _flowlet_columns(rows: int, flowlets: pa.Table | None) -> dict[str, pa.Array
 
 
 def flowlets_of(plan: LivePlan, result: Result, steered: Steered) -> pa.Table:
-    """The flowlets that carried data of the list, or its SYN: `row` of the list, then as the program has them.
+    """The flowlets of directions that data of the list takes: `row` of the list, then as the program has them.
 
-    A flowlet is of the row that its sender was last asked for when it began, or else of the connection's first. Those
-    of the other direction (acknowledgements alone) are of no row. Times are those of the list. In order of row and
-    start.
+    A flowlet is of the row that its sender was last asked for when it began, or else of the connection's first. `data`:
+    whether it carried more than headers; a SYN that waits for long is a flowlet of its own. Times are those of the
+    list. In order of row and start.
     """
     ends = {
         (each.ends[side], each.ends[1 - side]): 2 * number + side
@@ -132,11 +137,13 @@ def flowlets_of(plan: LivePlan, result: Result, steered: Steered) -> pa.Table:
             continue
         start_ns = each.start_ns - result.zero_ns
         at = max(0, bisect.bisect_right(rows, start_ns, key=operator.itemgetter(0)) - 1)
-        found.append((rows[at][1], start_ns, each.path_id, each.packets, each.bytes, each.gap_ns))
+        bare = each.packets * (_BARE_IPV6_BYTES if ":" in each.ends[0][0] else _BARE_IPV4_BYTES)
+        found.append((rows[at][1], start_ns, each.path_id, each.packets, each.bytes, each.gap_ns, each.bytes > bare))
     found.sort()
-    columns = list(zip(*found, strict=True)) if found else [()] * 6
+    *columns, data = list(zip(*found, strict=True)) if found else [()] * 7
     names = ("row", "start_ns", "path_id", "packets", "bytes", "gap_ns")
-    return pa.table({name: pa.array(column, pa.int64()) for name, column in zip(names, columns, strict=True)})
+    made = {name: pa.array(column, pa.int64()) for name, column in zip(names, columns, strict=True)}
+    return pa.table({**made, "data": pa.array(data, pa.bool_())})
 
 
 def summary_of(run: LiveRun) -> dict[str, Any]:

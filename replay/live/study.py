@@ -43,6 +43,7 @@ HYSTART: Final = Path("/sys/module/tcp_cubic/parameters/hystart")
 _HASH_SEED: Final = Path("/proc/sys/net/ipv4/fib_multipath_hash_seed")
 _CONTROLS: Final = {"cubic": "cubic", "newreno": "reno", "dctcp": "dctcp"}
 _TIME_STAMPS_BYTES: Final = 12  # of each segment, which TCP_MAXSEG counts in
+_HEADER_BYTES: Final = (52, 72)  # of a full segment, IP included
 _MOST_SEGMENT_BYTES: Final = 32767  # what TCP_MAXSEG takes
 _BETWEEN_NS: Final = 2_500_000_000  # what a cell takes besides its list, about
 _SHUFFLED: Final = 0x11FE  # first word of the seed of orders
@@ -82,7 +83,7 @@ class LiveStudy:
             "segment_bytes": self.options.segment_bytes,
             "super_frames": self.super_frames,
             "expected_ns": self.expected_ns,
-            "notes": plan_bed(self.scenario, self.name).notes,
+            "notes": [*plan_bed(self.scenario, self.name).notes, *_of_headers(self.scenario)],
         }
 
 
@@ -142,7 +143,7 @@ def run_study(study: LiveStudy, out: Path, *, progress: Progress = lambda done, 
     began_ns = time.time_ns()
     with new_folder(out, marker=LIVE.marker, inputs=inputs) as folder, guarded(study.name):
         bed = up(study.scenario, study.name)
-        findings += bed["notes"]
+        findings += [*bed["notes"], *_of_headers(study.scenario)]
         done_ns = 0
         for cell in study.cells:
             source, at_ns = study.lists[cell.seed], time.time_ns()
@@ -176,7 +177,7 @@ def run_study(study: LiveStudy, out: Path, *, progress: Progress = lambda done, 
                 "ended_ns": time.time_ns(),
                 "lists": sent_lists(study),
                 "machine": machine,
-                "program": None if study.steering is None else study.steering.digest,
+                "program": _digest(study),
                 "burst_bytes": plan_bed(study.scenario, study.name).burst_bytes,
                 "findings": findings + _of_machine(rows[LIVE_SUMMARY.name]),
             }
@@ -201,6 +202,11 @@ def sent_lists(study: LiveStudy) -> list[SentList]:
         )
         for path, of in seeds.items()
     ]
+
+
+def _digest(study: LiveStudy) -> str | None:
+    """What steered, if anything did."""
+    return None if study.steering is None or all(map(_by_routes, study.cells)) else study.steering.digest
 
 
 def _by_routes(cell: CellPlan) -> bool:
@@ -234,6 +240,18 @@ def _options(scenario: ValidScenario, control: str | None) -> Options:
             ("transport", "mss"), f"the kernel takes segments of 76 to {_MOST_SEGMENT_BYTES - 12} bytes"
         )
     return Options(control or _CONTROLS[spec.control], segment_bytes)
+
+
+def _of_headers(scenario: ValidScenario) -> list[str]:
+    """A finding if a forecast with this scenario would send other headers than the kernel does."""
+    header = (scenario.transport or TransportSpec()).header
+    if header in _HEADER_BYTES:
+        return []
+    said = " or ".join(map(str, _HEADER_BYTES))
+    finding = (
+        f"the kernel's headers take {said} bytes (IPv4, IPv6; with time stamps), and transport.header says {header}"
+    )
+    return [f'{finding}: forecast with header = "{_HEADER_BYTES[0]}B" to compare']
 
 
 def _shuffled(cells: Sequence[CellPlan], seed: int) -> list[CellPlan]:

@@ -86,7 +86,7 @@ LIVE_LINKS: Final = Table(
 
 LIVE_FLOWLETS: Final = Table(
     "flowlets",
-    "a flowlet that carried data of a flow, as a host's program saw it, in order of flow and start",
+    "a flowlet of a direction in which a flow has data, as a host's program saw it, in order of flow and start",
     (
         *CELL,
         Column("flow", pa.string(), "flow of the list"),
@@ -95,6 +95,7 @@ LIVE_FLOWLETS: Final = Table(
         Column("packets", pa.uint64(), "packets; of a super-frame it counts one"),
         Column("bytes", pa.uint64(), "IP bytes, without the outer header"),
         Column("gap_ns", pa.int64(), "time since its flow's packet before it; 0 of the first"),
+        Column("data", pa.bool_(), "whether it carried more than headers: a SYN may be a flowlet of its own"),
     ),
 )
 

@@ -23,6 +23,7 @@ from segcast.replay.steer.surroundings import (
     mtu_of,
     refusals,
     route_mtu,
+    ways_out,
     why_no_bpf,
 )
 from segcast.replay.steer.tables import Rules
@@ -57,7 +58,14 @@ def plan_of(scenario: ValidScenario, wanted: Wanted) -> SteerPlan:
     ]
     if not wanted.sources:
         own = [address for address in own if any(ipaddress.ip_address(address) in prefix for prefix in prefixes)]
-    return plan_steering(scenario, here, grouped(own, scenario.steering.hosts), first_number=wanted.number)
+    hosts = grouped(own, scenario.steering.hosts)
+    plan = plan_steering(scenario, here, hosts, first_number=wanted.number)
+    carriers = [
+        (path.ipv6[0], prefix) for path in plan.paths.values() for prefix, name in plan.targets if name == path.target
+    ]
+    if found := ways_out(carriers):
+        plan = plan_steering(scenario, here, hosts, first_number=wanted.number, ways_out=found)
+    return plan
 
 
 def place_of(scenario: ValidScenario, own: Sequence[str]) -> str:

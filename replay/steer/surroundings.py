@@ -12,7 +12,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,6 +31,8 @@ _IP_MTU, _IPV6_MTU = 14, 24
 _DISCARD: Final = 9
 _DUMP: Final = 0x0301
 _NEW_QDISC, _GET_QDISC, _DONE, _ERROR = 36, 38, 3, 2
+_NEW_ROUTE, _GET_ROUTE = 24, 26
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _KIND: Final = 1
 
 
@@ -73,21 +75,75 @@ def is_up(interface: str) -> bool:
     return bool(struct.unpack_from("h", answer, 16)[0] & _UP)
 
 
-def route_mtu(interface: str, prefix: str, source: str | None = None) -> int | None:
-    """The MTU of the route to a prefix by an interface; None if there is no such route."""
-    network = ipaddress.ip_network(prefix)
-    address = network.network_address + (1 if network.num_addresses > 1 else 0)
-    four = network.version == 4
+class Hop(NamedTuple):
+    """Where packets to an address go next: by which interface, by its index, and to which address there."""
+
+    interface: int
+    address: str
+
+
+def next_hop(address: str) -> Hop | None:
+    """The next hop of packets to an address, as the kernel routes them now; None if it does not."""
+    target = ipaddress.ip_address(address)
+    family = socket.AF_INET if target.version == 4 else socket.AF_INET6
+    body = struct.pack("=BBBBBBBBI", family, target.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body += struct.pack("=HH", 4 + len(target.packed), _RTA_DST) + target.packed
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as wire:
+        wire.bind((0, 0))
+        wire.settimeout(5)
+        wire.send(struct.pack("=IHHII", 16 + len(body), _GET_ROUTE, 1, 1, 0) + body)
+        answer = wire.recv(1 << 16)
+    size, kind = struct.unpack_from("=IH", answer)
+    if kind != _NEW_ROUTE:
+        return None
+    interface, gateway, at = 0, target, 28
+    while at + 4 <= size:
+        length, attribute = struct.unpack_from("=HH", answer, at)
+        value = answer[at + 4 : at + length]
+        if attribute == _RTA_OIF:
+            (interface,) = struct.unpack("=i", value)
+        elif attribute == _RTA_GATEWAY:
+            gateway = ipaddress.ip_address(value)
+        at += max(length, 4) + 3 & ~3
+    return Hop(interface, str(gateway))
+
+
+def route_mtu(interface: str, prefix: str) -> int | None:
+    """The MTU of the route to a prefix; None if that does not leave by the interface."""
+    address = _first_of(prefix)
+    hop = next_hop(address)
+    if hop is None or hop.interface != interface_number(interface):
+        return None
+    four = ":" not in address
+    level, option = (socket.IPPROTO_IP, _IP_MTU) if four else (socket.IPPROTO_IPV6, _IPV6_MTU)
     with socket.socket(socket.AF_INET if four else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         try:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-            if source is not None:
-                probe.bind((source, 0))
-            probe.connect((str(address), _DISCARD))
-            level, option = (socket.IPPROTO_IP, _IP_MTU) if four else (socket.IPPROTO_IPV6, _IPV6_MTU)
+            probe.connect((address, _DISCARD))
             return probe.getsockopt(level, option)
         except OSError:
             return None
+
+
+def _first_of(prefix: str) -> str:
+    network = ipaddress.ip_network(prefix)
+    return str(network.network_address + (network.num_addresses > 1))
+
+
+def ways_out(carriers: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """The interface by which headers leave, where that is not how their packets would.
+
+    `carriers`: the first address of a header, and a prefix of its target. The next hop that was found for the packet
+    is that of its own destination; another one, or another interface, has to be looked for once the header is there.
+    """
+    found: dict[str, int] = {}
+    for carrier, prefix in carriers:
+        inside, outside = next_hop(_first_of(prefix)), next_hop(carrier)
+        if outside is None or inside is None:
+            continue
+        # Of IPv4 packets the next hop has an address of the other family: one interface, one neighbour.
+        if outside.interface != inside.interface or (":" in prefix and outside.address != inside.address):
+            found[carrier] = outside.interface
+    return found
 
 
 def addresses_of(interface: str | None = None) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from segcast.analyzer.answers.evidence import FLOWS_FOR_P999, PACKETS_FOR_P999, PERIODS_BEYOND
 from segcast.reports import text
 from segcast.reports.forecast.data import Forecast, Variant
+from segcast.reports.forecast.drops import dead_link_share
 
 OVERLOAD: Final = 0.01  # Above this share of drops, queues are full and the delay's tail is that of the buffers.
 _FEW_FLOWS: Final = 1_000
@@ -123,15 +124,9 @@ def caveats(forecast: Forecast) -> list[str]:
     return found
 
 
-def _share(forecast: Forecast, variant: Variant, column: str) -> float:
-    """Packets of a column over those sent."""
-    part, sent = (forecast.estimate(variant, name).mean or 0.0 for name in (column, "packets"))
-    return part / sent if sent else 0.0
-
-
 def _of_drops(forecast: Forecast) -> Iterator[str]:
     """Where packets are lost: at full queues, or at dead links."""
-    dead = {v: _share(forecast, v, "dropped_dead_link") for v in forecast.variants}
+    dead = {v: dead_link_share(forecast, v, "dropped_dead_link") for v in forecast.variants}
     full = {v: (forecast.estimate(v, "drop_ratio").mean or 0.0) - dead[v] for v in forecast.variants}
     if max(full.values(), default=0.0) > OVERLOAD:
         yield (
@@ -139,7 +134,7 @@ def _of_drops(forecast: Forecast) -> Iterator[str]:
             "that of the buffers. Compare drops and flow completion, or give more capacity."
         )
     if most := max(dead.values(), default=0.0):
-        late = max(dead[v] - _share(forecast, v, "dropped_undetected") for v in forecast.variants)
+        late = max(dead[v] - dead_link_share(forecast, v, "dropped_undetected") for v in forecast.variants)
         yield (
             f"Up to {text.percent(most)} of packets are lost at links that are down, up to {text.percent(late)} after "
             "routing knew: by hosts that steer until they suspect a path (steering.suspect_after; 0 is never), or for "

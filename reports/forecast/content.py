@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,13 @@ from segcast.reports.forecast import distributions, figures
 from segcast.reports.forecast.caveats import caveats
 from segcast.reports.forecast.data import Comparison, Forecast, Variant
 from segcast.reports.forecast.distributions import DELAY, FCT, SLOWDOWN, bin_label, by_size
-from segcast.reports.forecast.link_loads import LinkLoads
+from segcast.reports.forecast.drops import Drops, drops_by_cause
 from segcast.reports.forecast.load_curve import LoadCurve
 from segcast.reports.forecast.matrices import MANY, Matrices, unclear, words
 from segcast.reports.forecast.metrics import BY_COLUMN, FLOW_TIMES, METRICS, PACKET_TIMES, TCP_COSTS, UNFINISHED
+from segcast.reports.forecast.network.link_loads import LinkLoads
+from segcast.reports.forecast.network.path_loads import PathLoads, group_names, path_loads
 from segcast.reports.forecast.numbers import MOST_ON_DEMAND, Numbers, numbers
-from segcast.reports.forecast.path_loads import PathLoads, group_names, path_loads
 from segcast.reports.forecast.words import answer_found, card, mode, pooled_words, unfinished
 from segcast.reports.style import Figure
 from segcast.traces.ingest.opening import is_cached
@@ -35,6 +37,7 @@ _FLOW_TILES: Final = [
 ]
 _LOSSES: Final = {False: "losses told by time (rack)", True: "losses told by three later segments (dupack)"}
 _MOST_ROWS: Final = 16
+_LONGEST_TITLE: Final = 70
 _MOST_SEEN: Final = 8
 _MOST_SIDS: Final = 2000
 _LONGEST_SCENARIO: Final = 20_000
@@ -89,6 +92,12 @@ class ForecastContent:
         """The trace's name."""
         return str(self.trace.get("name") or self.forecast.folder.resolve().name)
 
+    @property
+    def brief(self) -> str:
+        """The answer in a few words, for the page's title: `use inflight, 100 us`."""
+        said = re.split(r"[:;]|\.(?:\s|$)", self.sentence)[0]
+        return f"{said[:1].lower()}{said[1:_LONGEST_TITLE]}"
+
     @cached_property
     def tiles(self) -> list[tuple[str, str, str]]:
         """Gains and costs of the answer's variant: title, its value, the baseline's."""
@@ -103,6 +112,11 @@ class ForecastContent:
             )
             rows.append((metric.title, ours, theirs))
         return rows
+
+    @cached_property
+    def drops(self) -> list[Drops]:
+        """Why packets were dropped, of what is shown at first; empty where none was."""
+        return drops_by_cause(self.forecast)
 
     @cached_property
     def chips(self) -> list[tuple[str, list[Chip]]]:

@@ -282,7 +282,7 @@ class LoadCurve:
                 {"x": math.log10(one.at), "y": y, "ax": -26, "ay": -26 - 22 * (place % 4), "xanchor": "right"}
                 | {"text": label(text.typeset(f"{one.line.policy} at {self._named(one.at, 2)}")), "showarrow": True}
                 | {"arrowhead": 0, "arrowwidth": 1.2, "arrowcolor": MUTED, "standoff": 7}
-                | {"font": {"size": 15, "color": INK}, "bgcolor": PAPER, "opacity": 0.85}
+                | {"font": {"size": 15, "color": INK}, "bgcolor": translucent(PAPER, 0.8)}
             )
         return marks, notes
 

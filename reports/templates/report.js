@@ -24,7 +24,7 @@
     if (div.drawn || !div.offsetWidth) { return; }
     ready();
     div.drawn = true;
-    var figure = figures[div.dataset.figure];
+    var figure = painted(figures[div.dataset.figure], "");
     figure.data.forEach(function (trace) {
       if (trace.meta) { trace.visible = shown.has(trace.meta.variant); }
     });
@@ -35,6 +35,39 @@
     }
     window.Plotly.newPlot(div, figure.data, figure.layout, { responsive: true, displayModeBar: false, doubleClick: false });
   }
+
+  // A copy of a figure, in the colours of a dark screen where there is one.
+  var night = {{ dark|tojson }};
+  var scheme = window.matchMedia("(prefers-color-scheme: dark)");
+  var paper = false;
+  function painted(part, key) {
+    if (Array.isArray(part)) { return part.map(function (one) { return painted(one, key); }); }
+    if (part && typeof part === "object") {
+      var copy = {};
+      Object.keys(part).forEach(function (name) { copy[name] = painted(part[name], name); });
+      return copy;
+    }
+    return typeof part === "string" && scheme.matches && !paper && /color/.test(key) ? atNight(part) : part;
+  }
+  function atNight(colour) {
+    var parts = /^rgba\((\d+),(\d+),(\d+),(.*)\)$/.exec(colour);
+    if (!parts) { return night[colour] || colour; }
+    var hex = parts.slice(1, 4).map(function (one) { return Number(one).toString(16).padStart(2, "0"); }).join("");
+    var found = Object.keys(night).find(function (one) { return one.toLowerCase() === "#" + hex; });
+    if (!found) { return colour; }
+    var light = [1, 3, 5].map(function (place) { return parseInt(night[found].substr(place, 2), 16); });
+    return "rgba(" + light.join(",") + "," + parts[4] + ")";
+  }
+  function repaint() {
+    plots.filter(function (div) { return div.drawn; }).forEach(function (div) {
+      window.Plotly.purge(div);
+      div.drawn = false;
+      div.wide = false;
+      draw(div);
+      fitAxes(div);
+    });
+  }
+  scheme.addEventListener("change", repaint);
 
   // As many of the labels of the x axis as fit side by side, evenly thinned.
   function ticksFor(div, width) {
@@ -60,7 +93,7 @@
   function whole() { return Array.from(shown).some(function (variant) { return !first.has(variant); }); }
   function fitAxes(div) {
     var meta = div.layout && div.layout.meta, wide = whole();
-    if (!meta || div.wide === wide) { return; }
+    if (!meta || Boolean(div.wide) === wide) { return; }
     div.wide = wide;
     var changes = {};
     Object.keys(meta).forEach(function (name) {
@@ -141,8 +174,17 @@
       }
     });
   }
-  window.addEventListener("beforeprint", function () { plots.forEach(draw); resize(true); });
-  window.addEventListener("afterprint", function () { resize(false); });
+  window.addEventListener("beforeprint", function () {
+    paper = true;
+    if (scheme.matches) { repaint(); }
+    plots.forEach(draw);
+    resize(true);
+  });
+  window.addEventListener("afterprint", function () {
+    paper = false;
+    resize(false);
+    if (scheme.matches) { repaint(); }
+  });
 
   // What is seen at first is drawn at once, the rest when there is time, from above to below.
   var waiting = plots.slice();

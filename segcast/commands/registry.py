@@ -21,6 +21,7 @@ from segcast.commands.policies import policies
 from segcast.commands.replay import replay
 from segcast.commands.report import report
 from segcast.commands.rewrite import rewrite
+from segcast.commands.schema import schema
 from segcast.commands.steer import steer
 from segcast.commands.sweep import sweep
 from segcast.commands.synth import synth
@@ -38,6 +39,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     plan,
     advise,
     policies,
+    schema,
     synth,
     workload,
     export,

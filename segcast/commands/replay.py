@@ -113,7 +113,7 @@ def replay(
     click.get_current_context().with_resource(connected(lab.machines))
     if folder is None:
         cleared = clear(lab.machines)
-        print_json(cleared) if as_json else print_cleared(cleared)
+        print_json({"machines": cleared}) if as_json else print_cleared(cleared)
         return
     plan = plan_replay(
         folder,
@@ -130,7 +130,7 @@ def replay(
         assert out is not None
         lines = worded(plan, out, options)
         if as_json:
-            print_json(lines)
+            print_json({"commands": lines})
         else:
             from segcast.reports.text import echo
 

@@ -37,6 +37,7 @@ from segcast.screen import (
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Number of seeds, counted from 1 [10].")
 @transport_option
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Cells that run at a time [all cores].")
+@click.option("--processes", is_flag=True, help="In processes instead of threads: one that is killed loses one cell.")
 @click.option("--cluster", help="Run cells on the workers of a Dask scheduler, such as tcp://10.0.0.1:8786 [here].")
 @click.option("--store", help="Where cells are kept: a file, or s3://BUCKET/PREFIX [a file in the user's cache].")
 @click.option("--out", required=True, help="Sweep folder to write; it may be s3://BUCKET/KEY.")
@@ -51,6 +52,7 @@ def sweep(
     scenario: Path | None,
     given: tuple[str, ...],
     jobs: int | None,
+    processes: bool,
     cluster: str | None,
     store: str | None,
     **flags: Any,
@@ -80,7 +82,7 @@ def sweep(
     with named_progress("sweep", "cells", foreseen=False) as tick, output_folder(out, SWEEP.marker) as folder:
         taken = open_source(trace, layer=layer, say=note, columns=needed_columns(chosen))
         with (
-            running(trace, taken, chosen, store=store, cluster=cluster, jobs=jobs) as (kept, ways),
+            running(trace, taken, chosen, store=store, cluster=cluster, jobs=jobs, processes=processes) as (kept, ways),
             INTERRUPTION.deferred(),
         ):
             document = run(taken, chosen, folder, tick, store=kept, execution=ways, finish=write_sweep, say=note)

@@ -162,6 +162,12 @@ def run_command(
 @click.option("--timeout", help="Flowlet timeouts, such as 3ms,20ms [the scenario's].")
 @click.option("--seeds", help="Seeds, such as 1-9 or 1,4,7 [the scenario's].")
 @click.option("--cc", "control", help="Congestion control of the kernel's senders [that of the scenario's transport].")
+@click.option(
+    "--ack-timeout",
+    default="300ms",
+    show_default=True,
+    help="Where the kernel's program steers: a packet that nobody has acknowledged is in flight no more.",
+)
 @click.option("--super-frames", is_flag=True, help="Let TCP hand down several segments at once.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--send", is_flag=True, help="Do it; without it, say what would be run.")
@@ -174,6 +180,7 @@ def live(
     timeout: str | None,
     seeds: str | None,
     control: str | None,
+    ack_timeout: str,
     super_frames: bool,
     out: Path | None,
     send: bool,
@@ -190,9 +197,11 @@ def live(
     --out RUN --send
     """
     from segcast.analyzer.scenario.reading import with_cells
+    from segcast.replay.live.by_program import ByKernel
     from segcast.replay.live.study import plan_study, run_study
     from segcast.reports.live import print_live, print_study
     from segcast.traces.errors import InputError
+    from segcast.traces.units import duration_ns
 
     scenario = with_cells(
         _scenario(source),
@@ -200,7 +209,14 @@ def live(
         timeouts=_parts(timeout),
         seeds=None if seeds is None else _seeds(seeds),
     )
-    study = plan_study(scenario, workload, control=control, super_frames=super_frames, name=name)
+    study = plan_study(
+        scenario,
+        workload,
+        control=control,
+        super_frames=super_frames,
+        steering=ByKernel(duration_ns(ack_timeout)),
+        name=name,
+    )
     if not send:
         document = study.as_dict() | {"sent": False}
         print_json(document) if as_json else print_study(document)

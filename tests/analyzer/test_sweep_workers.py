@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import time
@@ -92,9 +93,9 @@ def whole(trace: Trace, tmp_path: Path) -> Path:
 def test_a_killed_process_loses_no_finished_cell_and_nothing_else(trace: Trace, whole: Path, tmp_path: Path) -> None:
     file = tmp_path / "cells.sqlite"
     counting(file)
-    with closing(CellStore(file)) as store:
-        workers = Processes(2)
-        execution = GroupedExecution(workers, work_of("", trace, asked(), str(file)), store)
+    with running("", trace, asked(), store=str(file), jobs=2, processes=True) as (store, execution):
+        assert isinstance(execution, GroupedExecution)
+        workers: Any = execution._workers
         killed: list[int] = []
 
         def kill(done: int, total: int, left: str) -> None:
@@ -144,7 +145,8 @@ def test_what_kills_workers_twice_is_named_and_all_else_is_done(trace: Trace, tm
         with pytest.raises(InputError) as error:
             sweep(trace, scenario, tmp_path / "s", store=store, execution=execution)
     assert "workers died twice while they ran " in str(error.value)
-    assert "deadly-s1 of buffer 3kB" in str(error.value)
+    assert re.search(r"ran deadly-s\d of buffer 30*kB; (deadly-s\d of buffer 30*kB; ){3}", str(error.value))
+    assert "and 7 more" in str(error.value)
     assert "all other cells are done and kept" in str(error.value)
     ran = puts(file)
     assert len(ran) == len(set(ran)) == 12
@@ -259,7 +261,7 @@ def test_a_cluster_over_tcp_with_a_trace_in_an_object_store(
     ("flags", "message"),
     [
         ({"cluster": "tcp://10.9.8.7:1"}, "cannot reach this user's cache; give --store"),
-        ({"cluster": "tcp://127.0.0.1:1", "jobs": 2}, "--jobs is of this machine"),
+        ({"cluster": "tcp://127.0.0.1:1", "jobs": 2}, "--jobs and --processes are of this machine"),
     ],
 )
 def test_what_cannot_run_is_one_line(trace: Trace, flags: dict[str, Any], message: str) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from segcast.analyzer.network.fabric import Assembled
-from segcast.analyzer.network.model import Network
+from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.workload.table import workload_of
 from segcast.replay.live.counters import Processors
 from segcast.replay.live.generator import Result
-from segcast.replay.live.plan import Connection, LivePlan
+from segcast.replay.live.plan import Connection, End, LivePlan
 from segcast.replay.live.results import flowlets_of, table_of
 from segcast.replay.live.steering import Steered, SteeredFlowlet
 from segcast.replay.live.tcp_info import Sent, fields_of
 
 A, B = ("10.0.0.1", 10000), ("10.0.1.1", 5001)
 C, D = ("10.0.0.2", 10000), ("10.0.1.1", 5001)
-NO_NETWORK = Assembled(Network((), ()), (), (), ())
+ANY_NETWORK = short_scenario(paths="1x1Gbps").assembled([(0, 1)])
 ROWS = 4
 """Rows 0, 1 and 3 share a connection, 3 in its other direction; row 2 has one of its own."""
 
@@ -31,7 +30,7 @@ def plan() -> LivePlan:
         connection=["x", "x", "", "x"],
     )
     connections = [Connection((A, B), (0, 1), (-1, -1)), Connection((C, D), (0, 1), (2, 6))]
-    return LivePlan(workload, connections, np.array([0, 0, 2, 1], np.int64), {}, False, NO_NETWORK)
+    return LivePlan(workload, connections, np.array([0, 0, 2, 1], np.int64), {}, False, ANY_NETWORK)
 
 
 def result(**changes: object) -> Result:
@@ -57,12 +56,13 @@ def test_what_is_sent_again_counts_for_the_flow_under_way() -> None:
 
 
 def test_flowlets_are_of_the_flow_that_was_asked_last() -> None:
-    def flowlet(ends: tuple[tuple[str, int], tuple[str, int]], path: int, start: int) -> SteeredFlowlet:
-        return SteeredFlowlet(ends, path, 5000 + start, 1, 40, 7)
+    def flowlet(ends: tuple[End, End], path: int, start: int, size: int = 61) -> SteeredFlowlet:
+        return SteeredFlowlet(ends, path, 5000 + start, 1, size, 7)
 
     log = [
         flowlet((A, B), 1, 100),  # row 1 is asked at 101
-        flowlet((A, B), 0, -3),  # a clock's reading before
+        flowlet((A, B), 2, -3, 60),  # a SYN, a clock's reading before
+        flowlet((A, B), 0, 40),
         flowlet((A, B), 3, 150),
         flowlet((B, A), 4, 120),  # acknowledgements, before row 3 is asked
         flowlet((A, B), 3, 170),
@@ -72,13 +72,15 @@ def test_flowlets_are_of_the_flow_that_was_asked_last() -> None:
     ]
     found = flowlets_of(plan(), result(), Steered(log, 0, 0, {}))
     assert found.select(["row", "start_ns", "path_id"]).to_pylist() == [
-        {"row": 0, "start_ns": -3, "path_id": 0},
+        {"row": 0, "start_ns": -3, "path_id": 2},
+        {"row": 0, "start_ns": 40, "path_id": 0},
         {"row": 0, "start_ns": 100, "path_id": 1},
         {"row": 1, "start_ns": 150, "path_id": 3},
         {"row": 1, "start_ns": 170, "path_id": 3},
         {"row": 2, "start_ns": 30, "path_id": 2},
         {"row": 3, "start_ns": 120, "path_id": 4},
     ]
+    assert found["data"].to_pylist() == [False, True, True, True, True, True, True]
     rows = table_of(plan(), result(), found).to_pydict()
     assert rows["flowlets"] == [2, 2, 1, 1]
     assert rows["path_changes"] == [1, 0, 0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def live_run(home: Path, out: Path, factors: dict[str, float], *, steered: bool 
     document = {"segcast": "0", "schema_version": SCHEMA_VERSION, "control": "cubic", "segment_bytes": 1460}
     document |= {"super_frames": False, "began_ns": 0, "ended_ns": 1, "lists": lists, "machine": machine}
     document |= {"program": None, "burst_bytes": None, "findings": ["a finding"]}
+    shutil.copy(home / "s.toml", out / "scenario.toml")
     (out / "live.json").write_text(json_text(LiveDocument.model_validate(document)))
     return out
 
@@ -171,6 +173,10 @@ def test_what_cannot_be_compared_is_named(made: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             validate_live(folders, tmp_path / "v")
+    (run / "scenario.toml").write_text(SCENARIO.replace("64KiB", "65KiB"))
+    with pytest.raises(InputError, match="run: has another network than"):
+        validate_live([made / "f1", made / "f2", run], tmp_path / "v")
+    shutil.copy(made / "s.toml", run / "scenario.toml")
     (run / "live.json").write_text("{}")
     with pytest.raises(InputError, match=r"live\.json: segcast: .*testbed live again"):
         validate_live([made / "f1", made / "f2", run], tmp_path / "v")

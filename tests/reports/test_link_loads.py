@@ -14,8 +14,8 @@ from segcast.analyzer.schema import LINKS
 from segcast.reports import text
 from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Forecast
-from segcast.reports.forecast.link_loads import LinkLoads
-from segcast.reports.forecast.places import Places
+from segcast.reports.forecast.network.link_loads import LinkLoads
+from segcast.reports.forecast.network.places import Places
 from tests.support.forecasts import Row, cells, make_forecast, write_table
 from tests.support.reports import Page, page_of
 

@@ -103,3 +103,12 @@ def test_estimate() -> None:
     many = Estimate.of([float(n) for n in range(100)])
     assert many.high is not None and many.mean is not None
     assert many.high - many.mean == pytest.approx(1.984 * 29.0115 / 10, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "said"),
+    [(2**20, "1 MiB"), (512 * 1024, "512 KiB"), (250_000, "250 kB"), (3_000_000, "3 MB"), (1501, "1501 B"), (0, "0 B")],
+)
+def test_sizes_that_were_given_come_back_as_they_were(size_bytes: int, said: str) -> None:
+    assert text.given(size_bytes) == said
+    assert text.typeset(said) == said.replace(" ", "\u00a0")

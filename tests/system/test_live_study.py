@@ -19,6 +19,7 @@ from segcast.replay.live.tables import LIVE_TABLES
 from segcast.replay.testbed.bed import down
 from segcast.replay.testbed.spaces import spaces
 from tests.support.beds import NAME, needs_testbed
+from tests.support.steering import needs_bpf, why_not
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = """
@@ -68,6 +69,7 @@ def test_it_says_what_it_would_send_and_sends_nothing(tmp_path: Path) -> None:
     assert sorted(found["cells"][2:]) == ["ecmp-s5", "host-ecmp-s5"]
     assert [each["seeds"] for each in found["lists"]] == [[3], [5]]
     assert (found["control"], found["segment_bytes"], found["sent"]) == ("reno", 1472, False)
+    assert [note for note in found["notes"] if "transport.header says 40:" in note]
     assert not spaces(f"{NAME}-")
     assert "nothing was sent" in ran(tmp_path, "--policy", "ecmp", "--seeds", "3").stdout
 
@@ -115,9 +117,38 @@ def test_each_policy_sends_each_list_and_all_is_measured(tmp_path: Path) -> None
 
 
 @needs_testbed
+@needs_bpf
+def test_the_kernels_program_steers_what_routes_cannot(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["--policy", "random,inflight", "--timeout", "1ms,drained", "--seeds", "3", "--out", str(out), "--send"]
+    done = ran(tmp_path, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["program"]) == 64
+    summary = pl.read_parquet(out / "summary.parquet")
+    assert sorted(summary["cell"]) == ["inflight-1ms-s3", "inflight-drained-s3", "random-1ms-s3", "random-drained-s3"]
+    assert summary["unfinished"].to_list() == [0] * 4
+    assert summary["inflight_left_bytes"].to_list() == [0] * 4
+    assert summary["flowlets_lost"].to_list() == [0] * 4
+    flows, flowlets = (pl.read_parquet(out / f"{name}.parquet") for name in ("flows", "flowlets"))
+    assert flows["flowlets"].min() >= 1
+    counts = (
+        flowlets.filter("data")
+        .group_by("cell", "flow")
+        .agg(pl.len().cast(pl.UInt64).alias("flowlets"), pl.col("bytes").sum())
+    )
+    both = flows.join(counts, on=["cell", "flow", "flowlets"], suffix="_sent")
+    assert len(both) == len(flows)
+    assert (both["bytes_sent"] > both["bytes"]).all()  # and headers
+    assert set(flowlets["path_id"]) <= set(range(4))
+    assert pl.read_parquet(out / "links.parquet")["dropped"].sum() == summary["dropped"].sum()
+
+
+@needs_testbed
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_killed_it_leaves_nothing(number: int, tmp_path: Path) -> None:
-    arguments = ["--policy", "host-ecmp", "--seeds", "3", "--out", str(tmp_path / "run"), "--send"]
+    steered = why_not() is None and number == signal.SIGKILL
+    policy = ["--policy", "inflight", "--timeout", "3ms"] if steered else ["--policy", "host-ecmp"]
+    arguments = [*policy, "--seeds", "3", "--out", str(tmp_path / "run"), "--send"]
     whole = command(tmp_path, *arguments)
     (tmp_path / "w3.csv").write_text("flow,start_ns,src,dst,bytes\nlong,0,0,2,400000000\n")
     child = subprocess.Popen(whole, cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -129,7 +160,8 @@ def test_killed_it_leaves_nothing(number: int, tmp_path: Path) -> None:
         child.kill()
     assert child.returncode == (130 if number == signal.SIGINT else -number)
     assert (errors.strip() == "segcast: interrupted; nothing was left half-written") == (number == signal.SIGINT)
-    assert waited(lambda: not spaces(f"{NAME}-"))
+    assert waited(lambda: not Path("/run/segcast", f"{NAME}.lock").exists())  # who removed all is done
+    assert not spaces(f"{NAME}-")
     assert not (tmp_path / "run").exists()
     assert not Path("/run/segcast", NAME).exists()
 

@@ -116,7 +116,7 @@ def test_killed_outright_nothing_goes_on_or_stays(run: Run, bed: Bed, tmp_path: 
         assert all(each.stat().st_mode & 0o777 == 0o700 for each in made)
         cleaned = run("replay", "--clean", "--inventory", folder / "inventory.toml", "--json")
         assert cleaned.code == 0, cleaned.err
-        found = list(json.loads(cleaned.out).values())
+        found = list(json.loads(cleaned.out)["machines"].values())
         # All machines have one /tmp here, which each of them looks through.
         assert not any(made & {Path(name) for name in each["removed"]} for each in found)
         assert all(made <= {Path(name) for name in each["in_use"]} for each in found)

@@ -57,12 +57,19 @@ def validate_live(
     strange = next((folder for folder in forecasts if not (folder / FORECAST.marker).is_file()), None)
     if strange is not None:
         raise InputError(f"{strange}: is neither a forecast nor a live run; a live run is compared with forecasts")
+    scenario = read_scenario(forecasts[0] / "scenario.toml")
+    for folder in (*forecasts[1:], *runs):
+        other = read_scenario(folder / "scenario.toml")
+        for part in ("network", "attachments", "srv6"):
+            if getattr(other, part) != getattr(scenario, part):
+                raise InputError(f"{folder}: has another {part} than {forecasts[0]}; compare what was sent through one")
     pairs, notes = pair_cells(forecasts, runs)
-    network = network_of(forecasts[0], read_scenario(forecasts[0] / "scenario.toml")).network
+    network = network_of(forecasts[0], scenario).network
     by_policy: dict[tuple[str, str | None], list[CellPair]] = {}
     for pair in pairs:
         by_policy.setdefault((pair.policy, pair.timeout), []).append(pair)
-    ordered = dict(sorted(by_policy.items(), key=lambda item: (item[0][0] != "ecmp", item[0][0] != "host-ecmp")))
+    order = [choice.label for choice in scenario.policies]
+    ordered = dict(sorted(by_policy.items(), key=lambda item: [*order, item[0][0]].index(item[0][0])))
     policies = [
         {
             "policy": policy,

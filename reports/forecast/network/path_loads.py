@@ -9,7 +9,7 @@ from typing import Any, Final
 from segcast.reports import text
 from segcast.reports.forecast import figures
 from segcast.reports.forecast.data import Forecast, Variant
-from segcast.reports.forecast.places import Places
+from segcast.reports.forecast.network.places import Places
 from segcast.reports.style import COLOURS, DASH_ARRAYS, Figure
 
 _MOST_GROUPS: Final = 6

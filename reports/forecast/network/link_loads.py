@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segcast.reports import text
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.figures import Cast, short, time_unit
-from segcast.reports.forecast.places import Event, Places
+from segcast.reports.forecast.network.places import Event, Places
 from segcast.reports.style import DOWN, HEAT, INK, MUTED, Figure, axis, label, layout
 
 _MOST_LINKS: Final = 16

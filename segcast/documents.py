@@ -1,0 +1,54 @@
+"""The documents that Segcast writes and prints, by name, each with the shape that declares it."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from importlib.resources import files
+from typing import Any, Final
+
+from segcast.traces.disk.documents import Shape
+from segcast.traces.errors import InputError
+from segcast.traces.refusals import meant
+
+SCENARIO: Final = "scenario"
+_SHAPES: Final = {
+    "trace.json": "traces.document:TraceDocument",
+    "inspect": "traces.quality.document:InspectDocument",
+    "flowlets": "analyzer.flowlets.document:FlowletsDocument",
+    "policies": "analyzer.policies.document:PoliciesDocument",
+    "forecast.json": "analyzer.forecast.document:ForecastDocument",
+    "compare.json": "analyzer.compare.document:CompareDocument",
+    "plan.json": "analyzer.plan.document:PlanDocument",
+    "failures.json": "analyzer.plan.failures.document:FailuresDocument",
+    "sweep.json": "analyzer.sweep.document:SweepDocument",
+    "advice.json": "analyzer.advice.document:AdviceDocument",
+    "rewrite.json": "replay.rewrite.summary:RewriteSummary",
+    "run.json": "replay.measure.run_folder:Run",
+    "measurement.json": "replay.measure.document:MeasurementDocument",
+    "validation.json": "replay.validate.document:ValidationDocument",
+    "live.json": "replay.live.document:LiveDocument",
+    "live-validation.json": "replay.validate.live.document:LiveValidationDocument",
+    "probes.json": "replay.calibrate.document:ProbesDocument",
+    "calibrate": "replay.calibrate.document:CalibrationDocument",
+}
+NAMES: Final = (SCENARIO, *_SHAPES)
+
+
+def shape_of(name: str) -> type[Shape]:
+    """The shape of a document. Raises InputError naming those there are."""
+    if name not in _SHAPES:
+        raise InputError(f"{name[:60]!r} is no document; there are {', '.join(NAMES)}{meant(name, NAMES)}")
+    module, _, shape = _SHAPES[name].partition(":")
+    found: type[Shape] = getattr(import_module(f"segcast.{module}"), shape)
+    return found
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """The JSON Schema of scenario files, or of a document. Raises InputError naming those there are."""
+    if name == SCENARIO:
+        text = (files("segcast.analyzer.scenario") / "scenario.schema.json").read_text(encoding="utf-8")
+        found: dict[str, Any] = json.loads(text)
+        return found
+    schema = shape_of(name).model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
