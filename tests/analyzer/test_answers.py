@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 
-from segcast.analyzer.answers.candidates import Circumstances
-from segcast.analyzer.answers.decision import Decision, decide
-from segcast.analyzer.answers.evidence import FEWEST_FLOWS, FLOWS_FOR_P999, PACKETS_FOR_P999, PERIODS_BEYOND
-from segcast.analyzer.forecast.compare import compare
+from segcast.analyzer.answers.evidence import FEWEST_FLOWS, FLOWS_FOR_P999, PACKETS_FOR_P999
 from segcast.analyzer.slo import parse_slo
-from tests.support.forecasts import Row, row
+from tests.support.deciding import SEEDS, US, cells, decided
+from tests.support.forecasts import Row
 
-US = 1_000
-SEEDS = range(1, 7)
 WIDE = parse_slo("p99_delay < 1s")
-# Of each seed, how far its luck moves every policy: little, so that a few percent can be told apart.
-LUCK = {seed: 1 + 0.002 * ((seed * 7) % 5 - 2) for seed in range(1, 60)}
-
-
-def cells(p99: Mapping[str, float], load: float = 1.0, seeds: Sequence[int] = SEEDS, **columns: Any) -> list[Row]:
-    """Cells of policies whose p99 delay is, over the seeds, about this; a column may be one value or one by policy."""
-    rows = []
-    for place, (policy, value) in enumerate(p99.items()):
-        own = {name: v.get(policy, 0.0) if isinstance(v, dict) else v for name, v in columns.items()}
-        for seed in seeds:
-            luck = LUCK[seed] * (1 + 0.001 * ((seed * 3 + place) % 4 - 1.5) * (policy != "ecmp"))
-            measured = row(policy, None if policy == "ecmp" else 100 * US, seed, value * luck)
-            usual = {"packets": 100_000, "delivered": 100_000, "displaced_3": 0, "effective_flows": 500.0}
-            usual |= {"dropped_dead_link": 0, "dropped_undetected": 0, "utilisation_max": 0.5}
-            rows.append(measured | usual | {"load": load} | own)
-    return rows
-
-
-def decided(rows: Sequence[Row], **circumstances: Any) -> Decision:
-    return decide(rows, compare(rows, "ecmp"), Circumstances("ecmp", **circumstances))
 
 
 def test_one_that_is_clearly_quicker_is_to_be_used_with_its_cost() -> None:
@@ -438,45 +413,3 @@ def test_links_that_never_fill_are_the_reason() -> None:
     assert "; not one packet in a thousand waits in a queue, so only lengths of paths" in idle.because
     busy = decided(cells(p99, queue_p999_ns={"ecmp": 0, "inflight": 7}))
     assert "waits in a queue" not in busy.because
-
-
-QUEUEING = {"queue_p99_ns": 600 * US, "queue_p999_ns": 800 * US, "delay_p999_ns": 1200 * US}
-
-
-def test_few_busy_periods_are_a_limit_with_what_it_would_take() -> None:
-    p99 = {"ecmp": 1000 * US, "inflight": 700 * US}
-    few = {"ecmp": 2.2, "inflight": 4.0}
-    found = decided(cells(p99, busy_periods_p99=few, **QUEUEING))
-    assert found.do.startswith("Use inflight, 100 us: ") and found.few == ()
-    (said,) = found.but
-    assert said == (
-        "Too few busy periods to tell how large p99 delay is: under ecmp it rests on about 2.2 separate busy periods of "
-        "the queues, 10 would be needed, traffic about 4.5 times as long."
-    )
-    one = decided(cells(p99, busy_periods_p99=1.0, **QUEUEING)).but
-    assert "rests on about 1 separate busy period of the queues, 10 would be needed, traffic about 10 times" in one[0]
-    assert decided(cells(p99, busy_periods_p99=float(PERIODS_BEYOND), **QUEUEING)).but == ()
-
-
-def test_busy_periods_count_only_where_packets_wait_as_captured() -> None:
-    p99 = {"ecmp": 1000 * US, "inflight": 700 * US}
-    hardly = QUEUEING | {"queue_p99_ns": 30 * US, "queue_p999_ns": 30 * US}
-    assert decided(cells(p99, busy_periods_p99=1.0, busy_periods_p999=1.0, **hardly)).but == ()
-    assert decided(cells(p99, busy_periods_p99=None, queue_p99_ns=0)).but == ()
-    rows = [one | {"fct_p99_ns": one["delay_p99_ns"]} for one in cells(p99, busy_periods_p99=1.0, **QUEUEING)]
-    assert not any("busy" in said for said in decided(rows, reacts=True).but)
-
-
-def test_the_load_with_fewest_busy_periods_is_named() -> None:
-    p99 = {"ecmp": 1000 * US, "inflight": 700 * US}
-    rows = cells(p99, busy_periods_p99=50.0, **QUEUEING) + cells(p99, 2.0, busy_periods_p99=3.0, **QUEUEING)
-    assert any("under ecmp at load 2 it rests on about 3 separate" in said for said in decided(rows).but)
-
-
-@pytest.mark.parametrize(("periods", "known"), [(PERIODS_BEYOND, True), (PERIODS_BEYOND - 0.1, False)])
-def test_p999_is_known_from_busy_periods(periods: float, known: bool) -> None:
-    usual = {"effective_flows": float(FLOWS_FOR_P999), "delivered": PACKETS_FOR_P999}
-    rows = cells({"ecmp": 1000 * US, "inflight": 700 * US}, busy_periods_p999=periods, **usual, **QUEUEING)
-    assert decided(rows).knows_p999 == known
-    short = [one | {"queue_p999_ns": 10 * US} for one in rows]
-    assert decided(short).knows_p999
