@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from segcast import signs
 from segcast.cli import main
 from segcast.interruption import INTERRUPTION
 from segcast.traces.ingest.run import ingest
@@ -57,8 +58,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Trace:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs `segcast` with these arguments in this process."""
 
-    # The signals stay pytest's.
+    # The signals stay pytest's, and stderr is what a command says of its own accord, however slow the machine is.
     monkeypatch.setattr(INTERRUPTION, "install", int)
+    monkeypatch.setitem(signs.EVERY_SECONDS, "usual", float("inf"))
 
     def call(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["segcast", *map(str, arguments)])

@@ -195,7 +195,8 @@ def load(folder: Path) -> Trace:
         info = read_json(file, _AGAIN)
     except FileNotFoundError:
         raise InputError(
-            f"{folder}: not a trace (it has no {TRACE_FILE}); make one with: segcast ingest CAPTURE... --out {folder}"
+            f"{folder}: not a trace (it has no {TRACE_FILE}), nor a folder with captures; "
+            "make a trace with: segcast ingest CAPTURE... --out NAME.trace"
         ) from None
     version = info.get("schema_version")
     if type(version) is not int:

@@ -12,7 +12,7 @@ from segcast.analyzer.answers.budgets import more_dropped, say_value
 from segcast.analyzer.answers.candidates import HARDLY, Candidate, Circumstances
 from segcast.analyzer.answers.evidence import FEWEST_SEEDS, few_periods, seeds_needed
 from segcast.analyzer.answers.losses import LOSSY, SEEN, dead_links, dropping, drops, overflow, unfinished
-from segcast.analyzer.answers.standings import Span, Standing
+from segcast.analyzer.answers.standings import Span, Standing, spans
 from segcast.analyzer.answers.wording import (
     TENFOLD,
     change,
@@ -52,13 +52,13 @@ def _either(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def do(spans: Sequence[Span], circumstances: Circumstances, few: Sequence[str]) -> str:
+def do(found: Sequence[Span], circumstances: Circumstances, few: Sequence[str]) -> str:
     """What to do, and for which loads; first of all that there is too little to tell, if so."""
-    clauses = [_clause(span, circumstances) for span in spans]
-    if len(spans) == 1:
-        said = _one(spans[0], clauses[0])
+    clauses = [_clause(span, circumstances) for span in found]
+    if len(found) == 1:
+        said = _one(found[0], clauses[0])
     else:
-        placed = [_placed(place, spans, clauses[place]) for place in range(len(spans))]
+        placed = [_placed(place, found, clauses[place]) for place in range(len(found))]
         if len(placed) > _MOST_SPANS:
             placed = [*placed[:_MOST_SPANS], f"and {len(placed) - _MOST_SPANS} more changes over higher loads"]
         said = "; ".join(placed)
@@ -148,8 +148,8 @@ def _stay(span: Span, circumstances: Circumstances) -> str:
     metric = NAMED[circumstances.reacts]
     if circumstances.paths < 2:
         return f"{stay}: there is one path between every two ends, so there is nothing to balance"
+    tempting = [standing.tempting for standing in span.standings if standing.tempting is not None]
     if not near:
-        tempting = [standing.tempting for standing in span.standings if standing.tempting is not None]
         out = tempting or [standing.outside for standing in span.standings if standing.outside is not None]
         if not out:
             return f"{stay}: all else breaks a budget"
@@ -157,18 +157,25 @@ def _stay(span: Span, circumstances: Circumstances) -> str:
         if tempting:
             return f"{stay}: {out[0].name} would be quicker, {told}, but breaks a budget: {broken}"
         return f"{stay}: all else breaks a budget; the closest, {out[0].name}: {told}, with {broken}"
+    nothing = "nothing within the budgets" if tempting else "nothing tried"
     if len(span.standings) > 1:
         changes = [one.change for one in near if one.change is not None]
-        most = "nothing tried is clearly better" if any(one.unclear for one in near) else "nothing tried beats it"
-        return f"{stay}: {most}; the closest changes {metric} by {_between(changes)}"
+        most = f"{nothing} is clearly better" if any(one.unclear for one in near) else f"{nothing} beats it"
+        told = f"{stay}: {most}; the closest changes {metric} by {_between(changes)}"
+        if not tempting:
+            return told
+        most_of_all = min(tempting, key=lambda one: one.change or 0.0)
+        broken = ", ".join(most_of_all.broken)
+        where = f"{most_of_all.name} would be quicker at {most_of_all.offered}, {say_change(most_of_all)}"
+        return f"{told}; {where}, but breaks a budget: {broken}"
     (one,) = near
     if one.change is None:
         return f"{stay}: no change can be told; {one.name} has a {metric} of {duration(one.value)}"
     wide = ", too wide to tell" if one.unclear and (one.high or 0.0) >= TENFOLD else ""
     closest = f"the closest, {one.name}: {metric} {say_change(one)}{wide}"
     if abs(one.change) < HARDLY:
-        return f"{stay}: nothing tried makes a difference; {closest}"
-    return f"{stay}: no clear difference; {closest}" if one.unclear else f"{stay}: nothing tried beats it; {closest}"
+        return f"{stay}: {nothing} makes a difference; {closest}"
+    return f"{stay}: no clear difference; {closest}" if one.unclear else f"{stay}: {nothing} beats it; {closest}"
 
 
 def _between(changes: Sequence[float]) -> str:
@@ -259,7 +266,8 @@ def _against(
     yield _unclear(verdicts, there, circumstances)
     if not circumstances.reacts:
         yield few_periods(verdicts)
-    if about.tempting is not None and (about.picks or about.closest is not None):
+    told = not about.picks and any(about.load in span.loads and len(span.loads) > 1 for span in spans(verdicts))
+    if about.tempting is not None and (about.picks or (about.closest is not None and not told)):
         tempting = about.tempting
         at = f" at {tempting.offered}" if several else ""
         broken = ", ".join(tempting.broken)

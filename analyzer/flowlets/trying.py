@@ -37,7 +37,10 @@ def trials(
     flow: NDArray[np.uint32], time_ns: NDArray[np.int64], ip_bytes: NDArray[np.uint32], flows: int
 ) -> list[Trial]:
     """What each timeout of the ladder would do to these packets, in order of time."""
-    supply = FlowletSupply(flows, [1000 * timeout for timeout in LADDER_US])
+    ladder = [1000 * timeout for timeout in LADDER_US]
+    if not len(flow):
+        return [Trial(timeout_ns, 0.0, 0.0) for timeout_ns in ladder]
+    supply = FlowletSupply(flows, ladder)
     supply.add(flow, time_ns, ip_bytes)
     sent = len(np.unique(flow))
     return [

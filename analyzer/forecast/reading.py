@@ -112,22 +112,36 @@ def find_cell(
 ) -> dict[str, Any]:
     """The first fitting cell whose packets were kept, as a row of `summary`; policy and timeout are labels.
 
-    A timeout may be any writing of a duration: tables have its shortest.
+    A timeout may be any writing of a duration: tables have its shortest. Of several loads one must be given.
     Raises InputError naming those kept.
     """
     if timeout is not None and timeout[:1].isdigit():
         timeout = write_duration(duration_ns(timeout))
     rows: list[dict[str, Any]] = read_summary(folder).to_pylist()
     kept = [row for row in rows if (folder / "packets" / f"{row['cell']}.parquet").is_file()]
-    for row in kept:
-        chosen = timeout in (None, row["timeout"]) and seed in (None, row["seed"]) and load in (None, row["load"])
-        if row["policy"] == policy and chosen:
-            if (row["growth"] or 1) > 1:
-                raise InputError(
-                    f"{folder}: {row['cell']} sends copies of connections (growth {row['growth']:g}), which are in no "
-                    "capture; choose a cell without growth by --load, such as --load 1"
-                )
-            return row
+    fitting = [
+        row
+        for row in kept
+        if row["policy"] == policy
+        and timeout in (None, row["timeout"])
+        and seed in (None, row["seed"])
+        and load in (None, row["load"])
+    ]
+    captured = [row for row in fitting if (row["growth"] or 1) <= 1]
+    loads = list(dict.fromkeys(row["load"] for row in captured))
+    if len(loads) > 1:
+        said = ", ".join(f"{each:g}" for each in loads)
+        raise InputError(
+            f"{folder}: has {policy} at the loads {said}; choose one by --load, such as --load {loads[0]:g}"
+        )
+    if captured:
+        return captured[0]
+    if fitting:
+        grown = fitting[0]
+        raise InputError(
+            f"{folder}: {grown['cell']} sends copies of connections (growth {grown['growth']:g}), which are in no "
+            "capture; choose a cell without growth by --load, such as --load 1"
+        )
     wanted = policy
     if timeout is not None:
         wanted += f", timeout {timeout}"

@@ -12,7 +12,12 @@ from segcast.screen import json_option, layer_option, note, print_facts, progres
 
 @click.command()
 @click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Trace folder to write, NAME.trace.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Trace folder to write, such as NAME.trace; any name will do.",
+)
 @layer_option
 @click.option(
     "--filter",

@@ -211,6 +211,18 @@ def test_an_answer_for_every_load_says_so() -> None:
     assert stay.do.endswith("; the closest changes p99 delay by +10 to +20 %.")
 
 
+def test_what_breaks_a_budget_and_is_quicker_at_one_of_the_loads_is_in_the_sentence() -> None:
+    usual = {"half": 1100 * US, "ecmp": 1000 * US, "inflight": 600 * US}
+    rows = cells(usual, 0.5, displaced_3={"inflight": 9000}, displaced_ratio={"inflight": 0.09})
+    rows += cells(
+        {"ecmp": 1000 * US, "inflight": 600 * US}, displaced_3={"inflight": 9000}, displaced_ratio={"inflight": 0.09}
+    )
+    found = decided(rows)
+    assert found.do.startswith("Stay on ecmp at every load (0.5 to 1): nothing within the budgets beats it; ")
+    assert "; inflight, 100 us would be quicker at load " in found.do and "but breaks a budget: 9 %" in found.do
+    assert not any("would be quicker" in said for said in found.but)
+
+
 def test_one_load_is_not_spoken_of_as_several() -> None:
     assert "load" not in decided(cells({"ecmp": 1000 * US, "inflight": 700 * US})).do
     assert not any("Loads" in said for said in decided(cells({"ecmp": 1000 * US, "inflight": 700 * US})).but)

@@ -109,7 +109,9 @@ def test_schedules_are_found_by_policy_timeout_and_seed(folder: Path) -> None:
 def test_schedules_are_found_by_load(cluster: Trace, tmp_path: Path) -> None:
     scenario = short_scenario(paths="2x1Gbps", policies=["inflight"], seeds=[1], load=[1, 2])
     forecast(cluster, scenario, tmp_path / "f")
-    assert find_cell(tmp_path / "f", "inflight", None, None)["cell"] == "inflight-100us-s1"
+    with pytest.raises(InputError, match=r"has inflight at the loads 1, 2; choose one by --load, such as --load 1"):
+        find_cell(tmp_path / "f", "inflight", None, None)
+    assert find_cell(tmp_path / "f", "inflight", None, None, 1.0)["cell"] == "inflight-100us-s1"
     assert find_cell(tmp_path / "f", "inflight", None, None, 2.0)["cell"] == "inflight-100us-x2-s1"
     with pytest.raises(InputError, match="no schedule for inflight, load 3; kept: "):
         find_cell(tmp_path / "f", "inflight", None, None, 3.0)

@@ -87,3 +87,9 @@ def test_where_gaps_are_of_all_lengths_a_quarter_of_the_bytes_bounds_the_longest
     found = [Trial(US * timeout, 0.9 / (1 + timeout / 100), 2 + timeout) for timeout in LADDER_US]
     assert [one.timeout_ns // US for one in worth_trying(found)] == [10, 50, 200]
     assert all(one.movable >= 0.25 for one in worth_trying(found))
+
+
+def test_nothing_sent_has_nothing_to_move() -> None:
+    found = trials(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.uint32), 0)
+    assert worth_trying(found) == []
+    assert say_trying(found).startswith("no timeout is worth trying: 0 % of the bytes")

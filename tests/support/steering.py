@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import socket
 import struct
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
@@ -21,7 +22,9 @@ from segcast.analyzer.network.model import Link, Network, Path
 from segcast.analyzer.packets import FlowPlan, Packets, empty_fates
 from segcast.analyzer.policies.registry import find_policy
 from segcast.analyzer.traffic.recorded_acks import TcpSegments, recorded
+from segcast.replay.steer.bpf import TCX_EGRESS, attached
 from segcast.replay.steer.program import Program, Room
+from segcast.replay.steer.surroundings import why_no_bpf
 from segcast.traces.hashing import flow_keys
 
 SYN, RST, ACK = 2, 4, 16
@@ -34,11 +37,15 @@ def why_not() -> str | None:
     if os.geteuid() != 0:
         return "loading BPF programs takes root"
     try:
+        attached(socket.if_nametoindex("lo"), TCX_EGRESS)
+    except OSError as error:
+        return why_no_bpf(error)
+    try:
         Program(Room(64, 16, 64, flows=64, outstanding=64, records=64)).close()
     except OSError as error:
-        if error.errno in (errno.EPERM, errno.ENOSYS):
-            return f"the kernel allows no BPF: {error}"
-        raise
+        if error.errno == errno.EPERM:
+            return why_no_bpf(error)
+        raise  # a kernel that has tcx loads it, or the program is at fault
     return None
 
 
