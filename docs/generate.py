@@ -52,10 +52,8 @@ from segcast.traces.document import TraceDocument
 from segcast.traces.schema import FLOWS, PACKETS, SEGMENT_LISTS, Table
 from segcast.traces.units import write_duration, write_rate, write_size
 
-_FOLDER = Path(__file__).resolve().parent
-_WIDTH = 100
-_DEMO_BEGINS = "<!-- demo -->"
-_DEMO_ENDS = "<!-- /demo -->"
+_FOLDER, _WIDTH = Path(__file__).resolve().parent, 100
+_DEMO_BEGINS, _DEMO_ENDS = "<!-- demo -->", "<!-- /demo -->"
 _KEYS_BEGIN = "<!-- keys -->"
 
 

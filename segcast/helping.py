@@ -46,6 +46,8 @@ METAVARS: Final = {
     "source": "FORECAST",
     "first": "FIRST",
     "second": "SECOND",
+    "cluster": "URL",
+    "store": "PATH",
 }
 _OF_COMMAND: Final = {
     ("replay", "folder"): "[REWRITE]",
@@ -83,7 +85,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "advise": ("segcast advise capture.pcap --paths 4x10Gbps --out advice",),
     "policies": ("segcast policies",),
-    "schema": ("segcast schema > scenario.schema.json", "segcast schema forecast.json"),
+    "schema": ("segcast schema", "segcast schema forecast.json"),
     "synth": ("segcast synth web-search --scenario fabric.toml --load 0.6 --flows 10000 --out flows.csv",),
     "workload": ("segcast workload capture.trace --out flows.csv",),
     "export": ("segcast export forecast --cell ecmp-s1 --out ecmp.pcap",),
@@ -134,6 +136,8 @@ def _dress(parameter: click.Parameter, command: click.Command) -> None:
     own = None if parameter.metavar in _OLD else parameter.metavar
     if not chosen and own is None:
         parameter.metavar = _OF_COMMAND.get((str(command.name), name)) or METAVARS.get(name) or parameter.metavar
+        if isinstance(parameter, click.Option) and parameter.metavar is None:
+            parameter.metavar = "N" if parameter.type.name.startswith("int") else name.upper()
     if isinstance(parameter, click.Option) and parameter.show_default and parameter.help:
         parameter.help = f"{parameter.help.rstrip('.')} [{parameter.default}]."
         parameter.show_default = False

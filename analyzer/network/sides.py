@@ -170,8 +170,9 @@ def choose_sides(
     places = {address: int(side[host]) for address, host in of_address.items()}
     undecided = 2 * np.abs(votes) < voters
     of_group = np.bincount(group[ends[0]], sizes, len(hosts)).astype(np.int64)
-    heaviest = int(np.argmax(of_group))
-    loose = int(of_group.sum() - of_group[heaviest] if undecided[heaviest] else of_group[undecided].sum())
+    heaviest = int(np.argmax(of_group)) if len(of_group) else None
+    decided = heaviest is None or not undecided[heaviest]
+    loose = int(of_group[undecided].sum() if decided else of_group.sum() - of_group[heaviest])
     talking = np.unique(np.concatenate([first, second]))
     return Sides(
         places,

@@ -142,6 +142,21 @@ def answer_of(decided: Decided, fields: Mapping[str, Sequence[str]]) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
+def limits_of(decided: Decided) -> list[str]:
+    """What speaks against the answer: who would be quicker but breaks a budget, and what cannot be told."""
+    count: dict[str, int] = {}
+    for standing in decided.standings:
+        if standing.tempting is not None:
+            name = standing.tempting.name
+            count[name] = count.get(name, 0) + 1
+    total = len(decided.standings)
+    quicker = [
+        f"{name} would be clearly quicker in {cases} of {total} cases, but breaks a budget there"
+        for name, cases in sorted(count.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return [*quicker, *decided.few]
+
+
 def _everywhere(total: int) -> str:
     return "" if total == 1 else f" in all {total} cases"
 

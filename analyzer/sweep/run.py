@@ -12,7 +12,7 @@ from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.sweep.batches import Batch, Execution, Source, batches_of, check_source
 from segcast.analyzer.sweep.costs import Pace, counted, kind_of, said_left
-from segcast.analyzer.sweep.deciding import Decided, answer_of, decide_all
+from segcast.analyzer.sweep.deciding import Decided, answer_of, decide_all, limits_of
 from segcast.analyzer.sweep.document import StatedField, SweepDocument
 from segcast.analyzer.sweep.fields import written
 from segcast.analyzer.sweep.local import LocalExecution
@@ -141,7 +141,7 @@ def _written(
         segcast=VERSION,
         schema_version=SCHEMA_VERSION,
         answer=answer_of(decided, fields),
-        but=list(decided.few),
+        but=limits_of(decided),
         budgets=decided.budgets,
         source=source.path.name if isinstance(source, WorkloadFile) else trace_name(source),
         kind="workload" if is_list else "trace",
