@@ -10,7 +10,7 @@ from typing import Final
 
 from segcast.analyzer.answers.budgets import more_dropped, say_value
 from segcast.analyzer.answers.candidates import HARDLY, Candidate, Circumstances
-from segcast.analyzer.answers.evidence import FEWEST_SEEDS, seeds_needed
+from segcast.analyzer.answers.evidence import FEWEST_SEEDS, few_periods, seeds_needed
 from segcast.analyzer.answers.losses import LOSSY, SEEN, dead_links, dropping, drops, overflow, unfinished
 from segcast.analyzer.answers.standings import Span, Standing, spans
 from segcast.analyzer.answers.wording import (
@@ -264,6 +264,8 @@ def _against(
         yield _worse(about, circumstances)
         yield _elsewhere(one, there)
     yield _unclear(verdicts, there, circumstances)
+    if not circumstances.reacts:
+        yield few_periods(verdicts)
     told = not about.picks and any(about.load in span.loads and len(span.loads) > 1 for span in spans(verdicts))
     if about.tempting is not None and (about.picks or (about.closest is not None and not told)):
         tempting = about.tempting

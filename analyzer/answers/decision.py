@@ -9,7 +9,7 @@ from typing import Any
 from segcast.analyzer.answers import card
 from segcast.analyzer.answers.budgets import say_budgets
 from segcast.analyzer.answers.candidates import Candidate, Circumstances, candidates
-from segcast.analyzer.answers.evidence import flows_of, p999_is_known, too_few
+from segcast.analyzer.answers.evidence import flows_of, p999_is_known, periods_beyond, too_few
 from segcast.analyzer.answers.standings import Standing, spans, standings
 from segcast.analyzer.answers.validated import say_covers
 
@@ -58,6 +58,10 @@ def decide(
     several = len(verdicts) > 1
     flows = flows_of(there, circumstances.reacts)
     delivered = min((one.mean("delivered") for one in there if "delivered" in one.means), default=None)
+    periods = None
+    if not circumstances.reacts:
+        known = (periods_beyond(one, "p999") for one in there)
+        periods = min((number for number in known if number is not None), default=None)
     kept = None
     if circumstances.slo is not None:
         kept = all(one.verdict not in ("none", "lost") for one in verdicts)
@@ -70,7 +74,7 @@ def decide(
         about=about,
         kept=kept,
         few=few,
-        knows_p999=p999_is_known(flows, delivered),
+        knows_p999=p999_is_known(flows, delivered, periods),
         covers=say_covers(circumstances.resampled, circumstances.validated),
         broken=tuple(one for one in there if one.broken),
     )

@@ -22,6 +22,10 @@ FEWEST_COMPLETIONS: Final = 100
 # So many flows, and one of them is beyond the p99.9; so many packets, and ten are.
 FLOWS_FOR_P999: Final = 1_000
 PACKETS_FOR_P999: Final = 10_000
+# Of so many separate busy periods beyond it a percentile is off by about a tenth; of two by a quarter, of one by more.
+PERIODS_BEYOND: Final = 10
+# Where waiting is less of a delay than this, its luck is not the delay's.
+_WAITS: Final = 0.05
 
 
 def too_few(verdicts: Sequence[Standing], there: Sequence[Candidate], circumstances: Circumstances) -> tuple[str, ...]:
@@ -75,7 +79,37 @@ def flows_of(there: Sequence[Candidate], reacts: bool) -> float | None:
     return min((value for one in there if (value := one.means.get(column)) is not None), default=None)
 
 
-def p999_is_known(flows: float | None, delivered: float | None) -> bool:
-    """Whether a p99.9 rests on enough: packets of one flow meet the same queue, so flows count as well as packets."""
-    enough = flows is None or flows >= FLOWS_FOR_P999
+def p999_is_known(flows: float | None, delivered: float | None, periods: float | None = None) -> bool:
+    """Whether a p99.9 rests on enough: packets of one flow or busy period meet the same queue, so those count, too."""
+    enough = (flows is None or flows >= FLOWS_FOR_P999) and (periods is None or periods >= PERIODS_BEYOND)
     return enough and (delivered is None or delivered >= PACKETS_FOR_P999)
+
+
+def periods_beyond(one: Candidate, quantile: str) -> float | None:
+    """How many separate busy periods a percentile of delay rests on; None where waiting is hardly a part of it.
+
+    It is the mean of the seeds', not their sum: packets leave at the same times under every seed.
+    """
+    waited, delay = one.mean(f"queue_{quantile}_ns"), one.mean(f"delay_{quantile}_ns")
+    return one.means.get(f"busy_periods_{quantile}") if waited > 0 and waited >= _WAITS * delay else None
+
+
+def few_periods(verdicts: Sequence[Standing]) -> str:
+    """That a p99 delay is of few busy periods, whose it is, and how much longer the traffic must be; or nothing."""
+    found = [
+        (periods, standing, one)
+        for standing in verdicts
+        for one in (standing.baseline, standing.spoken)
+        if one is not None and (periods := periods_beyond(one, "p99")) is not None and periods < PERIODS_BEYOND
+    ]
+    if not found:
+        return ""
+    periods, standing, one = min(found, key=lambda each: each[0])
+    where = f" at {standing.offered}" if len(verdicts) > 1 else ""
+    number = significant(max(periods, 1.0), 2)
+    what = "1 separate busy period" if number == "1" else f"{number} separate busy periods"
+    longer = significant(PERIODS_BEYOND / max(periods, 1.0), 2)
+    return (
+        f"Too few busy periods to tell how large p99 delay is: under {one.name}{where} it rests on about {what} of the "
+        f"queues, {PERIODS_BEYOND} would be needed, traffic about {longer} times as long."
+    )

@@ -172,7 +172,7 @@ class StatedDecision(Shape):
     kept: bool | None = Field(
         None, description="whether somebody keeps the budgets of `[slo]` at each load; null without"
     )
-    knows_p999: bool = Field(True, description="whether p99.9 rests on enough flows and packets")
+    knows_p999: bool = Field(True, description="whether p99.9 rests on enough flows, packets and busy periods")
     loads: list[StatedStanding] = Field([], description="the verdict at each load, loads rising")
 
 

@@ -92,7 +92,7 @@ class Network:
 
     def __post_init__(self) -> None:
         for link in self.links:
-            _check_link(link)
+            check_link(link)
         if not 0 <= self.minimum_frame_bytes <= MAX_FRAME_BYTES:
             raise InputError(
                 f"network: minimum frame {self.minimum_frame_bytes} bytes is not in 0 to {MAX_FRAME_BYTES}"
@@ -130,7 +130,8 @@ class Network:
         return [range(a, b) for a, b in itertools.pairwise(bounds)]
 
 
-def _check_link(link: Link) -> None:
+def check_link(link: Link) -> None:
+    """Raise InputError for a link that there cannot be."""
     if not _MIN_RATE_BPS <= link.rate_bps <= _MAX_RATE_BPS:
         raise InputError(f"link {link.name}: rate {link.rate_bps} bit/s is not in 1 kbit/s to 10 Tbit/s")
     if not 0 <= link.delay_ns <= _MAX_DELAY_NS:

@@ -5,31 +5,37 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from segcast.traces.errors import InputError
 from segcast.traces.kernels.cache import cache_root
 
 _MOST_BYTES: Final = 256 << 20
 _WAIT_SECONDS: Final = 30
 _AT_ONCE: Final = 500
+_MEMORY: Final = ":memory:"
+_MAGIC: Final = b"SQLite format 3\0"
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS cells (key TEXT PRIMARY KEY, row TEXT NOT NULL, used REAL NOT NULL)"
 
 
 class CellStore:
     """A row of numbers for each key; the key holds all that the row depends on.
 
-    In one file, by default in the user's cache folder; several processes may use it at once. Where the disk does not
-    let us, or the file is damaged, rows are kept for as long as the process runs. Threads may share it.
+    In one file, by default in the user's cache folder; several processes may use it at once. That of the cache is begun
+    anew if it is damaged, and where the disk does not let us, rows are kept for as long as the process runs. One
+    that is named is never taken away, nor written if it is something else. Threads may share it.
     """
 
     def __init__(self, file: str | Path | None = None) -> None:
-        """Open or make the store in `file`."""
+        """Open or make the store in `file`. Raises InputError if that is named, and something else or not writable."""
         self._lock = threading.Lock()
-        self._data = _opened(cache_root().parent / "cells.sqlite" if file is None else Path(file))
+        named = file is not None and str(file) != _MEMORY
+        self._data = _named(Path(str(file))) if named else _opened(Path(file or cache_root().parent / "cells.sqlite"))
         self.found = 0
         """How many rows were there already when asked for."""
 
@@ -86,22 +92,61 @@ class CellStore:
 
 
 def _opened(file: Path) -> sqlite3.Connection:
-    for attempt in (file, file, Path(":memory:")):
+    """The store of the cache; a damaged one is begun anew."""
+    for attempt in (file, file, Path(_MEMORY)):
         with contextlib.suppress(OSError, sqlite3.Error):
-            if str(attempt) != ":memory:":
+            if str(attempt) != _MEMORY:
                 attempt.parent.mkdir(parents=True, exist_ok=True)
-            data = sqlite3.connect(attempt, timeout=_WAIT_SECONDS, check_same_thread=False)
             try:
-                data.execute("PRAGMA journal_mode = WAL")
-                data.execute("PRAGMA synchronous = NORMAL")
-                data.execute(_TABLE)
-                data.execute("SELECT key, row, used FROM cells LIMIT 1").fetchone()
+                return _begun(attempt)
             except sqlite3.OperationalError:
-                data.close()
                 raise
             except sqlite3.DatabaseError:  # no database of ours: begin anew
-                data.close()
                 attempt.unlink()
                 raise
-            return data
     raise AssertionError("a database in memory opens")
+
+
+def _named(file: Path) -> sqlite3.Connection:
+    """The store in a file that somebody named: what else it may be is left as it is."""
+    if not str(file.name):
+        raise InputError(f"--store {file}: name a file")
+    try:
+        if file.exists():
+            _check_store(file)
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        return _begun(file)
+    except OSError as error:
+        raise InputError(f"--store {file}: cannot keep cells there ({error.strerror}); name another file") from None
+    except sqlite3.Error as error:
+        raise InputError(f"--store {file}: cannot keep cells there ({error}); name another file") from None
+
+
+def _check_store(file: Path) -> None:
+    """Raise InputError if a file is anything but a store, or empty; reads it, and writes nothing."""
+    other = InputError(f"--store {file}: exists and is not a store of cells; name another file")
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise other
+    with file.open("rb") as opened:
+        head = opened.read(len(_MAGIC))
+    if head not in (b"", _MAGIC):
+        raise other
+    with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as data:
+        tables = {name for (name,) in data.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables not in (set(), {"cells"}):
+        raise other
+
+
+def _begun(file: Path) -> sqlite3.Connection:
+    """The database in a file, with the table of cells. Raises sqlite3.Error."""
+    data = sqlite3.connect(file, timeout=_WAIT_SECONDS, check_same_thread=False)
+    try:
+        data.execute("PRAGMA journal_mode = WAL")
+        data.execute("PRAGMA synchronous = NORMAL")
+        data.execute(_TABLE)
+        data.execute("SELECT key, row, used FROM cells LIMIT 1").fetchone()
+    except sqlite3.Error:
+        data.close()
+        raise
+    return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -20,6 +21,8 @@ _QUANTITIES: Final[tuple[tuple[Callable[[str], int], Callable[[int], str]], ...]
 _KEYS: Final = ("from", "to", "steps", "scale")
 _SCALES: Final = ("linear", "log")
 _DIGITS: Final = 6
+_MOST_NUMBER: Final = 1e15
+"""More than any field takes, and little enough that sums and ratios of numbers are exact enough, and finite."""
 
 
 def values_of(value: object) -> tuple[Scalar, ...]:
@@ -65,9 +68,11 @@ def _ends(first: object, last: object) -> tuple[float, float, Callable[[float], 
     if isinstance(first, str) and isinstance(last, str):
         if first.endswith("%") and last.endswith("%"):
             try:
-                return float(first[:-1]), float(last[:-1]), lambda each: f"{each:.{_DIGITS}g}%"
+                shares = float(first[:-1]), float(last[:-1])
             except ValueError:
-                pass
+                shares = math.nan, math.nan
+            if all(abs(each) <= _MOST_NUMBER for each in shares):
+                return *shares, lambda each: f"{each:.{_DIGITS}g}%"
         for read, write in _QUANTITIES:
             try:
                 begin, end = read(first), read(last)
@@ -75,6 +80,8 @@ def _ends(first: object, last: object) -> tuple[float, float, Callable[[float], 
                 continue
             return float(begin), float(end), lambda each, write=write: write(round(each))
     numbers = [each for each in (first, last) if isinstance(each, int | float) and not isinstance(each, bool)]
+    if len(numbers) == 2 and not all(abs(each) <= _MOST_NUMBER for each in numbers):
+        raise ValueError(f"a range of numbers must lie within -{_MOST_NUMBER:g} and {_MOST_NUMBER:g}")
     if len(numbers) < 2:
         raise ValueError(f"from {first!r} to {last!r} is no range; give two numbers, or two quantities of one kind")
     if all(isinstance(each, int) for each in numbers):

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
+from segcast.analyzer.network.model import check_link
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.growth import KnownLoad
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -79,6 +80,7 @@ def batches_of(source: Source, scenario: ValidScenario, store: CellStore) -> lis
     found, cells = [], 0
     for variant in variants_of(scenario):
         variant.scenario.check_sids()
+        _check_links(scenario, variant)
         known = _with_loads(source, identity, variant.scenario, store)
         # Nothing but its row is kept of a cell.
         plans = tuple(plan_cells(known.model_copy(update={"packets": "none"})))
@@ -87,6 +89,16 @@ def batches_of(source: Source, scenario: ValidScenario, store: CellStore) -> lis
             raise scenario.wrong(("sweep",), f"more than {MOST_CELLS:,} cells; sweep fewer values, or give fewer seeds")
         found.append(Batch(variant, known, plans, tuple(_keys(identity, known, plans))))
     return found
+
+
+def _check_links(scenario: ValidScenario, variant: SweptVariant) -> None:
+    """Raise InputError for links that there cannot be; a cell would, after those before it."""
+    for link in variant.scenario.fabric().links:
+        try:
+            check_link(link)
+        except InputError as error:
+            where = scenario.place_of(("sweep",) if variant.name else ("network",))
+            raise InputError(f"{where}: {f'with {variant.name}: ' if variant.name else ''}{error}") from None
 
 
 def _keys(identity: str, scenario: ValidScenario, plans: Sequence[CellPlan]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import secrets
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,6 +12,7 @@ from segcast.analyzer.sweep.groups import Group, Timed, run_group
 from segcast.analyzer.sweep.workers import Died, Workers
 from segcast.traces.errors import InputError
 
+_ADDRESS: Final = re.compile(r"(?:tcp|tls)://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}")
 _CONNECT_SECONDS: Final = 10
 _MOMENT_SECONDS: Final = 0.1
 
@@ -25,6 +27,8 @@ class Cluster(Workers):
         except ImportError:
             raise InputError("--cluster needs Dask: pip install 'segcast[cluster]', here and on the workers") from None
         self._distributed = distributed
+        if not _ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 1 << 16:
+            raise InputError(f"--cluster {address}: is no address of a scheduler; write tcp://HOST:PORT")
         try:
             self._client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:

@@ -28,11 +28,12 @@ _OWN_LISTS: Final = {
     "seeds": "--seeds",
     "growth.factor": "--growth",
 }
+_MOST_SAID: Final = 60
 _NOT_SWEPT: Final = ("sweep", "packets")
 _OF_LINKS: Final = tuple(LinkShape.model_fields)
 _LINKS: Final = ("links", "core_links", "link")
 _ALL: Final = "*"
-_RANGE: Final = re.compile(r"\s*(\S+?)\s*\.\.\s*(\S+?)\s*/\s*(\d{1,6})\s*(linear|log)?\s*")
+_RANGE: Final = re.compile(r"\s*(\S+?)\s*\.\.\s*(\S+?)\s*/\s*(-?\d{1,12})\s*(linear|log)?\s*")
 
 Place = tuple[str | int, ...]
 
@@ -49,9 +50,9 @@ class SweptVariant:
 def parse_set(text: str) -> tuple[str, tuple[Scalar, ...]]:
     """The field and the values of `FIELD=V1,V2` or `FIELD=FROM..TO/STEPS`. Raises InputError naming the flag."""
     field, sign, given = (part.strip() for part in text.partition("="))
-    if not field or not sign or not given:
-        raise InputError(f"--set {text!r}: write it like buffer=64KiB,1MiB or buffer=64KiB..1MiB/5")
     found = _RANGE.fullmatch(given)
+    if not field or not sign or not given or (".." in given and found is None):
+        raise InputError(f"--set {_short(text)!r}: write it like buffer=64KiB,1MiB or buffer=64KiB..1MiB/5")
     value: Any = [_scalar(part.strip()) for part in given.split(",")]
     if found is not None:
         value = {"from": _scalar(found[1]), "to": _scalar(found[2]), "steps": int(found[3])}
@@ -59,14 +60,18 @@ def parse_set(text: str) -> tuple[str, tuple[Scalar, ...]]:
     try:
         return field, values_of(value)
     except ValueError as error:
-        raise InputError(f"--set {text!r}: {error}") from None
+        raise InputError(f"--set {_short(text)!r}: {error}") from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}..."
 
 
 def _scalar(text: str) -> Scalar:
     """A number, true or false as TOML has them; anything else is text."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # not TOML, or a number of thousands of digits
         return text
     return value if isinstance(value, int | float | bool | str) else text
 
@@ -95,6 +100,7 @@ def variants_of(scenario: ValidScenario) -> list[SweptVariant]:
         raise scenario.wrong(("sweep",), f"{sizes} are {count:,} variants; at most {MOST_VARIANTS:,} are supported")
     data = plain.model_dump(mode="json", exclude_none=True)
     places = {field: _places(field, data, scenario) for field in swept}
+    _check_apart(places, scenario)
     found = []
     for combination in itertools.product(*swept.values()):
         values: dict[str, Scalar] = dict(zip(swept, combination, strict=True))
@@ -126,7 +132,7 @@ def _variant(
         field = next((field for field in values if any(_within(place, own) for own in places[field])), None)
         if field is None:
             return f"{plain.place_of(('sweep',))}: with {name}"
-        return f"{plain.place_of(('sweep', field))} = {written(values[field])}"
+        return f"{plain.place_of(('sweep', field))} = {_short(written(values[field]))}"
 
     try:
         made = plain.with_origin_of(validated(changed, where))
@@ -153,8 +159,9 @@ def _within(place: Place, own: Place) -> bool:
 def _places(field: str, data: dict[str, Any], scenario: ValidScenario) -> list[Place]:
     """Where a field stands in a scenario's data: one place, or several where the name means all links."""
     parts = [int(part) if part.isdecimal() else part for part in re.sub(r"\[(\*|\d+)\]", r".\1", field).split(".")]
-    if field in _OWN_LISTS:
-        text = f"takes a list of its own, every value of which is run; give them there, or by {_OWN_LISTS[field]}"
+    own_list = re.sub(r"(\[(\*|\d+)\]|\.\*|\.\d+)+$", "", field)
+    if own_list in _OWN_LISTS:
+        text = f"takes a list of its own, every value of which is run; give them there, or by {_OWN_LISTS[own_list]}"
         raise scenario.wrong(("sweep", field), text)
     if parts[0] in _NOT_SWEPT:
         raise scenario.wrong(("sweep", field), "cannot be swept")
@@ -171,6 +178,20 @@ def _places(field: str, data: dict[str, Any], scenario: ValidScenario) -> list[P
         text = f"no field of a scenario{meant(str(parts[0]), known)}; write it like network.links.rate, or {PATHS}"
         raise scenario.wrong(("sweep", field), f"{text}, or {', '.join(_OF_LINKS[:4])} of all links")
     return list(_matching(parts, data, (), field, scenario))
+
+
+def _check_apart(places: Mapping[str, list[Place]], scenario: ValidScenario) -> None:
+    """Raise InputError if two fields mean the same: variants would differ by a value that the other overwrites."""
+    whose: dict[Place, str] = {}
+    above: dict[Place, str] = {}
+    for field, own in places.items():
+        for place in own if field != PATHS else [("network", "spines")]:
+            parts = [place[:length] for length in range(1, len(place) + 1)]
+            other = above.get(place) or next((whose[part] for part in parts if part in whose), None)
+            if other not in (None, field):
+                raise scenario.wrong(("sweep", field), f"{other} is swept as well, and means the same; leave one out")
+            whose[place] = field
+            above |= dict.fromkeys(parts, field)
 
 
 def _link_places(network: dict[str, Any]) -> Iterator[Place]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from segcast.analyzer.answers.evidence import FLOWS_FOR_P999, PACKETS_FOR_P999
+from segcast.analyzer.answers.evidence import FLOWS_FOR_P999, PACKETS_FOR_P999, PERIODS_BEYOND
 from segcast.reports import text
 from segcast.reports.forecast.data import Forecast, Variant
 from segcast.reports.forecast.drops import dead_link_share
@@ -152,9 +152,10 @@ def _of_received(forecast: Forecast) -> Iterator[str]:
         )
     if not forecast.decision.knows_p999:
         yield (
-            "p99.9 is grey: it rests on the luck of a few flows. It takes at least "
-            f"{text.count(FLOWS_FOR_P999)} flows of one size (effective_flows of summary) and "
-            f"{text.count(PACKETS_FOR_P999)} packets received."
+            "p99.9 is grey: it rests on the luck of a few flows or busy periods. It takes at least "
+            f"{text.count(FLOWS_FOR_P999)} flows of one size (effective_flows of summary), "
+            f"{text.count(PACKETS_FOR_P999)} packets received and, where packets wait, {PERIODS_BEYOND} separate busy "
+            "periods beyond it (busy_periods_p999)."
         )
     yield (
         "Slowdown compares with an empty network in which all packets of a flow take its fastest path: a flow that is "

@@ -192,7 +192,7 @@ def _notes(forecast: Forecast, left_out: bool) -> Iterator[str]:
     if seeds > 1:
         yield forecast.decision.covers
     if not forecast.reacts and not forecast.decision.knows_p999:
-        yield "p99.9 in parentheses: too few flows are behind it."
+        yield "p99.9 in parentheses: too few flows or busy periods are behind it."
     yield from loads_of(forecast)
     if (nothing := idle(forecast)) is not None:
         yield nothing

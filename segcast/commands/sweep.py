@@ -60,7 +60,7 @@ def sweep(
     """Run a scenario for every combination of values of some of its fields, and say what to do in each case.
 
     TRACE is a trace, a capture, or a flow list. Fields are those of a scenario (docs/scenario.md), such as
-    steering.ack_delay or network.spines; rate, delay, buffer and ecn are those of all links, and paths their number.
+    steering.ack_late or network.spines; rate, delay, buffer and ecn are those of all links, and paths their number.
     Cells that ran are kept, so an interrupted sweep goes on, and one asked again runs nothing (docs/sweeps.md). Exit
     status 1: the scenario has budgets, and nothing keeps them in any case.
 

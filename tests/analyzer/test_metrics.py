@@ -111,6 +111,11 @@ def assert_same_metrics(scenario: Scenario, sizes: Sequence[int]) -> None:
     for name in QUANTILES:
         assert summary[f"delay_{name}_ns"] == delays[name]
         assert summary[f"queue_{name}_ns"] == queues[name]
+    for name in ("p99", "p999"):
+        periods = twin.busy_periods(scenario.packets, refs, twin.QUANTILES[name])
+        assert summary[f"busy_periods_{name}"] == (
+            None if periods is None else pytest.approx(float(periods), rel=1e-12)
+        )
         assert summary[f"fct_{name}_ns"] == fcts[name]
     assert summary["dropped"] == sum(ref.dropped for ref in refs)
     assert summary["dropped_dead_link"] == len(ledger.fell_dead)
@@ -224,6 +229,8 @@ def twin_summary(scenario: Scenario, refs: list[twin_engine.Fate], ledger: twin_
         "retransmissions": None,
         "delay_mean_ns": twin.mean(delays),
         "queue_mean_ns": twin.mean(queues),
+        "busy_periods_p99": twin.busy_periods(sent, refs, Fraction(99, 100)),
+        "busy_periods_p999": twin.busy_periods(sent, refs, Fraction(999, 1000)),
         "reordered": len(extents),
         "reordered_ratio": len(extents) / len(delays) if delays else None,
         "reorder_extent_p99": twin.nearest_rank(extents, Fraction(99, 100)),
@@ -261,7 +268,7 @@ def test_every_column_of_a_cell_is_the_twins(seed: int) -> None:
     scenario = make_scenario(Seeded(seed), 200)
     refs, ledger = twin_engine.simulate_and_note(*scenario.network(), **scenario.options())
     tables, flows, series = tables_of(scenario)
-    of_cell = {"cell", "policy", "timeout", "timeout_ns", "load", "seed", "growth", "year"}
+    of_cell = {"cell", "policy", "timeout", "timeout_ns", "load", "seed", "growth", "year", "share"}
     comp = {name: value for name, value in tables.summary.items() if name not in of_cell}
     of_messages = {column.name for column in MESSAGE_SUMMARY}  # of senders that react
     assert set(comp) == set(SUMMARY.names()) - of_cell - of_messages

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from segcast.analyzer import keys
 from segcast.analyzer.plan import store as module
 from segcast.analyzer.plan.store import CellStore
+from segcast.traces.errors import InputError
 
 
 def test_rows_are_found_again_also_by_others(tmp_path: Path) -> None:
@@ -25,18 +29,53 @@ def test_rows_are_found_again_also_by_others(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_file_that_is_no_store_is_begun_anew(tmp_path: Path) -> None:
-    file = tmp_path / "cells.sqlite"
-    file.write_bytes(b"no database at all, but longer than a header of one would be" * 100)
-    store = CellStore(file)
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(module, "cache_root", lambda: tmp_path / "user" / "kernels")
+    return tmp_path / "user"
+
+
+def test_a_damaged_store_of_the_cache_is_begun_anew(cache: Path) -> None:
+    cache.mkdir()
+    (cache / "cells.sqlite").write_bytes(b"no database at all, but longer than a header of one would be" * 100)
+    store = CellStore()
     store.put("a", {"x": 1})
     store.close()
-    assert CellStore(file).get("a") == {"x": 1}
+    assert CellStore().get("a") == {"x": 1}
 
 
-def test_without_a_disk_rows_live_as_long_as_the_process(tmp_path: Path) -> None:
+def test_a_named_file_that_is_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    text, small, other, pipe = (tmp_path / name for name in ("a.json", "b", "c.sqlite", "pipe"))
+    text.write_text("not a database, and precious " * 100)
+    small.write_text("x")
+    with closing(sqlite3.connect(other)) as data:
+        data.execute("CREATE TABLE mine (x)")
+        data.execute("CREATE TABLE cells (x)")
+    os.mkfifo(pipe)
+    before = {file: file.read_bytes() for file in (text, small, other)}
+    for file in (*before, pipe, tmp_path, Path("/dev/null")):
+        with pytest.raises(InputError, match="exists and is not a store of cells; name another file"):
+            CellStore(file)
+    assert {file: file.read_bytes() for file in before} == before
+    assert sorted(tmp_path.iterdir()) == sorted([*before, pipe])
+
+
+def test_a_named_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store = CellStore(tmp_path / "file" / "cells.sqlite")
+    with pytest.raises(InputError, match=r"--store .*: cannot keep cells there"):
+        CellStore(tmp_path / "file" / "cells.sqlite")
+    damaged = tmp_path / "damaged.sqlite"
+    damaged.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    with pytest.raises(InputError, match="cannot keep cells there"):
+        CellStore(damaged)
+    assert damaged.stat().st_size == 5016
+    (tmp_path / "empty").touch()
+    CellStore(tmp_path / "empty").close()
+
+
+def test_without_a_disk_rows_live_as_long_as_the_process(cache: Path) -> None:
+    cache.write_text("")
+    store = CellStore()
     store.put("a", {"x": 1})
     assert store.get("a") == {"x": 1}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from segcast.analyzer.scenario.flags import scenario_of
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.sweep.batches import batches_of
 from segcast.analyzer.sweep.fields import parse_set, variants_of, with_set
 from segcast.analyzer.sweep.run import sweep
 from segcast.traces.errors import InputError
@@ -108,6 +110,14 @@ def test_links_of_every_kind_of_network_and_their_number() -> None:
         ("a=1..2/1", "steps must be a whole number from 2 to 1000"),
         ("packets=all", "cannot be swept"),
         ("steering.foo=1", "unknown key 'foo'"),
+        ("seeds[0]=1,2", "takes a list of its own, every value of which is run; give them there, or by --seeds"),
+        (f"steering.ack_loss=0..{'9' * 400}/3", "a range of numbers must lie within -1e+15 and 1e+15"),
+        ("steering.ack_loss=0..nan/3", "a range of numbers must lie within"),
+        (f"steering.ack_loss={'9' * 5000}", "9...: "),
+        ("a=1%..1e999%/3", "is no range"),
+        ("buffer=64KiB..1MiB/1000000000", "steps must be a whole number from 2 to 1000"),
+        ("buffer=64KiB..1MiB/1e9", "write it like buffer=64KiB,1MiB or buffer=64KiB..1MiB/5"),
+        (f"buffer={','.join(map(str, range(1001)))}", "1001 values; at most 1000 are supported"),
     ],
 )
 def test_what_cannot_be_swept_is_one_line(given: str, message: str) -> None:
@@ -115,6 +125,33 @@ def test_what_cannot_be_swept_is_one_line(given: str, message: str) -> None:
         variants_of(parallel(given))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("given", "other"),
+    [
+        ("buffer=1KiB,2KiB", "links.buffer=1KiB,3KiB"),
+        ("delay=1us,2us", "network.paths[0].links[0].delay=5us"),
+        ("network.paths[0].links[0].rate=1Gbps", "network.paths.0.links=1"),
+    ],
+)
+def test_two_fields_that_mean_the_same_are_refused(given: str, other: str) -> None:
+    for first, second in ((given, other), (other, given)):
+        with pytest.raises(InputError, match=f"{re.escape(first.split('=')[0])} is swept as well, and means the same"):
+            variants_of(parallel(first, second))
+    assert len(variants_of(parallel("buffer=1KiB,2KiB", "delay=1us,2us"))) == 4
+
+
+def test_spines_are_not_swept_twice() -> None:
+    leaves = short_scenario(leaf_spine="2x2x1Gbps", seeds=[1])
+    with pytest.raises(InputError, match=r"paths is swept as well, and means the same; leave one out"):
+        variants_of(with_set(leaves, ["paths=1,2", "network.spines=1,2"]))
+
+
+def test_links_that_there_cannot_be_are_refused_before_a_cell_runs(trace: Trace, store: CellStore) -> None:
+    with pytest.raises(InputError, match=r"sweep: with rate 0bps: link path0: rate 0 bit/s is not in 1 kbit/s"):
+        batches_of(trace, parallel("rate=1Gbps,0bps"), store)
 
 
 def test_too_many_variants_are_refused_before_any_is_made() -> None:

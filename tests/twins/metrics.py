@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -315,6 +316,29 @@ def host_rows(flows: Sequence[Flow], packets: Sequence[Packet], fates: Sequence[
 def delays_ns(packets: Sequence[Packet], fates: Sequence[Fate]) -> list[int]:
     """One-way delays of the received packets."""
     return [f.receive_ns - p.send_ns for p, f in zip(packets, fates, strict=True) if f.receive_ns is not None]
+
+
+def busy_periods(packets: Sequence[Packet], fates: Sequence[Fate], quantile: Fraction) -> Fraction | None:
+    """Separate busy periods beyond a quantile of queueing, by the mean and variance of counts in blocks of time."""
+    threshold_ns = counted(nearest_rank(queueing_ns(fates), quantile), 6)
+    if not threshold_ns:
+        return None
+    sent = [packet.send_ns for packet in packets]
+    block_ns = 1
+    while (max(sent) - min(sent)) // block_ns >= 64:
+        block_ns *= 2
+    found: list[Fraction] = []
+    for length_ns in (block_ns, 2 * block_ns, 4 * block_ns):
+        blocks = [0] * ((max(sent) - min(sent)) // block_ns // (length_ns // block_ns) + 1)
+        for send_ns, fate in zip(sent, fates, strict=True):
+            if fate.receive_ns is not None and fate.queue_ns >= threshold_ns:
+                blocks[(send_ns - min(sent)) // length_ns] += 1
+        if len(blocks) > 1:
+            numbers = [Fraction(number) for number in blocks]
+            varies = statistics.variance(numbers)
+            alone = statistics.mean(numbers) ** 2 * len(blocks) / varies if varies else sum(numbers, Fraction(0))
+            found.append(Fraction(alone))
+    return min(found, default=Fraction(1))
 
 
 def queueing_ns(fates: Sequence[Fate]) -> list[int]:

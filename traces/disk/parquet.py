@@ -6,10 +6,12 @@ Columns are looked for by name and must have the type of the schema; others are 
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from segcast.traces.errors import InputError
@@ -23,6 +25,8 @@ def open_table(file: Path, table: Table, mend: str) -> Iterator[pq.ParquetFile]:
     Raises InputError that ends in `mend`; also for what goes wrong with the file while it is open.
     """
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # to open a pipe would wait for whoever writes to it
+            raise InputError(f"{file}: is not a regular file; {mend}")
         with pq.ParquetFile(file, pre_buffer=False) as opened:
             _check_schema(opened.schema_arrow, file, table, mend)
             yield opened
@@ -57,11 +61,16 @@ def read_batches(
 
 
 def check_values(content: pa.Table | pa.RecordBatch, file: Path, table: Table, mend: str) -> None:
-    """Raise InputError if text is not UTF-8, or a column that has no nulls by its schema has some."""
+    """Raise InputError if text is not UTF-8, a number not finite, or null what has no nulls by its schema."""
     content.validate(full=True)
     for column in table.columns:
-        if not column.nullable and column.name in content.schema.names and content.column(column.name).null_count:
+        if column.name not in content.schema.names:
+            continue
+        values = content.column(column.name)
+        if not column.nullable and values.null_count:
             raise InputError(f"{file}: column {column.name} holds nulls; {mend}")
+        if pa.types.is_floating(values.type) and not pc.all(pc.is_finite(values), min_count=0).as_py():
+            raise InputError(f"{file}: column {column.name} holds a number that is not finite; {mend}")
 
 
 def _check_schema(found: pa.Schema, file: Path, table: Table, mend: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from segcast.analyzer.metrics.families.busy_periods import BusyPeriodFamily
 from segcast.analyzer.metrics.families.delays import DelayFamily
 from segcast.analyzer.metrics.families.flowlets import FlowletFamily
 from segcast.analyzer.metrics.families.path_load import PathLoadFamily
@@ -16,6 +17,7 @@ from segcast.analyzer.metrics.family import Family
 FAMILIES: Final[tuple[type[Family], ...]] = (
     TallyFamily,
     DelayFamily,
+    BusyPeriodFamily,
     SlowdownFamily,
     ReorderingFamily,
     PathLoadFamily,
