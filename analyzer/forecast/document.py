@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from segcast.analyzer.answers.standings import Verdict
 from segcast.analyzer.network.sid_table import SidTable
 from segcast.traces.disk.documents import Count, Shape, Whole
 from segcast.traces.document import Finding
+
+SCHEMA_VERSION: Final = 2
 
 
 class StatedVariant(Shape):

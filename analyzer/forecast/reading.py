@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from segcast.analyzer.forecast.document import ForecastDocument, ForecastTrace
+from segcast.analyzer.forecast.document import SCHEMA_VERSION, ForecastDocument, ForecastTrace
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.schema import PACKET_FATES
 from segcast.traces.captures.stored import STDIN
@@ -33,7 +33,11 @@ def read_document(folder: Path) -> ForecastDocument:
     check_name(folder)
     file = folder / FORECAST.marker
     missing = f"{file}: not found, so this is not a forecast; make one with segcast forecast"
-    return read_shape(file, ForecastDocument, missing, _AGAIN)
+    document = read_shape(file, ForecastDocument, missing, _AGAIN)
+    if document.schema_version > SCHEMA_VERSION:
+        version = f"schema version {document.schema_version}, but this Segcast reads at most {SCHEMA_VERSION}"
+        raise InputError(f"{file}: {version}; read it with the Segcast that wrote it, or {_AGAIN}")
+    return document
 
 
 def origin_of(folder: Path) -> ForecastTrace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import xxhash
 
@@ -14,6 +14,7 @@ from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.forecast.compare import compare
 from segcast.analyzer.forecast.document import (
+    SCHEMA_VERSION,
     ChangeEntry,
     ForecastDocument,
     ForecastSource,
@@ -51,8 +52,6 @@ from segcast.traces.quality.findings import for_timeouts
 from segcast.traces.trace import Trace, trace_name
 from segcast.traces.units import write_duration
 from segcast.traces.version import VERSION
-
-SCHEMA_VERSION: Final = 2
 
 
 def origin_entry(

@@ -250,3 +250,15 @@ def test_changes_are_those_of_the_twin(drawn: list[tuple[float, float, bool]], v
                 if other > -30:
                     assert math.log1p(bound) == pytest.approx(min(other, 700.0), **near)
     assert {one.metric for one in changes(first, second, reacts=False, paired=True)} == {*COMPARED, "utilisation_max"}
+
+
+def test_a_forecast_of_a_later_segcast_is_not_read_as_one_of_this(base: Path) -> None:
+    later = forecast(base.with_name("later"), schema_version=99)
+    with pytest.raises(InputError, match=r"later/forecast.json: schema version 99, but this Segcast reads at most 2"):
+        compare(base, later)
+
+
+def test_a_load_that_is_no_number_is_refused(base: Path) -> None:
+    folder = changed(base, "nan", 1.0, load=math.nan)
+    with pytest.raises(InputError, match=r"summary.parquet: column load holds a number that is not finite"):
+        compare(base, folder)

@@ -267,3 +267,15 @@ def test_a_cluster_over_tcp_with_a_trace_in_an_object_store(
 def test_what_cannot_run_is_one_line(trace: Trace, flags: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message), running("x", trace, asked(), **flags):
         pass
+
+
+@pytest.mark.parametrize(
+    "address", ["", "x", "tcp://", "tcp://127.0.0.1:-1", "tcp://127.0.0.1:99999", "tcp://[::", "udp://a:1"]
+)
+def test_what_is_no_address_is_said_at_once(address: str) -> None:
+    """Dask waits for it, and then for its own connection to end."""
+    pytest.importorskip("distributed", reason="needs dask.distributed: the extra segcast[cluster]")
+    from segcast.analyzer.sweep.cluster import Cluster
+
+    with pytest.raises(InputError, match=r"is no address of a scheduler; write tcp://HOST:PORT"):
+        Cluster(address)
