@@ -103,6 +103,8 @@ class LinkLoads:
         interval_ns = int(series["interval_ns"][0].as_py())
         column = start // interval_ns
         names = [name for name in rates if rates[name] and any(name in those for those in carries.values())]
+        if not names:
+            return None
         places = {name: place for place, name in enumerate(names)}
         bits = np.zeros((len(names), int(column.max()) + 1))
         for one in np.unique(path):
@@ -123,15 +125,16 @@ class LinkLoads:
 
     def _links_of_paths(self) -> Mapping[int, Sequence[str]]:
         return {
-            path["path_id"]: path.get("links") or [] for path in self._forecast.section("network").get("paths") or []
+            path.get("path_id", -1): path.get("links") or []
+            for path in self._forecast.section("network").get("paths") or []
         }
 
     def _could(self, name: str, intervals: int, interval_ns: int) -> NDArray[np.float64]:
         """What a link could carry in each interval, in nanobits, after what events leave of its rate."""
         ends = np.arange(intervals + 1) * interval_ns
         could = np.zeros(intervals)
-        changes = [c for c in self._forecast.section("network").get("changes") or [] if c["link"] == name]
-        times = [0, *(int(change["at_ns"]) for change in changes)]
+        changes = [c for c in self._forecast.section("network").get("changes") or [] if c.get("link") == name]
+        times = [0, *(int(change.get("at_ns") or 0) for change in changes)]
         rates = [self.places.rates[name], *(change.get("rate_bps") or 0 for change in changes)]
         for begin, end, rate in zip(times, [*times[1:], int(ends[-1])], rates, strict=True):
             could += float(rate) * np.clip(np.minimum(ends[1:], end) - np.maximum(ends[:-1], begin), 0, None)

@@ -41,11 +41,11 @@ class Places:
     @cached_property
     def rates(self) -> Mapping[str, int]:
         """The rates that links were built with."""
-        return {link["name"]: link.get("rate_bps") or 0 for link in self._network.get("links") or []}
+        return {link.get("name", ""): link.get("rate_bps") or 0 for link in self._network.get("links") or []}
 
     def path_names(self, paths: Sequence[int]) -> list[str]:
         """What to call paths: by the nodes between their ends where these tell them apart, else by number."""
-        links = {path["path_id"]: path.get("links") or [] for path in self._network.get("paths") or []}
+        links = {path.get("path_id", -1): path.get("links") or [] for path in self._network.get("paths") or []}
         between = [[self.ends.get(name, ("", ""))[1] for name in links.get(path, [])[:-1]] for path in paths]
         names = [", ".join(nodes) for nodes in between]
         if all(nodes and all(nodes) for nodes in between) and len(set(names)) == len(names):
@@ -57,10 +57,10 @@ class Places:
         """What happens to links, in order of time; what happens to all links of a node happens to the node."""
         changes = self._network.get("changes") or []
         found = []
-        for at_ns, those in itertools.groupby(changes, key=lambda change: int(change["at_ns"])):
+        for at_ns, those in itertools.groupby(changes, key=lambda change: int(change.get("at_ns") or 0)):
             states: dict[str, set[str]] = {}
             for change in those:
-                states.setdefault(self._state(change), set()).add(change["link"])
+                states.setdefault(self._state(change), set()).add(change.get("link", ""))
             said = [f"{text.listed(list(self._named(links)), 'links')} {state}" for state, links in states.items()]
             found.append(Event(at_ns, ", ".join(said)))
         return found
@@ -69,7 +69,7 @@ class Places:
         rate = change.get("rate_bps") or 0
         if not rate:
             return "down"
-        return "up" if rate == self.rates.get(change["link"]) else f"at {text.rate(rate)}"
+        return "up" if rate == self.rates.get(change.get("link", "")) else f"at {text.rate(rate)}"
 
     def _named(self, links: set[str]) -> Iterator[str]:
         """Nodes all of whose links are there, then the links left, both directions as one."""
