@@ -23,7 +23,16 @@ from segcast.analyzer.plan.document import PlanDocument
 from segcast.analyzer.plan.instead import instead_of
 from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, say_edges_cover, with_other_traffic
 from segcast.analyzer.plan.searches import Asked, Searches, pooled_metrics
-from segcast.analyzer.plan.stating import against, few_flows, limits, offered_words, other_draws, rank, stated
+from segcast.analyzer.plan.stating import (
+    against,
+    few_busy_periods,
+    few_flows,
+    limits,
+    offered_words,
+    other_draws,
+    rank,
+    stated,
+)
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.plan.words import answer_words
 from segcast.analyzer.scenario.growth import share_of
@@ -176,6 +185,7 @@ def _document(
         but=[
             *places_invented(search.cells.places(axis.put(scenario, search.between[0]))),
             *few_flows(search.rows),
+            *few_busy_periods(asked, ordered, search.rows),
             *offered_words(scenario, axis),
             *other_draws(asked, ordered, search.rows),
             *limits(asked, ordered, reacts, scenario),

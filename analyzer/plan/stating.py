@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from segcast.analyzer.answers.evidence import FEWEST_FLOWS
+from segcast.analyzer.answers.evidence import FEWEST_FLOWS, PERIODS_BEYOND, WAITS
 from segcast.analyzer.answers.wording import percent
 from segcast.analyzer.forecast.loads import share_findings
 from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis
@@ -124,6 +124,45 @@ def few_flows(rows: Sequence[dict[str, Any]]) -> list[str]:
     flows = say_number(float(f"{min(known):.2g}"))
     said = f"the traffic is spread as if of {flows} flows of one size: "
     return [said + "another hour of it may have another edge, and policies another order"]
+
+
+def few_busy_periods(asked: Asked, edges: Sequence[StatedEdge], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """That a percentile of delay, where a policy's edge is, is of too few busy periods to be anyone else's."""
+    least: tuple[float, str, str] | None = None
+    for quantile in {found for budget in asked.slo.budgets for found in _QUEUED if budget.metric in _QUEUED[found]}:
+        for edge in edges:
+            at = edge.value if edge.end is None else edge.end.value
+            if at is None or not edge.probes:
+                continue
+            nearest = min((probe.value for probe in edge.probes), key=lambda value: abs(value - at))
+            told = _mean([_periods(row, quantile) for row in rows if row["value"] == nearest and _is_of(row, edge)])
+            if told is not None and told < PERIODS_BEYOND and (least is None or told < least[0]):
+                least = told, quantile, name_of(edge)
+    if least is None:
+        return []
+    periods, quantile, name = max(least[0], 1.0), least[1], least[2]
+    number, longer = (
+        say_number(float(f"{each:.2g}")) for each in (periods, math.ceil(10 * PERIODS_BEYOND / periods) / 10)
+    )
+    what = "1 separate busy period" if number == "1" else f"{number} separate busy periods"
+    said = (
+        f"too few busy periods: {quantile.replace('p999', 'p99.9')} delay at the edge of {name} rests on about {what} "
+    )
+    need = f"of the queues, {PERIODS_BEYOND} would be needed, traffic about {longer} times as long: "
+    return [said + need + "another hour may have another edge"]
+
+
+_QUEUED: Final = {quantile: (f"delay_{quantile}_ns", f"queue_{quantile}_ns") for quantile in ("p99", "p999")}
+
+
+def _is_of(row: dict[str, Any], edge: StatedEdge) -> bool:
+    return bool(row["policy"] == edge.policy and row["timeout"] == edge.timeout)
+
+
+def _periods(row: dict[str, Any], quantile: str) -> float | None:
+    """The busy periods that a cell's percentile of delay rests on; None where waiting is hardly a part of it."""
+    waited, delay = row.get(f"queue_{quantile}_ns") or 0, row.get(f"delay_{quantile}_ns") or 0
+    return row.get(f"busy_periods_{quantile}") if waited > 0 and waited >= WAITS * delay else None
 
 
 def other_draws(asked: Asked, edges: Sequence[StatedEdge], rows: Sequence[dict[str, Any]]) -> list[str]:

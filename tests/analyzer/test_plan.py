@@ -97,6 +97,20 @@ def test_the_buffer_that_a_burst_needs(tmp_path: Path) -> None:
     assert 19 * 1226 * 0.9 <= edge["value"] <= 21 * 1250
 
 
+@pytest.mark.parametrize(("bursts", "said"), [(1, True), (50, False)])
+def test_an_edge_of_few_busy_periods_says_so(tmp_path: Path, bursts: int, said: bool) -> None:
+    """The slowest packet in a hundred is one of a burst of 200, or of one of 50 bursts that are as long together."""
+    even = np.arange(5000) * 100_000
+    times = np.concatenate(
+        [even, *(np.full(200 // bursts + 1, even[-1] // (bursts + 1) * (k + 1)) for k in range(bursts))]
+    )
+    trace = capture(tmp_path / "b.pcap", np.sort(times))
+    found = planned(trace, tmp_path / "p", "p99_delay < 30us", paths="1x1Gbps", policy="ecmp")
+    words = [each for each in found["but"] if each.startswith("too few busy periods: p99 delay at the edge of ecmp")]
+    assert bool(words) is said
+    assert all("rests on about 1 separate busy period of the queues, 10 would be needed" in each for each in words)
+
+
 def test_nothing_is_run_twice_and_files_are_the_same(constant: Trace, tmp_path: Path) -> None:
     store = CellStore(tmp_path / "cells.sqlite")
     flags = {"paths": "2x100Mbps", "policy": "ecmp,random", "timeout": "100us", "store": store}
