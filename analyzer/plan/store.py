@@ -21,6 +21,7 @@ _AT_ONCE: Final = 500
 _MEMORY: Final = ":memory:"
 _MAGIC: Final = b"SQLite format 3\0"
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS cells (key TEXT PRIMARY KEY, row TEXT NOT NULL, used REAL NOT NULL)"
+_COLUMNS: Final = {"key", "row", "used"}
 
 
 class CellStore:
@@ -134,7 +135,8 @@ def _check_store(file: Path) -> None:
         raise other
     with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as data:
         tables = {name for (name,) in data.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and "cells" not in tables:
+        columns = {row[1] for row in data.execute("PRAGMA table_info(cells)")}
+    if tables and not columns >= _COLUMNS:
         raise other
 
 

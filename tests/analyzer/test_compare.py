@@ -247,7 +247,7 @@ def test_changes_are_those_of_the_twin(drawn: list[tuple[float, float, bool]], v
         if low is not None and high is not None:
             for bound, other in ((one.low, low), (one.high, high)):
                 assert bound is not None
-                if other > -30:
+                if other > -20:  # nearer to -100 % a change has too few digits left for its logarithm
                     assert math.log1p(bound) == pytest.approx(min(other, 700.0), **near)
     assert {one.metric for one in changes(first, second, reacts=False, paired=True)} == {*COMPARED, "utilisation_max"}
 

@@ -86,7 +86,15 @@ def test_nothing_pools_to_nothing_and_seeds_that_are_alike_to_a_point() -> None:
 
 
 def test_variants_are_pooled_apart() -> None:
-    named = {"policy": "ecmp", "timeout": None, "timeout_ns": None, "load": 1.0, "growth": 1.0, "year": None}
+    named = {
+        "policy": "ecmp",
+        "timeout": None,
+        "timeout_ns": None,
+        "load": 1.0,
+        "growth": 1.0,
+        "year": None,
+        "share": None,
+    }
     pools = Pools()
     for load in (1.0, 2.0):
         for seed in (1, 2):

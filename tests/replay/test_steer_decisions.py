@@ -159,7 +159,8 @@ def compare(program: Program, case: Case) -> None:
             assert ours.inflight_bytes[: len(inflight)].tolist() == inflight, packet
             assert not ours.inflight_bytes[len(inflight) :].any()
     tally = program.state["tally"]
-    assert not any(int(tally[name]) for name in ("behind", "uncounted", "evicted", "contended", "not_targeted"))
+    kept = ("behind", "uncounted", "evicted", "contended", "not_targeted")
+    assert {name: int(tally[name]) for name in kept} == dict.fromkeys(kept, 0)
 
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))

@@ -19,6 +19,7 @@ from segcast.replay.inventory import Inventory, Receiver, Sender, read_inventory
 from segcast.replay.testbed.bed import down, held, inventory_of, up
 from segcast.replay.testbed.plan import Bed
 from segcast.traces.errors import InputError
+from segcast.traces.version import VERSION
 from tests.conftest import Run
 from tests.support.beds import NAME, needs_testbed, rewritten, scenario_of
 from tests.support.patience import once_in
@@ -41,7 +42,7 @@ def test_packets_are_sent_and_captured(run: Run, bed: Bed, tmp_path: Path, sende
     ran = replayed(run, tmp_path, only(bed), "--sender", sender, "--transit", "--json")
     assert (ran.code, ran.err) == (0, "")
     document = json.loads(ran.out)
-    assert document == json.loads((tmp_path / "run" / "run.json").read_text())
+    assert document == {"segcast": VERSION} | json.loads((tmp_path / "run" / "run.json").read_text())
     assert (document["complete"], document["reason"], document["cell"]) == (True, None, "random-100us-s1")
     assert document["tcpreplay"]["version"]
     assert document["burst_bytes"] == 10_000

@@ -21,6 +21,7 @@ from segcast.replay.testbed.build import has_delays
 from segcast.replay.testbed.plan import plan_bed
 from segcast.replay.testbed.spaces import inhabitants, spaces, within
 from segcast.traces.errors import InputError
+from segcast.traces.version import VERSION
 from tests.conftest import Run
 from tests.support.beds import NAME, SCENARIOS, frame, listening, needs_testbed, scenario_of, send, udp
 
@@ -205,7 +206,8 @@ def test_refusals_are_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
         assert (ran.code, ran.err.count("\n")) == (2, 1)
         assert "pip install 'pyroute2" in ran.err
     ran = run("testbed", "status", "--name", NAME, "--json")
-    assert json.loads(ran.out) == {"name": NAME, "state": "down", "namespaces": []}
+    document = json.loads(ran.out)
+    assert document == {"segcast": VERSION, "schema_version": 1, "name": NAME, "state": "down", "namespaces": []}
 
 
 def test_the_command_line(run: Run, tmp_path: Path) -> None:
