@@ -128,4 +128,3 @@ def clear(program: Program) -> None:
         program.tables[name][:] = np.zeros(1, program.tables[name].dtype)
     program.tables["counters"]["round_trip_ns"] = -1
     program.state["generator"] = program.config["mixed_seed"]
-    program.state["tally"] = np.zeros(1, program.state["tally"].dtype)

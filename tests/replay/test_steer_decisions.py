@@ -163,6 +163,13 @@ def compare(program: Program, case: Case) -> None:
     assert {name: int(tally[name]) for name in kept} == dict.fromkeys(kept, 0)
 
 
+def test_a_place_used_at_time_0_is_not_an_unused_one(program: Program) -> None:
+    """Two flows of one set of places, in which the first was last seen at 0."""
+    there, back = Ends("fd00:1::1", "fd00::1", 1000, 26785, TCP), Ends("fd00::1", "fd00:1::1", 26785, 1000, TCP)
+    packets = [Sent(0, 0, 0, 0, 0, ACK), Sent(0, 1, 0, 0, 0, ACK)]
+    compare(program, Case(Fabric([40]), [there, back], packets, "host-ecmp", 0, False, "pair", 0, 0))
+
+
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(case=cases())
 def test_the_same_decisions_as_the_engine(program: Program, case: Case) -> None:

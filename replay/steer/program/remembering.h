@@ -40,8 +40,8 @@ INLINE __u32 place_for(const struct config *c, __u64 key)
 	for (__u32 way = 0; way < WAYS; way++) {
 		struct flow *f = row(&flows, first + way);
 
-		if (f && (f->generation ? f->last_ns : 0) < least) {
-			least = f->generation ? f->last_ns : 0;
+		if (f && (f->generation ? f->last_ns + 1 : 0) < least) {
+			least = f->generation ? f->last_ns + 1 : 0;
 			best = first + way;
 		}
 	}
