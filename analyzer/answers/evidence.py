@@ -25,7 +25,7 @@ PACKETS_FOR_P999: Final = 10_000
 # Of so many separate busy periods beyond it a percentile is off by about a tenth; of two by a quarter, of one by more.
 PERIODS_BEYOND: Final = 10
 # Where waiting is less of a delay than this, its luck is not the delay's.
-WAITS: Final = 0.05
+_WAITS: Final = 0.05
 
 
 def too_few(verdicts: Sequence[Standing], there: Sequence[Candidate], circumstances: Circumstances) -> tuple[str, ...]:
@@ -91,7 +91,12 @@ def periods_beyond(one: Candidate, quantile: str) -> float | None:
     It is the mean of the seeds', not their sum: packets leave at the same times under every seed.
     """
     waited, delay = one.mean(f"queue_{quantile}_ns"), one.mean(f"delay_{quantile}_ns")
-    return one.means.get(f"busy_periods_{quantile}") if waited > 0 and waited >= WAITS * delay else None
+    return one.means.get(f"busy_periods_{quantile}") if is_waited_for(waited, delay) else None
+
+
+def is_waited_for(waited_ns: float, delay_ns: float) -> bool:
+    """Whether waiting in queues is enough of a delay for its luck to be the delay's."""
+    return waited_ns > 0 and waited_ns >= _WAITS * delay_ns
 
 
 def few_periods(verdicts: Sequence[Standing]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from segcast.analyzer.answers.evidence import FEWEST_FLOWS, PERIODS_BEYOND, WAITS
+from segcast.analyzer.answers.evidence import FEWEST_FLOWS, PERIODS_BEYOND, is_waited_for
 from segcast.analyzer.answers.wording import percent
 from segcast.analyzer.forecast.loads import share_findings
 from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis
@@ -162,7 +162,7 @@ def _is_of(row: dict[str, Any], edge: StatedEdge) -> bool:
 def _periods(row: dict[str, Any], quantile: str) -> float | None:
     """The busy periods that a cell's percentile of delay rests on; None where waiting is hardly a part of it."""
     waited, delay = row.get(f"queue_{quantile}_ns") or 0, row.get(f"delay_{quantile}_ns") or 0
-    return row.get(f"busy_periods_{quantile}") if waited > 0 and waited >= WAITS * delay else None
+    return row.get(f"busy_periods_{quantile}") if is_waited_for(waited, delay) else None
 
 
 def other_draws(asked: Asked, edges: Sequence[StatedEdge], rows: Sequence[dict[str, Any]]) -> list[str]:
