@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from segcast.analyzer.detectors.drained import DrainedParameters
 from segcast.analyzer.detectors.rtt import RttParameters
@@ -45,6 +45,10 @@ class ByKernel:
     def digest(self) -> str:
         """SHA-256 of the program."""
         return digest()
+
+    def settings(self) -> dict[str, Any]:
+        """See `Steering`."""
+        return {"program": self.digest, "ack_timeout_ns": self.ack_timeout_ns}
 
     def refusal(self, scenario: ValidScenario, cell: CellPlan) -> str | None:
         """Why it cannot follow the policy and timeout of a cell; None if it can."""

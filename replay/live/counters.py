@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from segcast.replay.live.failures import Outage
 from segcast.replay.live.tcp_info import tcp_counters
 from segcast.replay.testbed.bed import status
 from segcast.replay.testbed.plan import Space
@@ -29,6 +30,15 @@ class Counts(NamedTuple):
         tcp = Counter({name: n - before.tcp[name] for name, n in self.tcp.items() if n > before.tcp[name]})
         carried = {name: n - before.carried_bytes[name] for name, n in self.carried_bytes.items()}
         return Counts(links, tcp, carried)
+
+    def without(self, outages: Sequence[Outage]) -> Counts:
+        """The same, but what links took that were down counts as dropped there, and not as carried."""
+        links, carried = dict(self.links), dict(self.carried_bytes)
+        for each in outages:
+            packets, drops = links[each.link]
+            links[each.link] = packets - each.packets, drops + each.packets
+            carried[each.link] -= each.bytes
+        return Counts(links, self.tcp, carried)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""

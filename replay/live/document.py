@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 from pydantic import Field
@@ -40,6 +40,18 @@ class Machine(Shape):
     seeds_hashes: bool = Field(description="whether the nodes' own hash could be given the cells' seeds")
 
 
+class LinkOutage(Shape):
+    """A link that was down while a list was sent, as the scenario's events say."""
+
+    cell: str = Field(description="the cell")
+    link: str = Field(description="the link")
+    down_ns: Count = Field(description="when it failed, after the list's first start")
+    up_ns: Count | None = Field(description="when it recovered; null: not before all flows had arrived")
+    late_ns: Count = Field(description="by how much one of these was late, the greater")
+    packets: Count = Field(description="frames that it took meanwhile, which were lost")
+    bytes: Count = Field(description="their bytes, with Ethernet headers")
+
+
 class LiveDocument(Shape):
     """What a live run sent, and on what."""
 
@@ -54,6 +66,8 @@ class LiveDocument(Shape):
     machine: Machine = Field(description="what ran it")
     program: str | None = Field(None, description="digest of the program that steered (SHA-256); null without one")
     burst_bytes: Count | None = Field(None, description="bucket of links whose burst the scenario omits")
+    outages: list[LinkOutage] = Field([], description="links that were down, cell by cell")
+    asked: dict[str, Any] | None = Field(None, description="what was asked: the same again is not run; null: not said")
     findings: list[str] = Field(description="what to know before believing the numbers")
 
 

@@ -7,10 +7,12 @@ in which order its bytes leave, what waits for what. Everything below the socket
 from __future__ import annotations
 
 import bisect
+import collections
 import contextlib
 import errno
 import gc
 import heapq
+import itertools
 import os
 import select
 import socket
@@ -25,6 +27,9 @@ from segcast.analyzer.workload.table import Workload
 from segcast.replay.live.plan import Connection
 from segcast.replay.live.sockets import Sockets, abandon
 from segcast.replay.live.tcp_info import NOTHING_SENT, Sent, sent_so_far, tcp_info
+
+Timed = tuple[int, Callable[[int], None]]
+"""What is to be done so many ns after the first start of a list."""
 
 _CHUNK: Final = 1 << 20
 _SPIN_NS: Final = 1_000_000  # epoll counts in ms: what is left of a wait is spent looking
@@ -61,16 +66,17 @@ def send_list(
     sockets: Sockets,
     patience_s: float,
     tick: Callable[[int], None] = lambda passed_ns: None,
+    timed: Sequence[Timed] = (),
 ) -> Result:
     """Send all flows of a list, and return when they have arrived, `patience_s` are over, or nothing can come any more.
 
-    `tick` is told twice a second how much time has passed. The sockets are closed. Runs at real-time priority where it
-    may.
+    `tick` is told twice a second how much time has passed. Of `timed`, in order of time, each is called when so many ns
+    have passed, and told how many did. The sockets are closed. Runs at real-time priority where it may.
     """
     loop = _Loop(workload, connections, half_of_row, sockets)
     try:
         with _undisturbed():
-            return loop.run(patience_s, tick)
+            return loop.run(patience_s, tick, collections.deque(timed))
     finally:
         loop.close()
 
@@ -121,7 +127,7 @@ class _Loop:
         self._zero_ns = 0
         self._why: str | None = None
 
-    def run(self, patience_s: float, tick: Callable[[int], None]) -> Result:
+    def run(self, patience_s: float, tick: Callable[[int], None], timed: collections.deque[Timed]) -> Result:
         """Send, receive, and keep the time, until all is done."""
         for place, listener in enumerate(self._sockets.listeners):
             self._files[listener.fileno()] = (-1, place)
@@ -135,6 +141,8 @@ class _Loop:
             if now_ns >= next_tick_ns:
                 tick(now_ns - origin)
                 next_tick_ns = now_ns + _TICK_NS
+            while timed and origin + timed[0][0] <= now_ns:
+                timed.popleft()[1](now_ns - origin)
             if now_ns >= end_ns:
                 self._why = self._why or f"it was not done after {patience_s:g} s"
                 break
@@ -143,7 +151,10 @@ class _Loop:
                 self._due[row] = due_ns
                 self._ready[row] = True
                 self._ask(self._half_of_row[row])
-            until_ns = min(end_ns, next_tick_ns, *(timer[0] for timer in self._timers[:1]))
+            awaited = [timer[0] for timer in self._timers[:1]] + [
+                origin + each for each, _ in itertools.islice(timed, 1)
+            ]
+            until_ns = min(end_ns, next_tick_ns, *awaited)
             wait_ns = until_ns - self._now()
             whole_ms = max(0, wait_ns - _SPIN_NS // 2) // 1_000_000
             for file, events in self._epoll.poll(whole_ms / 1000):

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from segcast.replay.live.counters import Counts
+from segcast.replay.live.failures import Outage
 from segcast.replay.live.generator import Result
 from segcast.replay.live.plan import LivePlan
 from segcast.replay.live.steering import Steered
@@ -25,7 +26,8 @@ class LiveRun(NamedTuple):
     """What was measured. `flows` has a row for each of the list (`table_of`), `counts` is of the time of the run.
 
     `busy`: the share of all processors' time that anything on this machine took meanwhile. `steered`: what a program
-    said that steered, whose flowlets `flowlets` has by row of the list; None without one.
+    said that steered, whose flowlets `flowlets` has by row of the list; None without one. `outages`: what was down,
+    `late_events`: how many failures and recoveries of links were still to come when all was over.
     """
 
     flows: pa.Table
@@ -34,6 +36,8 @@ class LiveRun(NamedTuple):
     busy: float = 0.0
     steered: Steered | None = None
     flowlets: pa.Table | None = None
+    outages: Sequence[Outage] = ()
+    late_events: int = 0
 
 
 def table_of(plan: LivePlan, result: Result, flowlets: pa.Table | None = None) -> pa.Table:

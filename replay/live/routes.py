@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -21,6 +22,11 @@ _LOOPBACK: Final = 1  # its index, in every namespace
 _NO_DAD: Final = 0x02
 _MOST_SEGMENTS: Final = 65535  # of a super-frame, the kernel's own limit
 _HASH_SEED: Final = "ipv4/fib_multipath_hash_seed"  # of IPv6, too
+_ONE_HASH: Final = {
+    # Nodes hash what the sender's socket drew, not the five-tuple, where they are namespaces beside it; TCP would draw
+    # anew at each timeout, and leave a dead path that it cannot leave where switches hash.
+    "core/txrehash": "0",
+}
 _SETTINGS: Final = {
     # A connection must not begin with what the kernel remembers of those before it.
     "ipv4/tcp_no_metrics_save": "1",
@@ -45,6 +51,8 @@ def prepare(plan: LivePlan, hosts: Sequence[Space], *, super_frames: bool, setti
             if connection.paths[side] >= 0
         ]
         within(host.namespace, partial(settle, _SETTINGS | dict(settings)))
+        with contextlib.suppress(FileNotFoundError):  # before Linux 5.18 there is none to set
+            within(host.namespace, partial(settle, _ONE_HASH))
         within(host.namespace, partial(_furnish, plan, sorted(addresses), rules, super_frames))
 
 

@@ -13,6 +13,7 @@ from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.table import Workload
 from segcast.replay.live.counters import counted, processors
+from segcast.replay.live.failures import failures_of
 from segcast.replay.live.generator import send_list
 from segcast.replay.live.plan import LivePlan, plan_live
 from segcast.replay.live.results import LiveRun, flowlets_of, summary_of, table_of
@@ -58,9 +59,11 @@ def run_live(
     `policy` and `seed` choose the paths (`plan_live`), or what `by_program` says; of `ecmp` the seed is that of the
     nodes' hash, where the kernel has one. `super_frames` says whether TCP hands several segments down at once,
     `settings` are written below /proc/sys/net of hosts, `tick` is told twice a second how much time of the list has
-    passed. It ends `patience_s` after the last start of the list at the latest; Ctrl-C ends it at once, and so does
-    whatever ends this process, whose sockets alone are in the namespaces. Raises InputError if the testbed does not
-    stand, was built for another network, or cannot carry the list.
+    passed. Links fail and recover as the scenario's events say, and are as they were built at the end; if this process
+    is killed, the testbed says that they are not, and has to be built anew. It ends `patience_s` after the last start
+    of the list at the latest; Ctrl-C ends it at once, and so does whatever ends this process, whose sockets alone are
+    in the namespaces. Raises InputError if the testbed does not stand, was built for another network, or cannot carry
+    the list.
     """
     if os.geteuid() != 0:
         raise InputError("real TCP in the testbed: enters network namespaces, which takes root; run it with sudo")
@@ -72,13 +75,14 @@ def run_live(
                 raise InputError(f"testbed {name}: was built for another {part}; run segcast testbed up again")
         bed = plan_bed(scenario, name)
         hosts = bed.hosts()
+        failures = failures_of(scenario, plan.assembled, bed)
         prepare(plan, hosts, super_frames=super_frames, settings=settings)
         seed_hashes([space for space in bed.spaces if not space.host], seed)
 
         def there(place: int, work: Callable[[], list[socket.socket]]) -> list[socket.socket]:
             return within(hosts[place].namespace, work)
 
-        with _steered(scenario, plan, hosts, by_program) as at_hosts:
+        with _steered(scenario, plan, hosts, by_program) as at_hosts, failures:
 
             def turn(passed_ns: int) -> None:
                 tick(passed_ns)
@@ -88,11 +92,22 @@ def run_live(
             sockets = make_sockets(plan.connections, options, there)
             before, began = counted(name, hosts), processors()
             seconds = float(workload.start_ns.max() - workload.start_ns.min()) / 1e9 + patience_s
-            result = send_list(workload, plan.connections, plan.half_of_row, sockets, seconds, turn)
-            busy, counts = processors().busy_since(began), counted(name, hosts).since(before)
+            timed = failures.timed()
+            result = send_list(workload, plan.connections, plan.half_of_row, sockets, seconds, turn, timed)
+            busy, outages = processors().busy_since(began), failures.outages()
+            counts = counted(name, hosts).since(before).without(outages)
             steered = None if at_hosts is None else at_hosts.collected()
         flowlets = None if steered is None else flowlets_of(plan, result, steered)
-        return LiveRun(table_of(plan, result, flowlets), counts, result.unfinished_why, busy, steered, flowlets)
+        return LiveRun(
+            table_of(plan, result, flowlets),
+            counts,
+            result.unfinished_why,
+            busy,
+            steered,
+            flowlets,
+            outages,
+            failures.left,
+        )
 
 
 def _steered(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from segcast.analyzer.forecast.cells import CellPlan
 from segcast.analyzer.scenario.valid import ValidScenario
@@ -54,6 +54,10 @@ class Steering(Protocol):
     @property
     def digest(self) -> str:
         """SHA-256 of what is run."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What it steers by besides the scenario and the cell, as JSON values."""
         ...
 
     def refusal(self, scenario: ValidScenario, cell: CellPlan) -> str | None:

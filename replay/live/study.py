@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 import xxhash
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
+from segcast.analyzer.keys import digest_of
 from segcast.analyzer.scenario.transport import TransportSpec
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.workload.attach import attach
 from segcast.analyzer.workload.source import WorkloadFile, open_workload
-from segcast.replay.live.document import SCHEMA_VERSION, LiveDocument, Machine, SentList
+from segcast.replay.live.document import SCHEMA_VERSION, LiveDocument, Machine, SentList, read_live
+from segcast.replay.live.failures import failures_of
 from segcast.replay.live.guard import guarded
+from segcast.replay.live.keeping import KeptCells, MeasuredCell, difference
 from segcast.replay.live.plan import POLICIES
 from segcast.replay.live.results import LiveRun, summary_of
 from segcast.replay.live.run import ByProgram, run_live
@@ -29,7 +32,7 @@ from segcast.replay.live.steering import Steering
 from segcast.replay.live.tables import LIVE_FLOWLETS, LIVE_FLOWS, LIVE_LINKS, LIVE_SUMMARY, LIVE_TABLES
 from segcast.replay.testbed.bed import up
 from segcast.replay.testbed.build import require
-from segcast.replay.testbed.plan import plan_bed
+from segcast.replay.testbed.plan import NO_EVENTS, plan_bed
 from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import LIVE, new_folder
 from segcast.traces.errors import InputError
@@ -46,6 +49,7 @@ _TIME_STAMPS_BYTES: Final = 12  # of each segment, which TCP_MAXSEG counts in
 _HEADER_BYTES: Final = (52, 72)  # of a full segment, IP included
 _MOST_SEGMENT_BYTES: Final = 32767  # what TCP_MAXSEG takes
 _BETWEEN_NS: Final = 2_500_000_000  # what a cell takes besides its list, about
+_LATE_NS: Final = 20_000_000
 _SHUFFLED: Final = 0x11FE  # first word of the seed of orders
 
 Progress = Callable[[int, int, str], None]
@@ -83,7 +87,7 @@ class LiveStudy:
             "segment_bytes": self.options.segment_bytes,
             "super_frames": self.super_frames,
             "expected_ns": self.expected_ns,
-            "notes": [*plan_bed(self.scenario, self.name).notes, *_of_headers(self.scenario)],
+            "notes": _notes(self.scenario, self.name),
         }
 
 
@@ -101,8 +105,6 @@ def plan_study(
     All policies of a seed send the same list. Seeds come one after the other, the cells of each in an order that the
     seed draws: what else the machine does concerns all policies alike. Raises InputError for what cannot be run.
     """
-    if scenario.events:
-        raise scenario.wrong(("events",), "a testbed's links do not change; leave them out of a live run")
     if any(one.load != 1 for one in scenario.offered):
         raise scenario.wrong(
             ("load",), "a live run sends its lists as they are; leave it out, and make lists for loads"
@@ -123,29 +125,63 @@ def plan_study(
         path = workload.replace(SEED, str(seed))
         if path not in opened:
             opened[path] = open_workload(path)
-            attach(opened[path].workload, scenario)  # refused before anything is built
+            attached = attach(opened[path].workload, scenario)  # what cannot be is refused before anything is built
+            failures_of(scenario, attached.assembled, plan_bed(scenario, name))
         lists[seed] = opened[path]
     ordered = [cell for seed in seeds for cell in _shuffled([each for each in planned if each.seed == seed], seed)]
     return LiveStudy(scenario, ordered, lists, _options(scenario, control), super_frames, steering, name)
 
 
-def run_study(study: LiveStudy, out: Path, *, progress: Progress = lambda done, total, what: None) -> dict[str, Any]:
+def run_study(
+    study: LiveStudy,
+    out: Path,
+    *,
+    progress: Progress = lambda done, total, what: None,
+    say: Callable[[str], object] = lambda line: None,
+) -> dict[str, Any]:
     """Build the network, run the cells, write the folder `out`, remove the network; returns what live.json says.
 
     `progress` is told seconds done and in all, and what runs. The network is removed whatever happens, also if this
-    process is killed. Raises InputError as `plan_study` and `segcast.replay.testbed.bed.up` do.
+    process is killed. Cells that have ended are kept aside for the next run of the same to `out`, which goes on with
+    what is missing; one that is done is not run again; `say` is told so. Raises InputError as `plan_study` and
+    `segcast.replay.testbed.bed.up` do, and if `out` has, or is to have, a run of something else.
     """
+    asked = _asked(study)
+    if LIVE.made(out) and (done := _done(out, asked)) is not None:
+        say(f"{out}: is done, with all {len(study.cells)} cells; nothing is sent again")
+        return done
     require()
     inputs = [source.path for source in study.lists.values()]
-    rows: dict[str, list[pa.Table]] = {table.name: [] for table in LIVE_TABLES}
-    findings: list[str] = []
-    machine = _machine()
     began_ns = time.time_ns()
-    with new_folder(out, marker=LIVE.marker, inputs=inputs) as folder, guarded(study.name):
-        bed = up(study.scenario, study.name)
-        findings += [*bed["notes"], *_of_headers(study.scenario)]
-        done_ns = 0
-        for cell in study.cells:
+    kept: KeptCells | None = None
+    try:
+        with new_folder(out, marker=LIVE.marker, inputs=inputs, resumable=True) as folder:
+            kept = KeptCells(out, folder, asked, began_ns)
+            findings = _notes(study.scenario, study.name)
+            if kept.done or kept.damaged:
+                broken = f", {kept.damaged} are damaged and run again" if kept.damaged else ""
+                say(f"resuming: {_what_is_kept(study, kept)}{broken}")
+                findings.append(f"was interrupted: {len(kept.done)} of {len(study.cells)} cells ran before the others")
+            machine = _machine()
+            _measure(study, kept, progress)
+            document = _written(study, kept, folder, machine, findings)
+    except KeyboardInterrupt:
+        if kept is not None and kept.done:
+            aside = f"{_what_is_kept(study, kept)}, kept aside: the same command goes on from there"
+            raise KeyboardInterrupt(f"interrupted; {aside}") from None
+        raise
+    return document.as_dict()
+
+
+def _measure(study: LiveStudy, kept: KeptCells, progress: Progress) -> None:
+    """Run the cells that are missing, through a network that stands for as long."""
+    missing = [cell for cell in study.cells if cell.name not in kept.done]
+    if not missing:
+        return
+    done_ns = sum(study.expected_of(cell) for cell in study.cells if cell.name in kept.done)
+    with guarded(study.name):
+        up(study.scenario, study.name)
+        for cell in missing:
             source, at_ns = study.lists[cell.seed], time.time_ns()
 
             def tick(passed_ns: int, done_ns: int = done_ns, name: str = cell.name) -> None:
@@ -153,37 +189,84 @@ def run_study(study: LiveStudy, out: Path, *, progress: Progress = lambda done, 
 
             tick(0)
             run = _run(study, cell, source, tick)
-            if run.unfinished_why is not None:
-                findings.append(f"{cell.name}: not all flows arrived: {run.unfinished_why}")
-            if run.steered is not None and run.steered.inflight_bytes:
-                findings.append(
-                    f"{cell.name}: counters held {run.steered.inflight_bytes:,} bytes when nothing was under way"
-                )
-            for kind, made in _tables(cell, source, run, at_ns).items():
-                rows[kind].append(made)
+            outages = [{"cell": cell.name, **each._asdict()} for each in run.outages]
+            measured = MeasuredCell(_tables(cell, source, run, at_ns), _of_cell(study, cell, run), outages)
+            kept.ended(cell.name, measured)
             done_ns += study.expected_of(cell)
-        for table in LIVE_TABLES:
-            content = pa.concat_tables(rows[table.name]) if rows[table.name] else table.arrow_schema().empty_table()
-            pq.write_table(content, folder / f"{table.name}.parquet", compression="zstd")
-        (folder / "scenario.toml").write_text(study.scenario.to_toml(), encoding="utf-8")
-        document = LiveDocument.model_validate(
-            {
-                "segcast": VERSION,
-                "schema_version": SCHEMA_VERSION,
-                "control": study.options.control,
-                "segment_bytes": study.options.segment_bytes,
-                "super_frames": study.super_frames,
-                "began_ns": began_ns,
-                "ended_ns": time.time_ns(),
-                "lists": sent_lists(study),
-                "machine": machine,
-                "program": _digest(study),
-                "burst_bytes": plan_bed(study.scenario, study.name).burst_bytes,
-                "findings": findings + _of_machine(rows[LIVE_SUMMARY.name]),
-            }
-        )
-        (folder / LIVE.marker).write_text(json_text(document), encoding="utf-8")
-    return document.as_dict()
+
+
+def _written(
+    study: LiveStudy, kept: KeptCells, folder: Path, machine: Machine, findings: Sequence[str]
+) -> LiveDocument:
+    """Write the folder of all cells; gives back live.json."""
+    cells = [kept.done[cell.name] for cell in study.cells]
+    for table in LIVE_TABLES:
+        rows = [cell.tables[table.name] for cell in cells]
+        content = pa.concat_tables(rows) if rows else table.arrow_schema().empty_table()
+        pq.write_table(content, folder / f"{table.name}.parquet", compression="zstd")
+    (folder / "scenario.toml").write_text(study.scenario.to_toml(), encoding="utf-8")
+    of_cells = [finding for cell in cells for finding in cell.findings]
+    document = LiveDocument.model_validate(
+        {
+            "segcast": VERSION,
+            "schema_version": SCHEMA_VERSION,
+            "control": study.options.control,
+            "segment_bytes": study.options.segment_bytes,
+            "super_frames": study.super_frames,
+            "began_ns": kept.began_ns,
+            "ended_ns": time.time_ns(),
+            "lists": sent_lists(study),
+            "machine": machine,
+            "program": _digest(study),
+            "burst_bytes": plan_bed(study.scenario, study.name).burst_bytes,
+            "outages": [outage for cell in cells for outage in cell.outages],
+            "findings": [*findings, *of_cells, *_of_machine([cell.tables[LIVE_SUMMARY.name] for cell in cells])],
+            "asked": _asked(study),
+        }
+    )
+    (folder / LIVE.marker).write_text(json_text(document), encoding="utf-8")
+    return document
+
+
+def _asked(study: LiveStudy) -> dict[str, Any]:
+    """What the cells depend on, as JSON values: a run of something else is another."""
+    return {
+        "cells": [cell.name for cell in study.cells],
+        "lists": [[each.xxh128, each.seeds] for each in sent_lists(study)],
+        "control": study.options.control,
+        "super_frames": study.super_frames,
+        "steering": None if _digest(study) is None or study.steering is None else study.steering.settings(),
+        "scenario": digest_of(study.scenario.to_toml()),
+        "segcast": VERSION,
+        "kernel": os.uname().release,
+    }
+
+
+def _done(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What live.json of a run that is there says, None if there is none to read. Raises InputError if it is another."""
+    found = read_live(out)
+    if (other := difference(found.asked, asked)) is not None:
+        raise InputError(f"{out}: holds a live run that had {other}; choose another --out, or remove it")
+    return found.as_dict()
+
+
+def _what_is_kept(study: LiveStudy, kept: KeptCells) -> str:
+    return f"{len(kept.done)} of {len(study.cells)} cells are done"
+
+
+def _of_cell(study: LiveStudy, cell: CellPlan, run: LiveRun) -> list[str]:
+    """What to know of a cell before believing it."""
+    found = []
+    if run.unfinished_why is not None:
+        found.append(f"{cell.name}: not all flows arrived: {run.unfinished_why}")
+    if run.steered is not None and run.steered.inflight_bytes:
+        found.append(f"{cell.name}: counters held {run.steered.inflight_bytes:,} bytes when nothing was under way")
+    late_ns = max((each.late_ns for each in run.outages), default=0)
+    if late_ns > _LATE_NS:
+        found.append(f"{cell.name}: a link failed or recovered {late_ns / 1e6:.0f} ms late")
+    if run.late_events:
+        found.append(f"{cell.name}: all flows had arrived before {run.late_events} of what links were to do")
+    return found
 
 
 def sent_lists(study: LiveStudy) -> list[SentList]:
@@ -242,6 +325,11 @@ def _options(scenario: ValidScenario, control: str | None) -> Options:
     return Options(control or _CONTROLS[spec.control], segment_bytes)
 
 
+def _notes(scenario: ValidScenario, name: str) -> list[str]:
+    """What of the scenario the testbed does not emulate; events do happen here."""
+    return [*(note for note in plan_bed(scenario, name).notes if note != NO_EVENTS), *_of_headers(scenario)]
+
+
 def _of_headers(scenario: ValidScenario) -> list[str]:
     """A finding if a forecast with this scenario would send other headers than the kernel does."""
     header = (scenario.transport or TransportSpec()).header
@@ -278,7 +366,7 @@ def _of_machine(summaries: Sequence[pa.Table]) -> list[str]:
     late = max((summary["late_max_ns"].to_pylist()[0] or 0 for summary in summaries), default=0)
     busy = max((summary["busy_share"].to_pylist()[0] for summary in summaries), default=0.0)
     found = []
-    if late > 20_000_000:
+    if late > _LATE_NS:
         found.append(f"a flow was asked for {late / 1e6:.0f} ms late: the machine had no time for the generator")
     if busy > 0.95:
         found.append(f"processors had work {100 * busy:.0f} % of the time in a cell: it may have measured them")

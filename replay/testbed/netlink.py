@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from segcast.replay.inject.machines import ROUTE_PROTOCOL
 from segcast.replay.testbed.draft import Sid
 from segcast.replay.testbed.plan import Shaper
 
@@ -31,11 +32,12 @@ _NESTED: Final = 0x8000
 _U32: Final = 0xFFFFFFFF
 
 _MAIN_TABLE, _STATIC, _UNICAST = 254, 4, 1
-_RTA_DST, _RTA_OIF, _RTA_TABLE, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 15, 21, 22
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_TABLE, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 5, 9, 15, 21, 22
 _LINK_SCOPE: Final = 253
 _SEG6, _SEG6_LOCAL = 5, 7
 _ENCAP_SRH, _WHOLE_LIST, _REDUCED_LIST, _SRH_TYPE = 1, 1, 3, 4
-_TO_TABLE: Final = 1
+_TO_TABLE, _BLACK_HOLE = 1, 6
+_FRA_IIFNAME: Final = 3
 _FRA_DST, _FRA_SRC, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL, _FRA_SPORT, _FRA_DPORT = 1, 2, 6, 15, 22, 23, 24
 _ACTIONS: Final = {"End": 1, "End.X": 2, "End.DX6": 5, "End.DX4": 6}
 _ACTION, _NH4, _NH6, _FLAVORS = 1, 4, 5, 11
@@ -49,6 +51,9 @@ _NETEM_LATENCY64: Final = 10
 _MOST_HELD: Final = 1_000_000  # packets
 _TICK_NS: Final = 64
 _ETHERNET: Final = 1  # a link layer that is known spares the tables of transmission times
+
+
+BLACK_HOLE_PRIORITY: Final = 900  # behind the node's own addresses, before all other routes
 
 
 class Rule(NamedTuple):
@@ -118,6 +123,29 @@ class Requests:
             with contextlib.suppress(FileNotFoundError):
                 while True:
                     self._create(_DELETE_RULE, body + attribute(_FRA_PRIORITY, struct.pack("=I", priority)), _ASK)
+
+    def set_black_hole(self, interface: str, *, drops: bool) -> None:
+        """Whether all that comes in over an interface, and is to be forwarded, is dropped without a word to anybody."""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, _BLACK_HOLE, 0)
+            body += attribute(_FRA_PRIORITY, struct.pack("=I", BLACK_HOLE_PRIORITY))
+            body += attribute(_FRA_IIFNAME, interface.encode() + b"\0")
+            self._create(*((_NEW_RULE, body) if drops else (_DELETE_RULE, body, _ASK)))
+
+    def replace_route(self, prefix: str, ways: Sequence[tuple[int, str]]) -> None:
+        """Have packets to a prefix go by these ways of equal cost: interfaces by their index, next hops."""
+        network = ipaddress.ip_network(prefix)
+        family = socket.AF_INET6 if network.version == 6 else socket.AF_INET
+        body = struct.pack(
+            "=BBBBBBBBI", family, network.prefixlen, 0, 0, _MAIN_TABLE, ROUTE_PROTOCOL, 0, _UNICAST, 0
+        ) + attribute(_RTA_DST, network.network_address.packed)
+        hops = [(index, attribute(_RTA_GATEWAY, ipaddress.ip_address(gateway).packed)) for index, gateway in ways]
+        if len(hops) == 1:
+            body += attribute(_RTA_OIF, struct.pack("=I", hops[0][0])) + hops[0][1]
+        else:
+            several = b"".join(struct.pack("=HBBi", 8 + len(gateway), 0, 0, index) + gateway for index, gateway in hops)
+            body += attribute(_RTA_MULTIPATH, several)
+        self._create(_NEW_ROUTE, body, _REPLACE)
 
     def add_shaper(self, interface: int, shaper: Shaper) -> None:
         """Put a token bucket before an interface, and a delay before that if it has one."""

@@ -21,6 +21,7 @@ from segcast.traces.units import write_rate, write_size
 DEFAULT_MTU_BYTES: Final = 2000
 DEFAULT_BURST_BYTES: Final = 10_000
 DEFAULT_MAX_RATE_BPS: Final = 2 * 10**9
+NO_EVENTS: Final = "events of links do not happen"
 UNBOUNDED_BYTES: Final = 1 << 30  # the shaper's limit where the scenario has none
 
 _WIRES6: Final = ipaddress.IPv6Network("fd5e:9ca5::/32")  # addresses of interfaces, a /64 for each wire
@@ -333,7 +334,7 @@ def _notes(scenario: ValidScenario, shaped: Sequence[Link], burst_bytes: int | N
     if scenario.network.host_links is not None:
         yield "the links of hosts are not shaped: an attachment has one host for all its addresses"
     if scenario.events:
-        yield "events of links do not happen"
+        yield NO_EVENTS
 
 
 def _clean(name: str) -> str:

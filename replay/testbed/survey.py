@@ -13,15 +13,16 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from segcast.replay.testbed.draft import Sid
-from segcast.replay.testbed.netlink import Requests, local_sid
+from segcast.replay.testbed.netlink import BLACK_HOLE_PRIORITY, Requests, local_sid
 from segcast.replay.testbed.spaces import within
 
-_LINKS, _ROUTES, _QDISCS = 18, 26, 38
+_LINKS, _ROUTES, _RULES, _QDISCS = 18, 26, 34, 38
 _UP: Final = 1
 _NAME, _MTU = 3, 4
 _KIND, _OPTIONS, _STATS = 1, 2, 3
 _PARMS, _RATE64 = 1, 4
 _DST, _OIF, _GATEWAY, _MULTIPATH, _ENCAP = 1, 4, 5, 9, 22
+_IIFNAME, _PRIORITY = 3, 6
 _MAIN_TABLE: Final = 254
 _CLONED: Final = 0x200  # what was learned of a route, such as a smaller MTU
 _TICK_NS: Final = 64
@@ -51,6 +52,7 @@ def _survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
         places = _interfaces(requests)
         shapers, delays = _shapers(requests)
         routes = _routes(requests)
+        missing += [f"{where}: drops what comes over {name}" for name in _black_holes(requests)]
     for interface in space["interfaces"]:
         name, shaper = interface["name"], interface["shaper"]
         index, up, mtu_found = places.get(name, (-1, False, 0))
@@ -67,6 +69,20 @@ def _survey(space: Mapping[str, Any], mtu: int) -> TestbedSurvey:
     if lost:
         missing.append(f"{where}: {len(lost)} of {len(space['routes'])} routes, such as {lost[0]['prefix']}")
     return TestbedSurvey(missing, counters)
+
+
+def carried(requests: Requests) -> dict[int, tuple[int, int]]:
+    """Packets and bytes that token buckets have sent, by the index of their interface."""
+    shapers, _ = _shapers(requests)
+    return {index: (packets, size) for index, (_, packets, _, size) in shapers.items()}
+
+
+def _black_holes(requests: Requests) -> Iterator[str]:
+    """Interfaces that a link's failure was put at, and nobody has taken it away again."""
+    for message in requests.dump(_RULES, bytes(12)):
+        own = _attributes(message[12:])
+        if own.get(_PRIORITY) == struct.pack("=I", BLACK_HOLE_PRIORITY) and message[0] == socket.AF_INET:
+            yield own.get(_IIFNAME, b"").rstrip(b"\0").decode()
 
 
 def _interfaces(requests: Requests) -> dict[str, tuple[int, bool, int]]:

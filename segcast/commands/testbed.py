@@ -10,7 +10,7 @@ import click
 
 from segcast.commands.replay import options_of, sending_options
 from segcast.reports.console import print_run
-from segcast.screen import json_option, named_progress, print_json, progress
+from segcast.screen import json_option, named_progress, note, print_json, progress
 
 if TYPE_CHECKING:
     from segcast.analyzer.scenario.valid import ValidScenario
@@ -191,7 +191,8 @@ def live(
 
     SCENARIO is a scenario file or a forecast. Nothing is sent without --send, and then only within the namespaces of a
     testbed that is built for it and removed at the end, also if this command is killed. Policies but ecmp and host-ecmp
-    are followed by a program that the kernel runs at the hosts' interfaces.
+    are followed by a program that the kernel runs at the hosts' interfaces. An interrupted run resumes when the same
+    command is given again.
 
     segcast testbed live fabric.toml --workload "flows-{seed}.csv" --policy ecmp,random,inflight --seeds 1-9 --cc cubic
     --out RUN --send
@@ -224,7 +225,7 @@ def live(
     if out is None:
         raise InputError("--out is missing: name the folder to write")
     with named_progress("live run", "s") as shown:
-        found = run_study(study, out, progress=shown)
+        found = run_study(study, out, progress=shown, say=note)
     print_json({"run": str(out), **found}) if as_json else print_live(out)
 
 
@@ -264,7 +265,7 @@ def _print_status(document: dict[str, Any]) -> None:
         counted = "" if link["packets"] is None else f", {link['packets']:,} packets, {link['dropped']:,} dropped"
         place = f"{link['namespace']} {link['interface']}"
         echo(f"  {link['link']}: {link['rate_bps'] / 1e6:g} Mbit/s, {link['limit_bytes']:,} bytes at {place}{counted}")
-    for note in document.get("notes", []):
-        echo(f"  note: {note}")
+    for line in document.get("notes", []):
+        echo(f"  note: {line}")
     if "inventory" in document:
         echo(f"  inventory: {document['inventory']}")

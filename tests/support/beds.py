@@ -159,21 +159,20 @@ def scenario_of(kind: str, folder: Path) -> ValidScenario:
     return read_scenario(file)
 
 
-def missing() -> str | None:
-    """Why no testbed can be built here, None if one can."""
+def missing(*more: str) -> str | None:
+    """Why no testbed can be built here, None if one can; `more`: tools that a test needs besides."""
     if os.geteuid() != 0:
         return "network namespaces take root"
     if not Path("/proc/sys/net/ipv6/conf/all/seg6_enabled").exists():
         return "the kernel has no SRv6"
-    tools = [
-        tool
-        for tool in ("ip", "tc", "tcpdump", "tcpreplay")
-        if shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin") is None
-    ]
+    tools = [tool for tool in ("ip", "tc", *more) if shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
     return f"{tools[0]} is not installed" if tools else None
 
 
-needs_testbed = pytest.mark.skipif(missing() is not None, reason=missing() or "a testbed can be built")
+_WHY = missing("tcpdump", "tcpreplay")
+needs_testbed = pytest.mark.skipif(_WHY is not None, reason=_WHY or "a testbed can be built")
+needs_namespaces = pytest.mark.skipif(missing() is not None, reason=missing() or "namespaces can be made")
+"""Of tests whose packets the kernel's own TCP sends: they capture nothing."""
 
 
 def udp(source: str, target: str, payload: bytes, port: int = 9000) -> bytes:

@@ -17,7 +17,7 @@ __all__ = ["bed", "only_transports"]
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    if (why := missing()) is not None:
+    if (why := missing("tcpdump", "tcpreplay")) is not None:
         pytest.skip(why)
     scenario = scenario_of("leaf-spine", tmp_path_factory.mktemp("bed"))
     up(scenario, NAME)

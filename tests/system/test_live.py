@@ -19,12 +19,12 @@ from segcast.analyzer.workload.table import Workload
 from segcast.replay.live.plan import plan_live
 from segcast.replay.live.run import LiveRun, run_live, summary_of
 from segcast.replay.live.sockets import Options
-from segcast.replay.testbed.bed import down, up
+from segcast.replay.testbed.bed import down, status, up
 from segcast.replay.testbed.spaces import spaces
 from segcast.traces.errors import InputError
-from tests.support.beds import NAME, needs_testbed
+from tests.support.beds import NAME, needs_namespaces
 
-pytestmark = needs_testbed
+pytestmark = needs_namespaces
 
 ROOT = Path(__file__).parents[2]
 RENO = Options("reno")
@@ -157,3 +157,80 @@ def connected(port: int) -> bool:
     return any(
         line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01" for line in ran.stdout.splitlines()[1:]
     )
+
+
+EVENTS = """
+[[events]]
+at = "200ms"
+node = "spine1"
+state = "down"
+[[events]]
+at = "1s"
+node = "spine1"
+state = "up"
+"""
+ROWS = "flow,start_ns,src,dst,bytes,path\n" + "".join(
+    f"{n},{25_000_000 * n},{n % 2},2,150000,{n % 2}\n" for n in range(20)
+)
+
+
+def test_a_spine_that_black_holes_takes_what_comes_and_nobody_is_told(tmp_path: Path) -> None:
+    scenario, workload = made(tmp_path, f"{EVENTS}\n", ROWS)
+    scenario = scenario.model_copy(update={"detection": 60_000_000_000})
+    up(scenario, NAME)
+    run = run_live(workload, scenario, policy="host-ecmp", seed=1, name=NAME, options=RENO)
+    assert (run.unfinished_why, run.late_events) == (None, 0)
+    rows = run.flows.to_pylist()
+    hit = [row for n, row in enumerate(rows) if n % 2 and n >= 8]  # over spine1, and begun while it was dead
+    spared = [row for n, row in enumerate(rows) if n % 2 == 0]
+    assert all(row["start_ns"] + row["fct_ns"] > 1_000_000_000 for row in hit)
+    assert all(row["fct_ns"] < 600_000_000 for row in spared)
+    assert all(row["syn_retransmissions"] for row in hit)
+    outages = {each.link: each for each in run.outages}
+    assert set(outages) == {f"leaf{n}-spine1{way}" for n in range(3) for way in ("", "-back")}
+    assert {(each.down_ns, each.up_ns) for each in run.outages} == {(200_000_000, 1_000_000_000)}
+    took = outages["leaf0-spine1"]
+    assert took.packets >= len(hit)
+    assert run.counts.links["leaf0-spine1"][1] >= took.packets
+    assert carried(run) >= {"leaf0-spine0", "leaf0-spine1"}
+    assert status(NAME)["state"] == "up"  # as it was built
+
+
+def test_routing_that_knows_leads_around_what_is_dead(tmp_path: Path) -> None:
+    """Where nodes hash, nothing takes the dead spine once they know; afterwards all routes are as they were."""
+    rows = "flow,start_ns,src,dst,bytes\n" + "".join(f"{n},{25_000_000 * n},{n % 2},2,150000\n" for n in range(30))
+    scenario, workload = made(tmp_path, EVENTS.replace("200ms", "0ns") + "", rows)
+    scenario = scenario.model_copy(update={"detection": 0})
+    up(scenario, NAME)
+    run = run_live(workload, scenario, policy="ecmp", seed=1, name=NAME, options=RENO)
+    assert run.unfinished_why is None
+    assert max(row["fct_ns"] for row in run.flows.to_pylist()) < 1_000_000_000
+    assert sum(each.packets for each in run.outages) <= 6  # what interfaces tell of themselves
+    assert run.counts.links["leaf0-spine0"][0] > 1000
+    assert status(NAME)["state"] == "up"
+
+
+def test_killed_while_a_link_is_down_the_testbed_is_not_taken_for_whole(tmp_path: Path) -> None:
+    events = EVENTS.replace("200ms", "0ns").replace("1s", "50s")
+    scenario, workload = made(tmp_path, events, "flow,start_ns,src,dst,bytes\nlong,0,0,2,400000000\n")
+    up(scenario, NAME)
+    code = (
+        "from pathlib import Path\nfrom segcast.analyzer.scenario.reading import read_scenario\n"
+        "from segcast.analyzer.workload.reading import read_workload\nfrom segcast.replay.live.run import run_live\n"
+        "from segcast.replay.live.sockets import Options\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        f"run_live(read_workload(folder / 'w.csv'), read_scenario(folder / 's.toml'), "
+        f"policy='host-ecmp', seed=1, name={NAME!r}, options=Options('reno'))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    try:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and status(NAME)["state"] == "up":
+            time.sleep(0.1)
+    finally:
+        child.kill()
+        child.wait()
+    assert f"{NAME}-spine1: drops what comes over e0" in status(NAME)["missing"]
+    with pytest.raises(InputError, match=r"does not stand as it was built .*drops what comes over"):
+        run_live(workload, scenario, policy="ecmp", seed=1, name=NAME)
+    assert up(scenario, NAME)["state"] == "up"

@@ -18,7 +18,7 @@ import pytest
 from segcast.replay.live.tables import LIVE_TABLES
 from segcast.replay.testbed.bed import down
 from segcast.replay.testbed.spaces import spaces
-from tests.support.beds import NAME, needs_testbed
+from tests.support.beds import NAME, needs_namespaces
 from tests.support.steering import needs_bpf, why_not
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_what_it_cannot_run_is_one_line(tmp_path: Path) -> None:
         assert said in done.stderr
 
 
-@needs_testbed
+@needs_namespaces
 def test_each_policy_sends_each_list_and_all_is_measured(tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = ran(tmp_path, "--out", str(out), "--send", "--json")
@@ -116,7 +116,7 @@ def test_each_policy_sends_each_list_and_all_is_measured(tmp_path: Path) -> None
     assert spaces(f"{NAME}-") == []
 
 
-@needs_testbed
+@needs_namespaces
 @needs_bpf
 def test_the_kernels_program_steers_what_routes_cannot(tmp_path: Path) -> None:
     out = tmp_path / "run"
@@ -143,7 +143,7 @@ def test_the_kernels_program_steers_what_routes_cannot(tmp_path: Path) -> None:
     assert pl.read_parquet(out / "links.parquet")["dropped"].sum() == summary["dropped"].sum()
 
 
-@needs_testbed
+@needs_namespaces
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_killed_it_leaves_nothing(number: int, tmp_path: Path) -> None:
     steered = why_not() is None and number == signal.SIGKILL
@@ -180,3 +180,80 @@ def connected() -> list[str]:
     inside = ["ip", "netns", "exec", f"{NAME}-host-leaf0", "cat", "/proc/net/tcp"]
     found = subprocess.run(inside, capture_output=True, text=True, check=False).stdout
     return [line for line in found.splitlines()[1:] if line.split()[3] == "01"]
+
+
+@needs_namespaces
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_it_goes_on_with_what_is_missing(number: int, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["--policy", "host-ecmp", "--seeds", "3,5", "--out", str(out), "--send"]
+    whole = command(tmp_path, *arguments)
+    (tmp_path / "w5.csv").write_text("flow,start_ns,src,dst,bytes\nlong,0,0,2,30000000\n")  # takes a few seconds
+    aside = tmp_path / ".run.segcast-partial"
+    child = subprocess.Popen(whole, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        assert waited(lambda: (aside / "checkpoint.json").exists() and bool(connected()))
+        child.send_signal(number)
+        _, errors = child.communicate(timeout=20)
+    finally:
+        child.kill()
+    kept = "interrupted; 1 of 2 cells are done, kept aside: the same command goes on from there"
+    assert (kept in errors) == (number == signal.SIGINT)
+    assert waited(lambda: not Path("/run/segcast", f"{NAME}.lock").exists())
+    assert not out.exists()
+    (first,) = aside.glob("*.cell")
+    measured = first.read_bytes()
+
+    other = again([*whole, "--cc", "cubic"])
+    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+    assert "1 cells of an interrupted live run are kept for it, which had another congestion control" in other.stderr
+    assert first.read_bytes() == measured
+
+    done = again(whole)
+    assert done.returncode == 0, done.stderr
+    assert "resuming: 1 of 2 cells are done" in done.stderr
+    assert "was interrupted: 1 of 2 cells ran before the others" in done.stdout
+    summary = pl.read_parquet(out / "summary.parquet")
+    assert (summary["seed"].to_list(), summary["unfinished"].to_list()) == ([3, 5], [0, 0])
+    assert summary["began_ns"].is_sorted()
+    assert not aside.exists()
+
+    before = (out / "live.json").read_bytes()
+    repeated = again(whole)
+    assert (repeated.returncode, repeated.stderr) == (
+        0,
+        f"segcast: {out}: is done, with all 2 cells; nothing is sent again\n",
+    )
+    other = again([*whole, "--ack-timeout", "1s", "--super-frames"])
+    assert other.returncode == 2
+    assert "holds a live run that had other super-frames; choose another --out, or remove it" in other.stderr
+    assert (out / "live.json").read_bytes() == before
+
+
+def again(whole: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@needs_namespaces
+def test_links_fail_and_recover_in_each_cell(tmp_path: Path) -> None:
+    """The scenario's detection is 1 ms, so where nodes hash all go on around the dead spine; hosts' paths stay."""
+    events = "".join(
+        f'[[events]]\nat = "{at}"\nnode = "spine1"\nstate = "{state}"\n'
+        for at, state in (("2ms", "down"), ("1s", "up"))
+    )
+    out = tmp_path / "run"
+    whole = command(tmp_path, "--seeds", "3", "--out", str(out), "--send", "--json")
+    (tmp_path / "s.toml").write_text(SCENARIO.replace(', burst = "10kB"', "") + events)
+    done = again(whole)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {each["link"] for each in found["outages"]} >= {"leaf0-spine1", "leaf1-spine1-back"}
+    assert {each["cell"] for each in found["outages"]} == {"ecmp-s3", "host-ecmp-s3"}
+    assert not any("events of links" in finding for finding in found["findings"])
+    assert pl.read_parquet(out / "summary.parquet")["unfinished"].to_list() == [0, 0]
+
+
+def test_rates_of_links_that_change_are_refused(tmp_path: Path) -> None:
+    done = ran(tmp_path, more='[[events]]\nat = "1ms"\nlink = "leaf0-spine0"\nrate = "10Mbps"\n')
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "token bucket, which cannot change" in done.stderr
