@@ -147,7 +147,8 @@ def run_study(
     `segcast.replay.testbed.bed.up` do, and if `out` has, or is to have, a run of something else.
     """
     asked = _asked(study)
-    if LIVE.made(out) and (done := _done(out, asked)) is not None:
+    if LIVE.made(out):
+        done = _done(out, asked)
         say(f"{out}: is done, with all {len(study.cells)} cells; nothing is sent again")
         return done
     require()
@@ -242,9 +243,12 @@ def _asked(study: LiveStudy) -> dict[str, Any]:
     }
 
 
-def _done(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What live.json of a run that is there says, None if there is none to read. Raises InputError if it is another."""
-    found = read_live(out)
+def _done(out: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What live.json of the run that is there says. Raises InputError if it is another, or nobody can tell."""
+    try:
+        found = read_live(out)
+    except InputError:
+        raise InputError(f"{out / LIVE.marker}: is damaged; choose another --out, or remove that run") from None
     if (other := difference(found.asked, asked)) is not None:
         raise InputError(f"{out}: holds a live run that had {other}; choose another --out, or remove it")
     return found.as_dict()

@@ -228,6 +228,10 @@ def test_interrupted_it_goes_on_with_what_is_missing(number: int, tmp_path: Path
     assert other.returncode == 2
     assert "holds a live run that had other super-frames; choose another --out, or remove it" in other.stderr
     assert (out / "live.json").read_bytes() == before
+    (out / "live.json").write_bytes(before[:-9])
+    assert (
+        again(whole).stderr == f"segcast: {out / 'live.json'}: is damaged; choose another --out, or remove that run\n"
+    )
 
 
 def again(whole: list[str]) -> subprocess.CompletedProcess[str]:
