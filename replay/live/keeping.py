@@ -68,8 +68,8 @@ class KeptCells:
         files = sorted(self._beside.glob("*.cell"))
         if (other := difference(asked, self._asked)) is not None:
             raise InputError(
-                f"{self._target}: {len(files)} cells of an interrupted live run are kept for it, which had {other}; "
-                f"give its command to go on, choose another --out, or remove {self._beside}"
+                f"{self._target}: waits for the rest of an interrupted live run of {other} (cells done: {len(files)}); "
+                f"give that command to go on, choose another --out, or remove {self._beside}"
             )
         self.began_ns = began_ns
         for file in files:
@@ -91,10 +91,8 @@ class KeptCells:
                 aside.write_text(json.dumps({"asked": self._asked, "began_ns": self.began_ns}), "utf-8")
 
 
-def difference(asked: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str | None:
+def difference(asked: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """In words, the first thing that was asked otherwise than now; None if nothing was."""
-    if asked is None:
-        return "an unknown command"
     return next((words for key, words in _WORDS.items() if asked.get(key) != now[key]), None)
 
 

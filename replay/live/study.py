@@ -249,8 +249,12 @@ def _done(out: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
         found = read_live(out)
     except InputError:
         raise InputError(f"{out / LIVE.marker}: is damaged; choose another --out, or remove that run") from None
+    if found.asked is None:
+        raise InputError(
+            f"{out}: holds a live run that does not say what was asked; choose another --out, or remove it"
+        )
     if (other := difference(found.asked, asked)) is not None:
-        raise InputError(f"{out}: holds a live run that had {other}; choose another --out, or remove it")
+        raise InputError(f"{out}: holds a live run of {other}; choose another --out, or remove it")
     return found.as_dict()
 
 

@@ -206,7 +206,7 @@ def test_interrupted_it_goes_on_with_what_is_missing(number: int, tmp_path: Path
 
     other = again([*whole, "--cc", "cubic"])
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
-    assert "1 cells of an interrupted live run are kept for it, which had another congestion control" in other.stderr
+    assert "waits for the rest of an interrupted live run of another congestion control (cells done: 1)" in other.stderr
     assert first.read_bytes() == measured
 
     done = again(whole)
@@ -226,8 +226,11 @@ def test_interrupted_it_goes_on_with_what_is_missing(number: int, tmp_path: Path
     )
     other = again([*whole, "--ack-timeout", "1s", "--super-frames"])
     assert other.returncode == 2
-    assert "holds a live run that had other super-frames; choose another --out, or remove it" in other.stderr
+    assert "holds a live run of other super-frames; choose another --out, or remove it" in other.stderr
     assert (out / "live.json").read_bytes() == before
+    said = json.loads(before)
+    (out / "live.json").write_text(json.dumps(said | {"asked": None}))
+    assert "holds a live run that does not say what was asked; choose another --out" in again(whole).stderr
     (out / "live.json").write_bytes(before[:-9])
     assert (
         again(whole).stderr == f"segcast: {out / 'live.json'}: is damaged; choose another --out, or remove that run\n"
