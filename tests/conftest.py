@@ -17,11 +17,14 @@ from segcast.interruption import INTERRUPTION
 from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace
+from tests.support.collecting import collect_seldom, leave_alone
 
 # Commands that the tests start in processes of their own run this checkout, wherever they run.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+
+collect_seldom()
 
 # Under nohup it is ignored, and would be by all that the tests start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -34,6 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     waiting = Path(__file__).parent / "system"
     items.sort(key=lambda item: waiting not in item.path.parents)
+
+
+def pytest_collection_finish() -> None:
+    """Leave tests and modules, which stay to the end, out of every search for garbage."""
+    leave_alone()
 
 
 @dataclass(frozen=True)

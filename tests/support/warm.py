@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.collecting import collect_seldom
 from tests.support.connecting import run_cell
 from tests.support.simulating import CELLS, run_engine
 from tests.support.strategies import Seeded, make_fabric
@@ -69,7 +70,7 @@ def main() -> None:
     """Share the work out, one piece at a time, to as many processes as there are cores."""
     work = ["demo", "fuzzer", *REACTING, *(cell for cell in CELLS if cell not in DEMO), *DEMO]
     # New processes, not copies of this one: Numba's threads and locks do not survive a fork.
-    with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
+    with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0)), collect_seldom) as pool:
         for _ in pool.imap_unordered(compile_for, work):
             pass
 
