@@ -21,6 +21,7 @@ from segcast.analyzer.network.model import Link, Network, Path, parallel_network
 from segcast.analyzer.packets import DROPPED, RECEIVED, FlowPlan, Packets, empty_fates
 from segcast.analyzer.policies.registry import Decision, NetworkState, Policy, Setting, find_policy, register
 from segcast.traces.errors import InputError, PolicyError
+from tests.support.compiled import begin_with_kernels
 from tests.support.simulating import assert_same_fates, network_of, run_engine, traffic_of
 from tests.support.strategies import Seeded, make_scenario
 from tests.twins import engine as twin
@@ -162,6 +163,7 @@ def test_an_edited_policy_file_is_compiled_anew_and_an_unchanged_one_is_not(tmp_
     """The kernel cache on disk must tell the two apart, wherever the policy's file lies."""
     script = tmp_path / "outside.py"
     cache = tmp_path / "cache"
+    begin_with_kernels(cache, without=("loop",))
     environment = os.environ | {
         "NUMBA_CACHE_DIR": str(cache),
         "PYTHONPATH": f"{File(__file__).parents[2]}:{tmp_path}",
