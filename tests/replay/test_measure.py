@@ -63,6 +63,13 @@ def written(request: pytest.FixtureRequest, cluster: Trace, tmp_path_factory: py
     return Written(folder / "f", scenario, summary, encapsulation(scenario, both_ways(scenario), 40, steered=True))
 
 
+@pytest.fixture(scope="module")
+def plain(written: Written, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing is wrong with; what changes it copies it."""
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    return run_folder(folder, written.scenario, written.summary, written.forecast, written.path_of, Net())
+
+
 def table_of(folder: Path) -> pl.DataFrame:
     return pl.read_parquet(folder / "packets.parquet")
 
@@ -159,24 +166,23 @@ def test_short_captures_and_other_clocks_change_little(written: Written, tmp_pat
     assert int((delays["receive_ns"] - delays["send_ns"]).min()) >= 0  # type: ignore[arg-type]
 
 
-def test_stamps_ahead_of_utc_are_set_back(written: Written, tmp_path: Path) -> None:
+def test_stamps_ahead_of_utc_are_set_back(written: Written, plain: Path, tmp_path: Path) -> None:
     """A network card that PTP keeps shows TAI, 37 s ahead: delays are those of receivers that show UTC."""
-    made = written.scenario, written.summary, written.forecast, written.path_of
-    plain = measure(run_folder(tmp_path / "utc", *made, Net()), tmp_path / "m-utc")
+    utc = measure(plain, tmp_path / "m-utc")
     net = Net(shows=lambda time_ns: time_ns + 37_000_000_000)
-    run = run_folder(tmp_path / "tai", *made, net)
+    run = run_folder(tmp_path / "tai", written.scenario, written.summary, written.forecast, written.path_of, net)
     document = json.loads((run / "run.json").read_text())
     for receiver in document["receivers"]:
         receiver["clock_ahead_of_utc_ns"] = 37_000_000_000
     (run / "run.json").write_text(json.dumps(document))
     found = measure(run, tmp_path / "m-tai")
-    assert found["delay_ns"] == plain["delay_ns"]
-    assert found["findings"] == plain["findings"]
+    assert found["delay_ns"] == utc["delay_ns"]
+    assert found["findings"] == utc["findings"]
     assert table_of(tmp_path / "m-tai").equals(table_of(tmp_path / "m-utc"))
 
 
-def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) -> None:
-    folder = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
+def test_what_a_run_lacks_is_said(written: Written, plain: Path, tmp_path: Path, run: Run) -> None:
+    folder = shutil.copytree(plain, tmp_path / "run")
     good = (folder / "run.json").read_text()
 
     def refused(change: Callable[[dict[str, Any]], object], words: str) -> None:
@@ -205,8 +211,8 @@ def test_what_a_run_lacks_is_said(written: Written, tmp_path: Path, run: Run) ->
     assert ran.code == 0
     assert json.loads(ran.out)["packets"]["planned"] == written.summary.packets
     (folder / "run.json").write_text(good)
-    plain = run("measure", folder, "--out", tmp_path / "m")
-    assert plain.out.startswith(f"{written.summary.packets:,} packets planned")
+    whole = run("measure", folder, "--out", tmp_path / "m")
+    assert whole.out.startswith(f"{written.summary.packets:,} packets planned")
     with pytest.raises(InputError, match="was not made by this command"):
         shutil.rmtree(tmp_path / "m")
         (tmp_path / "m").mkdir()
@@ -235,8 +241,8 @@ def test_captures_of_another_run_are_noticed(written: Written, tmp_path: Path) -
     assert "s before the run began" in early
 
 
-def test_a_receiver_that_saw_nothing_is_said(written: Written, tmp_path: Path) -> None:
-    run = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
+def test_a_receiver_that_saw_nothing_is_said(written: Written, plain: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(plain, tmp_path / "run")
     write_pcap(run / "received" / "left.pcap", [])
     document = measure(run, tmp_path / "m")
     table = table_of(tmp_path / "m")
@@ -253,8 +259,8 @@ def test_a_receiver_that_saw_nothing_is_said(written: Written, tmp_path: Path) -
     assert document["findings"][1].startswith("receiver left saw none")
 
 
-def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, tmp_path: Path) -> None:
-    folder = run_folder(tmp_path / "run", written.scenario, written.summary, written.forecast, written.path_of, Net())
+def test_an_interrupted_run_is_measured_as_far_as_it_goes(written: Written, plain: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(plain, tmp_path / "run")
     document = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(document | {"complete": False, "reason": "killed"}))
     capture = folder / "received" / "right.pcap"

@@ -91,11 +91,10 @@ def test_tshark_finds_no_fault_with_all_its_dissectors(cluster: Trace, tmp_path:
     preferences = [part for option in options for part in ("-o", option)]
     total = 0
     for file in summary.files:
-        command = ["tshark", "-n", "-r", file.path, *preferences]
-        bad = subprocess.run([*command, "-Y", FAULTS], capture_output=True, text=True, check=True).stdout
-        assert bad == ""
-        steered = [*command, "-Y", "ipv6.routing.type == 4", "-T", "fields", "-e", "frame.number"]
-        total += len(subprocess.run(steered, capture_output=True, text=True, check=True).stdout.split())
+        # Packets of which all that is asked for holds: one at fault, or without its header, would be missing.
+        command = ["tshark", "-n", "-r", file.path, *preferences, "-T", "fields", "-e", "frame.number"]
+        sound = [*command, "-Y", f"ipv6.routing.type == 4 && !({FAULTS})"]
+        total += len(subprocess.run(sound, capture_output=True, text=True, check=True).stdout.split())
     assert total == summary.packets == 38_976
 
 

@@ -221,10 +221,10 @@ def rewritten(folder: Path, files: dict[str, list[tuple[int, bytes]]]) -> Path:
     """A folder as `segcast rewrite` writes it: for each host its frames with their times."""
     folder.mkdir()
     for host, records in files.items():
-        content = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1)
+        content = [struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1)]
         for time_ns, data in records:
-            content += struct.pack("<IIII", time_ns // 10**9, time_ns % 10**9, len(data), len(data)) + data
-        (folder / file_name(host)).write_bytes(content)
+            content += struct.pack("<IIII", time_ns // 10**9, time_ns % 10**9, len(data), len(data)), data
+        (folder / file_name(host)).write_bytes(b"".join(content))
     rows = [{"host": host, "path": str(folder / file_name(host))} for host in files]
     (folder / "rewrite.json").write_text(json.dumps({"cell": "random-100us-s1", "files": rows}))
     return folder
