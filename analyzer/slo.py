@@ -113,14 +113,17 @@ def parse_slo(text: str) -> Slo:
     """The budgets that a text says, joined by `and` or commas. Raises InputError that names the wrong one.
 
     A metric is a column of a forecast's summary, with or without its unit, the quantile first or last: `p99_fct`,
-    `fct_p99`, `delay_p99_ns`. Times need a unit; ratios may be in percent.
+    `fct_p99`, `delay_p99_ns`. Times need a unit; ratios may be in percent. What nothing can keep is refused, and a
+    share above 1, which whatever happens keeps or breaks.
     """
     parts = [part.strip() for part in re.split(r"\band\b|,", text)]
     if not any(parts):
         raise InputError('the SLO is empty; write it like "p99_fct < 2ms and drops == 0"')
     if len(parts) > MOST_BUDGETS:
         raise InputError(f"the SLO has {len(parts)} budgets; give at most {MOST_BUDGETS}")
-    return Slo(tuple(_budget(part) for part in parts))
+    budgets = tuple(_budget(part) for part in parts)
+    _check_together(budgets)
+    return Slo(budgets)
 
 
 def say_sign(sign: str) -> str:
@@ -138,7 +141,38 @@ def _budget(part: str) -> Budget:
         limit = _limit(metric, written)
     except InputError as error:
         raise InputError(f"the SLO's {part!r}: {error}") from None
-    return Budget(f"{name} {sign} {written}", metric, sign, limit)
+    budget = Budget(f"{name} {sign} {written}", metric, sign, limit)
+    _check_possible(budget)
+    return budget
+
+
+def _check_possible(budget: Budget) -> None:
+    """Raise InputError for a limit that no value reaches: no metric is below 0, and no ratio above 1."""
+    metric, sign, limit = budget.metric, budget.sign, budget.limit
+    if limit < 0 or (limit == 0 and sign == "<"):
+        fate = "everything keeps it" if sign[0] == ">" else "nothing keeps it"
+        raise InputError(f"the SLO's {budget.text!r}: {metric} is never below 0, so {fate}")
+    if metric.endswith("_ratio") and (limit > 1 or (limit == 1 and sign == ">")):
+        meant_so = "" if budget.text.endswith("%") else f"; write {limit:g}%"
+        packets = f", or dropped {sign} {limit:g} of packets" if meant_so and metric == "drop_ratio" else ""
+        raise InputError(f"the SLO's {budget.text!r}: {metric} is a share, never above 100 %{meant_so}{packets}")
+    if metric.startswith("utilisation_") and limit > 1 and not budget.text.endswith("%"):
+        raise InputError(f"the SLO's {budget.text!r}: {metric} is a share of a link's rate; write {limit:g}%")
+
+
+def _check_together(budgets: Sequence[Budget]) -> None:
+    """Raise InputError for two budgets of one metric that no value keeps both."""
+    for number, one in enumerate(budgets):
+        for other in budgets[:number]:
+            if one.metric == other.metric and not _together(one, other):
+                raise InputError(f"the SLO's {other.text!r} and {one.text!r}: no value keeps both")
+
+
+def _together(one: Budget, other: Budget) -> bool:
+    """Whether a value keeps both: one of their limits, or one between or beside them."""
+    ends = sorted((one.limit, other.limit))
+    tried = (*ends, sum(ends) / 2, math.nextafter(ends[0], -math.inf), math.nextafter(ends[1], math.inf))
+    return any(one.holds(value) and other.holds(value) for value in tried)
 
 
 def _column(name: str) -> str:
@@ -212,6 +246,22 @@ class SloSpec(Model):
     keep: Annotated[str, AfterValidator(_checked)] = Field(
         description='budgets joined by "and", such as "p99_fct < 2ms and drops == 0 and reordered < 5%"'
     )
+
+    @classmethod
+    def instead_of(cls, unknown: Mapping[str, object]) -> str:
+        """How budgets that stand as keys of their own are written: `keep = "p99_delay < 2ms"`."""
+        budgets = []
+        for name, value in unknown.items():
+            try:
+                metric = _column(name)
+            except InputError:
+                continue
+            given = isinstance(value, str | int | float) and not isinstance(value, bool)
+            bound = str(value) if given else "2ms" if metric.endswith("_ns") else "1%"
+            budgets.append(f"{name} {bound}" if bound[:1] in ("<", ">", "=") else f"{name} < {bound}")
+        if not budgets and meant(next(iter(unknown)), cls.model_fields):
+            return ""
+        return f'keep = "{" and ".join(budgets) or "p99_delay < 2ms and drops == 0"}"'
 
     @property
     def slo(self) -> Slo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import (
@@ -88,6 +88,11 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
+    @classmethod
+    def instead_of(cls, unknown: Mapping[str, object]) -> str:
+        """What to write in place of keys that this table does not have, as TOML; empty where nothing is known."""
+        return ""
+
 
 def explained(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
     """Where in the `model` the first error is, and a message that says what is wrong there.
@@ -107,13 +112,29 @@ def explained(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int
     place, message = first["loc"], plainly(first)
     if first["type"] == "extra_forbidden":
         keys = _keys(model, place[:-1])
-        message = f"unknown key {place[-1]!r}{meant(str(place[-1]), keys)}"
-        errors = [each for each in errors if each["loc"] != (*place[:-1], nearest(str(place[-1]), keys))]
+        beside = [each for each in errors if each["type"] == "extra_forbidden" and each["loc"][:-1] == place[:-1]]
+        instead = _instead(model, place[:-1], {str(each["loc"][-1]): each["input"] for each in beside})
+        hint = f"; write {instead}" if instead else meant(str(place[-1]), keys)
+        message = f"unknown key {place[-1]!r}{hint}"
+        covered = [name for name in keys if instead.startswith(f"{name} = ") or name == nearest(str(place[-1]), keys)]
+        errors = [each for each in errors if each["loc"] not in [(*place[:-1], name) for name in covered]]
+        errors = [each for each in errors if not instead or each is first or each not in beside]
     return place, message + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+
+
+def _instead(model: type[BaseModel], place: Sequence[int | str], unknown: Mapping[str, object]) -> str:
+    """What a table at a place of a model says to write instead of unknown keys."""
+    said = [found.instead_of(unknown) for found in _tables(model, place) if issubclass(found, Model)]
+    return next(filter(None, said), "")
 
 
 def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     """The keys that a table at a place of a model may have."""
+    return [key for found in _tables(model, place) for key in found.model_fields]
+
+
+def _tables(model: type[BaseModel], place: Sequence[int | str]) -> list[type[BaseModel]]:
+    """The models that a table at a place of a model may be of."""
     models, keyed = [model], False
     for part in place:
         if tagged := [found for found in models if _kind(found) == part]:
@@ -124,7 +145,7 @@ def _keys(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
             fields = [found.model_fields[part] for found in models if part in found.model_fields]
             models = [found for field in fields for found in _models(field.annotation)]
             keyed = any(get_origin(field.annotation) is dict for field in fields)
-    return [key for found in models for key in found.model_fields]
+    return models
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -20,6 +20,7 @@ from docs.live_figure import live_figure
 from segcast.analyzer.advice.document import AdviceDocument
 from segcast.analyzer.advice.run import CANDIDATES
 from segcast.analyzer.compare.document import CompareDocument
+from segcast.analyzer.compare.plan_document import PlanCompareDocument
 from segcast.analyzer.detectors.registry import Detector, detectors
 from segcast.analyzer.forecast.document import ForecastDocument
 from segcast.analyzer.metrics.tables import FORECAST_TABLES, REACTING_TABLES, RESAMPLES
@@ -145,6 +146,7 @@ DOCUMENTS: Final[dict[str, type[Shape]]] = {
     "advice.json": AdviceDocument,
     "failures.json": FailuresDocument,
     "compare.json": CompareDocument,
+    "compare-plans.json": PlanCompareDocument,
     "calibrate --json": CalibrationDocument,
 }
 
@@ -231,6 +233,7 @@ def tables_page() -> str:
     lines += document("failures.json")
     lines += ["## A comparison: a folder", ""]
     lines += document("compare.json")
+    lines += document("compare-plans.json")
     lines += ["## What commands print with `--json`", _PRINTED_NOTE, ""]
     for name, where in PRINTED.items():
         lines += _document_lines(DOCUMENTS[name], where)

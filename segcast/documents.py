@@ -19,6 +19,7 @@ _SHAPES: Final = {
     "policies": "analyzer.policies.document:PoliciesDocument",
     "forecast.json": "analyzer.forecast.document:ForecastDocument",
     "compare.json": "analyzer.compare.document:CompareDocument",
+    "compare-plans.json": "analyzer.compare.plan_document:PlanCompareDocument",
     "plan.json": "analyzer.plan.document:PlanDocument",
     "failures.json": "analyzer.plan.failures.document:FailuresDocument",
     "sweep.json": "analyzer.sweep.document:SweepDocument",

@@ -20,6 +20,7 @@ _CHOSEN: Final = ("policies", "timeouts")
 _CHOICES: Final = tuple(f"{key}[" for key in _CHOSEN)
 _PLACE: Final = re.compile(r"\[[^\]]*\]")
 _LONGEST: Final = 60
+_THERE: Final = "there"
 
 
 def scenario_of(folder: Path) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _keys(value: Any, before: str = "") -> Iterator[tuple[str, str]]:
             yield from _keys(inner, f"{before}.{key}" if before else str(key))
     elif isinstance(value, list) and (tables := _tables(value, before in _CHOSEN)):
         for name, inner in zip(_named(tables), tables, strict=True):
-            yield f"{before}[{name}]", "there"
+            yield f"{before}[{name}]", _THERE
             yield from _keys(inner, f"{before}[{name}]")
     else:
         yield before, _text(value)
@@ -129,6 +130,21 @@ def _text(value: Any) -> str:
     if numbers and value == list(range(value[0], value[0] + len(value))):
         return f"{value[0]} to {value[-1]}"
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def listed(found: Sequence[StatedDifference], most: int) -> str:
+    """So many of them in a line: `network.spines 2 -> 4, growth only in the second, and 3 more`."""
+    rows = folded(found)
+    said = [_said(*row) for row in rows[:most]]
+    return ", ".join([*said, *([f"and {len(rows) - most} more"] if len(rows) > most else [])])
+
+
+def _said(key: str, first: str | None, second: str | None) -> str:
+    if first is None or second is None:
+        there = first if second is None else second
+        value = "" if there == _THERE else f" {short(there)}"
+        return f"{key}{value} only in the {'first' if second is None else 'second'}"
+    return f"{key} {short(first)} -> {short(second)}"
 
 
 def short(said: str | None) -> str:

@@ -29,8 +29,10 @@ class ComparedForecast(Shape):
 class StatedDifference(Shape):
     """A key that is not the same in both."""
 
-    of: Literal["traffic", "scenario"] = Field(description="whether it is of what is sent, or of what is asked of it")
-    key: str = Field(description="key of the scenario, or of `trace` in forecast.json")
+    of: Literal["question", "traffic", "scenario"] = Field(
+        description="what it is of: what is sent, or the scenario; of plans the question itself as well"
+    )
+    key: str = Field(description="key of the scenario, or of `trace` in forecast.json; of a plan's question its option")
     first: str | None = Field(description="what the first has, as text; null without it")
     second: str | None = Field(description="what the second has")
 

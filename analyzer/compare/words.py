@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from segcast.analyzer.answers.budgets import more_dropped, say_value
 from segcast.analyzer.answers.wording import change, change_interval, count, counted
-from segcast.analyzer.compare.differences import causes, folded, short
-from segcast.analyzer.compare.document import CompareDocument, StatedChange, StatedDifference
+from segcast.analyzer.compare.differences import causes, listed
+from segcast.analyzer.compare.document import CompareDocument, StatedChange
 from segcast.analyzer.forecast.compare import variant_label
 from segcast.analyzer.forecast.document import LoadedVariant
 
@@ -34,7 +34,7 @@ def answer_of(document: CompareDocument) -> str:
     """What differs, in a sentence or two."""
     of_traffic = [each for each in document.differences if each.of == "traffic"]
     if of_traffic:
-        return f"Different traffic, so nothing is paired: {_listed(of_traffic)}. {_side_by_side(document)}"
+        return f"Different traffic, so nothing is paired: {listed(of_traffic, _NAMED)}. {_side_by_side(document)}"
     if not document.changes:
         return "No policy, timeout and load is in both, so no result is compared."
     if not document.paired:
@@ -44,26 +44,18 @@ def answer_of(document: CompareDocument) -> str:
     if alike and not document.differences:
         return "Nothing differs: the same traffic and scenario, and the same results to the last digit."
     if alike:
-        which = f"{_listed(document.differences)}, yet" if reasons else "What both were asked is the same, and"
+        which = f"{listed(document.differences, _NAMED)}, yet" if reasons else "What both were asked is the same, and"
         return f"{which} every result that both have is the same to the last digit."
     headline = [one for one in document.changes if one.metric == document.headline]
     said = _moved(document, headline)
     if reasons:
-        return f"{said} What differs: {_listed(reasons)}."
+        return f"{said} What differs: {listed(reasons, _NAMED)}."
     return f"{said} Nothing that was asked differs, so what made them does: {_makers(document)}."
 
 
 def _makers(document: CompareDocument) -> str:
     versions = (document.first.segcast, document.second.segcast)
     return "Segcast {} and {}".format(*versions) if versions[0] != versions[1] else "the code, or a policy of one's own"
-
-
-def _listed(found: Sequence[StatedDifference]) -> str:
-    rows = folded(found)
-    said = [f"{key} {short(first)} -> {short(second)}" for key, first, second in rows[:_NAMED]]
-    if len(rows) > _NAMED:
-        said.append(f"and {len(rows) - _NAMED} more")
-    return ", ".join(said)
 
 
 def _title(document: CompareDocument) -> str:

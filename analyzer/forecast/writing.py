@@ -70,11 +70,9 @@ def origin_entry(
         "connections": None if asked is None else asked.connections,
     }
     if isinstance(trace, WorkloadFile):
-        data = trace.path.read_bytes()
-        source = ForecastSource(path=str(trace.path), bytes=len(data), xxh128=xxhash.xxh128_hexdigest(data))
         folder = str(trace.path.resolve().parent)
         return ForecastTrace(
-            kind="workload", name=trace.path.stem, folder=folder, findings=findings, sources=[source], **shared
+            kind="workload", name=trace.path.stem, folder=folder, findings=findings, sources=sources_of(trace), **shared
         )
     return ForecastTrace(
         name=trace_name(trace),
@@ -90,11 +88,17 @@ def origin_entry(
             *open_loop_findings(asked),
             *side_findings(traffic.sides),
         ],
-        sources=[
-            ForecastSource(path=str(source.path), bytes=source.bytes, xxh128=source.xxh128) for source in trace.sources
-        ],
+        sources=sources_of(trace),
         **shared,
     )
+
+
+def sources_of(trace: Trace | WorkloadFile) -> list[ForecastSource]:
+    """The captures of a trace, or the flow list, with their digests."""
+    if isinstance(trace, WorkloadFile):
+        data = trace.path.read_bytes()
+        return [ForecastSource(path=str(trace.path), bytes=len(data), xxh128=xxhash.xxh128_hexdigest(data))]
+    return [ForecastSource(path=str(one.path), bytes=one.bytes, xxh128=one.xxh128) for one in trace.sources]
 
 
 def forecast_document(

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from segcast.analyzer.forecast.document import ForecastSource
 from segcast.traces.disk.documents import Count, Shape, Whole
 
 
@@ -82,12 +83,22 @@ class StatedInstead(Shape):
     probes: list[StatedProbe] = Field(default_factory=list, description="what was tried, in order of paths")
 
 
+class PlanTraffic(Shape):
+    """The trace or the flow list that a plan is of, by which another of the same traffic is told."""
+
+    kind: Literal["trace", "workload"] = Field(description="a capture, or a flow list")
+    name: str = Field(description="a short name")
+    layer: Literal["outer", "inner"] = Field(description="the IP header that counts where tunnels nest them")
+    sources: list[ForecastSource] = Field(description="its captures, or the list")
+
+
 class PlanDocument(Shape):
     """A question, and the answer for each policy."""
 
     segcast: str = Field(description="version of Segcast")
     schema_version: Whole = Field(description="version of this document")
     source: str = Field(description="trace or workload")
+    traffic: PlanTraffic | None = Field(None, description="what was sent; null in plans that did not say it")
     reacts: bool = Field(description="whether TCP senders react; else all packets leave as captured")
     over: str = Field(description="what is varied: `load`, `growth`, `links.rate`, `paths` or `buffer`")
     rises: bool = Field(description="whether more of it is worse")

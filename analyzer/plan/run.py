@@ -15,11 +15,12 @@ from segcast.analyzer.answers.validated import Validated
 from segcast.analyzer.forecast.findings import places_invented
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.resamples import check_resampled
+from segcast.analyzer.forecast.writing import sources_of
 from segcast.analyzer.metrics.tables import SUMMARY
 from segcast.analyzer.plan.axes import OF_TRAFFIC, shares_of
 from segcast.analyzer.plan.cells import Cells, Progress, Variant, variants_of
 from segcast.analyzer.plan.cost import cost_of
-from segcast.analyzer.plan.document import PlanDocument
+from segcast.analyzer.plan.document import PlanDocument, PlanTraffic
 from segcast.analyzer.plan.instead import instead_of
 from segcast.analyzer.plan.other_traffic import CELLS, PRECISION, SEEDS, say_edges_cover, with_other_traffic
 from segcast.analyzer.plan.searches import Asked, Searches, pooled_metrics
@@ -43,7 +44,7 @@ from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
 from segcast.traces.errors import InputError
 from segcast.traces.schema import Column, Table
-from segcast.traces.trace import Trace
+from segcast.traces.trace import Trace, trace_name
 from segcast.traces.version import VERSION
 
 SCHEMA_VERSION: Final = 1
@@ -169,6 +170,7 @@ def _document(
         segcast=VERSION,
         schema_version=SCHEMA_VERSION,
         source=str(source.path if isinstance(source, WorkloadFile) else source.folder),
+        traffic=_traffic(source),
         reacts=reacts,
         over=axis.name,
         rises=axis.rises,
@@ -196,6 +198,14 @@ def _document(
         cells=search.cells.done,
         ran=search.cells.ran,
     )
+
+
+def _traffic(source: Trace | WorkloadFile) -> PlanTraffic:
+    """What is sent, with the digests of its files."""
+    sources = sources_of(source)
+    if isinstance(source, WorkloadFile):
+        return PlanTraffic(kind="workload", name=source.path.stem, layer="outer", sources=sources)
+    return PlanTraffic(kind="trace", name=trace_name(source), layer=source.layer, sources=sources)
 
 
 def _again(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from segcast.analyzer.answers.evidence import FEWEST_FLOWS, PERIODS_BEYOND, is_waited_for
 from segcast.analyzer.answers.wording import percent
@@ -99,21 +99,39 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def against(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
-    """The edge with what it is against the baseline's; their errors add as those of independent estimates do."""
+class Estimate(NamedTuple):
+    """A quantity above 0 with its bounds at 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+
+def estimate_of(edge: StatedEdge) -> Estimate | None:
+    """Where an edge is, as far as seeds' draws go; None if the policy has none."""
     if edge.value is None or edge.low is None or edge.high is None:
-        return edge
-    if baseline.value is None or baseline.low is None or baseline.high is None:
-        return edge
-    value, low, high = (math.log(each) for each in (edge.value, edge.low, edge.high))
-    base, base_low, base_high = (math.log(each) for each in (baseline.value, baseline.low, baseline.high))
-    return edge.model_copy(
-        update={
-            "gain": math.expm1(value - base),
-            "gain_low": math.expm1(value - base - math.hypot(value - low, base_high - base)),
-            "gain_high": math.expm1(value - base + math.hypot(high - value, base - base_low)),
-        }
+        return None
+    return Estimate(edge.value, edge.low, edge.high)
+
+
+def ratio_of(one: Estimate, other: Estimate) -> Estimate:
+    """One over the other, less 1; their errors add as those of independent estimates do."""
+    value, low, high = (math.log(each) for each in one)
+    base, base_low, base_high = (math.log(each) for each in other)
+    return Estimate(
+        math.expm1(value - base),
+        math.expm1(value - base - math.hypot(value - low, base_high - base)),
+        math.expm1(value - base + math.hypot(high - value, base - base_low)),
     )
+
+
+def against(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
+    """The edge with what it is against the baseline's."""
+    one, other = estimate_of(edge), estimate_of(baseline)
+    if one is None or other is None:
+        return edge
+    gain = ratio_of(one, other)
+    return edge.model_copy(update={"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high})
 
 
 def few_flows(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -9,15 +9,14 @@ from typing import Any
 
 from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis, axis_named
 from segcast.analyzer.plan.cost import money
-from segcast.analyzer.plan.document import PlanDocument, StatedEdge
+from segcast.analyzer.plan.document import StatedEdge
+from segcast.analyzer.plan.reading import read_plan
 from segcast.analyzer.plan.words import bounds_words, name_of, value_words
 from segcast.analyzer.slo import Budget, parse_slo, say_sign
 from segcast.reports import text
 from segcast.reports.forecast.metrics import BY_COLUMN
 from segcast.reports.plan import figures
 from segcast.reports.style import Figure
-from segcast.traces.disk.documents import read_shape
-from segcast.traces.errors import InputError
 
 _STATES = {"nowhere": "nowhere", "everywhere": "wherever asked"}
 
@@ -157,14 +156,3 @@ class PlanContent:
     def legend(self) -> list[tuple[str, str]]:
         """Each policy and its colour."""
         return [(name_of(edge), figures.colour_of(number)) for number, edge in enumerate(self.document.edges)]
-
-
-def read_plan(folder: Path) -> PlanDocument:
-    """The document of a plan folder. Raises InputError."""
-    file = folder / "plan.json"
-    document = read_shape(
-        file, PlanDocument, f"{folder}: no plan: it has no plan.json", "make it anew with segcast plan"
-    )
-    if not document.edges:
-        raise InputError(f"{file}: names no policy; make it anew with segcast plan")
-    return document

@@ -12,22 +12,38 @@ from segcast.screen import json_option, show
 @click.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
-@click.option("--slo", help='Budgets, such as "p99_delay < 2ms" [those of the scenario of SECOND, else of FIRST].')
+@click.option(
+    "--slo",
+    help='Of forecasts: budgets, such as "p99_delay < 2ms" [those of the scenario of SECOND, else of FIRST].',
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Also write a folder with the document and a page [none].")
 @json_option
 def compare(first: Path, second: Path, slo: str | None, out: Path | None, as_json: bool) -> None:
-    """Say what differs between two forecasts, FIRST and SECOND: in scenario and traffic, and in results.
+    """Say what differs between two forecasts, or two plans, FIRST and SECOND: in what was asked, and in results.
 
-    Results are paired by seed where the traffic is the same. Exit status 1: with budgets, at some load no policy of
-    SECOND keeps them, or one breaks there what it kept in FIRST.
+    Forecasts are paired by seed where the traffic is the same. Exit status 1: with budgets, at some load no policy of
+    SECOND keeps them, or one breaks there what it kept in FIRST. Of plans the edges of each policy are compared. Exit
+    status 1: no policy of SECOND keeps its budgets anywhere, or, asked the same of the same traffic, one clearly goes
+    less far than in FIRST.
     """
-    from segcast.analyzer.compare.run import compare as run
-    from segcast.reports.compare.page import write_comparison
+    from segcast.analyzer.compare.plan_words import why_not
+    from segcast.analyzer.compare.plans import SLO_OF_PLANS, are_plans, compare_plans
+    from segcast.analyzer.compare.run import compare as compare_forecasts
+    from segcast.reports.compare.page import write_comparison, write_plan_comparison
+    from segcast.reports.compare.plans_terminal import print_plan_comparison
     from segcast.reports.compare.terminal import print_comparison
-    from segcast.traces.errors import CheckFailed
+    from segcast.traces.errors import CheckFailed, InputError
 
-    document = run(first, second, out, slo=slo, finish=write_comparison)
     page = None if out is None else str(out / "compare.html")
+    if are_plans(first, second):
+        if slo is not None:
+            raise InputError(f"--slo: {SLO_OF_PLANS}")
+        document = compare_plans(first, second, out, finish=write_plan_comparison)
+        show({**document, "page": page}, as_json, print_plan_comparison)
+        if not document["holds"]:
+            raise CheckFailed(f"{second}: {why_not(document)}")
+        return
+    document = compare_forecasts(first, second, out, slo=slo, finish=write_comparison)
     show({**document, "page": page}, as_json, print_comparison)
     if document["holds"] is False:
         raise CheckFailed(f"{second}: does not keep the budgets {document['slo']}, or not where {first} does")

@@ -1,4 +1,4 @@
-"""Two forecasts compared, in Python: what differs, and each change as a row of a Polars frame."""
+"""Two forecasts or plans compared, in Python: what differs, and each change as a row of a Polars frame."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segcast.analyzer.compare.plans import SLO_OF_PLANS, are_plans, compare_plans
 from segcast.analyzer.compare.run import compare as run_compare
 from segcast.library.forecasts import Forecast
-from segcast.reports.compare.page import write_comparison
+from segcast.library.plans import Plan
+from segcast.reports.compare.page import write_comparison, write_plan_comparison
+from segcast.traces.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,12 +66,39 @@ class Comparison:
         return f"<p><b>{html.escape(self.answer)}</b></p>{self.changes._repr_html_()}"
 
 
-def compare(
-    first: Forecast | str | Path, second: Forecast | str | Path, slo: str | None = None, out: str | Path | None = None
-) -> Comparison:
-    """What differs between two forecasts, as `segcast compare` says it; `out` names a folder that gets the page.
+class PlanComparison(Comparison):
+    """What differs between two plans, in what they were asked and in how far each policy goes."""
 
-    Raises InputError.
+    @cached_property
+    def changes(self) -> pl.DataFrame:
+        """A row for each policy and timeout that both have: its edge in the first and in the second."""
+        import polars as pl
+
+        own = ("policy", "timeout", "change", "low", "high", "verdict")
+        return pl.DataFrame(
+            [
+                {**{name: row[name] for name in own}, "first": row["first"]["value"], "second": row["second"]["value"]}
+                for row in self.document["edges"]
+            ],
+            schema=dict.fromkeys(own[:2], pl.String)
+            | dict.fromkeys(("first", "second", *own[2:5]), pl.Float64)
+            | {"verdict": pl.String},
+        )
+
+
+def compare(
+    first: Forecast | Plan | str | Path,
+    second: Forecast | Plan | str | Path,
+    slo: str | None = None,
+    out: str | Path | None = None,
+) -> Comparison:
+    """What differs between two forecasts, or two plans, as `segcast compare` says it.
+
+    `slo` is for forecasts; `out` names a folder that gets the page. Raises InputError.
     """
-    one, other = (each.folder if isinstance(each, Forecast) else each for each in (first, second))
+    one, other = (each.folder if isinstance(each, Forecast | Plan) else each for each in (first, second))
+    if are_plans(one, other):
+        if slo is not None:
+            raise InputError(SLO_OF_PLANS)
+        return PlanComparison(compare_plans(one, other, out, finish=write_plan_comparison))
     return Comparison(run_compare(one, other, out, slo=slo, finish=write_comparison))

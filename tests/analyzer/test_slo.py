@@ -39,7 +39,9 @@ def test_every_number_of_the_summary_can_be_bounded() -> None:
     for column in SUMMARY.columns[6:]:
         # Who says reordered means its share; `share` is that of the busiest link that was asked for, as `load` is.
         if column.name not in ("mode", "reordered", "share"):
-            unit = "ms" if column.name.endswith("_ns") else "Mbps" if column.name.endswith("_bps") else ""
+            units = {"_ns": "ms", "_bps": "Mbps", "_ratio": "%"}
+            unit = next((unit for ending, unit in units.items() if column.name.endswith(ending)), "")
+            unit = "%" if column.name.startswith("utilisation") else unit
             assert parse_slo(f"{column.name} < 7{unit}").budgets[0].metric == column.name
 
 
@@ -60,11 +62,38 @@ def test_every_number_of_the_summary_can_be_bounded() -> None:
         ("p99_fct < 2ms or drops == 0", "no budget"),
         (" and ".join(["drops == 0"] * 21), "at most 20"),
         ("x" * 10_000, "no budget"),
+        ("drops == -1", "'drops == -1': drop_ratio is never below 0, so nothing keeps it"),
+        ("dropped < 0", "nothing keeps it"),
+        ("p99_delay < 0ms", "nothing keeps it"),
+        ("jain > -1", "everything keeps it"),
+        ("drops < 5", "never above 100 %; write 5%, or dropped < 5 of packets"),
+        ("reordered < 5", "never above 100 %; write 5%$"),
+        ("drops > 100%", "never above 100 %$"),
+        ("utilisation < 80", "a share of a link's rate; write 80%"),
+        ("p99_delay < 1ms and p99_delay > 2ms", "'p99_delay < 1ms' and 'p99_delay > 2ms': no value keeps both"),
+        ("p99_delay < 1ms and delay_p99 >= 1ms", "no value keeps both"),
+        ("drops == 0 and drops > 0", "no value keeps both"),
     ],
 )
 def test_what_is_no_budget_says_so(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_slo(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "drops <= 0",
+        "drops < 100%",
+        "drops >= 0",
+        "drops < 1% and drops > 0",
+        "p99_delay <= 1ms and p99_delay >= 1ms",
+        "p99_delay < 1ms and p99_queueing > 2ms",
+        "utilisation < 120%",
+    ],
+)
+def test_what_some_value_keeps_is_a_budget(text: str) -> None:
+    assert parse_slo(text).text == text
 
 
 def test_broken_budgets_are_those_not_kept() -> None:
@@ -109,3 +138,23 @@ def test_a_scenario_has_budgets(tmp_path: Path) -> None:
     file.write_text(f'{network}\n[slo]\nkeep = "p99_fkt < 2ms"\n')
     with pytest.raises(InputError, match=r"s.toml:\d+: slo.keep: the SLO's metric 'p99_fkt' is unknown; did you mean"):
         read_scenario(file)
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ('p99_delay = "2ms"', 'write keep = "p99_delay < 2ms"'),
+        ('p99_delay = "<= 2ms"\nreordered = 0.01', 'write keep = "p99_delay <= 2ms and reordered < 0.01"'),
+        ('drops = true\nkeep = "drops == 0"', 'write keep = "drops < 1%"'),
+        ('p99 = "2ms"', 'write keep = "p99_delay < 2ms and drops == 0"'),
+        ('keeps = "drops == 0"', "did you mean 'keep'?"),
+    ],
+)
+def test_budgets_as_keys_of_their_own_are_told_how_budgets_are_written(tmp_path: Path, table: str, hint: str) -> None:
+    file = tmp_path / "s.toml"
+    links = 'links = { rate = "1Gbps", delay = "1us", buffer = "1MiB" }'
+    file.write_text(f'[network]\nkind = "leaf-spine"\nleaves = 2\nspines = 2\n{links}\n[slo]\n{table}\n')
+    with pytest.raises(InputError) as refused:
+        read_scenario(file)
+    key = table.partition(" ")[0]
+    assert str(refused.value) == f"{file}:7: slo.{key}: unknown key {key!r}; {hint}"

@@ -1,18 +1,22 @@
-"""`segcast compare` of the bundled capture's forecasts: what is printed, the page, exit statuses, and from Python."""
+"""`segcast compare` of the bundled capture: forecasts and plans, what is printed, pages, exit statuses, from Python."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import segcast as sc
 from segcast.analyzer.forecast.run import forecast
+from segcast.analyzer.plan import run as planning
+from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.traces.errors import InputError
+from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace
 from tests.conftest import Run
 from tests.support.reports import Page
@@ -89,3 +93,48 @@ def test_from_python(made: Path) -> None:
     assert alike.but == []
     with pytest.raises(InputError, match="so this is not a forecast"):
         sc.compare(first, made)
+
+
+@pytest.fixture
+def planned(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Path:
+    """Plans `slow` and `fast` of paths of such rates, asked the same of the same capture."""
+    monkeypatch.setattr(planning, "CellStore", partial(CellStore, made / "cells.sqlite"))
+    asked = ("--policy", "ecmp", "--slo", "p99_delay < 3ms", "--precision", "0.1", "--seeds", "10")
+    for name, paths in (("slow", "2x300Mbps"), ("fast", "2x1Gbps")):
+        done = run("plan", CLUSTER, "--paths", paths, *asked, "--between", "0.1..8", "--out", tmp_path / name)
+        assert done.code == 0, done.err
+    return tmp_path
+
+
+def test_plans_are_compared_in_terminal_page_and_document(planned: Path, run: Run) -> None:
+    done = run("compare", planned / "slow", planned / "fast", "--out", planned / "c")
+    assert done.code == 0, done.err
+    answer = done.out.splitlines()[0]
+    assert re.match(r"In the second, p99_delay < 3ms is kept further under ecmp \(load \S+ instead of load ", answer)
+    assert "What differs: network.paths[*].links[*].rate (2) 300Mbps -> 1Gbps." in answer
+    assert re.search(r"^ecmp +load \S+ \(.*\) +load \S+ \(.*\) +\+\d+ % .* better$", done.out, re.MULTILINE)
+    document = json.loads((planned / "c" / "compare-plans.json").read_text("utf-8"))
+    assert (document["answer"], document["same_question"], document["same_traffic"]) == (answer, True, True)
+    page = Page()
+    page.feed((planned / "c" / "compare.html").read_text("utf-8"))
+    assert answer in page.text.replace("\u00a0", " ").replace("\u2212", "-").replace("\u00b5", "u")
+    assert {"edges", "asked"} <= set(page.ids)
+    assert not page.scripts
+    assert not [tag for tag, of in page.tags if of.get("src") or str(of.get("href", "data:")).startswith("http")]
+    shown = run("compare", planned / "slow", planned / "fast", "--json")
+    assert json.loads(shown.out) == {**document, "page": None}
+    found = sc.compare(sc.Plan(planned / "slow"), planned / "fast")
+    assert found.changes["verdict"].to_list() == ["better"]
+    assert found.answer in found._repr_html_().replace("&lt;", "<").replace("&gt;", ">")
+
+
+def test_a_plan_that_carries_less_is_status_1_and_what_is_no_pair_status_2(planned: Path, made: Path, run: Run) -> None:
+    done = run("compare", planned / "fast", planned / "slow")
+    assert (done.code, "less far under ecmp" in done.out) == (1, True)
+    assert done.err.strip().endswith(f"slow: ecmp keeps p99_delay < 3ms less far than in {planned / 'fast'}")
+    mixed = run("compare", planned / "slow", made / "wide")
+    assert (mixed.code, mixed.err.count("\n")) == (2, 1)
+    assert f"{planned / 'slow'} is a plan and {made / 'wide'} a forecast; compare two" in mixed.err
+    budgets = run("compare", planned / "slow", planned / "fast", "--slo", "drops == 0")
+    assert (budgets.code, budgets.out) == (2, "")
+    assert "budgets are given for forecasts" in budgets.err

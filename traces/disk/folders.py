@@ -111,12 +111,13 @@ SWEEP: Final = FolderKind(
 )
 ADVICE: Final = FolderKind("advice", "advice.json", ("candidates.parquet", "scenario.toml", "advice.html"))
 COMPARISON: Final = FolderKind("comparison", "compare.json", ("compare.html",))
+PLAN_COMPARISON: Final = FolderKind("comparison of plans", "compare-plans.json", ("compare.html",))
 REWRITE: Final = FolderKind("rewrite", "rewrite.json", ("*.pcap", "trex.py", "probes.json"))
 KINDS: Final = {
     kind.marker: kind
     for kind in (
         *(TRACE, FORECAST, MEASUREMENT, VALIDATION, PLAN, FAILURES, ADVICE, COMPARISON, SWEEP),
-        *(LIVE, LIVE_VALIDATION),
+        *(PLAN_COMPARISON, LIVE, LIVE_VALIDATION),
     )
 }
 """Those that hold tables; captures are read from a rewrite as from any other folder."""
