@@ -19,7 +19,13 @@ from segcast.analyzer.advice.hashing import Mend, Spread, look_at_hash
 from segcast.analyzer.advice.skew import PathDelays, Sent, path_delays, slower_by
 from segcast.analyzer.flowlets.supply import FlowletSupply, Moves
 from segcast.analyzer.forecast.cells import CellPlan
-from segcast.analyzer.forecast.findings import event_findings, open_loop_findings, say_places, side_findings
+from segcast.analyzer.forecast.findings import (
+    event_findings,
+    open_loop_findings,
+    say_doubtful,
+    say_places,
+    side_findings,
+)
 from segcast.analyzer.forecast.loads import share_findings
 from segcast.analyzer.forecast.runner import CellRunner
 from segcast.analyzer.metrics.quantiles import nearest_ranks
@@ -28,9 +34,7 @@ from segcast.analyzer.plan.cells import Cells, Variant
 from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.offered import growth_findings
-from segcast.traces.document import Finding
 from segcast.traces.errors import InputError
-from segcast.traces.quality.findings import for_timeouts
 from segcast.traces.trace import Trace
 
 _MOST_PACKETS: Final = 4_000_000
@@ -232,14 +236,4 @@ def _warnings(runner: CellRunner, scenario: ValidScenario) -> tuple[str, ...]:
         *open_loop_findings(asked),
     ]
     told = [each.detail for each in share_findings(scenario)]
-    return (*told, *_said(found))
-
-
-def capture_warnings(trace: Trace, timeouts_ns: Sequence[int]) -> tuple[str, ...]:
-    """What is doubtful about a capture where these timeouts matter, in words."""
-    return _said([Finding.model_validate(each) for each in for_timeouts(trace.info, timeouts_ns)])
-
-
-def _said(found: Sequence[Finding]) -> tuple[str, ...]:
-    doubtful = [each for each in found if each.severity != "info" and each.code != "compressed_gaps"]
-    return tuple(f"{each.code.replace('_', ' ')} ({each.count:,}): {each.detail}; {each.effect}" for each in doubtful)
+    return (*told, *say_doubtful(found))

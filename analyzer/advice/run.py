@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.advice.decide import Case, Decision, decide, mean_of
 from segcast.analyzer.advice.document import AdviceDocument, Evidence, Role, Skew, StatedStep, Tried
-from segcast.analyzer.advice.ground import Ground, capture_warnings, survey
+from segcast.analyzer.advice.ground import Ground, survey
 from segcast.analyzer.advice.other_traffic import Drawn, doubted, over_resamples, with_other_traffic
 from segcast.analyzer.advice.settings import ELSEWHERE_NS, settings_of
 from segcast.analyzer.advice.words import (
@@ -26,6 +26,7 @@ from segcast.analyzer.advice.words import (
 )
 from segcast.analyzer.answers.candidates import Candidate, Circumstances
 from segcast.analyzer.answers.validated import Validated, say_covers
+from segcast.analyzer.forecast.findings import capture_warnings
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.resamples import check_resampled, say_draws
 from segcast.analyzer.metrics.tables import SUMMARY

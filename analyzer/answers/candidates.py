@@ -28,14 +28,15 @@ class Circumstances:
 
     `resampled` says what resamples of the traffic there are, `validated` what is known of the model's error.
 
-    `dealt` says whose places were invented, if any were. `unlearning` are policies whose hosts never learn of a dead
-    link. Receivers of the policies of `tolerant` are taken to put packets in order, whatever arrives. `paths` are
-    the most that any two ends have between them.
+    `gap` says that the capture is hardly more than one, `dealt` whose places were invented, if any were. `unlearning`
+    are policies whose hosts never learn of a dead link. Receivers of the policies of `tolerant` are taken to put
+    packets in order, whatever arrives. `paths` are the most that any two ends have between them.
     """
 
     baseline: str
     reacts: bool = False
     slo: Slo | None = None
+    gap: str = ""
     dealt: str = ""
     unlearning: frozenset[str] = frozenset()
     resampled: str = ""

@@ -248,6 +248,8 @@ def but(
 def _against(
     verdicts: Sequence[Standing], about: Standing, there: Sequence[Candidate], circumstances: Circumstances
 ) -> Iterator[str]:
+    if circumstances.gap:
+        yield f"{circumstances.gap[:1].upper()}{circumstances.gap[1:]}."
     if circumstances.dealt:
         yield f"{circumstances.dealt[:1].upper()}{circumstances.dealt[1:]}: who shares which link is invented."
     several = len(verdicts) > 1

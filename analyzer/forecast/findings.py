@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,10 @@ from segcast.analyzer.forecast.asked import Asked
 from segcast.analyzer.network.sides import Sides
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.traffic.prepare import Extent, Traffic, srv6_overhead
+from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.document import Finding
+from segcast.traces.quality.findings import for_timeouts
+from segcast.traces.trace import Trace
 from segcast.traces.units import say_number
 
 _MOST_PREFIXES: Final = 4
@@ -40,6 +44,27 @@ def say_places(traffic: Traffic) -> str:
 def places_invented(said: str) -> list[str]:
     """What invented places mean, beside other limits; `said` as `say_places` says it."""
     return [f"{said}: who shares which link is invented"] if said else []
+
+
+def capture_warnings(trace: Trace, timeouts_ns: Sequence[int]) -> tuple[str, ...]:
+    """What is doubtful about a capture where these timeouts matter, in words."""
+    return say_doubtful([Finding.model_validate(each) for each in for_timeouts(trace.info, timeouts_ns)])
+
+
+def capture_doubts(source: Trace | WorkloadFile, scenario: ValidScenario) -> tuple[str, ...]:
+    """The same of what a study is of, under a scenario's fixed timeouts; nothing of flow lists."""
+    return () if isinstance(source, WorkloadFile) else capture_warnings(source, scenario.fixed_timeouts_ns)
+
+
+def say_doubtful(found: Sequence[Finding]) -> tuple[str, ...]:
+    """The warnings and errors of findings, in words; not that loads compress gaps, which answers say themselves."""
+    doubtful = [each for each in found if each.severity != "info" and each.code != "compressed_gaps"]
+    return tuple(f"{each.code.replace('_', ' ')} ({each.count:,}): {each.detail}; {each.effect}" for each in doubtful)
+
+
+def say_gap(found: Sequence[Finding]) -> str:
+    """That a capture is hardly more than one gap, so that its loads mean nothing; empty if it is not."""
+    return next((f"{each.detail}: {each.effect}" for each in found if each.code == "idle_gap"), "")
 
 
 def dealt_findings(traffic: Traffic) -> list[Finding]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from segcast.analyzer.answers.validated import Validated
-from segcast.analyzer.forecast.findings import places_invented
+from segcast.analyzer.forecast.findings import capture_doubts, places_invented
 from segcast.analyzer.forecast.loads import with_known_loads
 from segcast.analyzer.forecast.resamples import check_resampled
 from segcast.analyzer.forecast.writing import sources_of
@@ -186,6 +186,7 @@ def _document(
         answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, prices, instead),
         but=[
             *places_invented(search.cells.places(axis.put(scenario, search.between[0]))),
+            *capture_doubts(source, scenario),
             *few_flows(search.rows),
             *few_busy_periods(asked, ordered, search.rows),
             *offered_words(scenario, axis),

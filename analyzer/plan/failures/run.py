@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from segcast.analyzer.forecast.cells import CellPlan, plan_cells
 from segcast.analyzer.forecast.compare import load_label
-from segcast.analyzer.forecast.findings import places_invented, say_places
+from segcast.analyzer.forecast.findings import capture_doubts, places_invented, say_places
 from segcast.analyzer.forecast.loads import share_findings, with_known_loads
 from segcast.analyzer.forecast.resamples import check_no_resamples
 from segcast.analyzer.keys import chosen_of, code, digest_of, identity_of
@@ -287,6 +287,7 @@ class _Study:
             answer=answer(told, asked.kind, self._slo, asked.judge, reacts),
             but=[
                 *places_invented(say_places(self._runner.traffic)),
+                *capture_doubts(self._source, self._scenario),
                 *limits(self._failures, asked.kind, self._limits()),
             ],
             loads=[
