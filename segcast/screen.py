@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 progress: Final = signs.progress
 named_progress: Final = signs.named_progress
 JSON_VERSION: Final = 1  # of documents that do not say their own
+PLUGINS: Final = "segcast.plugins"  # where a context keeps the files of --plugin
 FLOWLET_TIMEOUTS: Final = "50us,100us,500us,1ms,5ms"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
@@ -36,6 +37,7 @@ def _load_plugins(context: click.Context, option: click.Parameter, files: tuple[
 
         for file in files:
             load_plugin(file)
+        context.meta[PLUGINS] = files
 
 
 plugin_option = click.option(

@@ -9,7 +9,7 @@ from pydantic import Field
 from segcast.analyzer.compare.document import StatedDifference
 from segcast.traces.disk.documents import Count, Shape, Whole
 
-EdgeVerdict = Literal["equal", "better", "worse", "unclear", "unpaired"]
+EdgeVerdict = Literal["equal", "beyond", "better", "worse", "unclear", "unpaired"]
 
 
 class ComparedPlan(Shape):
@@ -18,7 +18,8 @@ class ComparedPlan(Shape):
     folder: str = Field(description="the plan, as it was named")
     segcast: str = Field(description="version of Segcast that wrote it")
     answer: str = Field(description="its answer")
-    but: str | None = Field(description="what limits that most; null if nothing does")
+    few: str | None = Field(description="of what it has too little to tell; null if it has enough")
+    but: str | None = Field(description="what limits its answer most; null if nothing does")
     traffic: str = Field(description="name of its trace or flow list")
     reacts: bool = Field(description="whether TCP senders react; else all packets leave as captured")
     over: str = Field(description="what it varies")
@@ -53,7 +54,8 @@ class StatedEdgeChange(Shape):
     high: float | None = Field(description="upper bound")
     verdict: EdgeVerdict = Field(
         description="`equal`: the same edge and bounds; `better`: the second clearly carries more, or needs less; "
-        "`worse`: the other way; `unclear`; `unpaired`: another question, or other traffic"
+        "`worse`: the other way; `unclear`; `beyond`: neither has an edge within what was asked; `unpaired`: another "
+        "question, or other traffic"
     )
 
 

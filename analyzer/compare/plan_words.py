@@ -55,14 +55,19 @@ def answer_of(document: PlanCompareDocument) -> str:
         return f"Different traffic, so no edge is compared: {listed(of_traffic, _NAMED)}. {_side_by_side(document)}"
     if not document.edges:
         return f"No policy and timeout is in both, so no edge is compared. {_both_answers(document)}"
-    alike = all(one.verdict == "equal" for one in document.edges)
-    if alike and not document.differences:
+    if all(one.verdict in ("equal", "beyond") for one in document.edges) and not document.differences:
         return "Nothing differs: the same question, traffic and scenario, and the same edges to the last digit."
     reasons = [each for each in document.differences if not _IMMATERIAL.fullmatch(each.key)]
-    if alike:
+    if all(one.verdict == "equal" for one in document.edges):
         which = f"{listed(document.differences, _NAMED)}, yet" if reasons else "What both were asked is the same, and"
         return f"{which} every edge that both have is the same to the last digit."
+    few = first.few or second.few
     said = f"{_moved(document)}{_turned(document)}"
+    said = (
+        said
+        if few is None
+        else f"Too little to tell: {few}. Seen so far, and no answer yet: {said[:1].lower()}{said[1:]}"
+    )
     if reasons:
         return f"{said} What differs: {listed(reasons, _NAMED)}."
     return f"{said} Nothing that was asked differs, so what made them does: {_makers(document)}."
@@ -108,6 +113,10 @@ def _moved(document: PlanCompareDocument) -> str:
         if ones:
             names = [name_of(one) for one in ones]
             said.append(f"{phrase} {_joined(names) if len(names) <= _NAMED else f'{len(names)} others'}")
+    for state, phrase in (("everywhere", "wherever it was asked"), ("nowhere", "nowhere that was asked")):
+        names = [name_of(one) for one in document.edges if one.verdict == "beyond" and one.second.state == state]
+        if names:
+            said.append(f"{phrase}, as in the first, under {_joined(names) if len(names) <= _NAMED else 'others'}")
     budgets = document.second.slo if document.first.slo == document.second.slo else "what it asks"
     return f"In the second, {budgets} is kept {'; '.join(said)}."
 

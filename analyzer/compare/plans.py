@@ -181,6 +181,7 @@ def _stated(read: _Read) -> ComparedPlan:
         folder=str(read.folder),
         segcast=document.segcast,
         answer=document.answer,
+        few=document.few,
         but=document.but[0] if document.but else None,
         traffic=Path(document.source).name if document.traffic is None else document.traffic.name,
         reacts=document.reacts,
@@ -233,6 +234,8 @@ def _side(read: _Read, edge: StatedEdge, found: Estimate | None) -> ComparedEdge
 
 
 def _verdict(first: _Read, second: _Read, one: StatedEdge, other: StatedEdge, gain: Estimate | None) -> EdgeVerdict:
+    if one.state == other.state != "edge":
+        return "beyond"
     before, after = _reach(first, one), _reach(second, other)
     if before == after and one.value == other.value:
         return "equal"

@@ -117,7 +117,8 @@ class PlanDocument(Shape):
         None, description="with how many paths the best policy carries what the baseline does; null if with no fewer"
     )
     slo: str = Field(description="the budgets")
-    answer: str = Field(description="the answer in one sentence")
+    few: str | None = Field(None, description="of what there is too little to tell; null if there is enough")
+    answer: str = Field(description="the answer in one sentence; first of all that there is too little to tell, if so")
     but: list[str] = Field(default_factory=list, description="what limits the answer, worst first")
     baseline: str = Field(description="label of the policy that others are compared with")
     edges: list[StatedEdge] = Field(description="each policy and timeout, the furthest first")

@@ -31,11 +31,12 @@ from segcast.analyzer.plan.stating import (
     limits,
     offered_words,
     other_draws,
+    other_hours,
     rank,
     stated,
 )
 from segcast.analyzer.plan.store import CellStore
-from segcast.analyzer.plan.words import answer_words
+from segcast.analyzer.plan.words import answer_words, untold
 from segcast.analyzer.scenario.growth import share_of
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.slo import Slo, parse_slo
@@ -166,6 +167,11 @@ def _document(
     ordered = sorted(edges, key=lambda edge: rank(axis, edge), reverse=True)
     instead = instead_of(axis, ordered, baseline, search)
     prices = scenario.cost
+    few = few_flows(search.rows)
+    nowhere = all(
+        edge.state == "nowhere" for edge in ordered
+    )  # what breaks budgets is seen, however few flows it is of
+    answer = answer_words(axis, ordered, baseline, asked.slo.text, search.between, prices, instead)
     return PlanDocument(
         segcast=VERSION,
         schema_version=SCHEMA_VERSION,
@@ -183,14 +189,15 @@ def _document(
         currency=None if prices is None else prices.currency,
         instead=instead,
         slo=asked.slo.text,
-        answer=answer_words(axis, ordered, baseline, asked.slo.text, search.between, prices, instead),
+        few=few,
+        answer=answer if few is None or nowhere else untold(few, answer),
         but=[
             *places_invented(search.cells.places(axis.put(scenario, search.between[0]))),
-            *capture_doubts(source, scenario),
-            *few_flows(search.rows),
+            *other_hours(few),
             *few_busy_periods(asked, ordered, search.rows),
             *offered_words(scenario, axis),
             *other_draws(asked, ordered, search.rows),
+            *capture_doubts(source, scenario),
             *limits(asked, ordered, reacts, scenario),
             say_edges_cover(scenario, validated, "workload" if isinstance(source, WorkloadFile) else "trace"),
         ],

@@ -134,14 +134,18 @@ def against(edge: StatedEdge, baseline: StatedEdge) -> StatedEdge:
     return edge.model_copy(update={"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high})
 
 
-def few_flows(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """That the traffic is of too few flows for its edges to be anyone else's."""
+def few_flows(rows: Sequence[dict[str, Any]]) -> str | None:
+    """That the traffic is of too few flows for its edges to be anyone else's, in words; None if it is not."""
     known = [row["effective_flows"] for row in rows if row.get("effective_flows") is not None]
     if not known or min(known) >= FEWEST_FLOWS:
-        return []
+        return None
     flows = say_number(float(f"{min(known):.2g}"))
-    said = f"the traffic is spread as if of {flows} flows of one size: "
-    return [said + "another hour of it may have another edge, and policies another order"]
+    return f"the traffic is spread as if of {'1 flow' if flows == '1' else f'{flows} flows of one size'}"
+
+
+def other_hours(few: str | None) -> list[str]:
+    """What too few flows leave open."""
+    return [] if few is None else [f"{few}: another hour of it may have another edge, and policies another order"]
 
 
 def few_busy_periods(asked: Asked, edges: Sequence[StatedEdge], rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from segcast.analyzer.answers.budgets import say_value
+from segcast.analyzer.answers.evidence import FEWEST_FLOWS
 from segcast.analyzer.answers.wording import percent, significant
 from segcast.analyzer.plan.axes import OF_TRAFFIC, Axis
 from segcast.analyzer.plan.cost import money
@@ -123,6 +124,11 @@ def answer_words(
     ]
     gain = ", ".join(each for each in gains if each)
     return f"{said}, by {edge_words(axis, best, currency)}{together}" + (f": {gain}" if gain else "")
+
+
+def untold(few: str, answer: str) -> str:
+    """An answer of which too little is known, with why; what was seen is said, and that it is no answer."""
+    return f"too little to tell: {few}, and it takes at least {FEWEST_FLOWS}. Seen so far, and no answer yet: {answer}"
 
 
 def end_of(

@@ -18,6 +18,7 @@ from segcast.traces.disk.folders import PLAN_COMPARISON
 _AGAIN: Final = "make it anew with segcast compare"
 _VERDICTS: Final = {
     "equal": "the same",
+    "beyond": "no edge in either",
     "better": "better",
     "worse": "worse",
     "unclear": "not clear",

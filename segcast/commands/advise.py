@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from segcast.following import say_next
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
     block_option,
@@ -91,6 +92,9 @@ def advise(
                 taken, chosen, out, tick, ladder_ns=ladder, most_seeds=seeds, finish=write_advice, validated=measured
             )
     show({**document, "page": str(out / "advice.html")}, as_json, print_advice)
+    if not as_json:
+        varied = ("--scenario", out / "scenario.toml", "--set", "buffer=64KiB,256KiB,1MiB", "--out", "sweep")
+        say_next("how that changes with the buffers", "sweep", trace, layer, *varied)
     if document["kind"] == "unknown":
         raise CheckFailed(f"{out}: {document['answer'].partition('. Seen so far')[0]}")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 
-from segcast.screen import FLOWLET_TIMEOUTS, durations, json_option, layer_option, open_trace_of, say, show, terminal
+from segcast.following import say_next
+from segcast.screen import FLOWLET_TIMEOUTS, durations, json_option, layer_option, open_trace_of, show
 from segcast.traces.units import write_duration
 
 
@@ -27,14 +26,9 @@ def flowlets(trace: str, timeouts: str, out: Path | None, layer: str | None, as_
 
     show(report, as_json, print_flowlets)
     if not as_json:
-        say(terminal(), f"next, {_next(trace, layer, report['worth_trying']['timeouts'])}")
-
-
-def _next(trace: str, layer: str | None, tried: list[dict[str, Any]]) -> str:
-    """The command that asks a network."""
-    of = [trace, *(["--layer", layer] if layer == "inner" else []), "--paths", "4x10Gbps"]
-    if not tried:
-        return f"what else may be worth it: {shlex.join(['segcast', 'advise', *of, '--out', 'advice'])}"
-    timeouts = ",".join(write_duration(one["timeout_ns"]) for one in tried)
-    command = ["segcast", "forecast", *of, "--timeout", timeouts, "--out", "forecast"]
-    return f"what your network makes of them: {shlex.join(command)}"
+        tried = ",".join(write_duration(one["timeout_ns"]) for one in report["worth_trying"]["timeouts"])
+        if tried:
+            asked = ("--paths", "4x10Gbps", "--timeout", tried, "--out", "forecast")
+            say_next("what your network makes of them", "forecast", trace, layer, *asked)
+        else:
+            say_next("what else may be worth it", "advise", trace, layer, "--paths", "4x10Gbps", "--out", "advice")

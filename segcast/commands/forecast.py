@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from segcast.following import after_forecast
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
     block_option,
@@ -102,6 +103,7 @@ def forecast(
         console = terminal()
         print_forecast(out, console, every=every)
         say(console, f"report: {out / 'report.html'}")
+        after_forecast(trace, layer, out, document, chosen)
     if document["decision"]["kept"] is False:
         raise CheckFailed(f"{out}: no policy keeps the budgets at load {_loads_unkept(document)}")
 

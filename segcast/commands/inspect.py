@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-
 import click
 
-from segcast.screen import json_option, layer_option, open_trace_of, print_facts, say, show, terminal
+from segcast.following import say_next
+from segcast.screen import json_option, layer_option, open_trace_of, print_facts, show
 
 
 @click.command()
@@ -20,4 +19,4 @@ def inspect(trace: str, layer: str | None, as_json: bool) -> None:
     facts = describe(open_trace_of(trace, layer))
     show(facts, as_json, print_facts)
     if not as_json and facts["verdict"] != "unfit":
-        say(terminal(), f"next, how flows split into flowlets: segcast flowlets {shlex.quote(trace)}")
+        say_next("how flows split into flowlets", "flowlets", trace, layer)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from segcast.following import say_next
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
     block_option,
@@ -156,6 +157,9 @@ def plan(
         with INTERRUPTION.deferred():
             document = run(taken, chosen, asked, out, tick, finish=write_plan, validated=measured)
     show({**document, "page": str(out / "plan.html")}, as_json, print_plan)
+    if not as_json:
+        asked_next = ("--scenario", out / "scenario.toml", "--failures", "links", "--slo", document["slo"])
+        say_next("what the failure of each link costs", "plan", trace, layer, *asked_next, "--out", "failures")
     if all(edge["state"] == "nowhere" for edge in document["edges"]):
         raise CheckFailed(f"{out}: {document['answer']}")
 
@@ -208,5 +212,7 @@ def _plan_failures(
         console = terminal()
         print_failures(out, console)
         say(console, f"page: {page}")
+        kept = ("--scenario", out / "scenario.toml", "--out", "advice")
+        say_next("whether flowlets are worth it, and at which timeout", "advise", trace, layer, *kept)
     if not document["holds"]:
         raise CheckFailed(f"{out}: {document['answer']}")

@@ -87,8 +87,8 @@ PATHS = {"over": "paths", "rises": False, "near": 8.0, "far": 1.0}
         ((1.0, 0.9, 1.1), "everywhere", {}, "better"),
         ("everywhere", "nowhere", {}, "worse"),
         ("everywhere", "nowhere", RATE, "worse"),
-        ("everywhere", "everywhere", {}, "equal"),
-        ("nowhere", "nowhere", {}, "equal"),
+        ("everywhere", "everywhere", {}, "beyond"),
+        ("nowhere", "nowhere", {}, "beyond"),
     ],
 )
 def test_an_edge_is_better_that_carries_more_or_needs_less(
@@ -171,6 +171,23 @@ def test_what_differs_and_which_policy_is_best_is_said(tmp_path: Path) -> None:
     same = compare_plans(one, one)
     assert same["answer"].startswith("Nothing differs")
     assert same["differences"] == []
+
+
+def test_edges_beyond_what_was_asked_are_not_called_the_same(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", [edge("ecmp", "everywhere"), edge("random", "nowhere", "100us")])
+    other = write(tmp_path / "other", [edge("ecmp", "everywhere"), edge("random", "nowhere", "100us")], spines=4)
+    assert compare_plans(one, other)["answer"] == (
+        "In the second, p99_delay < 2ms is kept wherever it was asked, as in the first, under ecmp; nowhere that was "
+        "asked, as in the first, under random, 100us. What differs: network.spines 2 -> 4."
+    )
+    assert compare_plans(one, one)["answer"].startswith("Nothing differs")
+
+
+def test_too_few_flows_for_a_plan_are_too_few_to_compare_it(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", [edge("ecmp", (1.0, 0.9, 1.1))])
+    other = write(tmp_path / "other", [edge("ecmp", (2.0, 1.9, 2.1))], spines=4, few="2 flows")
+    said = "Too little to tell: 2 flows. Seen so far, and no answer yet: in the second, p99_delay < 2ms is kept further"
+    assert compare_plans(one, other)["answer"].startswith(said)
 
 
 def test_what_the_axis_itself_sets_is_no_difference(tmp_path: Path) -> None:

@@ -287,8 +287,8 @@ class _Study:
             answer=answer(told, asked.kind, self._slo, asked.judge, reacts),
             but=[
                 *places_invented(say_places(self._runner.traffic)),
-                *capture_doubts(self._source, self._scenario),
                 *limits(self._failures, asked.kind, self._limits()),
+                *capture_doubts(self._source, self._scenario),
             ],
             loads=[
                 FailedLoad(load=float(load), share=self._shares[load], at_ns=at - first, until_ns=last - first)

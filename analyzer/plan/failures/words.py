@@ -120,8 +120,10 @@ def _after(told: Told, reacts: bool) -> list[str]:
     slow = worst(rows, lambda row: row["fct_p99_after_ns"] if reacts else row["delay_p99_after_ns"])
     busy = worst(rows, lambda row: row["utilisation_after"])
     if busy is not None and busy["utilisation_intact"] is not None:
+        # More than its rate is what was sent then, and still waits in its queue when the stage ends.
+        verb = "carries" if busy["utilisation_after"] <= 1 else "is sent"
         found.append(
-            f"once settled the busiest link carries up to {percent(busy['utilisation_after'])} of its rate "
+            f"once settled the busiest link {verb} up to {percent(busy['utilisation_after'])} of its rate "
             f"({busy['bottleneck']}, after {busy['failure']}), against {percent(busy['utilisation_intact'])} without a "
             f"failure: {percent(busy['headroom'])} is left"
         )
