@@ -32,6 +32,7 @@ from segcast.analyzer.plan.stating import (
     offered_words,
     other_draws,
     other_hours,
+    overfull,
     rank,
     stated,
 )
@@ -192,6 +193,7 @@ def _document(
         few=few,
         answer=answer if few is None or nowhere else untold(few, answer),
         but=[
+            *overfull(ordered),
             *places_invented(search.cells.places(axis.put(scenario, search.between[0]))),
             *other_hours(few),
             *few_busy_periods(asked, ordered, search.rows),

@@ -148,6 +148,16 @@ def other_hours(few: str | None) -> list[str]:
     return [] if few is None else [f"{few}: another hour of it may have another edge, and policies another order"]
 
 
+def overfull(edges: Sequence[StatedEdge]) -> list[str]:
+    """Whose edge offers a link more than its rate, which only a trace that is over before buffers are full can keep."""
+    beyond = [edge for edge in edges if edge.share is not None and edge.share > 1]
+    if not beyond:
+        return []
+    shares = ", ".join(f"{name_of(edge)} at {percent(edge.share)}" for edge in beyond if edge.share is not None)
+    said = f"more than the busiest link's rate is offered at the edge ({shares}): "
+    return [said + "the trace ends before buffers are full, and no traffic that goes on can be so much"]
+
+
 def few_busy_periods(asked: Asked, edges: Sequence[StatedEdge], rows: Sequence[dict[str, Any]]) -> list[str]:
     """That a percentile of delay, where a policy's edge is, is of too few busy periods to be anyone else's."""
     least: tuple[float, str, str] | None = None

@@ -21,12 +21,13 @@ from benchmarks.plan import (
     row,
 )
 from segcast.analyzer.forecast.run import forecast
-from segcast.analyzer.plan.axes import axis_named
+from segcast.analyzer.plan.axes import axis_named, shares_of
 from segcast.analyzer.plan.run import Asked, plan
 from segcast.analyzer.plan.stating import open_share
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.flags import scenario_of
 from segcast.analyzer.slo import parse_slo
+from segcast.traces.errors import InputError
 from tests.support.queues import SERVICE_NS, capture
 
 
@@ -54,6 +55,28 @@ def test_the_chance_that_a_draw_drops_is_that_of_draws() -> None:
 def test_so_many_seeds_leave_so_much_open() -> None:
     assert (1 - open_share(40)) ** 40 == pytest.approx(0.05)
     assert open_share(299) <= 0.01 < open_share(298)
+
+
+def test_more_than_a_link_carries_is_said_first_of_an_edge(tmp_path: Path) -> None:
+    """200 ms of 250 Mbit/s into 500: at load 2.22 the last packet comes after 90 of the 100 ms that all take."""
+    trace = capture(tmp_path / "c.pcap", np.arange(5000) * 40_000, flows=16)
+    scenario = scenario_of(None, {"paths": "1x500Mbps", "policy": "ecmp", "buffer": "64MiB"})
+    asked = Asked(parse_slo("max_delay < 10ms"), axis_named("load"))
+    found = plan(trace, scenario, asked, tmp_path / "p", store=CellStore(tmp_path / "cells.sqlite"))
+    (edge,) = found["edges"]
+    assert edge["share"] == pytest.approx(1.11, rel=0.02)
+    assert found["but"][0].startswith("more than the busiest link's rate is offered at the edge (ecmp at 111 %)")
+
+
+def test_bounds_that_are_no_shares_of_a_link_say_so() -> None:
+    for text, over, message in (
+        ("50%..20%", "load", "lower one"),
+        ("1..20%", "load", "write it like 20%..90%"),
+        ("0%..20%", "load", "not within 0.01%"),
+        ("5%..20%", "paths", "paths is no share of a link"),
+    ):
+        with pytest.raises(InputError, match=message):
+            shares_of(text, axis_named(over))
 
 
 @pytest.mark.parametrize(
