@@ -36,7 +36,7 @@ from segcast.analyzer.sweep.tables import SWEEP_TABLES, SWEPT
 from segcast.analyzer.workload.synthesis.published import PUBLISHED
 from segcast.analyzer.workload.table import WORKLOAD
 from segcast.cli import cli
-from segcast.documents import shape_of
+from segcast.library.documents import shape_of
 from segcast.replay.calibrate.document import CalibrationDocument, ProbesDocument
 from segcast.replay.live.document import LiveDocument
 from segcast.replay.live.tables import LIVE_TABLES

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, show
 
 
@@ -21,13 +22,10 @@ def compare(first: Path, second: Path, slo: str | None, out: Path | None, as_jso
     Results are paired by seed where the traffic is the same. Exit status 1: with budgets, at some load no policy of
     SECOND keeps them, or one breaks there what it kept in FIRST.
     """
-    from segcast.analyzer.compare.run import compare as run
-    from segcast.reports.compare.page import write_comparison
     from segcast.reports.compare.terminal import print_comparison
-    from segcast.traces.errors import CheckFailed
 
-    document = run(first, second, out, slo=slo, finish=write_comparison)
+    document = sc.compare(first, second, slo, out).document
     page = None if out is None else str(out / "compare.html")
     show({**document, "page": page}, as_json, print_comparison)
     if document["holds"] is False:
-        raise CheckFailed(f"{second}: does not keep the budgets {document['slo']}, or not where {first} does")
+        raise sc.CheckFailed(f"{second}: does not keep the budgets {document['slo']}, or not where {first} does")
