@@ -102,4 +102,5 @@ def _at_load(chosen: sc.ValidScenario, text: str) -> sc.ValidScenario:
     try:
         return sc.scenario(chosen, load=value)
     except sc.InputError as error:
-        raise sc.InputError(f"--load {text!r}: {error}") from None
+        wrong = str(error).partition(": ")[2]  # behind the key, which is the flag here
+        raise sc.InputError(f"--load {text!r}: {wrong}") from None
