@@ -69,7 +69,7 @@ class FlowCount(Shape):
 class LeftFlows(FlowCount):
     """Flows that are not in the list."""
 
-    reason: str = Field(description="why")
+    reason: str = Field(description="why they are not")
 
 
 class WorkloadDocument(Printed):

@@ -156,9 +156,8 @@ def live(
 
     "{seed}" in `workload` stands for each seed. The network is built for it and removed at the end. `control` is the
     kernel's congestion control; a packet that nobody has acknowledged within `ack_timeout` is in flight no more.
-    `progress` is told seconds done and in all, and what runs.
-    The same call takes up a run that was interrupted; `say` is
-    told so. Raises InputError.
+    `progress` is told seconds done and in all, and what runs. The same call takes up a run that was
+    interrupted; `say` is told so. Raises InputError.
     """
     from segcast.replay.live.study import run_study
 

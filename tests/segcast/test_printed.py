@@ -76,7 +76,7 @@ STEER = ("fabric.toml", "--iface", "lo", "--at", "leaf0", "--from", "10.0.0.1/32
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("synth", "synth incast --scenario fabric.toml --load 0.2 --flows 30 --bytes 9kB --out s.csv"),
+        ("synth", "synth incast --scenario fabric.toml --load 0.2 --flows 30 --fan 3 --bytes 9kB --out s.csv"),
         ("synth", "synth web-search --scenario fabric.toml --load 0.2 --flows 30 --out s.csv"),
         ("workload", f"workload {CLUSTER} --out l.csv"),
         ("export", "export reacting --cell ecmp-s1 --out e.pcap"),
