@@ -14,6 +14,7 @@ import pytest
 import segcast
 from segcast.cli import cli
 from segcast.library.documents import NAMES, PRINTED_BY, schema_of, shape_of
+from segcast.replay.testbed.build import require
 from segcast.traces.samples import CLUSTER
 from segcast.traces.version import VERSION
 from tests.conftest import Run
@@ -128,3 +129,21 @@ def test_what_steering_prints_is_what_is_declared(home: Path, run: Run, monkeypa
         pytest.skip("this kernel cannot steer")
     check("steer-status", run("steer", "status", "--iface", "lo", "--json").out)
     assert check("steer-detach", run("steer", "detach", "--iface", "lo", "--json").out)["detached"] is False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a testbed takes root")
+def test_what_a_testbed_prints_is_what_is_declared(home: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    name = f"sgp{os.getpid() % 10**6}"
+    try:
+        require()
+    except segcast.InputError as error:
+        pytest.skip(str(error))
+    try:
+        built = run("testbed", "up", "fabric.toml", "--name", name, "--json")
+        assert built.code == 0, built.err
+        assert check("testbed-status", built.out)["links"]
+        assert check("testbed-status", run("testbed", "status", "--name", name, "--json").out)["state"] == "up"
+    finally:
+        removed = run("testbed", "down", "--name", name, "--json")
+    assert check("testbed-down", removed.out)["namespaces_removed"]
