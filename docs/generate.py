@@ -37,7 +37,7 @@ from segcast.analyzer.sweep.tables import SWEEP_TABLES, SWEPT
 from segcast.analyzer.workload.synthesis.published import PUBLISHED
 from segcast.analyzer.workload.table import WORKLOAD
 from segcast.cli import cli
-from segcast.documents import shape_of
+from segcast.library.documents import shape_of
 from segcast.replay.calibrate.document import CalibrationDocument, ProbesDocument
 from segcast.replay.live.document import LiveDocument
 from segcast.replay.live.tables import LIVE_TABLES
@@ -129,6 +129,22 @@ PRINTED: Final = {
     "inspect": "segcast ingest --json and segcast inspect --json",
     "flowlets": "segcast flowlets --json",
     "policies": "segcast policies --json",
+    "synth": "segcast synth --json",
+    "workload": "segcast workload --json",
+    "export": "segcast export --json",
+    "replay-plan": "segcast replay --json, without --send",
+    "replay-commands": "segcast replay --print-commands --json",
+    "replay-clean": "segcast replay --clean --json",
+    "calibrate-probes": "segcast calibrate probes --json",
+    "testbed-status": "segcast testbed up --json and segcast testbed status --json",
+    "testbed-plan": "segcast testbed plan --json",
+    "testbed-down": "segcast testbed down --json",
+    "live-plan": "segcast testbed live --json, without --send",
+    "steer-check": "segcast steer check --json",
+    "steer-plan": "segcast steer plan --json and segcast steer attach --json without --attach",
+    "steer-attach": "segcast steer attach --attach --json",
+    "steer-status": "segcast steer status --json",
+    "steer-detach": "segcast steer detach --json",
 }
 DOCUMENTS: Final[dict[str, type[Shape]]] = {
     **{name: shape_of(name) for name in PRINTED},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from segcast.reports import text
 from segcast.reports.text import counted, echo
-from segcast.traces.units import say_duration
+from segcast.traces.units import say_duration, write_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +53,19 @@ def print_flowlets(report: dict[str, Any], console: Console) -> None:
     print_table(console, rows)
     console.print()
     console.print(report["worth_trying"]["says"], style="bold", markup=False)
+
+
+def print_worth_asking(report: dict[str, Any], trace: str, layer: str | None, console: Console) -> None:
+    """The command to go on with: it asks a network what it makes of the timeouts worth trying."""
+    of = [trace, *(["--layer", layer] if layer == "inner" else []), "--paths", "4x10Gbps"]
+    tried = report["worth_trying"]["timeouts"]
+    if not tried:
+        command = shlex.join(["segcast", "advise", *of, "--out", "advice"])
+        console.print(f"next, what else may be worth it: {command}", markup=False)
+        return
+    timeouts = ",".join(write_duration(one["timeout_ns"]) for one in tried)
+    command = shlex.join(["segcast", "forecast", *of, "--timeout", timeouts, "--out", "forecast"])
+    console.print(f"next, what your network makes of them: {command}", markup=False)
 
 
 def print_rewrite(summary: dict[str, Any], console: Console) -> None:

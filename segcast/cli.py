@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 import click
 
+import segcast as sc
 from segcast.commands.registry import COMMANDS
 from segcast.helping import complete, helped
 from segcast.interruption import INTERRUPTION
@@ -21,8 +22,6 @@ from segcast.readers import outlive_readers
 from segcast.screen import line_of
 from segcast.signs import MANNER, compiling_said, with_manner
 from segcast.traces.captures.remote import waiting
-from segcast.traces.errors import SegcastError
-from segcast.traces.version import VERSION
 
 _NOTHING_LEFT: Final = "interrupted; nothing was left half-written"
 _INTERRUPTED: Final = 130
@@ -30,7 +29,7 @@ _OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(VERSION, prog_name="segcast")
+@click.version_option(sc.__version__, prog_name="segcast")
 def cli() -> None:
     """Forecast what captured traffic would experience under host-driven flowlet balancing over SRv6, and prove it.
 
@@ -67,7 +66,7 @@ def main() -> None:
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "segcast"
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
-    except SegcastError as error:
+    except sc.SegcastError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+import segcast as sc
 from segcast import signs
 from segcast.signs import MANNER
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from segcast.traces.trace import Trace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +22,6 @@ progress: Final = signs.progress
 named_progress: Final = signs.named_progress
 JSON_VERSION: Final = 1  # of documents that do not say their own
 PLUGINS: Final = "segcast.plugins"  # where a context keeps the files of --plugin
-FLOWLET_TIMEOUTS: Final = "50us,100us,500us,1ms,5ms"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
 layer_option = click.option(
@@ -33,10 +31,8 @@ layer_option = click.option(
 
 def _load_plugins(context: click.Context, option: click.Parameter, files: tuple[Path, ...]) -> None:
     if files:
-        from segcast.analyzer.plugins import load_plugin
-
         for file in files:
-            load_plugin(file)
+            sc.load_plugin(file)
         context.meta[PLUGINS] = files
 
 
@@ -73,20 +69,6 @@ def network_options(command: F) -> F:
     ):
         command = option(command)
     return command
-
-
-def open_trace_of(path: str | Path, layer: str | None = None) -> Trace:
-    """The trace that a command was given: a trace folder, or captures, which are ingested on the way."""
-    from segcast.traces.ingest.opening import open_trace
-
-    return open_trace(path, layer=layer, say=note)
-
-
-def durations(text: str) -> list[int]:
-    """Nanoseconds of durations that commas separate. Raises InputError."""
-    from segcast.traces.units import duration_ns
-
-    return [duration_ns(part) for part in text.split(",")]
 
 
 def note(text: str) -> None:
@@ -133,9 +115,7 @@ def show(document: dict[str, Any], as_json: bool, printed: Callable[[dict[str, A
 
 def print_json(document: dict[str, Any]) -> None:
     """One JSON document on stdout; each says the version of Segcast and of itself."""
-    from segcast.traces.version import VERSION
-
-    said = {"segcast": VERSION, "schema_version": JSON_VERSION}
+    said = {"segcast": sc.__version__, "schema_version": JSON_VERSION}
     click.echo(json.dumps({**said, **document}, indent=1))
 
 

@@ -30,6 +30,7 @@ from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import SENT_PACKETS
 from segcast.analyzer.statistics.pooled import sample_of
 from segcast.analyzer.statistics.pools import sample_table
+from segcast.analyzer.statistics.tails import TAILS
 from segcast.analyzer.traffic.prepare import at_load, scaled_ns
 
 KINDS: Final = ("data", "ack", "syn", "syn-ack", "recorded")
@@ -85,10 +86,12 @@ class ReactingRunner(CellRunner):
         ending = counted.ending(flows, cell.state.links)
         result = self._rows(plan, counted, ending, flows, messages.completions())
         summary = result.summary | messages.summary(ending.window_ns)
+        done_ns = messages.fct_ns[messages.fct_ns >= 0]
         if self.only_summary:
+            if self.tails:
+                summary[TAILS] = result.summary[TAILS] | self._tails(fct_ns=sample_of(done_ns))[TAILS]
             return replace(result, summary=summary)
         table = messages.table(plan.columns(), asked.names.take(pa.array(rows)))
-        done_ns = messages.fct_ns[messages.fct_ns >= 0]
         result = replace(
             result,
             summary=summary,

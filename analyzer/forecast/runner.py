@@ -39,8 +39,9 @@ from segcast.analyzer.parallel import in_order
 from segcast.analyzer.scenario.growth import Offered
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.schema import DISTRIBUTIONS, SERIES
-from segcast.analyzer.statistics.pooled import sample_of_histogram
+from segcast.analyzer.statistics.pooled import Sample, sample_of_histogram
 from segcast.analyzer.statistics.pools import no_samples, sample_table
+from segcast.analyzer.statistics.tails import TAILS, condensed, packed
 from segcast.analyzer.traffic.prepare import Extent, Traffic, at_load
 from segcast.analyzer.traffic.recorded_acks import Schedule
 from segcast.analyzer.traffic.streamed import StreamedTraffic
@@ -86,7 +87,8 @@ class CellResult:
 class CellRunner(ABC):
     """Runs cells over shared traffic, and writes the packets of those that keep them into `folder`.
 
-    With `only_summary` results have the row of the summary and nothing else. `asked` is what senders that react are
+    With `only_summary` results have the row of the summary and nothing else; with `tails` the row has TAILS as well,
+    what is needed of its values to pool them. `asked` is what senders that react are
     asked to send; None: all packets leave as captured. `families` are measured.
     What cells have done goes to `keeping`, if that is given.
     """
@@ -94,6 +96,7 @@ class CellRunner(ABC):
     asked: Asked | None = None
     keeping: Keeping | None = None
     only_summary = False
+    tails = False
     families: Sequence[type[Family]] = FAMILIES
 
     def __init__(
@@ -183,7 +186,7 @@ class CellRunner(ABC):
         columns = plan.columns()
         summary = {**columns, **plan.growth(), **counted.summary(ending)}
         if self.only_summary:
-            return _summarised(summary)
+            return _summarised(summary | self._tails(delay_ns=self._delays(counted)))
 
         def of_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [{**columns, **row} for row in rows]
@@ -196,8 +199,16 @@ class CellRunner(ABC):
             _distributions(plan, cell_rows.distribution_columns(counted, completions)),
             _flow_table(plan, flows),
             self._series(plan, counted.family(PathLoadFamily).counts),
-            sample_table(delay_ns=sample_of_histogram(counted.family(DelayFamily).counts.delays)),
+            sample_table(delay_ns=self._delays(counted)),
         )
+
+    @staticmethod
+    def _delays(counted: Accumulator) -> Sample:
+        return sample_of_histogram(counted.family(DelayFamily).counts.delays)
+
+    def _tails(self, **samples: Sample) -> dict[str, Any]:
+        """Samples as a row of the summary has them, if it is to."""
+        return {TAILS: {metric: packed(condensed(one)) for metric, one in samples.items()}} if self.tails else {}
 
     def _series(self, plan: CellPlan, over_time: PathLoad) -> pa.Table:
         """Path load over time, for the first seed of each policy and timeout."""

@@ -34,15 +34,26 @@ class Decided:
     baseline: str = ""
 
 
-def decide_all(batches: Sequence[Batch], rows: Sequence[Sequence[dict[str, Any]]], source_reacts: bool) -> Decided:
-    """What the rows of each batch say."""
+def decide_all(
+    batches: Sequence[Batch],
+    rows: Sequence[Sequence[dict[str, Any]]],
+    pooled: Sequence[Sequence[dict[str, Any]]],
+    source_reacts: bool,
+) -> Decided:
+    """What the rows of each batch say; `pooled` are those of POOLED."""
     decided = Decided()
-    for batch, summary in zip(batches, rows, strict=True):
-        _decide_one(decided, batch, summary, source_reacts or batch.scenario.transport is not None)
+    for batch, summary, together in zip(batches, rows, pooled, strict=True):
+        _decide_one(decided, batch, summary, together, source_reacts or batch.scenario.transport is not None)
     return decided
 
 
-def _decide_one(decided: Decided, batch: Batch, summary: Sequence[dict[str, Any]], reacts: bool) -> None:
+def _decide_one(
+    decided: Decided,
+    batch: Batch,
+    summary: Sequence[dict[str, Any]],
+    pooled: Sequence[dict[str, Any]],
+    reacts: bool,
+) -> None:
     scenario, name = batch.scenario, batch.variant.name
     baseline = next((row["policy"] for row in summary if row["policy"] == "ecmp"), summary[0]["policy"])
     otherwise = otherwise_of(scenario, summary, baseline)
@@ -54,8 +65,9 @@ def _decide_one(decided: Decided, batch: Batch, summary: Sequence[dict[str, Any]
         slo=None if scenario.slo is None else scenario.slo.slo,
         unlearning=unlearning_of(scenario),
     )
-    decision = decide(advised, comparisons, circumstances)
-    found = candidates(advised, comparisons, circumstances)
+    together = [row for row in pooled if row["policy"] not in otherwise]
+    decision = decide(advised, comparisons, circumstances, together)
+    found = candidates(advised, comparisons, circumstances, together)
     decided.comparisons += [{"variant": name, **row} for row in comparisons]
     decided.few |= dict.fromkeys(decision.few)
     decided.budgets, decided.baseline = decision.budgets, baseline

@@ -33,7 +33,9 @@ class StatedCase(Shape):
     timeout: str | None = Field(None, description="label of its timeout; null without one")
     timeout_ns: Whole | None = Field(None, description="the timeout, if it is fixed; else null")
     metric: str = Field(description="column that decides")
-    value: float | None = Field(None, description="mean over seeds of it, in the column's unit")
+    value: float | None = Field(
+        None, description="its value of all seeds together, as `choices` has it, in the column's unit"
+    )
     baseline: float | None = Field(None, description="that of the baseline")
     change: float | None = Field(None, description="change against the baseline, seed by seed")
     low: float | None = Field(None, description="lower bound of it at 95 %")

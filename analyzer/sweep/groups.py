@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from segcast.analyzer.forecast.runner import CellRunner
 from segcast.analyzer.keys import code, identity_of
@@ -59,10 +59,14 @@ class Group:
 
 
 class Timed(NamedTuple):
-    """The key of a cell that a group has, and the seconds that it took; None if it had run before."""
+    """The key of a cell that a group has, and the seconds that it took; None if it had run before.
+
+    `row` is its row, if the store could not keep it: else that is where it is.
+    """
 
     key: str
     seconds: float | None
+    row: dict[str, Any] | None = None
 
 
 class Killed(Exception):
@@ -93,7 +97,10 @@ def run_group(group: Group) -> list[Timed]:
         source = _STATE.source(group.work)
         done = [timed for batch in batches for timed in _run(batch, source, store)]
         store.flush()
-        return done
+        if not store.unkept:
+            return done
+        rows = store.get_many([timed.key for timed in done if timed.key in store.unkept])
+        return [timed._replace(row=rows.get(timed.key)) for timed in done]
 
 
 @contextlib.contextmanager

@@ -35,5 +35,5 @@ class LocalExecution:
 def runner_of(source: Source, batch: Batch, threads: int, folder: Path) -> CellRunner:
     """What runs the cells of a variant."""
     runner = prepared(source, batch.scenario, None, min(len(batch.plans), threads))(batch.scenario, folder)
-    runner.only_summary = True
+    runner.only_summary = runner.tails = True
     return runner

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow.parquet as pq
 
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.statistics.tails import pooled_rows
 from segcast.analyzer.sweep.batches import Batch, Execution, Source, batches_of, check_source
 from segcast.analyzer.sweep.costs import Pace, counted, kind_of, said_left
 from segcast.analyzer.sweep.deciding import Decided, answer_of, decide_all, limits_of
@@ -20,6 +22,7 @@ from segcast.analyzer.sweep.tables import CHOICES, COMPARED, SWEPT, VARIANTS, ro
 from segcast.analyzer.workload.source import WorkloadFile
 from segcast.traces.disk.documents import json_text
 from segcast.traces.disk.folders import new_folder
+from segcast.traces.errors import InputError
 from segcast.traces.schema import Table
 from segcast.traces.trace import trace_name
 from segcast.traces.version import VERSION
@@ -58,7 +61,7 @@ def sweep(
         with new_folder(Path(out), marker="sweep.json", inputs=inputs) as folder:
             batches = batches_of(source, scenario, kept)
             ways = execution or LocalExecution(source, kept, threads)
-            rows = _rows(batches, kept, ways, progress or _silent, say or _silent)
+            rows = _Cells(batches, kept, say or _silent).run(ways, progress or _silent)
             kept.flush()
             document = _written(source, scenario, batches, rows, folder)
             if finish is not None:
@@ -73,43 +76,77 @@ def _silent(*_: object) -> None:
     """Says nothing."""
 
 
-def _rows(
-    batches: Sequence[Batch], store: CellStore, execution: Execution, progress: Progress, say: Say
-) -> list[list[dict[str, Any]]]:
-    """The rows of all cells in their order, from the store or run."""
-    keys = [key for batch in batches for key in batch.keys]
-    found = store.get_many(keys)
-    total, kept = len(keys), len(found)
-    left = [batch.only(places) for batch in batches if (places := _missing(batch, found))]
-    cells = f"{total:,} cells" + (f" of {len(batches):,} variants" if len(batches) > 1 else "")
-    if kept:
-        say(f"{cells}, {kept:,} kept from before")
-    elif total > 1:
-        say(cells)
+class _Rows(NamedTuple):
+    """Rows of the summary, batch by batch in order of its cells, and what seeds have together: rows of POOLED."""
 
-    waiting = counted((batch, list(range(len(batch.keys)))) for batch in left)
-    kinds = {key: kind_of(batch, place) for batch in left for place, key in enumerate(batch.keys)}
-    pace, told = Pace(), False
+    summary: list[list[dict[str, Any]]]
+    pooled: list[list[dict[str, Any]]]
 
-    def tick() -> None:
-        progress(len(found), total, pace.words(waiting))
 
-    tick()
-    try:
-        for ran in execution.run(left, tick):
-            found[ran.key] = ran.row
-            waiting[kinds[ran.key]] -= 1
-            pace.ended(kinds[ran.key])
-            tick()
-            if not told and pace.steady:
-                told = True
-                if (seconds := pace.left(waiting) or 0) >= _LONG_SECONDS:
-                    say(f"{len(found):,} of {total:,} cells done; {said_left(seconds)}")
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"interrupted; {len(found):,} of {total:,} cells are done and kept: the same command goes on from there"
-        ) from None
-    return [[found[key] for key in batch.keys] for batch in batches]
+class _Cells:
+    """The rows of all cells, from the store or run."""
+
+    def __init__(self, batches: Sequence[Batch], store: CellStore, say: Say) -> None:
+        self._batches, self._store, self._say = batches, store, say
+        self._keys = [key for batch in batches for key in batch.keys]
+        self._found = store.get_many(self._keys)
+        self._warned = False
+
+    def run(self, execution: Execution, progress: Progress) -> _Rows:
+        """Run what is not kept."""
+        found, total = self._found, len(self._keys)
+        left = [batch.only(places) for batch in self._batches if (places := _missing(batch, found))]
+        cells = f"{total:,} cells" + (f" of {len(self._batches):,} variants" if len(self._batches) > 1 else "")
+        if found:
+            self._say(f"{cells}, {len(found):,} kept from before")
+        elif total > 1:
+            self._say(cells)
+        self._warn()
+
+        waiting = counted((batch, list(range(len(batch.keys)))) for batch in left)
+        kinds = {key: kind_of(batch, place) for batch in left for place, key in enumerate(batch.keys)}
+        pace, told = Pace(), False
+
+        def tick() -> None:
+            progress(len(found), total, pace.words(waiting))
+
+        tick()
+        try:
+            for ran in execution.run(left, tick):
+                found[ran.key] = ran.row
+                waiting[kinds[ran.key]] -= 1
+                pace.ended(kinds[ran.key])
+                self._warn()
+                tick()
+                if not told and pace.steady:
+                    told = True
+                    if (seconds := pace.left(waiting) or 0) >= _LONG_SECONDS:
+                        self._say(f"{len(found):,} of {total:,} cells done; {said_left(seconds)}")
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; {self._said()}") from None
+        rows = [[found[key] for key in batch.keys] for batch in self._batches]
+        return _Rows(rows, [pooled_rows(some) for some in rows])
+
+    def _warn(self) -> None:
+        """Say once that cells cannot be kept, if so."""
+        if self._store.failed and not self._warned:
+            self._warned = True
+            self._say(
+                f"{self._store.failed}; cells that end from now on are in the tables, but lost if this command is "
+                "interrupted before those are written: make room, or name another --store"
+            )
+
+    def _said(self) -> str:
+        """How many cells are done, and how many of them are kept."""
+        with contextlib.suppress(InputError):
+            self._store.flush()
+        done, kept = len(self._found), self._store.kept_of(self._found)
+        said = f"{done:,} of {len(self._keys):,} cells are done"
+        if kept == done:
+            return f"{said} and kept: the same command goes on from there"
+        if not kept:
+            return f"{said}, and none could be kept"
+        return f"{said}, {kept:,} of them kept: the same command goes on from those"
 
 
 def _missing(batch: Batch, found: dict[str, Any]) -> list[int]:
@@ -120,13 +157,13 @@ def _written(
     source: Source,
     scenario: ValidScenario,
     batches: Sequence[Batch],
-    rows: Sequence[list[dict[str, Any]]],
+    rows: _Rows,
     folder: Path,
 ) -> SweepDocument:
     """Write the tables, the scenario and the document; gives that back."""
     is_list = isinstance(source, WorkloadFile)
-    decided = decide_all(batches, rows, is_list)
-    named = [(batch.variant, row) for batch, some in zip(batches, rows, strict=True) for row in some]
+    decided = decide_all(batches, rows.summary, rows.pooled, is_list)
+    named = [(batch.variant, row) for batch, some in zip(batches, rows.summary, strict=True) for row in some]
     _write(folder, SWEPT, [{"variant": variant.name, **row} for variant, row in named])
     _write(folder, CHOICES, decided.choices)
     _write(folder, COMPARED, decided.comparisons)

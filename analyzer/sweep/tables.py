@@ -22,15 +22,18 @@ _AGAINST: Final = (
     Column("low", pa.float64(), "lower bound of it at 95 %", True),
     Column("high", pa.float64(), "upper bound", True),
 )
+_OF_FLOWS: Final = "of all seeds' flows together where senders react, else mean over seeds"
 MEANS: Final[dict[str, tuple[pa.DataType, str]]] = {
-    "delay_p50_ns": (pa.float64(), "p50 of one-way delay"),
-    "delay_p99_ns": (pa.float64(), "p99 of one-way delay"),
-    "fct_p99_ns": (pa.float64(), "p99 of completion times"),
-    "drop_ratio": (pa.float64(), "share of packets dropped"),
-    "reordered_ratio": (pa.float64(), "share of packets that arrive late"),
-    "imbalance": (pa.float64(), "load imbalance over time"),
+    "delay_p50_ns": (pa.float64(), "mean over seeds of p50 of one-way delay"),
+    "delay_p99_ns": (pa.float64(), "p99 of one-way delay, of all seeds' packets together"),
+    "delay_p999_ns": (pa.float64(), "p99.9 of one-way delay, of all seeds' packets together"),
+    "fct_p99_ns": (pa.float64(), f"p99 of completion times, {_OF_FLOWS}"),
+    "fct_p999_ns": (pa.float64(), f"p99.9 of completion times, {_OF_FLOWS}"),
+    "drop_ratio": (pa.float64(), "mean over seeds of share of packets dropped"),
+    "reordered_ratio": (pa.float64(), "mean over seeds of share of packets that arrive late"),
+    "imbalance": (pa.float64(), "mean over seeds of load imbalance over time"),
 }
-"""What a choice is said to be, as means over its seeds."""
+"""What a choice is said to be, over its seeds."""
 
 SWEPT: Final = Table(
     "summary",
@@ -48,14 +51,14 @@ VARIANTS: Final = Table(
 )
 CHOICES: Final = Table(
     "choices",
-    "a policy and timeout in a case (a variant at a load): means over its seeds",
+    "a policy and timeout in a case (a variant at a load), over its seeds",
     (
         *_CASE,
         *_CHOICE,
         Column("seeds", pa.uint32(), "seeds that were run"),
         Column("chosen", pa.bool_(), "whether it is what the answer would use there"),
         Column("breaks", pa.string(), "the budgets that it breaks; empty if none"),
-        *(Column(name, kind, f"mean over seeds of {meaning}", True) for name, (kind, meaning) in MEANS.items()),
+        *(Column(name, kind, meaning, True) for name, (kind, meaning) in MEANS.items()),
         *_AGAINST,
     ),
 )

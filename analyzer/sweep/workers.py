@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.sweep.batches import Batch, Ran
 from segcast.analyzer.sweep.costs import Costs, cut, kind_of
-from segcast.analyzer.sweep.groups import Group, Killed, Timed, Work, group_of
+from segcast.analyzer.sweep.groups import MOST_KILLS, Group, Killed, Timed, Work, group_of
 from segcast.traces.errors import InputError
 
 _AHEAD: Final = 2  # groups a worker has at a time, so that none waits for this process
@@ -61,6 +62,7 @@ class GroupedExecution:
         left: Cells = [(batch, list(range(len(batch.keys)))) for batch in batches]
         running: dict[Any, tuple[str, Cells]] = {}
         lost: Cells = []
+        deaths: Counter[str] = Counter()
         try:
             while left or running:
                 while left and len(running) < _AHEAD * self._workers.count:
@@ -74,7 +76,11 @@ class GroupedExecution:
                     except Killed:
                         lost += cells
                     except Died:
-                        self._submit(running, name, cells)
+                        deaths[name] += 1  # a store that cannot be written does not tell a worker that one died before
+                        if deaths[name] < MOST_KILLS:
+                            self._submit(running, name, cells)
+                        else:
+                            lost += cells
                 tick()
         finally:
             self._workers.dropped(list(running))
@@ -87,18 +93,21 @@ class GroupedExecution:
     def _said(self, lost: Cells) -> str:
         kept = self._store.get_many([batch.keys[place] for batch, places in lost for place in places])
         names = [batch.said(place) for batch, places in lost for place in places if batch.keys[place] not in kept]
+        others = "all other cells are done" + ("" if self._store.failed or self._store.unkept else " and kept")
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         return (
-            f"workers died twice while they ran {'; '.join(names[:_NAMED])}{more}; all other cells are done and kept: "
+            f"workers died twice while they ran {'; '.join(names[:_NAMED])}{more}; {others}: "
             "give workers more memory, or see their logs, and run the same command again"
         )
 
     def _taken(self, timed: Sequence[Timed], cells: Cells) -> Iterator[Ran]:
         places = {batch.keys[place]: (batch, place) for batch, some in cells for place in some}
-        for key, seconds in timed:
+        for key, seconds, row in timed:
             if seconds is not None:
                 self.executed += 1
                 self._costs.ended(kind_of(*places[key]), seconds)
+            if row is not None:  # its worker could not keep it, and this process may not either: it says so
+                self._store.put(key, row)
         rows = self._store.get_many(list(places))
         if missing := [key for key in places if key not in rows]:
             raise InputError(

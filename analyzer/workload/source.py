@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from segcast.analyzer.workload.reading import is_workload, read_workload
@@ -17,10 +18,11 @@ from segcast.traces.trace import Trace
 
 @dataclass(frozen=True, slots=True, repr=False)
 class WorkloadFile:
-    """A workload and the file that it was read from."""
+    """A workload and the file that it was read from, or written to; then with what was said of it as it was made."""
 
     path: Path
     workload: Workload
+    document: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<WorkloadFile {self.path.name}: {len(self.workload):,} flows>"

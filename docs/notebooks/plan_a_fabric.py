@@ -20,6 +20,14 @@ now.summary.select("policy", "seed", "delay_p99_ns", "drop_ratio", "reordered_ra
 # %% The tail of the delay.
 now.plot.delay(tail=True)
 
+# %% Would other buffers change that? A sweep asks the same of each.
+swept = sc.sweep(trace, network, {"buffer": "64KiB..1MiB/3"}, policies=["ecmp", "inflight"], seeds=4)
+print(swept.answer)
+swept.cases.select("buffer", "do", "value", "baseline", "change", "drop_ratio")
+
+# %% The same as a figure.
+swept.plot()
+
 # %% How far does each policy keep a budget?
 found = sc.plan(trace, network, "p99_delay < 5ms", policies=["ecmp", "inflight"], seeds=10, precision=0.05)
 print(found.answer)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from segcast.traces.disk.documents import Count, Shape
+from segcast.traces.disk.documents import Count, Printed, Shape, Whole
 
 PROBES_FILE: Final = "probes.json"
 SCHEMA_VERSION: Final = 1
@@ -73,3 +73,12 @@ class CalibrationDocument(Shape):
     scenario: str = Field(description="the calibrated scenario that was written")
     paths: list[CalibratedPath] = Field(description="the paths that were probed")
     overrides: list[dict[str, Any]] = Field(description="what the scenario overrides, as `network.overrides` has it")
+
+
+class WrittenProbesDocument(Printed):
+    """Probe trains that were written."""
+
+    packets: Count = Field(description="their packets")
+    duration_ns: Whole = Field(description="how long sending takes")
+    folder: str = Field(description="folder that has them")
+    trains: Count = Field(description="trains")

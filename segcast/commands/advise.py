@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+import segcast as sc
 from segcast.following import say_next
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
     block_option,
-    durations,
     json_option,
     layer_option,
     network_options,
@@ -69,47 +69,42 @@ def advise(
     scenario, or the usual ones of a forecast. Timeouts come as settings for a scenario, SONiC and Junos, checked
     against how far the paths' delays lie apart (docs/advise.md).
     """
-    from segcast.analyzer.advice.run import advise as run
-    from segcast.analyzer.scenario.flags import scenario_of
-    from segcast.analyzer.workload.source import open_source
-    from segcast.reports.advice.page import write_advice
     from segcast.reports.advice.terminal import print_advice
-    from segcast.traces.errors import CheckFailed
 
-    chosen = scenario_of(scenario, flags)
-    measured = None
-    if validated is not None:
-        from segcast.replay.validate.measured import measured_error
-
-        measured = measured_error(validated)
+    chosen = sc.scenario_from_flags(flags, scenario)
     if load is not None:
-        chosen = chosen.model_copy(update={"load": (_load(load),)})
-    ladder = None if timeout is None else durations(timeout)
+        chosen = _at_load(chosen, load)
     with progress("advise", "cells") as tick:
-        taken = open_source(trace, layer=layer, say=note)
-        with INTERRUPTION.deferred():
-            document = run(
-                taken, chosen, out, tick, ladder_ns=ladder, most_seeds=seeds, finish=write_advice, validated=measured
-            )
+        document = sc.advise(
+            trace,
+            chosen,
+            out,
+            tick,
+            ladder=None if timeout is None else timeout.split(","),
+            most_seeds=seeds,
+            validated=validated,
+            layer=layer,
+            say=note,
+            around=INTERRUPTION.deferred(),
+        )
     show({**document, "page": str(out / "advice.html")}, as_json, print_advice)
     if not as_json:
         varied = ("--scenario", out / "scenario.toml", "--set", "buffer=64KiB,256KiB,1MiB", "--out", "sweep")
         say_next("how that changes with the buffers", "sweep", trace, layer, *varied)
     if document["kind"] == "unknown":
-        raise CheckFailed(f"{out}: {document['answer'].partition('. Seen so far')[0]}")
+        raise sc.CheckFailed(f"{out}: {document['answer'].partition('. Seen so far')[0]}")
 
 
-def _load(text: str) -> float | str:
-    from segcast.analyzer.scenario.growth import load_of
-    from segcast.traces.errors import InputError
-
+def _at_load(chosen: sc.ValidScenario, text: str) -> sc.ValidScenario:
+    """The scenario at one load, as `--load` has it. Raises InputError."""
     value: float | str = text
     if not text.rstrip().endswith("%"):
         try:
             value = float(text)
         except ValueError:
-            raise InputError(f"--load {text!r} is not a number") from None
+            raise sc.InputError(f"--load {text!r} is not a number") from None
     try:
-        return load_of(value)
-    except ValueError as error:
-        raise InputError(f"--load {text!r}: {error}") from None
+        return sc.scenario(chosen, load=value)
+    except sc.InputError as error:
+        wrong = str(error).partition(": ")[2]  # behind the key, which is the flag here
+        raise sc.InputError(f"--load {text!r}: {wrong}") from None

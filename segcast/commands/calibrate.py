@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, progress, show
-from segcast.traces.errors import InputError
 
 
 @click.command()
@@ -21,15 +21,13 @@ def calibrate(runs: tuple[str, ...], scenario: Path, out: Path, as_json: bool) -
     `segcast calibrate probes` writes the trains, for `segcast replay` to send; runs of them, given here, become a
     scenario with what was found. (A run in a folder called probes is given as ./probes.)
     """
-    from segcast.replay.calibrate.run import calibrate as run_calibrate
-    from segcast.replay.calibrate.run import probes
     from segcast.reports.validation.terminal import print_calibration, print_probes
 
     if runs == ("probes",):
-        show(probes(scenario, out), as_json, print_probes)
+        show(sc.lab.probes(scenario, out), as_json, print_probes)
         return
     if "probes" in runs:
-        raise InputError("calibrate: give probes alone, or runs; a run in a folder called probes is ./probes")
+        raise sc.InputError("calibrate: give probes alone, or runs; a run in a folder called probes is ./probes")
     with progress("calibrate", "runs") as tick:
-        document = run_calibrate([Path(run) for run in runs], scenario, out, progress=tick)
+        document = sc.lab.calibrate(runs, scenario, out, tick)
     show(document, as_json, print_calibration)

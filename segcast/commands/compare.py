@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, show
 
 
@@ -27,23 +28,18 @@ def compare(first: Path, second: Path, slo: str | None, out: Path | None, as_jso
     less far than in FIRST.
     """
     from segcast.analyzer.compare.plan_words import why_not
-    from segcast.analyzer.compare.plans import SLO_OF_PLANS, are_plans, compare_plans
-    from segcast.analyzer.compare.run import compare as compare_forecasts
-    from segcast.reports.compare.page import write_comparison, write_plan_comparison
+    from segcast.library.compared import PlanComparison
     from segcast.reports.compare.plans_terminal import print_plan_comparison
     from segcast.reports.compare.terminal import print_comparison
-    from segcast.traces.errors import CheckFailed, InputError
 
+    found = sc.compare(first, second, slo, out)
+    document = found.document
     page = None if out is None else str(out / "compare.html")
-    if are_plans(first, second):
-        if slo is not None:
-            raise InputError(f"--slo: {SLO_OF_PLANS}")
-        document = compare_plans(first, second, out, finish=write_plan_comparison)
+    if isinstance(found, PlanComparison):
         show({**document, "page": page}, as_json, print_plan_comparison)
-        if not document["holds"]:
-            raise CheckFailed(f"{second}: {why_not(document)}")
+        if not found.holds:
+            raise sc.CheckFailed(f"{second}: {why_not(document)}")
         return
-    document = compare_forecasts(first, second, out, slo=slo, finish=write_comparison)
     show({**document, "page": page}, as_json, print_comparison)
     if document["holds"] is False:
-        raise CheckFailed(f"{second}: does not keep the budgets {document['slo']}, or not where {first} does")
+        raise sc.CheckFailed(f"{second}: does not keep the budgets {document['slo']}, or not where {first} does")

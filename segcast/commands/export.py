@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, show
 
 
@@ -20,7 +21,6 @@ def export(folder: Path, cell: str, out: Path, as_json: bool) -> None:
     Headers of TCP/IP as each sender saw its packets leave, with sequence numbers, acknowledgements and flags; payload
     is left out. What reads captures reads it, segcast among them.
     """
-    from segcast.replay.export.run import export_cell
     from segcast.reports.extraction import print_export
 
-    show(export_cell(folder, cell, out), as_json, print_export)
+    show(sc.lab.export(folder, cell, out), as_json, print_export)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import segcast as sc
 from segcast.following import after_forecast
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
@@ -75,26 +76,20 @@ def forecast(
     --transport, and for flow lists, TCP senders react to the network. The exit status is 1 if the scenario has budgets
     ([slo]) and at some load no policy keeps them. An interrupted forecast resumes when the same command is given again.
     """
-    from segcast.analyzer.forecast.run import forecast as run
-    from segcast.analyzer.scenario.flags import scenario_of
-    from segcast.analyzer.workload.source import open_source
-    from segcast.reports.forecast.page import write_report
-    from segcast.traces.errors import CheckFailed
-
-    chosen = scenario_of(scenario, flags)
-    measured = None
-    if validated is not None:
-        from segcast.replay.validate.measured import measured_error
-
-        measured = measured_error(validated)
-    if sensitivity:
-        from segcast.analyzer.scenario.sensitivity import with_errors
-
-        chosen = with_errors(chosen)
+    chosen = sc.scenario_from_flags(flags, scenario)
     with progress("forecast", "cells") as tick:
-        taken = open_source(trace, layer=layer, say=note)
-        with INTERRUPTION.deferred():
-            document = run(taken, chosen, out, tick, finish=write_report, say=note, validated=measured)
+        found = sc.forecast(
+            trace,
+            chosen,
+            out,
+            tick,
+            sensitivity=sensitivity,
+            validated=validated,
+            layer=layer,
+            say=note,
+            around=INTERRUPTION.deferred(),
+        )
+    document = found.document
     if as_json:
         print_json(document)
     else:
@@ -105,7 +100,7 @@ def forecast(
         say(console, f"report: {out / 'report.html'}")
         after_forecast(trace, layer, out, document, chosen)
     if document["decision"]["kept"] is False:
-        raise CheckFailed(f"{out}: no policy keeps the budgets at load {_loads_unkept(document)}")
+        raise sc.CheckFailed(f"{out}: no policy keeps the budgets at load {_loads_unkept(document)}")
 
 
 def _loads_unkept(document: dict[str, Any]) -> str:

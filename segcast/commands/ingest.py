@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, layer_option, note, print_facts, progress, show
 
 
@@ -21,13 +22,11 @@ from segcast.screen import json_option, layer_option, note, print_facts, progres
 @layer_option
 @click.option(
     "--filter",
-    "filter_text",
     metavar="EXPR",
     help="Keep what matches, such as 'tcp and net 10.0.0.0/8' (docs/captures.md).",
 )
 @click.option(
     "--flows",
-    "flows_by",
     type=click.Choice(["tenant", "addresses"]),
     default="tenant",
     help="Tell flows apart by VLAN, VNI and the like, too, or by addresses and ports alone [tenant].",
@@ -57,26 +56,22 @@ def ingest(
     CAPTURE is a file, a URL, "-" (standard input), a folder with captures anywhere below it, or a quoted pattern such
     as 'tap/*.pcap.gz'. An interrupted ingest of several captures resumes when the same command is given again.
     """
-    from segcast.traces.ingest.intake import choose
-    from segcast.traces.ingest.run import ingest as run
-
-    choices = choose(**flags)
-    if frames is not None:
-        from segcast.traces.quality.cross_check import check_possible
-
-        check_possible(captures, frames, layer)
     with progress("ingest", "B") as tick:
-        options: dict[str, Any] = {"layer": layer or "outer", "keep_going": keep_going, "choices": choices}
-        trace = run(captures, out, progress=tick, say=note, **options)
-    from segcast.traces.quality.describe import describe
-
-    facts = describe(trace)
+        trace = sc.ingest(
+            captures,
+            out,
+            tick,
+            layer=layer,
+            keep_going=keep_going,
+            to_cross_check=frames,
+            say=note,
+            **flags,
+        )
+    facts = sc.inspect(trace)
     if frames is None:
         show(facts, as_json, print_facts)
         return
-    from segcast.traces.quality.cross_check import cross_check
-
     with progress("cross-check") as tick:
-        compared = cross_check(trace, frames, tick)
+        compared = sc.cross_check(trace, frames, tick)
     show(facts | {"cross_check": compared.as_dict()}, as_json, print_facts)
     compared.require_agreement()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+import segcast as sc
 from segcast.following import say_next
-from segcast.screen import json_option, layer_option, open_trace_of, print_facts, show
+from segcast.screen import json_option, layer_option, note, print_facts, show
 
 
 @click.command()
@@ -14,9 +15,7 @@ from segcast.screen import json_option, layer_option, open_trace_of, print_facts
 @json_option
 def inspect(trace: str, layer: str | None, as_json: bool) -> None:
     """Say what a trace holds, what was skipped and why, and whether it is fit to forecast from."""
-    from segcast.traces.quality.describe import describe
-
-    facts = describe(open_trace_of(trace, layer))
+    facts = sc.inspect(trace, layer=layer, say=note)
     show(facts, as_json, print_facts)
     if not as_json and facts["verdict"] != "unfit":
         say_next("how flows split into flowlets", "flowlets", trace, layer)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, progress, show
 
 
@@ -16,9 +17,8 @@ from segcast.screen import json_option, progress, show
 @json_option
 def measure(run: Path, out: Path, forecast: Path | None, as_json: bool) -> None:
     """Say what became of every packet of a run: delay, loss and path, in the columns of a forecast's packets."""
-    from segcast.replay.measure.run import measure as run_measure
     from segcast.reports.validation.terminal import print_measurement
 
     with progress("measure", "captures") as tick:
-        document = run_measure(run, out, forecast=forecast, progress=tick)
+        document = sc.lab.measure(run, out, tick, forecast=forecast)
     show(document, as_json, print_measurement)

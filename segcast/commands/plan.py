@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+import segcast as sc
 from segcast.following import say_next
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
@@ -124,44 +125,36 @@ def plan(
     _refuse_others(failures is not None)
     if flags["growth"] is not None and "/" in flags["growth"] and _default("over"):
         over = "growth"
+    chosen = sc.scenario_from_flags(flags, scenario)
     if failures is not None:
-        from segcast.analyzer.scenario.flags import scenario_of
-
-        _plan_failures(trace, scenario_of(scenario, flags), (failures, pairs, at, slo, judge), out, layer, as_json)
+        _plan_failures(trace, chosen, failures, out, layer, as_json, slo=slo, pairs=pairs or 0, at=at, judge=judge)
         return
-    from segcast.analyzer.plan.axes import axis_of, shares_of
-    from segcast.analyzer.plan.cost import parse_cost
-    from segcast.analyzer.plan.run import Asked, budgets_of
-    from segcast.analyzer.plan.run import plan as run
-    from segcast.analyzer.scenario.flags import scenario_of
-    from segcast.analyzer.workload.source import open_source
-    from segcast.reports.plan.page import write_plan
     from segcast.reports.plan.terminal import print_plan
-    from segcast.traces.errors import CheckFailed
 
-    chosen = scenario_of(scenario, flags)
-    if cost is not None:
-        chosen = chosen.model_copy(update={"cost": parse_cost(cost)})
-    axis = axis_of(over, chosen)
-    bounds: Any = None if between is None else between if "%" in between else axis.between(between)
-    if isinstance(bounds, str):
-        shares_of(bounds, axis)
-    measured = None
-    if validated is not None:
-        from segcast.replay.validate.measured import measured_error
-
-        measured = measured_error(validated)
-    asked = Asked(budgets_of(chosen, slo), axis, bounds, precision, cells, seeds)
     with progress("plan", "cells") as tick:
-        taken = open_source(trace, layer=layer, say=note)
-        with INTERRUPTION.deferred():
-            document = run(taken, chosen, asked, out, tick, finish=write_plan, validated=measured)
+        document = sc.plan(
+            trace,
+            chosen,
+            slo,
+            out,
+            tick,
+            over=over,
+            between=between,
+            precision=precision,
+            cells=cells,
+            seeds=seeds,
+            cost=cost,
+            validated=validated,
+            layer=layer,
+            say=note,
+            around=INTERRUPTION.deferred(),
+        ).document
     show({**document, "page": str(out / "plan.html")}, as_json, print_plan)
     if not as_json:
         asked_next = ("--scenario", out / "scenario.toml", "--failures", "links", "--slo", document["slo"])
         say_next("what the failure of each link costs", "plan", trace, layer, *asked_next, "--out", "failures")
     if all(edge["state"] == "nowhere" for edge in document["edges"]):
-        raise CheckFailed(f"{out}: {document['answer']}")
+        raise sc.CheckFailed(f"{out}: {document['answer']}")
 
 
 def _default(name: str) -> bool:
@@ -178,41 +171,22 @@ def _refuse_others(failing: bool) -> None:
 
 
 def _plan_failures(
-    trace: str,
-    scenario: Any,
-    asked: tuple[Any, int | None, str | None, str | None, Any],
-    out: Path,
-    layer: str | None,
-    as_json: bool,
+    trace: str, chosen: sc.ValidScenario, of: Any, out: Path, layer: str | None, as_json: bool, **asked: Any
 ) -> None:
-    from segcast.analyzer.plan.failures.run import AskedFailures, study_failures
-    from segcast.analyzer.slo import parse_slo
-    from segcast.analyzer.workload.source import open_source
-    from segcast.reports.plan.failures_page import write_failures
     from segcast.reports.plan.failures_terminal import print_failures
-    from segcast.traces.errors import CheckFailed
-    from segcast.traces.units import duration_ns
 
-    kind, pairs, at, slo, judge = asked
-    wanted = AskedFailures(
-        kind,
-        pairs or 0,
-        None if at is None else duration_ns(at),
-        None if slo is None else parse_slo(slo),
-        judge,
-    )
     with progress("failures", "cells") as tick:
-        taken = open_source(trace, layer=layer, say=note)
-        with INTERRUPTION.deferred():
-            document = study_failures(taken, scenario, wanted, out, tick, finish=write_failures)
+        found = sc.failures(
+            trace, chosen, of, out=out, progress=tick, layer=layer, say=note, around=INTERRUPTION.deferred(), **asked
+        )
     page = str(out / "failures.html")
     if as_json:
-        print_json({**document, "page": page})
+        print_json({**found.document, "page": page})
     else:
         console = terminal()
         print_failures(out, console)
         say(console, f"page: {page}")
         kept = ("--scenario", out / "scenario.toml", "--out", "advice")
         say_next("whether flowlets are worth it, and at which timeout", "advise", trace, layer, *kept)
-    if not document["holds"]:
-        raise CheckFailed(f"{out}: {document['answer']}")
+    if not found.holds:
+        raise sc.CheckFailed(f"{out}: {found.answer}")

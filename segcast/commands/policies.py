@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, plugin_option, print_json, say, terminal
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 @json_option
 def policies(as_json: bool) -> None:
     """Explain the policies and flowlet timeouts, their parameters, and where they come from."""
-    from segcast.analyzer.scenario.catalogue import catalogue
-
-    document = catalogue()
+    document = sc.policies()
     if as_json:
         print_json(document)
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+import segcast as sc
 from segcast.reports.console import print_cleared, print_plan, print_run
+from segcast.reports.text import echo
 from segcast.screen import json_option, print_json, progress
 
 
@@ -33,15 +34,6 @@ def sending_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
-
-
-def options_of(sender: str, compensation: str | None, snaplen: str, calibrate: bool) -> Any:
-    """The flags as the replay takes them. Raises InputError."""
-    from segcast.replay.inject.plan import Options
-    from segcast.traces.units import duration_ns, size_bytes
-
-    taken = None if compensation is None else duration_ns(compensation)
-    return Options(sender=sender, compensation_ns=taken, calibrate=calibrate, snaplen=size_bytes(snaplen))
 
 
 @click.command()
@@ -96,60 +88,46 @@ def replay(
     Nothing is sent without --send. Interfaces must exist, be up, carry the longest packet and the busiest 100 ms, and
     neither have the default route nor carry this ssh session.
     """
-    from segcast.replay.inject.connections import connected
-    from segcast.replay.inject.machines import clear
-    from segcast.replay.inject.plan import plan_replay
-    from segcast.replay.inject.run import run_replay
-    from segcast.replay.inject.wording import worded
-    from segcast.replay.inventory import read_inventory
-    from segcast.replay.testbed.bed import held
-    from segcast.traces.errors import CheckFailed, InputError
-    from segcast.traces.units import duration_ns
-
-    options = options_of(sender, compensation, snaplen, calibrate)
-    lab = read_inventory(inventory)
     if clean == (folder is not None):
-        raise InputError("give REWRITE, what segcast rewrite wrote, or --clean, which takes none")
-    click.get_current_context().with_resource(connected(lab.machines))
+        raise sc.InputError("give REWRITE, what segcast rewrite wrote, or --clean, which takes none")
     if folder is None:
-        cleared = clear(lab.machines)
+        cleared = sc.lab.clear(inventory)
         print_json({"machines": cleared}) if as_json else print_cleared(cleared)
         return
-    plan = plan_replay(
-        folder,
-        lab,
-        forecast=None if forecast is None else str(forecast.absolute()),
-        sender=sender,
-        transit=transit,
-        limit_ns=None if limit is None else duration_ns(limit),
-        allow_default_route=i_mean_it,
-    )
-    if (send or print_commands) and not dry_run and out is None:
-        raise InputError("--out is missing: name the run folder to write")
-    if print_commands and not dry_run:
-        assert out is not None
-        lines = worded(plan, out, options)
+    planned: dict[str, Any] = {
+        "forecast": forecast,
+        "sender": sender,
+        "transit": transit,
+        "limit": limit,
+        "allow_default_route": i_mean_it,
+    }
+    options: dict[str, Any] = {"compensation": compensation, "calibrate": calibrate, "snaplen": snaplen}
+    if dry_run or not (send or print_commands):
+        _show_plan(sc.lab.plan(folder, inventory, **planned), as_json)
+        return
+    if out is None:
+        raise sc.InputError("--out is missing: name the run folder to write")
+    if print_commands:
+        lines = sc.lab.commands(folder, inventory, out, **planned, **options)
         if as_json:
             print_json({"commands": lines})
-        else:
-            from segcast.reports.text import echo
-
-            for line in lines:
-                echo(line)
+            return
+        for line in lines:
+            echo(line)
         return
-    if dry_run or not send:
-        document = plan.as_dict() | {"sent": False}
-        if as_json:
-            print_json(document)
-        else:
-            print_plan(document)
-            remedy = "it is refused as it is" if plan.refusals else "add --send and --out RUN to run it"
-            click.echo(f"nothing was sent: this is the plan; {remedy}")
-        if plan.refusals:
-            raise CheckFailed(f"the plan is refused: {plan.refusals[0]}")
-        return
-    assert out is not None
-    testbed = plan.inventory.testbed
-    with nullcontext() if testbed is None else held(testbed), progress("replay") as shown:
-        document = run_replay(plan, out, options, shown)
+    with progress("replay") as shown:
+        document = sc.lab.replay(folder, inventory, out, shown, **planned, **options)
     print_json(document) if as_json else print_run(document, out)
+
+
+def _show_plan(document: dict[str, Any], as_json: bool) -> None:
+    """What would be sent. Raises CheckFailed if it is refused."""
+    refused = document["refused"]
+    if as_json:
+        print_json(document)
+    else:
+        print_plan(document)
+        remedy = "it is refused as it is" if refused else "add --send and --out RUN to run it"
+        click.echo(f"nothing was sent: this is the plan; {remedy}")
+    if refused:
+        raise sc.CheckFailed(f"the plan is refused: {refused[0]}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import segcast as sc
 from segcast.screen import say, terminal
 
 
@@ -13,6 +14,4 @@ from segcast.screen import say, terminal
 @click.argument("folder", metavar="F", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
     """Write report.html of a forecast again, from its tables."""
-    from segcast.reports.forecast.page import write_report
-
-    say(terminal(), str(write_report(folder)))
+    say(terminal(), str(sc.report(folder)))

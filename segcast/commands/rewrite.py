@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, plugin_option, show
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,7 +46,7 @@ _FLAGS: Final = (
 
 
 def _flags(command: F) -> F:
-    """Give a command these flags; their values are the fields of `segcast.replay.rewrite.of_forecast.Wanted`."""
+    """Give a command these flags; their values are parameters of `segcast.lab.rewrite`."""
     for flag in reversed(_FLAGS):
         command = flag(command)
     return command
@@ -72,11 +73,7 @@ def rewrite(
     **flags: Any,
 ) -> None:
     """Write the schedule of one policy as SRv6-encapsulated captures, one per injecting host or interface."""
-    from segcast.replay.rewrite.of_forecast import Wanted, rewrite_forecast
-
-    wanted = Wanted(**flags)
-    cell: dict[str, Any] = {"policy": policy, "timeout": timeout, "seed": seed, "load": load}
-    summary = rewrite_forecast(folder, out, **cell, wanted=wanted)
     from segcast.reports.console import print_rewrite
 
-    show(summary.as_dict(), as_json, print_rewrite)
+    summary = sc.lab.rewrite(folder, out, policy=policy, timeout=timeout, seed=seed, load=load, **flags)
+    show(summary, as_json, print_rewrite)

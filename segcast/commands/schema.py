@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+import segcast as sc
 from segcast.screen import print_schema
 
 
@@ -15,6 +16,4 @@ def schema(name: str) -> None:
     NAME is scenario [scenario], or a document of docs/tables.md, such as trace.json, forecast.json, plan.json, inspect,
     flowlets; a name that there is not lists them.
     """
-    from segcast.documents import schema_of
-
-    print_schema(schema_of(name))
+    print_schema(sc.schema(name))

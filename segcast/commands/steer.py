@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+import segcast as sc
+from segcast.reports.text import echo
 from segcast.screen import json_option, print_json
-
-if TYPE_CHECKING:
-    from segcast.replay.steer.run import Wanted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,9 +45,7 @@ def steer() -> None:
 @json_option
 def check(as_json: bool) -> None:
     """Run the kernel's program on made-up packets, and say what the kernel lacks. Attaches and sends nothing."""
-    from segcast.replay.steer.check import check as run
-
-    document = run()
+    document = sc.steer.check()
     if as_json:
         print_json(document)
     else:
@@ -74,10 +71,7 @@ def plan(
     as_json: bool,
 ) -> None:
     """Print what would be attached for SCENARIO: targets, segment lists, headers, MTU. Touches nothing."""
-    from segcast.replay.steer.run import plan_document, plan_of
-
-    wanted = _wanted(iface, at, sources, number)
-    document = plan_document(plan_of(_scenario(scenario), wanted), wanted, allow_default_route=i_mean_it)
+    document = sc.steer.plan(scenario, iface, at=at, sources=sources, number=number, allow_default_route=i_mean_it)
     print_json(document) if as_json else _print_plan(document)
 
 
@@ -111,39 +105,24 @@ def attach(
     as_json: bool,
 ) -> None:
     """Steer by SCENARIO's paths in the foreground: it ends with --for, Ctrl-C or this process, however that ends."""
-    from segcast.replay.steer.run import hold, plan_document, plan_of, rules_for
-    from segcast.traces.errors import InputError
-    from segcast.traces.units import duration_ns
-
     if pin and (duration or log):
-        raise InputError("--pin: what stays attached has no end and no reader of its log; leave out --for and --log")
-    read = _scenario(scenario)
-    wanted = _wanted(iface, at, sources, number)
-    planned = plan_of(read, wanted)
-    rules = rules_for(
-        read,
-        planned,
-        wanted,
-        policy=policy,
-        timeout=timeout,
-        seed=seed,
-        ack_timeout_ns=None if ack_timeout is None else duration_ns(ack_timeout),
-    )
+        raise sc.InputError("--pin: what stays attached has no end and no reader of its log; leave out --for and --log")
+    asked: dict[str, Any] = {
+        "at": at,
+        "sources": sources,
+        "number": number,
+        "policy": policy,
+        "timeout": timeout,
+        "ack_timeout": ack_timeout,
+        "seed": seed,
+        "allow_default_route": i_mean_it,
+    }
     if not really:
-        document = plan_document(planned, wanted, allow_default_route=i_mean_it)
+        document = sc.steer.plan(scenario, iface, **asked)
         print_json(document) if as_json else _print_plan(document)
         click.echo("nothing is attached: give --attach", err=True)
         return
-    document = hold(
-        planned,
-        rules,
-        wanted,
-        for_ns=None if duration is None else duration_ns(duration),
-        log=log,
-        allow_default_route=i_mean_it,
-        pins=pin,
-        progress=_show,
-    )
+    document = sc.steer.attach(scenario, iface, **asked, duration=duration, log=log, pin=pin, progress=_show)
     if as_json:
         print_json(document)
     elif pin:
@@ -157,9 +136,7 @@ def attach(
 @json_option
 def status(iface: tuple[str, ...], as_json: bool) -> None:
     """Say what is attached to the interfaces, Segcast's and others'."""
-    from segcast.replay.steer.run import status as run
-
-    document = run(iface)
+    document = sc.steer.status(iface)
     if as_json:
         print_json(document)
         return
@@ -176,30 +153,14 @@ def status(iface: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def detach(iface: str, as_json: bool) -> None:
     """Take off what was attached with --pin."""
-    from segcast.replay.steer.run import detach as run
-
-    document = run(iface)
+    document = sc.steer.detach(iface)
     if as_json:
         print_json(document)
     else:
         click.echo(f"{iface}: {'detached' if document['detached'] else 'nothing was pinned'}")
 
 
-def _wanted(iface: str, at: str | None, sources: tuple[str, ...], number: int) -> Wanted:
-    from segcast.replay.steer.run import Wanted
-
-    return Wanted(iface, at, sources, number)
-
-
-def _scenario(source: Path) -> Any:
-    from segcast.analyzer.scenario.reading import read_scenario
-
-    return read_scenario(source / "scenario.toml" if source.is_dir() else source)
-
-
 def _print_plan(document: dict[str, Any]) -> None:
-    from segcast.reports.text import echo
-
     echo(f"{document['interface']}: host at {document['at']}, program {document['program_sha256'][:16]}")
     for host in document["hosts"]:
         echo(f"  from {host['source']}, outer source {host['outer_source']}")
@@ -221,8 +182,6 @@ def _print_plan(document: dict[str, Any]) -> None:
 
 
 def _print_tally(document: dict[str, Any]) -> None:
-    from segcast.reports.text import echo
-
     tally = document["tally"]
     echo(
         f"{document['interface']}: {tally['steered']:,} packets steered, {tally['flowlets']:,} flowlets of "

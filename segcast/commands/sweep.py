@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import segcast as sc
 from segcast.interruption import INTERRUPTION
 from segcast.screen import (
     json_option,
@@ -66,26 +67,24 @@ def sweep(
 
     segcast sweep capture.pcap --paths 4x10Gbps --set buffer=64KiB..1MiB/5 --out S
     """
-    from segcast.analyzer.scenario.flags import scenario_of
-    from segcast.analyzer.sweep.batches import needed_columns
-    from segcast.analyzer.sweep.fields import with_set
-    from segcast.analyzer.sweep.places import running
-    from segcast.analyzer.sweep.run import sweep as run
-    from segcast.analyzer.workload.source import open_source
-    from segcast.reports.sweep.page import write_sweep
     from segcast.reports.sweep.terminal import print_sweep
-    from segcast.traces.disk.folders import SWEEP
-    from segcast.traces.errors import CheckFailed
-    from segcast.traces.objects.outputs import output_folder
 
-    chosen = with_set(scenario_of(scenario, flags, swept=True), given)
-    with named_progress("sweep", "cells", foreseen=False) as tick, output_folder(out, SWEEP.marker) as folder:
-        taken = open_source(trace, layer=layer, say=note, columns=needed_columns(chosen))
-        with (
-            running(trace, taken, chosen, store=store, cluster=cluster, jobs=jobs, processes=processes) as (kept, ways),
-            INTERRUPTION.deferred(),
-        ):
-            document = run(taken, chosen, folder, tick, store=kept, execution=ways, finish=write_sweep, say=note)
+    chosen = sc.scenario_from_flags(flags, scenario, swept=True)
+    with named_progress("sweep", "cells", foreseen=False) as tick:
+        document = sc.sweep(
+            trace,
+            chosen,
+            given,
+            out,
+            tick,
+            jobs=jobs,
+            processes=processes,
+            cluster=cluster,
+            store=store,
+            layer=layer,
+            say=note,
+            around=INTERRUPTION.deferred(),
+        ).document
     show({**document, "page": f"{out.rstrip('/')}/sweep.html"}, as_json, print_sweep)
     if document["kept"] is False:
-        raise CheckFailed(f"{out}: in no case a policy keeps the budgets")
+        raise sc.CheckFailed(f"{out}: in no case a policy keeps the budgets")

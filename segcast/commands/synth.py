@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, progress, show
 
 _KINDS = (
@@ -52,21 +53,9 @@ def synth(scenario: Path, size: str | None, jitter: str | None, out: Path, as_js
     web-server, google-rpc, ali-storage, solar), or jobs of flows that wait for each other (incast, shuffle, web-pages,
     ring-all-reduce, all-to-all).
     """
-    from segcast.analyzer.scenario.reading import read_scenario
-    from segcast.analyzer.workload.synthesis.run import request_of, synthesise
-    from segcast.analyzer.workload.writing import check_target, write_workload
     from segcast.reports.synthesis import print_synthesis
-    from segcast.traces.units import duration_ns, size_bytes
 
-    check_target(out)
-    request = request_of(
-        size_bytes=None if size is None else size_bytes(size),
-        jitter_ns=None if jitter is None else duration_ns(jitter),
-        **choices,
-    )
     with progress("synth") as tick:
-        tick(0, 0)
-        workload, document = synthesise(request, read_scenario(scenario))
-        tick(0, 0)
-        write_workload(workload, out)
-    show({"workload": str(out), **document}, as_json, print_synthesis)
+        made = sc.synth(network=scenario, size=size, jitter=jitter, out=out, progress=tick, **choices)
+    assert made.document is not None
+    show(made.document, as_json, print_synthesis)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal
 
 import click
 
-from segcast.commands.replay import options_of, sending_options
+import segcast as sc
+from segcast.commands.replay import sending_options
 from segcast.reports.console import print_run
+from segcast.reports.text import echo
 from segcast.screen import json_option, named_progress, note, print_json, progress
-
-if TYPE_CHECKING:
-    from segcast.analyzer.scenario.valid import ValidScenario
 
 _MOST_SEEDS: Final = 10_000
 
@@ -33,12 +32,8 @@ def testbed() -> None:
 @json_option
 def up(source: Path, name: str, max_rate: str, burst: str, as_json: bool) -> None:
     """Build the network of FORECAST, which may be a scenario file; what stands already is left as it is."""
-    from segcast.replay.testbed.bed import up as run
-    from segcast.traces.units import rate_bps, size_bytes
-
-    scenario = _scenario(source)
     with progress("testbed") as shown:
-        document = run(scenario, name, max_rate_bps=rate_bps(max_rate), burst_bytes=size_bytes(burst), progress=shown)
+        document = sc.testbed.up(source, shown, name=name, max_rate=max_rate, burst=burst)
     print_json(document) if as_json else _print_status(document)
 
 
@@ -54,25 +49,20 @@ def plan(source: Path, form: str | None, node: str | None, burst: str, name: str
 
     With --format, print the configuration of every node: addresses, routes, SIDs. Of ip, that is what `up` builds.
     """
-    from segcast.replay.testbed.formats.registry import as_document, configuration, planned
     from segcast.reports.sids import print_sids
-    from segcast.traces.errors import InputError
-    from segcast.traces.units import size_bytes
 
-    scenario = _scenario(source)
     if form is None:
         if node is not None:
-            raise InputError("--node: is of a configuration; give --format, too")
-        table = scenario.whole_sid_table()
+            raise sc.InputError("--node: is of a configuration; give --format, too")
+        table = sc.testbed.sids(source)
         print_json({"sids": table.as_dict()}) if as_json else print_sids(table)
         return
-    made = planned(scenario, name, burst_bytes=size_bytes(burst))
+    document = sc.testbed.configuration(source, form, node, name=name, burst=burst)
     if as_json:
-        print_json({**as_document(made, form, node), "notes": made.bed.notes, "sids": made.sids.as_dict()})
+        print_json(document)
         return
-    text = configuration(made, form, node)
-    click.echo("\n".join(text.lines))
-    for line in text.left_out:
+    click.echo(document["text"])
+    for line in document["left_out"]:
         click.echo(line, err=True)
 
 
@@ -81,9 +71,7 @@ def plan(source: Path, form: str | None, node: str | None, burst: str, name: str
 @json_option
 def status(name: str, as_json: bool) -> None:
     """Say what stands, and what the shapers of its links have counted."""
-    from segcast.replay.testbed.bed import status as run
-
-    document = run(name)
+    document = sc.testbed.status(name)
     print_json(document) if as_json else _print_status(document)
 
 
@@ -92,9 +80,7 @@ def status(name: str, as_json: bool) -> None:
 @json_option
 def down(name: str, as_json: bool) -> None:
     """Remove everything that a testbed made, also after a crash."""
-    from segcast.replay.testbed.bed import down as run
-
-    document = run(name)
+    document = sc.testbed.down(name)
     if as_json:
         print_json(document)
         return
@@ -122,7 +108,7 @@ def run_command(
     out: Path,
     no_calibration: bool,
     name: str,
-    sender: str,
+    sender: Literal["tcpreplay", "absolute"],
     limit: str | None,
     compensation: str | None,
     snaplen: str,
@@ -130,23 +116,22 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Send the schedule of one policy of FORECAST through the testbed, and capture departures and arrivals."""
-    from segcast.replay.testbed.run import run_in_testbed
-    from segcast.traces.units import duration_ns
-
-    options = options_of(sender, compensation, snaplen, calibrate=not no_calibration)
     with progress("replay") as shown:
-        document = run_in_testbed(
+        document = sc.testbed.run(
             folder,
             out,
+            shown,
             policy=policy,
             timeout=timeout,
             seed=seed,
             load=load,
             name=name,
             transit=transit,
-            limit_ns=None if limit is None else duration_ns(limit),
-            options=options,
-            progress=shown,
+            sender=sender,
+            limit=limit,
+            compensation=compensation,
+            calibrate=not no_calibration,
+            snaplen=snaplen,
         )
     print_json(document) if as_json else print_run(document, out)
 
@@ -197,35 +182,25 @@ def live(
     segcast testbed live fabric.toml --workload "flows-{seed}.csv" --policy ecmp,random,inflight --seeds 1-9 --cc cubic
     --out RUN --send
     """
-    from segcast.analyzer.scenario.reading import with_cells
-    from segcast.replay.live.by_program import ByKernel
-    from segcast.replay.live.study import plan_study, run_study
     from segcast.reports.live import print_live, print_study
-    from segcast.traces.errors import InputError
-    from segcast.traces.units import duration_ns
 
-    scenario = with_cells(
-        _scenario(source),
-        policies=_parts(policy),
-        timeouts=_parts(timeout),
-        seeds=None if seeds is None else _seeds(seeds),
-    )
-    study = plan_study(
-        scenario,
-        workload,
-        control=control,
-        super_frames=super_frames,
-        steering=ByKernel(duration_ns(ack_timeout)),
-        name=name,
-    )
+    asked: dict[str, Any] = {
+        "policies": _parts(policy),
+        "timeouts": _parts(timeout),
+        "seeds": None if seeds is None else _seeds(seeds),
+        "control": control,
+        "ack_timeout": ack_timeout,
+        "super_frames": super_frames,
+        "name": name,
+    }
     if not send:
-        document = study.as_dict() | {"sent": False}
+        document = sc.testbed.plan_live(source, workload, **asked)
         print_json(document) if as_json else print_study(document)
         return
     if out is None:
-        raise InputError("--out is missing: name the folder to write")
+        raise sc.InputError("--out is missing: name the folder to write")
     with named_progress("live run", "s") as shown:
-        found = run_study(study, out, progress=shown, say=note)
+        found = sc.testbed.live(source, workload, out, shown, say=note, **asked)
     print_json({"run": str(out), **found}) if as_json else print_live(out)
 
 
@@ -235,29 +210,19 @@ def _parts(text: str | None) -> list[str] | None:
 
 def _seeds(text: str) -> list[int]:
     """Seeds as numbers and ranges that commas separate. Raises InputError."""
-    from segcast.traces.errors import InputError
-
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,19})(?:\s*-\s*(\d{1,19}))?\s*", part)
         if match is None:
-            raise InputError(f"--seeds {text!r}: give numbers and ranges, such as 1-9 or 1,4,7")
+            raise sc.InputError(f"--seeds {text!r}: give numbers and ranges, such as 1-9 or 1,4,7")
         first, last = int(match[1]), int(match[2] or match[1])
         if not first <= last < first + _MOST_SEEDS:
-            raise InputError(f"--seeds {part.strip()}: give a range upwards, of at most {_MOST_SEEDS:,} seeds")
+            raise sc.InputError(f"--seeds {part.strip()}: give a range upwards, of at most {_MOST_SEEDS:,} seeds")
         found += range(first, last + 1)
     return found
 
 
-def _scenario(source: Path) -> ValidScenario:
-    from segcast.analyzer.scenario.reading import read_scenario
-
-    return read_scenario(source / "scenario.toml" if source.is_dir() else source)
-
-
 def _print_status(document: dict[str, Any]) -> None:
-    from segcast.reports.text import echo
-
     echo(f"testbed {document['name']}: {document['state']}, {len(document['namespaces'])} namespaces")
     for missing in document.get("missing", []):
         echo(f"  missing: {missing}")

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import click
 
+import segcast as sc
 from segcast.screen import json_option, progress, show
-from segcast.traces.errors import CheckFailed, InputError
 
 
 @click.command()
@@ -57,47 +57,24 @@ def validate(
     A live run (segcast testbed live) is compared with the forecasts of the flow lists that it sent, in any order:
     segcast validate f1 f2 f3 run --out validation.
     """
-    from segcast.replay.validate.live.run import is_live
-
-    if is_live([forecast, *measurements]):
-        given = {"scenario": scenario, "burst": burst, "tolerances": tolerances, **flags}
-        _validate_live([forecast, *measurements], out, fct, [name for name, value in given.items() if value], as_json)
-        return
-    from segcast.replay.validate.run import validate as run_validate
-    from segcast.replay.validate.tolerances import read_tolerances
-    from segcast.reports.validation.page import write_validation
+    from segcast.reports.validation.live import print_live_validation
     from segcast.reports.validation.terminal import print_validation
-    from segcast.traces.units import size_bytes
 
-    if fct is not None:
-        raise InputError("--fct: is of completion times in live runs, and none is given")
     with progress("validate", "measurements") as tick:
-        document = run_validate(
+        document = sc.lab.validate(
             forecast,
             measurements,
             out,
-            tolerances=read_tolerances(tolerances, **flags),
+            tick,
             judge=judge,
             scenario=scenario,
-            burst_bytes=None if burst is None else size_bytes(burst),
-            finish=write_validation,
-            progress=tick,
+            burst=burst,
+            tolerances=tolerances,
+            fct=fct,
+            **flags,
         )
-    show({**document, "page": str(out / "validation.html")}, as_json, print_validation)
+    live = sc.lab.is_live([forecast, *measurements])
+    page = str(out / "validation.html")
+    show({**document, "page": page}, as_json, print_live_validation if live else print_validation)
     if not document["holds"]:
-        raise CheckFailed(f"{out}: {document['answer']}")
-
-
-def _validate_live(folders: list[Path], out: Path, fct: float | None, others: list[str], as_json: bool) -> None:
-    from segcast.replay.validate.live.run import DEFAULT_TOLERANCE, validate_live
-    from segcast.reports.validation.live import print_live_validation, write_live_validation
-
-    if others:
-        raise InputError(f"--{others[0]}: is of packets that were replayed; a live run has --fct alone")
-    tolerance = DEFAULT_TOLERANCE if fct is None else fct
-    if not 0 < tolerance < 10:
-        raise InputError(f"--fct {tolerance:g}: give a share above 0, such as 0.1")
-    document = validate_live(folders, out, tolerance=tolerance, finish=write_live_validation)
-    show({**document, "page": str(out / "validation.html")}, as_json, print_live_validation)
-    if not document["holds"]:
-        raise CheckFailed(f"{out}: {document['answer']}")
+        raise sc.CheckFailed(f"{out}: {document['answer']}")

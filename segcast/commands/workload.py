@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from segcast.screen import json_option, layer_option, open_trace_of, progress, show
+import segcast as sc
+from segcast.screen import json_option, layer_option, note, progress, show
 
 
 @click.command()
@@ -20,13 +21,9 @@ def workload(trace: str, out: Path, layer: str | None, as_json: bool) -> None:
     Think times are what hosts waited, not what the network took. UDP and connections that cannot be told stay out of
     the list, and are counted by reason.
     """
-    from segcast.analyzer.workload.recorded.run import recorded_workload
-    from segcast.analyzer.workload.writing import check_target, write_workload
     from segcast.reports.extraction import print_extraction
 
-    check_target(out)
-    opened = open_trace_of(trace, layer)
     with progress("workload") as tick:
-        made, document = recorded_workload(opened, tick)
-        write_workload(made, out)
-    show({"workload": str(out), **document}, as_json, print_extraction)
+        made = sc.workload(trace, out, tick, layer=layer, say=note)
+    assert made.document is not None
+    show(made.document, as_json, print_extraction)

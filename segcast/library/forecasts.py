@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
-import shutil
-import weakref
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from segcast.library.results import Result
 from segcast.reports.forecast.content import ForecastContent
 from segcast.reports.forecast.data import Estimate, Variant
 from segcast.reports.forecast.data import Forecast as ForecastData
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 TABLES: Final = ("distributions", "flows", "hosts", "links", "messages", "profile", "series", "sizes", "summary")
 
 
-class Forecast:
+class Forecast(Result):
     """A forecast folder: what to do, and the numbers behind it.
 
     Each of its tables (docs/tables.md) is a Polars frame of the file's name, such as `summary`. Raises InputError,
@@ -32,9 +31,7 @@ class Forecast:
 
     def __init__(self, folder: str | Path, *, kept: Path | None = None) -> None:
         """Read the folder; the folder `kept`, if any, goes with this object."""
-        self.folder = Path(folder)
-        if kept is not None:
-            weakref.finalize(self, shutil.rmtree, kept, ignore_errors=True)
+        super().__init__(folder, kept=kept)
         self._data = ForecastData(self.folder)
 
     @property
@@ -74,14 +71,6 @@ class Forecast:
         """The packets of a cell that were kept (`packets=` of the forecast); `summary` names the cells."""
         there = ", ".join(sorted(found.stem for found in (self.folder / "packets").glob("*.parquet"))) or "none"
         return self._frame(f"packets/{cell}.parquet", f"the packets of this cell were not kept; there are {there}")
-
-    def _frame(self, name: str, absent: str) -> pl.DataFrame:
-        import polars as pl
-
-        file = self.folder / name
-        if not file.is_file():
-            raise InputError(f"{file}: {absent}")
-        return pl.read_parquet(file)
 
     def __repr__(self) -> str:
         return f"<Forecast of {self.document['trace']['name']}: {self.answer}>"

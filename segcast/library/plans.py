@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import html
-import shutil
-import weakref
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segcast.library.results import Result
 from segcast.reports.plan.content import PlanContent
 
 if TYPE_CHECKING:
@@ -16,14 +14,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-class Plan:
+class Plan(Result):
     """A plan folder: how far each policy keeps the budgets. Raises InputError for what is none."""
 
     def __init__(self, folder: str | Path, *, kept: Path | None = None) -> None:
         """Read the folder; the folder `kept`, if any, goes with this object."""
-        self.folder = Path(folder)
-        if kept is not None:
-            weakref.finalize(self, shutil.rmtree, kept, ignore_errors=True)
+        super().__init__(folder, kept=kept)
         self._content = PlanContent(self.folder)
 
     @property
@@ -53,9 +49,7 @@ class Plan:
     @cached_property
     def probes(self) -> pl.DataFrame:
         """A row for each cell that was tried."""
-        import polars as pl
-
-        return pl.read_parquet(self.folder / "probes.parquet")
+        return self._frame("probes.parquet", "this plan has no such table")
 
     def plot(self) -> go.Figure:
         """The budget's metric along the axis."""
@@ -63,9 +57,6 @@ class Plan:
 
         return go.Figure(next(iter(self._content.drawings().values())))
 
-    def __repr__(self) -> str:
-        return f"<Plan: {self.answer}>"
-
     def _repr_html_(self) -> str:
         """The answer, and the edges as a table."""
-        return f"<p><b>{html.escape(self.answer)}</b></p>{self.edges._repr_html_()}"
+        return self._shown(self.edges)

@@ -94,6 +94,38 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "cells.sqlite").stat().st_size < 100_000
 
 
+def test_a_row_that_cannot_be_written_waits_and_is_not_said_to_be_kept(tmp_path: Path) -> None:
+    file = tmp_path / "cells.sqlite"
+    store = CellStore(file)
+    store.put("a", {"x": 1})
+    (pages,) = store._data.execute("PRAGMA page_count").fetchone()
+    store._data.execute(f"PRAGMA max_page_count = {pages}")  # as on a disk that is full
+    for name in "bcd":
+        store.put(name, {"x": name * 5000})
+    assert store.failed == f"{file}: database or disk is full"
+    assert set(store.unkept) == {"b", "c", "d"}
+    assert (store.kept_of(["a", "b", "c", "d"]), store.kept_of(["a"])) == (1, 1)
+    assert store.get_many(["a", "b", "z"]) == {"a": {"x": 1}, "b": {"x": "b" * 5000}}
+    with closing(CellStore(file)) as other:
+        assert other.get_many(["a", "b", "c", "d"]) == {"a": {"x": 1}}
+    store._data.execute("PRAGMA max_page_count = 100000")
+    store.flush()
+    assert (store.failed, store.kept_of(["a", "b"])) == ("", 2)
+    store.close()
+    assert CellStore(file).get("d") == {"x": "d" * 5000}
+
+
+def test_without_a_file_nothing_is_said_to_be_kept(cache: Path) -> None:
+    cache.write_text("")
+    store = CellStore()
+    store.put("a", {"x": 1})
+    assert store.failed == f"{cache / 'cells.sqlite'}: cannot be written"
+    assert store.kept_of(["a"]) == 0
+    asked = CellStore(":memory:")
+    asked.put("a", {"x": 1})
+    assert (asked.failed, asked.kept_of(["a"])) == ("", 0)
+
+
 def test_threads_share_one(tmp_path: Path) -> None:
     store = CellStore(tmp_path / "cells.sqlite")
 

@@ -177,10 +177,20 @@ def test_each_cell_is_that_of_the_variants_own_forecast(
     scenario = parallel("buffer=3kB,30kB", **flags)
     sweep(trace, scenario, tmp_path / "s", store=store)
     rows = pq.read_table(tmp_path / "s" / "summary.parquet").to_pylist()
+    choices = pq.read_table(tmp_path / "s" / "choices.parquet").to_pylist()
     for one in variants_of(scenario):
         forecast(trace, one.scenario, tmp_path / "f")
         own = pq.read_table(tmp_path / "f" / "summary.parquet").to_pylist()
         assert [{"variant": one.name, **row} for row in own] == [row for row in rows if row["variant"] == one.name]
+        # Its p99 and p99.9 are those of all seeds together, not means of theirs.
+        for pooled in pq.read_table(tmp_path / "f" / "pooled.parquet").to_pylist():
+            name = f"{pooled['metric'].removesuffix('_ns')}_{'p99' if pooled['quantile'] == 0.99 else 'p999'}_ns"
+            (choice,) = (
+                each
+                for each in choices
+                if (each["variant"], each["policy"], each["load"]) == (one.name, pooled["policy"], pooled["load"])
+            )
+            assert choice[name] == pooled["value"]
     compared = pq.read_table(tmp_path / "s" / "comparisons.parquet").to_pylist()
     for row in (row for row in compared if row["metric"] == "delay_p99_ns"):
         cells = [each for each in rows if (each["variant"], each["load"]) == (row["variant"], row["load"])]

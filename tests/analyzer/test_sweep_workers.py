@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import sqlite3
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 from segcast.analyzer.plan.store import CellStore
 from segcast.analyzer.plugins import load_plugin
@@ -21,6 +23,7 @@ from segcast.analyzer.policies import registry
 from segcast.analyzer.policies.registry import policies
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.sweep import objects as objects_module
 from segcast.analyzer.sweep.batches import batches_of, needed_columns
 from segcast.analyzer.sweep.costs import Costs, Pace, cut, said_left
 from segcast.analyzer.sweep.fields import with_set
@@ -114,6 +117,44 @@ def test_a_killed_process_loses_no_finished_cell_and_nothing_else(trace: Trace, 
     assert len(ran) == len(set(ran)) == 24
 
 
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_store_that_fills_is_said_once_and_costs_no_table(
+    trace: Trace, whole: Path, tmp_path: Path, processes: bool
+) -> None:
+    """Files may not grow beyond a size: what is put after that is in the tables, and not said to be kept."""
+    file = tmp_path / "cells.sqlite"
+    said: list[str] = []
+
+    def stop(done: int, total: int, left: str) -> None:
+        if done >= 20 and (tmp_path / "s").exists():
+            raise KeyboardInterrupt
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (96 << 10, limits[1]))
+    try:
+        with running("", trace, asked(), store=str(file), jobs=2, processes=processes) as (store, execution):
+            sweep(trace, asked(), tmp_path / "s", stop, store=store, execution=execution, say=said.append)
+            lost = len(store.unkept)
+        more = with_set(asked(seeds=list(range(1, 9))), [])
+        with (
+            pytest.raises(KeyboardInterrupt) as stopped,
+            running("", trace, more, store=str(file), jobs=2, processes=processes) as (store, execution),
+        ):
+            sweep(trace, more, tmp_path / "t", stop, store=store, execution=execution)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert same(whole, tmp_path / "s")
+    assert lost
+    (warned,) = (line for line in said if "; cells that end from now on are in the tables, but lost if" in line)
+    assert warned.startswith(f"{file}: ")
+    with closing(CellStore(file)) as kept:
+        there = sum(len(kept.get_many(batch.keys)) for batch in batches_of(trace, more, kept))
+    assert 0 < there < 24
+    found = re.search(r"(\d+) of 48 cells are done, (\d+) of them kept", str(stopped.value))
+    assert found is not None, stopped.value
+    assert int(found[2]) == there < int(found[1])
+
+
 KILLER = """
 import multiprocessing, os, signal
 from typing import NamedTuple
@@ -193,6 +234,40 @@ def test_the_time_left_is_what_cells_of_its_kind_took(trace: Trace) -> None:
         "about 5 min left",
         "about 2.5 h left",
     ]
+
+
+def test_a_row_reaches_an_object_store_within_ten_times_of_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small cells share writes, which take a tenth of the time at most; others are written as they end."""
+    now = [100.0]
+
+    class Files(LocalFileSystem):  # type: ignore[misc]
+        def open_output_stream(self, path: str, **_: Any) -> Any:
+            now[0] += 0.01
+            return super().open_output_stream(path)
+
+    monkeypatch.setattr(objects_module, "located", lambda url: (Files(), str(tmp_path / "cells"), None))
+    monkeypatch.setattr(objects_module.time, "monotonic", lambda: now[0])
+    (tmp_path / "cells").mkdir()
+    store, other = (ObjectStore("s3://b/cells") for _ in range(2))
+    ended: dict[str, float] = {}
+
+    def run(seconds: float) -> None:
+        now[0] += seconds
+        ended[str(len(ended))] = now[0]
+        store.put(str(len(ended) - 1), {"x": len(ended)})
+
+    for _ in range(400):
+        run(0.004)
+        there = other.get_many(list(ended))
+        assert {key: row["x"] for key, row in there.items()} == {key: int(key) + 1 for key in there}
+        assert all(now[0] - at < 0.1 + 0.004 + 0.01 + 1e-9 for key, at in ended.items() if key not in there)
+        assert store.kept_of(ended) == len(there)
+    assert len(list((tmp_path / "cells").iterdir())) <= 3
+    for _ in range(20):
+        run(0.2)
+        assert len(other.get_many(list(ended))) == len(ended)
 
 
 @needs_weed

@@ -33,12 +33,19 @@ def test_another_system_is_one_line(platform: str) -> None:
     assert done.stderr == "segcast: runs on Linux only\n"
 
 
+@pytest.mark.parametrize("used", ["segcast.forecast", "segcast.steer.check()", "from segcast import sweep"])
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
-def test_the_library_says_so_where_it_is_used(platform: str) -> None:
-    code = WITHOUT.format(platform=platform) + "import segcast\nprint(segcast.__version__)\nsegcast.forecast\n"
+def test_the_library_says_so_where_it_is_used(platform: str, used: str) -> None:
+    code = WITHOUT.format(platform=platform) + "import segcast\nprint(segcast.__version__)\n" + used + "\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.count("\n") == 1
     assert done.stderr.splitlines()[-1] == "ImportError: segcast runs on Linux only"
+
+
+def test_the_page_for_users_says_it() -> None:
+    page = " ".join((ROOT / "docs" / "python.md").read_text("utf-8").split())
+    assert "Linux only. On macOS and Windows `import segcast` works" in page
+    assert 'ImportError ("segcast runs on Linux only")' in page
 
 
 TEN_LINES = """
@@ -52,6 +59,10 @@ p99: float | None = found.estimate(found.variants[0], "delay_p99_ns").mean
 compared = sc.compare(found, sc.Forecast("before"), "p99_delay < 2ms")
 holds: bool | None = compared.holds
 rows: int = compared.changes.height + found.summary.height
+swept = sc.sweep(trace, network, {"buffer": ["64KiB", "1MiB"]}, policies=["ecmp"])
+kept: bool | None = swept.holds
+cells: int = swept.summary.height + swept.cases.height
+fit: object = sc.steer.check()["fit"]
 """
 
 

@@ -17,6 +17,7 @@ import pytest
 
 import segcast
 from segcast import cli
+from segcast.analyzer.workload.writing import table_of
 from segcast.traces.errors import InputError
 from segcast.traces.samples import CLUSTER
 from tests.conftest import Run
@@ -146,6 +147,88 @@ def test_a_plan_in_python_is_that_of_the_command_line(tmp_path: Path, run: Run) 
     assert there.plot().data
     assert there.edges.height == 2
     assert there.answer in repr(there)
+
+
+def test_a_sweep_in_python_is_that_of_the_command_line(tmp_path: Path, run: Run) -> None:
+    network = segcast.paths("2x300Mbps")
+    there = segcast.sweep(
+        CLUSTER, network, {"buffer": ["64KiB", "1MiB"]}, tmp_path / "there", policies=["ecmp", "spray"], seeds=2
+    )
+    asked = ("--paths", "2x300Mbps", "--policy", "ecmp,spray", "--seeds", 2, "--set", "buffer=64KiB,1MiB")
+    ran = run("sweep", CLUSTER, *asked, "--out", tmp_path / "here", "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert document.pop("page") == str(tmp_path / "here" / "sweep.html")
+    assert document == there.document
+    assert (there.answer, there.but, there.holds) == (document["answer"], document["but"], None)
+    again = segcast.Sweep(tmp_path / "here")
+    for name in ("summary", "choices", "comparisons", "variants", "cases"):
+        assert getattr(again, name).equals(getattr(there, name)), name
+    assert there.cases["buffer"].to_list() == ["64KiB", "1MiB"]
+    assert there.cases["value"].to_list() == [case["value"] for case in document["cases"]]
+    assert there.summary.height == 8
+    assert repr(there) == f"<Sweep: {there.answer}>"
+    assert there.answer in html.unescape(there._repr_html_())
+    assert there.panels == ["By buffer"]
+    assert [trace.name for trace in there.plot().data] == ["ecmp", "spray"]
+    with pytest.raises(InputError, match="has no figure 1; there are 0 to 0"):
+        there.plot(1)
+
+
+def test_a_sweep_without_a_folder_goes_with_its_result_and_says_what_is_wrong(tmp_path: Path) -> None:
+    scenario = segcast.scenario(segcast.paths("2x1Gbps"), policies=["ecmp"], seeds=1)
+    found = segcast.sweep(CLUSTER, scenario, ["buffer=64KiB..256KiB/2"], jobs=1)
+    assert found.variants["value"].to_list() == ["64KiB", "256KiB"]
+    folder = found.folder
+    assert folder.is_dir()
+    del found
+    gc.collect()
+    assert not folder.exists()
+    with pytest.raises(InputError, match="buffer: an empty list; give at least one value"):
+        segcast.sweep(CLUSTER, scenario, {"buffer": []})
+    with pytest.raises(InputError, match=r"--set 'buffer=1\.\.': write it like"):
+        segcast.sweep(CLUSTER, scenario, {"buffer": "1.."})
+    with pytest.raises(InputError, match="not found, so this is no sweep"):
+        segcast.Sweep(tmp_path)
+
+
+def test_failures_in_python_are_those_of_the_command_line(tmp_path: Path, run: Run) -> None:
+    network = segcast.leaf_spine(leaves=2, spines=2, links="1Gbps 1us 64KiB")
+    asked = segcast.scenario(network, policies=["ecmp"], seeds=1)
+    (tmp_path / "fabric.toml").write_text(asked.to_toml())
+    found = segcast.failures(CLUSTER, tmp_path / "fabric.toml", "nodes")
+    words = ("--scenario", tmp_path / "fabric.toml", "--failures", "nodes", "--out", tmp_path / "f", "--json")
+    document = json.loads(run("plan", CLUSTER, *words).out)
+    assert found.answer == document["answer"]
+    assert found.holds is document["holds"]
+    assert found.failures.height == segcast.Failures(tmp_path / "f").failures.height > 1
+    assert found.stages.height >= found.failures.height
+    assert found.links.height > 1
+    assert repr(found) == f"<Failures: {found.answer}>"
+
+
+def test_a_list_that_was_just_made_is_the_one_in_its_file(tmp_path: Path) -> None:
+    """What a verb gives back is what reading the file again would."""
+    network = segcast.leaf_spine(leaves=2, spines=2, links="1Gbps", hosts_per_leaf=2, host_links="1Gbps")
+    for name in ("w.csv", "w.parquet"):
+        made = segcast.synth("web-pages", network, load=0.3, flows=200, out=tmp_path / name)
+        assert made.document is not None
+        assert made.document["workload"] == str(tmp_path / name)
+        kept = segcast.workload(CLUSTER, tmp_path / f"of-{name}")
+        for one in (made, kept):
+            again = segcast.open(one.path)
+            assert isinstance(again, segcast.WorkloadFile)
+            assert table_of(again.workload).equals(table_of(one.workload))
+
+
+def test_a_scenario_that_is_changed_still_names_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "fabric.toml"
+    file.write_text(segcast.short_scenario(paths="2x1Gbps").to_toml())
+    changed = segcast.scenario(file, load="50%", policies=["ecmp"])
+    assert changed.source == str(file)
+    assert [choice.label for choice in changed.policies] == ["ecmp"]
+    with pytest.raises(InputError, match=r"^load\[0\]: "):
+        segcast.scenario(file, load=0)
 
 
 def test_advice_in_python_is_the_document_of_the_command() -> None:

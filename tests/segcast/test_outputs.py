@@ -91,7 +91,10 @@ def test_captures_are_never_written_into_our_folders(cluster: Trace, folder: Pat
 
 def test_a_forecast_does_not_replace_captures_put_into_it(cluster: Trace, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "f")
-    rewrite_forecast(tmp_path / "f", tmp_path / "f" / "srv6", policy="ecmp")
+    with pytest.raises(InputError, match=r"srv6: lies in the forecast .*f, which holds nothing else"):
+        rewrite_forecast(tmp_path / "f", tmp_path / "f" / "srv6", policy="ecmp")
+    rewrite_forecast(tmp_path / "f", tmp_path / "srv6", policy="ecmp")
+    (tmp_path / "srv6").rename(tmp_path / "f" / "srv6")
     before = contents(tmp_path)
     with pytest.raises(InputError, match="f: is a forecast that also holds srv6"):
         forecast(cluster, short_scenario(paths="1Gbps", seeds=[1]), tmp_path / "f")

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from segcast.documents import NAMES, schema_of, shape_of
+from segcast.library.documents import NAMES, schema_of, shape_of
 from segcast.traces.schema import FLOWS, PACKETS
 from segcast.traces.trace import Trace
 from segcast.traces.version import VERSION

@@ -109,3 +109,10 @@ def check_shape(document: dict[str, Any], shape: type[Shape], file: Path, mend: 
         first = error.errors(include_url=False, include_input=False)[0]
         place = visible(".".join(str(part) for part in first["loc"]))
         raise InputError(f"{file}: {place}: {plainly(first).partition(chr(10))[0]}; {mend}") from None
+
+
+class Printed(Shape):
+    """Base of what a command prints with `--json` and writes nowhere."""
+
+    segcast: str = Field(description="version of Segcast")
+    schema_version: Count = Field(description="version of this document")

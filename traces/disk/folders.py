@@ -162,9 +162,14 @@ def new_folder(
 
     A `target` that exists is replaced if it is empty, or of the kind that `marker` marks and holds nothing else. If it
     is a link, what it leads to is replaced. Raises InputError if it is anything else, is or holds the current folder,
-    holds one of `inputs`, or cannot be written.
+    holds one of `inputs`, lies in a folder of a known kind, or cannot be written.
     """
     real = real_target(target)
+    if (owner := owner_of(real.parent)) is not None:
+        within, folder = owner
+        raise InputError(
+            f"{target}: lies in the {within.name} {folder}, which holds nothing else; choose another --out"
+        )
     if Path(os.path.realpath(".")).is_relative_to(real):
         raise InputError(f"{target}: is the current folder, or holds it; name a new folder")
     kind = _WRITTEN[marker]
