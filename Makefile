@@ -14,6 +14,7 @@ demo: $(VENV)/.segcast ## run the main job on the bundled capture
 
 # One process more than there are cores: the tests that mostly wait come first, in a process of their own.
 test: $(VENV)/.dev tools ## install everything the tests need, and run them; with OPT=3, compiled as for users
+	@echo "Compiling what many tests run (once; a few minutes on two cores)"
 	NUMBA_OPT=$(OPT) $(BIN)/python -m tests.support.warm
 	NUMBA_OPT=$(OPT) $(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist worksteal $(PYTEST)
 
@@ -43,16 +44,19 @@ tools: ## system packages for the tests that use them; needs root, or says what 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Segcast needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 demo"; exit 2; }
+	@echo "Making $(VENV), where Segcast is installed (some seconds)"
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "The venv module is missing. As root: apt-get install python3-venv"; exit 2; }
 
 # Not compiled: most of what is installed is never imported, and Python compiles what is.
 $(VENV)/.segcast: $(VENV)/bin/python requirements.txt pyproject.toml
+	@echo "Installing Segcast and what it needs (once; hundreds of MB, half a minute or as the network allows)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.segcast requirements-dev.txt requirements-cluster.txt
+	@echo "Installing what the tests need (once; half a minute, or as the network allows)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt -r requirements-cluster.txt
 	@touch $@
 

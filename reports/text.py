@@ -32,6 +32,7 @@ __all__ = [
     "DIGITS",
     "NO_VALUE",
     "Number",
+    "brief",
     "change",
     "change_interval",
     "count",
@@ -51,6 +52,7 @@ __all__ = [
     "typeset",
 ]
 
+_LONGEST_TITLE = 70
 _GIVEN = re.compile(r"(?<=\d)(?=[A-Za-z])")
 _UNIT_GAP = re.compile(r"(?<=\d) (?=(?:ns|us|ms|s|min|[kKMGTP]?i?B|[kMGT]?bit/s|[MGT]|%)(?:\W|$))")
 _MICRO = re.compile(r"(?<=\d\u00a0)us\b")
@@ -61,6 +63,12 @@ def given(value_bytes: int) -> str:
     """A size that was given, exactly and in its own unit: `1 MiB`, `250 kB`."""
     exact = write_size(value_bytes)
     return _GIVEN.sub(" ", exact) if exact[-2:-1].isalpha() or value_bytes % 1000 else size(value_bytes, 12)
+
+
+def brief(sentence: str) -> str:
+    """An answer in a few words, for a page's title: `use inflight, 100 us`."""
+    said = re.split(r"[:;]|\.(?:\s|$)", sentence)[0]
+    return f"{said[:1].lower()}{said[1:_LONGEST_TITLE]}"
 
 
 def echo(line: str) -> None:

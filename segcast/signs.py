@@ -229,5 +229,5 @@ class Teller:
 
     def _count(self, share: float) -> str:
         if self._unit == "B":
-            return f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB ({share:.0%})"
-        return f"{self._done:,} of {self._total:,} {self._unit}" if self._unit else f"{share:.0%}"
+            return f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB ({share * 100:.0f} %)"
+        return f"{self._done:,} of {self._total:,} {self._unit}" if self._unit else f"{share * 100:.0f} %"

@@ -120,7 +120,7 @@ class Trace:
         """
         import polars as pl
 
-        return pl.scan_parquet(self.part_paths, glob=False)
+        return pl.scan_parquet([path.absolute() for path in self.part_paths], glob=False)
 
     @cached_property
     def flows(self) -> pl.DataFrame:

@@ -13,6 +13,7 @@ NANOSECOND_BITS: Final = 8_000_000_000
 """A byte takes this many nanoseconds over a rate in bit/s."""
 
 _LONGEST: Final = 40
+_LEAST_DECIMAL: Final = 10_000  # smaller sizes are those of packets, which are told in bytes: 9000B
 _TIMES: Final = ((10**9, "s"), (10**6, "ms"), (10**3, "us"), (1, "ns"))
 _QUANTITY: Final = re.compile(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµμ]+(?:/s)?)\s*")
 _PREFIXES: Final = "QRYZEPTGMKkcmuµμnpfazyrq"  # both letters for micro are in use
@@ -92,9 +93,35 @@ def say_span(value_ns: int) -> str:
     return f"{value_ns / 1e9:,.0f} s" if value_ns >= 10**12 else say_duration(int(float(f"{value_ns:.4g}")))
 
 
+def significant(value: float, digits: int) -> str:
+    """A finite `value` to so many significant digits, never in exponents, without trailing zeros."""
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    if places <= 0:
+        return str(int(rounded))
+    return f"{rounded:.{places}f}".rstrip("0").rstrip(".")
+
+
+def say_share(ratio: float) -> str:
+    """A finite ratio as `31 %`, `4.2 %`, `0.013 %`; below a millionth of a percent `<0.000001 %`.
+
+    Two significant digits below 10 %, whole percents above. All percentages that people read are written by it.
+    """
+    value = ratio * 100
+    if 0 < abs(value) < 1e-6:
+        return "<0.000001 %" if value > 0 else ">-0.000001 %"
+    return f"{round(value) if abs(value) >= 9.95 else significant(value, 2)} %"
+
+
 def write_size(value_bytes: int) -> str:
-    """The shortest exact text that `size_bytes` reads back."""
-    return _written(value_bytes, (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1)))
+    """An exact text that `size_bytes` reads back, as people give it: `1MiB`, `250kB`, `9000B`."""
+    binary = _written(value_bytes, (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1)))
+    if value_bytes < _LEAST_DECIMAL:
+        return binary
+    decimal = _written(value_bytes, (("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("B", 1)))
+    return min(binary, decimal, key=lambda text: sum(sign.isdigit() for sign in text))
 
 
 def write_rate(value_bps: int) -> str:

@@ -114,7 +114,7 @@ class _Packets:
 
 def _first(file: Path, sent: Any = None) -> _Packets:
     """The first 4 million packets of a cell; `sent` are the same, piece by piece, where the file has no sizes."""
-    with pq.ParquetFile(file) as opened:
+    with pq.ParquetFile(file.absolute()) as opened:
         names = ["send_ns", "path_id", *(["flow_id", "ip_bytes", "kind"] if sent is None else [])]
         batches, rows = [], 0
         for batch in opened.iter_batches(columns=names):

@@ -54,7 +54,16 @@ def _either(words: Sequence[str]) -> str:
 
 def do(found: Sequence[Span], circumstances: Circumstances, few: Sequence[str]) -> str:
     """What to do, and for which loads; first of all that there is too little to tell, if so."""
-    clauses = [_clause(span, circumstances) for span in found]
+    return _said(found, [_clause(span, circumstances) for span in found], few)
+
+
+def brief(found: Sequence[Span], circumstances: Circumstances, few: Sequence[str]) -> str:
+    """The same in short, for where it is long: who is to be used, what that changes and what it costs."""
+    return _said(found, [_short(span, circumstances) for span in found], few)
+
+
+def _said(found: Sequence[Span], clauses: Sequence[str], few: Sequence[str]) -> str:
+    """Clauses of choices as a sentence."""
     if len(found) == 1:
         said = _one(found[0], clauses[0])
     else:
@@ -123,6 +132,23 @@ def _clause(span: Span, circumstances: Circumstances) -> str:
     if circumstances.reacts and circumstances.slo is None and why:
         told = "completion times are of different flows, and do not compare"
     return f"use {names(span.first.chosen)}: {why}{told}{_cost(ones, circumstances)}"
+
+
+def _short(span: Span, circumstances: Circumstances) -> str:
+    """What to do at these loads, its change from the least to the most, and what must not be left unsaid."""
+    first = span.first
+    if first.verdict == "stay":
+        return f"stay on {names(first.chosen)}{dropping(span, circumstances)}"
+    if first.verdict == "none":
+        return "nothing tried keeps the budgets"
+    if not first.picks:
+        return _clause(span, circumstances)
+    ones = [standing.chosen[0] for standing in span.standings]
+    changes = [one.change for one in ones if one.change is not None]
+    # Where the baseline is out of the question, completion times may be of different flows.
+    told = bool(changes) and all(standing.verdict == "use" for standing in span.standings)
+    by = f": {NAMED[circumstances.reacts]} {_between(changes)} against {circumstances.baseline}" if told else ""
+    return f"use {names(first.chosen)}{by}{_cost(ones, circumstances)}"
 
 
 def _only(span: Span, circumstances: Circumstances) -> str:

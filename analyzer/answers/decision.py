@@ -16,7 +16,7 @@ from segcast.analyzer.answers.validated import say_covers
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The card, and what it rests on.
+    """The card, and what it rests on; `brief` says in short what `do` does.
 
     `about` is the load and the candidate whose numbers stand beside it. `kept`: whether somebody keeps the scenario's
     budgets at each load; None without any. `few`: why nothing can be told. `knows_p999`: whether p99.9 rests on enough.
@@ -25,6 +25,7 @@ class Decision:
     """
 
     do: str
+    brief: str
     because: str
     but: tuple[str, ...]
     budgets: str
@@ -67,6 +68,7 @@ def decide(
         kept = all(one.verdict not in ("none", "lost") for one in verdicts)
     return Decision(
         do=card.do(held, circumstances, few),
+        brief=card.brief(held, circumstances, few),
         because=card.because(about, there, circumstances, several),
         but=card.but(verdicts, about, there, circumstances),
         budgets=say_budgets(circumstances.slo, circumstances.reacts, circumstances.baseline),

@@ -13,6 +13,7 @@ def stated_decision(decision: Decision) -> StatedDecision:
     """What forecast.json says of a decision."""
     return StatedDecision(
         do=decision.do,
+        brief=decision.brief,
         because=decision.because,
         but=list(decision.but),
         budgets=decision.budgets,

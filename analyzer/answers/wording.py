@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from segcast.traces import units
+
 Number = int | float | None
 
 NO_VALUE: Final = "-"
@@ -25,23 +27,16 @@ _COUNT: Final = ((1, ""), (1e6, "M"), (1e9, "G"), (1e12, "T"))
 
 def significant(value: float, digits: int = DIGITS) -> str:
     """`value` to so many significant digits, never in exponents, without trailing zeros."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else NO_VALUE
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, places)
-    if places <= 0:
-        return str(int(rounded))
-    text = f"{rounded:.{places}f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
+    return units.significant(value, digits) if math.isfinite(value) else NO_VALUE
 
 
-def _scaled(value: Number, units: Sequence[tuple[float, str]], digits: int) -> str:
+def _scaled(value: Number, steps: Sequence[tuple[float, str]], digits: int) -> str:
     """`value` in the largest unit it reaches once rounded."""
     if value is None or not math.isfinite(value):
         return NO_VALUE
-    for scale, unit in units:
+    for scale, unit in steps:
         number = significant(value / scale, digits)
-        if abs(float(number)) < 1000 or unit == units[-1][1]:
+        if abs(float(number)) < 1000 or unit == steps[-1][1]:
             return f"{number} {unit}".rstrip()
     raise AssertionError("the last unit takes any value")
 
@@ -115,13 +110,7 @@ def percent(ratio: Number, *, signed: bool = False, unit: bool = True) -> str:
     """
     if ratio is None or not math.isfinite(ratio):
         return NO_VALUE
-    value = ratio * 100
-    if 0 < abs(value) < 1e-6:
-        text = "<0.000001" if value > 0 else ">-0.000001"
-    elif abs(value) >= 9.95:
-        text = str(round(value))
-    else:
-        text = significant(value, 2)
+    text = units.say_share(ratio).removesuffix(" %")
     if signed and not text.startswith(("-", "<", ">")) and text != "0":
         text = f"+{text}"
     return f"{text} %" if unit else text

@@ -166,6 +166,7 @@ class StatedDecision(Shape):
     """What to do, because of what, and what speaks against it, as page and terminal say it."""
 
     do: str = Field("", description="what to do, and for which loads")
+    brief: str = Field("", description="the same in short; empty in forecasts of before it was told")
     because: str = Field("", description="the numbers behind it, of one load; empty where nothing was delivered")
     but: list[str] = Field([], description="what speaks against it, most of all first")
     budgets: str = Field("", description="the budgets that it is held to")

@@ -68,7 +68,7 @@ def _of_csv(path: Path) -> Workload:
 def _of_parquet(path: Path) -> Workload:
     shown = visible(path)
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as opened:
+        with pq.ParquetFile(path.absolute(), pre_buffer=False) as opened:
             names = _known(opened.schema_arrow.names, shown)
             if opened.metadata.num_rows > MOST_FLOWS:
                 raise InputError(f"{shown}: {opened.metadata.num_rows:,} flows; at most {MOST_FLOWS:,} are supported")

@@ -8,7 +8,19 @@ from typing import Any
 from segcast.analyzer.advice.document import AdviceDocument, Tried
 from segcast.reports import text
 from segcast.reports.forecast.figures import short
-from segcast.reports.style import COLOURS, DASH_ARRAYS, DASHES, INK, MUTED, Figure, axis, label, layout, log_axis
+from segcast.reports.style import (
+    COLOURS,
+    DASH_ARRAYS,
+    DASHES,
+    INK,
+    MUTED,
+    Figure,
+    axis,
+    label,
+    layout,
+    linear_ticks,
+    log_axis,
+)
 from segcast.traces.units import say_duration
 
 _LEAST_NS = 1000
@@ -28,12 +40,16 @@ def gains(advice: AdviceDocument) -> Figure:
         for number, (policy, own) in enumerate(timed.items())
     ]
     data += [_level(one, (min(places), max(places)), len(timed) + number) for number, one in enumerate(level)]
+    ends = [end for one in compared for end in (one.change, one.low, one.high) if end is not None] or [0.0]
+    ticks = linear_ticks(min(*ends, 0.0), max(*ends, 0.0))
     zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": INK, "width": 1}}
     return {
         "data": data,
         "layout": layout(
             xaxis=log_axis("flowlet timeout", min(places), max(places), text.duration),
-            yaxis=axis("change against ecmp", tickformat="+.0%"),
+            yaxis=axis(
+                "change against ecmp", tickvals=ticks, ticktext=[text.typeset(text.change(tick)) for tick in ticks]
+            ),
             shapes=[zero],
         ),
     }
@@ -128,6 +144,7 @@ def gaps(advice: AdviceDocument) -> Figure:
         ("bytes that could move", [each.movable for each in own]),
         ("packets slower by more", [each.overtaken or 0.0 for each in own]),
     ]
+    ticks = linear_ticks(0.0, max(value for _, values in curves for value in [*values, 0.01]))
     return {
         "data": [
             {
@@ -147,7 +164,12 @@ def gaps(advice: AdviceDocument) -> Figure:
         ],
         "layout": layout(
             xaxis=log_axis("flowlet timeout", low, high, text.duration),
-            yaxis=axis("share", tickformat=".0%", rangemode="tozero"),
+            yaxis=axis(
+                "share",
+                rangemode="tozero",
+                tickvals=ticks,
+                ticktext=[text.typeset(text.percent(tick)) for tick in ticks],
+            ),
             shapes=lines,
             annotations=notes,
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ _FLOW_TILES: Final = [
 ]
 _LOSSES: Final = {False: "losses told by time (rack)", True: "losses told by three later segments (dupack)"}
 _MOST_ROWS: Final = 16
-_LONGEST_TITLE: Final = 70
+_LONG_SENTENCE: Final = 160
 _MOST_SEEN: Final = 8
 _MOST_SIDS: Final = 2000
 _LONGEST_SCENARIO: Final = 20_000
@@ -95,8 +94,13 @@ class ForecastContent:
     @property
     def brief(self) -> str:
         """The answer in a few words, for the page's title: `use inflight, 100 us`."""
-        said = re.split(r"[:;]|\.(?:\s|$)", self.sentence)[0]
-        return f"{said[:1].lower()}{said[1:_LONGEST_TITLE]}"
+        return text.brief(self.headline)
+
+    @property
+    def headline(self) -> str:
+        """The answer in large type: the whole sentence, or where that is long the same in short."""
+        short = self.forecast.decision.brief
+        return short if short and len(short) < len(self.sentence) > _LONG_SENTENCE else self.sentence
 
     @cached_property
     def tiles(self) -> list[tuple[str, str, str]]:

@@ -23,6 +23,8 @@ from segcast.traces.units import say_number
 MOST_PANELS: Final = 12
 MOST_LINES: Final = 6
 MOST_ROWS: Final = 2000
+MOST_SEEN: Final = 20
+_PICKS: Final = ("use", "only")
 _AGAIN: Final = "run segcast sweep again"
 _LOAD: Final = "load"
 _OF_CHOICES: Final = ("drop_ratio", "reordered_ratio", "imbalance")
@@ -89,6 +91,15 @@ class SweepContent:
             {**case_line(case), "values": [self.place(case)[name] for name in self.dimensions]}
             for case in self.document.cases[:MOST_ROWS]
         ]
+
+    @cached_property
+    def seen(self) -> list[dict[str, Any]]:
+        """The cases seen at once: all of a few; of many those where something is to be used, what gains most first."""
+        if len(self.rows) <= MOST_SEEN:
+            return self.rows
+        cases = self.document.cases[:MOST_ROWS]
+        order = sorted(range(len(cases)), key=lambda at: (cases[at].verdict not in _PICKS, cases[at].change or 0.0))
+        return [self.rows[at] for at in order[:MOST_SEEN]]
 
     @cached_property
     def choices(self) -> list[dict[str, Any]]:

@@ -33,6 +33,8 @@
       div.ticks = { vals: axis.tickvals, text: axis.ticktext };
       Object.assign(axis, ticksFor(div, div.offsetWidth));
     }
+    div.named = axis.title && axis.title.text;
+    if (div.named) { axis.title.text = titleFor(div, div.offsetWidth); }
     window.Plotly.newPlot(div, figure.data, figure.layout, { responsive: true, displayModeBar: false, doubleClick: false });
   }
 
@@ -79,8 +81,21 @@
     function kept(value, index) { return index % stride === 0; }
     return { tickvals: div.ticks.vals.filter(kept), ticktext: div.ticks.text.filter(kept) };
   }
+  // The title of the x axis in as many lines as the width asks for.
+  function titleFor(div, width) {
+    var most = Math.max(12, Math.floor((width - 80) / 8)), lines = [""];
+    div.named.split(" ").forEach(function (word) {
+      var last = lines[lines.length - 1];
+      if (last && last.length + 1 + word.length > most) { lines.push(word); } else { lines[lines.length - 1] = last ? last + " " + word : word; }
+    });
+    return lines.join("<br>");
+  }
   function fitTicks(div, width) {
-    if (!div.drawn || !div.ticks || !width) { return; }
+    if (!div.drawn || !width) { return; }
+    if (div.named && titleFor(div, width) !== div.layout.xaxis.title.text) {
+      window.Plotly.relayout(div, { "xaxis.title.text": titleFor(div, width) });
+    }
+    if (!div.ticks) { return; }
     var ticks = ticksFor(div, width);
     if (ticks.tickvals.length !== div.layout.xaxis.tickvals.length) {
       window.Plotly.relayout(div, { "xaxis.tickvals": ticks.tickvals, "xaxis.ticktext": ticks.ticktext });
@@ -176,6 +191,7 @@
   }
   window.addEventListener("beforeprint", function () {
     paper = true;
+    document.querySelectorAll("details.whole").forEach(function (part) { part.open = true; });
     if (scheme.matches) { repaint(); }
     plots.forEach(draw);
     resize(true);

@@ -38,7 +38,7 @@ class Result:
         file = self.folder / name
         if not file.is_file():
             raise InputError(f"{file}: {absent}")
-        return pl.read_parquet(file)
+        return pl.read_parquet(file.absolute(), glob=False)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.answer}>"

@@ -201,6 +201,22 @@ def test_the_answer_says_where_it_changes() -> None:
     assert any(said.startswith("Loads play the same packets faster") for said in found.but)
 
 
+def test_in_short_the_answer_keeps_who_where_how_much_and_the_cost() -> None:
+    rows = [one | {"reordered_ratio": 0.03 * (one["policy"] != "ecmp")} for one in over_loads()]
+    found = decided(rows)
+    assert found.brief == (
+        "Up to load 1 stay on ecmp; from load 1.5 up use inflight, 100 us: p99 delay -50 to -20 % against ecmp, "
+        "at up to 3 % reordered packets."
+    )
+    assert len(found.brief) < len(found.do)
+    few = decided(cells({"ecmp": 1000 * US, "inflight": 700 * US}, seeds=(1, 2)))
+    assert few.brief.startswith("Too little to tell: 2 seeds cannot tell 1 comparison apart")
+    lost = decided([one | {"drop_ratio": 0.71} for one in cells({"ecmp": 1000 * US, "inflight": 1300 * US})])
+    assert lost.brief == "Stay on ecmp; 71 % of packets are dropped."
+    none = decided(over_loads(), slo=parse_slo("p99_delay < 1us"))
+    assert none.brief == "Nothing tried keeps the budgets at every load (0.5 to 2)."
+
+
 def test_an_answer_for_every_load_says_so() -> None:
     found = decided(over_loads({0.5: 0.9, 1.0: 0.7, 2.0: 0.5}))
     assert found.do == (

@@ -156,3 +156,31 @@ def test_networks_of_absurd_size_are_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(f'[network]\nkind = "leaf-spine"\nleaves = 1000\nspines = 1000\n{links}')
     with pytest.raises(InputError, match=r"s\.toml:3: network\.leaves: makes 1,000,000 links, more than 100,000"):
         read_scenario(tmp_path / "s.toml").fabric()
+
+
+@pytest.mark.parametrize("name", ["~", "s3:", "~nobody", "file:"])
+def test_relative_names_are_names_and_no_homes_or_urls(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Arrow reads `~` and `s3:/` of a relative path otherwise than the system does."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.pcap").write_bytes(conversations(1, 60))
+    (tmp_path / "w.csv").write_text("flow,start_ns,src,dst,bytes\n0,0,10.0.0.1,10.1.0.1,5000\n")
+    (tmp_path / name).mkdir()
+    trace, forecast = f"{name}/t", f"{name}/f"
+    assert run("ingest", "c.pcap", "--out", trace).err == ""
+    assert run("inspect", trace).code == 0
+    made = run("forecast", trace, "--paths", "2x1Gbps", "--seeds", "2", "--policy", "ecmp", "--out", forecast)
+    assert (made.code, made.err) == (0, "")
+    assert run("report", forecast).code == 0
+    assert run("compare", forecast, forecast).code == 0
+    assert load(Path(trace)).packets.collect().height == 60
+
+
+def test_a_loop_of_links_is_said_in_words(tmp_path: Path, cluster: Trace) -> None:
+    shutil.copytree(cluster.folder, tmp_path / "t.trace")
+    file = tmp_path / "t.trace" / "segment_lists.parquet"
+    file.unlink()
+    file.symlink_to(file.name)
+    with pytest.raises(InputError, match=r"unreadable \(Too many levels of symbolic links\)"):
+        load(tmp_path / "t.trace").segment_list_table()

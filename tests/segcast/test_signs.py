@@ -91,8 +91,8 @@ def test_bytes_and_shares_have_their_words(clock: Clock) -> None:
     nothing, least = told(clock)
     at(nothing, clock, 30)
     assert [*said, *more, *least] == [
-        "forecast: 1,500 of 3,000 MB (50%), 10 s, about 10 s left",
-        "forecast: 25%, 10 s, about 30 s left",
+        "forecast: 1,500 of 3,000 MB (50 %), 10 s, about 10 s left",
+        "forecast: 25 %, 10 s, about 30 s left",
         "forecast: 10 s",
     ]
 

@@ -204,7 +204,7 @@ def test_packets_that_differ_anywhere_are_no_copies(tmp_path: Path, name: str) -
     twice = [pair for t, p in packets for pair in ((t, p), (t + 2 * US, hop_later(p)))]
     trace = traced(tmp_path, twice, drop_duplicates=True)
     found = finding(trace, "duplicate_packets")
-    assert found is not None and found["count"] == 200 and found["detail"].startswith("50.0% of the packets repeat")
+    assert found is not None and found["count"] == 200 and found["detail"].startswith("50 % of the packets repeat")
     assert trace.packet_count == 200
     assert trace.packet_table()["frame_number"].to_pylist() == list(range(1, 400, 2))
 
@@ -349,7 +349,7 @@ def test_shares_are_of_what_was_captured(tmp_path: Path) -> None:
     packets = [(n * MS + k, rtp(n)) for n in range(10) for k in range(20)]
     trace = traced(tmp_path, packets, drop_duplicates=True, snaplen=200)
     found = finding(trace, "duplicate_packets")
-    assert found is not None and found["detail"].startswith("95.0% of the packets repeat")
+    assert found is not None and found["detail"].startswith("95 % of the packets repeat")
     facts = describe(trace)
     assert facts["packets"] == 10
     assert facts["wire_bytes"] == sum(entry["wire_bytes"] for entry in facts["protocols"]) == 10 * len(rtp(0))
@@ -360,7 +360,7 @@ def test_shares_are_of_what_was_captured(tmp_path: Path) -> None:
     small = [(n * MS + 5, ip4(writing.tcp(seq=n, payload=b"x"), 6, n + 900)) for n in range(5)]
     split = traced(tmp_path, sorted(big + small), split_offload="auto")
     found = finding(split, "super_frames")
-    assert found is not None and found["detail"].startswith("50.0% of the packets are larger than the wire")
+    assert found is not None and found["detail"].startswith("50 % of the packets are larger than the wire")
     facts = describe(split)
     assert facts["packets"] > 10 and facts["wire_bytes"] == sum(entry["wire_bytes"] for entry in facts["protocols"])
 

@@ -362,7 +362,7 @@ def test_what_is_not_read_is_counted_by_its_number(tmp_path: Path) -> None:
     assert info["skipped"] == {"arp": 1, "other ethertype 0x8892": 2, "802.2 llc": 1}
     (finding,) = (f for f in info["findings"] if f["code"] == "frames_not_read")
     assert (finding["code"], finding["severity"], finding["count"]) == ("frames_not_read", "warning", 2)
-    assert finding["detail"] == "40.0% of the frames hold what is not looked through: 2 other ethertype 0x8892"
+    assert finding["detail"] == "40 % of the frames hold what is not looked through: 2 other ethertype 0x8892"
 
 
 def test_rare_numbers_are_counted_together(tmp_path: Path) -> None:

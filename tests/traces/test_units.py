@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from segcast.traces.errors import InputError
-from segcast.traces.units import duration_ns, rate_bps, size_bytes
+from segcast.traces.units import duration_ns, rate_bps, say_share, size_bytes, write_size
 
 READERS: Final = {"duration": duration_ns, "size": size_bytes, "rate": rate_bps}
 EXAMPLES: Final = {"duration": "100us or 1.5ms", "size": "1500B or 512KiB", "rate": "10Gbps or 100Mbit/s"}
@@ -334,3 +334,14 @@ def said(what: str, text: str) -> str:
     with pytest.raises(InputError) as refused:
         READERS[what](text)
     return str(refused.value)
+
+
+def test_sizes_are_written_as_people_give_them() -> None:
+    given = ("0B", "1B", "1500B", "9000B", "4KiB", "10kB", "250kB", "1MB", "1MiB", "3GB", "10GB", "12345B")
+    assert [write_size(size_bytes(text)) for text in given] == list(given)
+
+
+def test_shares_are_written_one_way() -> None:
+    shares = (0.0, 0.5, 0.13, 0.0995, 0.042, 0.00013, 1e-9, -0.3)
+    words = ["0 %", "50 %", "13 %", "10 %", "4.2 %", "0.013 %", "<0.000001 %", "-30 %"]
+    assert [say_share(share) for share in shares] == words

@@ -27,7 +27,8 @@ def open_table(file: Path, table: Table, mend: str) -> Iterator[pq.ParquetFile]:
     try:
         if not stat.S_ISREG(file.stat().st_mode):  # to open a pipe would wait for whoever writes to it
             raise InputError(f"{file}: is not a regular file; {mend}")
-        with pq.ParquetFile(file, pre_buffer=False) as opened:
+        # Of a relative path Arrow expands `~`, and takes `s3:/x` for a URL.
+        with pq.ParquetFile(file.absolute(), pre_buffer=False) as opened:
             _check_schema(opened.schema_arrow, file, table, mend)
             yield opened
     except FileNotFoundError:
@@ -35,7 +36,8 @@ def open_table(file: Path, table: Table, mend: str) -> Iterator[pq.ParquetFile]:
     except MemoryError:
         raise
     except (OSError, pa.ArrowException, UnicodeError) as error:
-        reason = str(error).partition("\n")[0]
+        said = error.strerror if isinstance(error, OSError) else None
+        reason = (said or str(error)).partition("\n")[0]
         raise InputError(f"{file}: unreadable ({reason}); {mend}") from None
 
 

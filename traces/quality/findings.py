@@ -20,7 +20,7 @@ from segcast.traces.protocols import TCP
 from segcast.traces.quality.duplicates import TALLY, WITHIN_NS, WITHOUT_ID_NS, Recent, find_duplicates, nothing_seen
 from segcast.traces.quality.finding import FEW, Finding, finding, severity_of
 from segcast.traces.quality.records import records
-from segcast.traces.units import say_duration, say_span
+from segcast.traces.units import say_duration, say_share, say_span
 
 SEVERITIES: Final = ("error", "warning", "info")
 SHORTEST_TIMEOUT_NS: Final = 50_000
@@ -152,8 +152,8 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
                 "five_tuples_used_again",
                 "info",
                 c.used_again,
-                f"{_share(c.used_again, c.flows):.1%} of the flows have addresses and ports that another had before: "
-                f"it had ended, a new one began, or all was silent for {say_duration(SILENCE_NS)} "
+                f"{say_share(_share(c.used_again, c.flows))} of the flows have addresses and ports that another had "
+                f"before: it had ended, a new one began, or all was silent for {say_duration(SILENCE_NS)} "
                 f"(TCP: {say_duration(TCP_SILENCE_NS)})",
                 "none: each connection is a flow of its own",
             )
@@ -165,7 +165,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
                 "waiting_flows",
                 severity_of(share),
                 c.waiting_flows,
-                f"{share:.1%} of the flows wait for a second or more between packets on average, "
+                f"{say_share(share)} of the flows wait for a second or more between packets on average, "
                 f"for up to {say_span(c.longest_waiting_ns)}",
                 "their completion times are those of applications that wait, not of a network",
             )
@@ -177,7 +177,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
                 "one_sided_traffic",
                 severity_of(share),
                 c.one_sided_data_flows,
-                f"{share:.1%} of the TCP flows with data have no packet of the other direction",
+                f"{say_share(share)} of the TCP flows with data have no packet of the other direction",
                 "their acknowledgements load no path, and they have no round-trip times",
             )
         )
@@ -208,7 +208,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
                 "short_snaplen",
                 severity_of(share),
                 c.cut_headers,
-                f"{share:.1%} of the packets were cut inside the transport header; capture 96 bytes or more",
+                f"{say_share(share)} of the packets were cut inside the transport header; capture 96 bytes or more",
                 "packets without ports share one flow per pair of hosts, so they split and hash as one",
             )
         )
@@ -219,7 +219,7 @@ def find(sources: Sequence[dict[str, Any]], c: CaptureCounts) -> list[Finding]:
                 "super_frames",
                 "info" if gone else "warning",
                 c.super_frames,
-                f"{share:.1%} of the packets are larger than the wire carries (TSO, GSO, GRO)"
+                f"{say_share(share)} of the packets are larger than the wire carries (TSO, GSO, GRO)"
                 + (", and were split into wire frames" if gone else "; --split-offload auto splits them"),
                 "none: they were split" if gone else "bursts queue as one huge frame, and packet counts are too low",
             )
@@ -246,7 +246,8 @@ def _copies(c: CaptureCounts) -> list[Finding]:
                 "duplicate_packets",
                 "info" if gone else severity_of(share),
                 copies,
-                f"{share:.1%} of the packets repeat an IP packet seen up to {say_duration(WITHIN_NS)} before{extent}"
+                f"{say_share(share)} of the packets repeat an IP packet seen up to {say_duration(WITHIN_NS)} before"
+                + extent
                 + (", and were dropped" if gone else "; --drop-duplicates removes them"),
                 "none: they were dropped" if gone else "load and in-flight bytes count these packets twice",
             )
@@ -258,9 +259,9 @@ def _copies(c: CaptureCounts) -> list[Finding]:
                 "possible_duplicates",
                 severity_of(share),
                 undecided,
-                f"{share:.1%} of the packets look like one up to {say_duration(WITHOUT_ID_NS)} before, as far as they "
-                f"were captured (down to {c.copies['undecided_bytes']} bytes of the frame), but nothing there stands "
-                "for the rest; whether they are copies cannot be told, and none of them was dropped",
+                f"{say_share(share)} of the packets look like one up to {say_duration(WITHOUT_ID_NS)} before, as far "
+                f"as they were captured (down to {c.copies['undecided_bytes']} bytes of the frame), but nothing there "
+                "stands for the rest; whether they are copies cannot be told, and none of them was dropped",
                 "if they are copies, load and in-flight bytes count them twice; capture more of each packet",
             )
         )
@@ -281,8 +282,8 @@ def tenants(flows: Flows, known: Tenants, *, apart: bool) -> list[Finding]:
         f" and {len(among) - _NAMED:,} more" if among[_NAMED:] else ""
     )
     detail = (
-        f"{_share(len(collide), len(flows)):.1%} of the flows have addresses and ports that occur in several VLANs or "
-        f"overlays ({what}); they are told apart"
+        f"{say_share(_share(len(collide), len(flows)))} of the flows have addresses and ports that occur in several "
+        f"VLANs or overlays ({what}); they are told apart"
     )
     effect = (
         "an address is one host to a forecast, in all of them; if it is the same traffic, captured on both sides of a "
@@ -356,7 +357,7 @@ def _drops(sources: Sequence[dict[str, Any]]) -> list[Finding]:
             "capture_drops",
             severity_of(share, FEW / 10),
             lost,
-            f"the capturing system reports packets it dropped ({share:.2%})",
+            f"the capturing system reports packets it dropped ({say_share(share)})",
             "packets are missing: load is understated, and gaps where they were look like flowlet boundaries",
         )
     ]

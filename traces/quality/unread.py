@@ -8,6 +8,7 @@ from typing import Any, Final
 from segcast.traces.linktypes import linktype_name
 from segcast.traces.quality.finding import Finding, finding, severity_of
 from segcast.traces.reasons import FILTERED, ORDINARY, REASONS
+from segcast.traces.units import say_share
 
 _NAMED: Final = 4
 _ORDINARY_NAMES: Final = frozenset(REASONS[reason] for reason in ORDINARY)
@@ -40,7 +41,7 @@ def find(sources: Sequence[Mapping[str, Any]], decoded: Mapping[str, Any]) -> li
                 "frames_not_read",
                 severity_of(share),
                 sum(unread.values()),
-                f"{share:.1%} of the frames hold what is not looked through: {_say(unread)}",
+                f"{say_share(share)} of the frames hold what is not looked through: {_say(unread)}",
                 "packets in them, if there are any, load no path",
             )
         )
@@ -51,7 +52,7 @@ def find(sources: Sequence[Mapping[str, Any]], decoded: Mapping[str, Any]) -> li
                 "packets_beyond_frame",
                 severity_of(share),
                 beyond,
-                f"{share:.1%} of the packets are longer, by their IP headers, than the frames that hold them",
+                f"{say_share(share)} of the packets are longer, by their IP headers, than the frames that hold them",
                 "sizes are those that IP headers state; the frames were cut without a note, or a sender is wrong",
             )
         )

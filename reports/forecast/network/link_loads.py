@@ -167,12 +167,12 @@ def _figure(found: _Shares, chosen: Sequence[int], events: Sequence[Event], heig
         {
             "type": "heatmap",
             **along,
-            "z": [short(row, 3) for row in highest],
+            "z": [short(100 * row, 3) for row in highest],
             "zmin": 0,
-            "zmax": top,
+            "zmax": 100 * top,
             "colorscale": [[place / (len(HEAT) - 1), colour] for place, colour in enumerate(HEAT)],
             "colorbar": _bar(top),
-            "hovertemplate": f"%{{y}}, at %{{x:.4~g}} {unit}: %{{z:.2~p}}<extra></extra>",
+            "hovertemplate": f"%{{y}}, at %{{x:.4~g}} {unit}: %{{z:.3~r}} %<extra></extra>",
             "hoverongaps": False,
         }
     ]
@@ -219,7 +219,7 @@ def _bar(top: float) -> dict[str, Any]:
     return {
         "thickness": 12,
         "outlinewidth": 0,
-        "tickvals": ticks,
+        "tickvals": [100 * tick for tick in ticks],
         "ticktext": [text.typeset(text.percent(tick)) for tick in ticks],
         "tickfont": {"size": 14, "color": MUTED},
     }
