@@ -44,15 +44,15 @@ def load_plugin(file: str | Path) -> None:
     _LOADED.append(path)
     try:
         spec.loader.exec_module(module)
+        if (policies(), detectors()) == before:
+            raise InputError(f"{file}: registers no policy and no flowlet timeout; see docs/policies.md")
     except BaseException as error:
         del sys.modules[name]
         _LOADED.remove(path)
         sys.path.remove(str(path.parent))
-        if not isinstance(error, KeyboardInterrupt):
-            raise InputError(_said(error, [path]) or f"{file}: {type(error).__name__}: {error}") from None
-        raise
-    if (policies(), detectors()) == before:
-        raise InputError(f"{file}: registers no policy and no flowlet timeout; see docs/policies.md")
+        if isinstance(error, KeyboardInterrupt | InputError):
+            raise
+        raise InputError(_said(error, [path]) or f"{file}: {type(error).__name__}: {error}") from None
 
 
 def loaded_plugins() -> list[Path]:
