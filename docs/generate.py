@@ -45,6 +45,7 @@ from segcast.replay.measure.document import MeasurementDocument
 from segcast.replay.measure.run_folder import Run
 from segcast.replay.rewrite.summary import RewriteSummary
 from segcast.replay.schema import COMPARISONS, CURVES, DEPARTURES, MEASURED
+from segcast.replay.steer.flowlets import STEERED_FLOWLETS
 from segcast.replay.validate.document import ValidationDocument
 from segcast.replay.validate.live.document import LiveValidationDocument
 from segcast.replay.validate.live.tables import LIVE_FIGURES
@@ -255,6 +256,7 @@ def tables_page() -> str:
         lines += _document_lines(DOCUMENTS[name], where)
     lines += ["## Flowlets: a file", ""]
     lines += _table_lines(FLOWLETS, "What `segcast flowlets --out` names")
+    lines += _table_lines(STEERED_FLOWLETS, "What `segcast steer attach --log` names ([steer.md](steer.md))")
     lines += ["## A workload: a file", ""]
     lines += _table_lines(WORKLOAD, "A flow list, CSV or Parquet ([workloads.md](workloads.md))")
     return "\n".join(lines)

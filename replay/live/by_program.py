@@ -129,9 +129,9 @@ def _flowlets(host: SteeredHost) -> Iterator[SteeredFlowlet]:
         yield SteeredFlowlet(
             ((row["src"], row["src_port"]), (row["dst"], row["dst_port"])),
             row["path_id"],
-            row["start_ns"] - host.log.utc_ahead_ns,
+            row["first_ns"] - host.log.utc_ahead_ns,
             row["packets"],
-            row["ip_bytes"],
+            row["bytes"],
             row["gap_ns"] or 0,
         )
 

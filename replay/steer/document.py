@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from segcast.traces.disk.documents import Count, Printed, Shape, Whole
@@ -71,6 +73,7 @@ class SteerAttachDocument(Printed):
     """What `steer attach --attach` did; with `--pin`, where it stays."""
 
     interface: str = Field(description="the interface")
+    by: Literal["tcx", "clsact"] = Field(description="how it was attached")
     pinned: str = Field("", description="folder where it is pinned; absent without `--pin`")
     tally: dict[str, Count] = Field({}, description="packets, flowlets and the like, by what was done with them")
     sent_bytes: dict[str, Count] = Field({}, description="bytes of frames sent, by number of the path")
@@ -86,6 +89,7 @@ class AttachedProgram(Shape):
     program_id: Count = Field(description="number that the kernel gave it")
     name: str = Field(description="its name")
     own: bool = Field(description="whether it is Segcast's")
+    by: Literal["tcx", "clsact"] = Field(description="how it is attached")
     pinned: bool = Field(description="whether it stays without a process")
 
 
@@ -99,4 +103,4 @@ class SteerDetachDocument(Printed):
     """What `steer detach` did."""
 
     interface: str = Field(description="the interface")
-    detached: bool = Field(description="whether something was pinned there")
+    detached: bool = Field(description="whether something was pinned, or left, there")

@@ -6,21 +6,25 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.parquet as pq
 
 from segcast.analyzer.scenario.valid import ValidScenario
-from segcast.replay.steer.attach import Steered, pin_folder, unpin
+from segcast.replay.steer import clsact
+from segcast.replay.steer.attach import By, Steered, pin_folder, unpin
+from segcast.replay.steer.layout import Flag
 from segcast.replay.steer.plan import SteerPlan, plan_steering, rules_of
 from segcast.replay.steer.program import digest
 from segcast.replay.steer.surroundings import (
+    OWN_NAMES,
     addresses_of,
     hooks,
     interface_number,
     mtu_of,
+    own_filters,
     refusals,
     route_mtu,
     ways_out,
@@ -172,31 +176,48 @@ def hold(
     log: Path | None,
     allow_default_route: bool,
     pins: bool = False,
+    by: By = "auto",
     progress: Callable[[dict[str, int]], None] = lambda tally: None,
 ) -> dict[str, Any]:
     """Steer until the time is over or the process is told to end; what was done, as JSON values.
 
-    With `pins` it stays attached afterwards, and this returns at once.
+    With `pins` it stays attached afterwards, and this returns at once. Raises InputError if somebody takes it off, or
+    the interface goes, meanwhile.
     """
-    with Steered(wanted.interface, plan, rules, allow_default_route=allow_default_route) as steered:
+    if log is None:
+        rules = replace(rules, flags=rules.flags & ~Flag.LOGS)  # whatever is read of it is kept
+    elif not log.parent.is_dir():
+        raise InputError(f"{log}: there is no folder {log.parent}")
+    with Steered(wanted.interface, plan, rules, allow_default_route=allow_default_route, by=by) as steered:
+        how = steered.by
         if pins:
-            return {"interface": wanted.interface, "pinned": str(steered.pin())}
+            return {"interface": wanted.interface, "by": how, "pinned": str(steered.pin())}
         end = None if for_ns is None else time.monotonic() + for_ns / 1e9
         try:
             while end is None or time.monotonic() < end:
                 turn = time.monotonic() + _TURN_S
                 steered.wait(turn if end is None else min(turn, end))
                 progress(steered.tally())
+                _still_there(wanted.interface)
         finally:
             if log is not None:
                 _write(steered, log)
         return {
             "interface": wanted.interface,
+            "by": how,
             "tally": steered.tally(),
             "sent_bytes": {str(path): count for path, count in steered.sent_bytes().items()},
             "inflight_bytes": int(steered.inflight_bytes().sum()),
             "log": None if log is None else str(log),
         }
+
+
+def _still_there(interface: str) -> None:
+    """Raise InputError if the programs are not at the interface any more."""
+    if not any(name == interface for _, name in socket.if_nameindex()):
+        raise InputError(f"{interface}: is gone, and what steered there with it")
+    if sum(hook.own for hook in hooks(interface)) < len(OWN_NAMES):
+        raise InputError(f"{interface}: somebody has taken off what steered there")
 
 
 def _write(steered: Steered, log: Path) -> None:
@@ -225,6 +246,7 @@ def status(interfaces: Sequence[str]) -> dict[str, Any]:
                 "program_id": hook.program_id,
                 "name": hook.name,
                 "own": hook.own,
+                "by": hook.by,
                 "pinned": hook.own and pin_folder(name).is_dir(),
             }
             for hook in programs
@@ -233,11 +255,17 @@ def status(interfaces: Sequence[str]) -> dict[str, Any]:
 
 
 def detach(interface: str) -> dict[str, Any]:
-    """Detach what was pinned to an interface. Raises InputError where another process holds it."""
-    interface_number(interface)
+    """Detach what was pinned to an interface, or left behind in a clsact qdisc.
+
+    Raises InputError where another process holds it. One that steers by clsact then finds it gone, and ends.
+    """
+    number = interface_number(interface)
     removed = unpin(interface)
     try:
         left = [hook for hook in hooks(interface) if hook.own]
+        if any(hook.by == "clsact" for hook in left):
+            clsact.remove(number, own_filters(number))
+            removed = True
     except OSError as error:
         raise InputError(why_no_bpf(error)) from None
     if left and not removed:

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from segcast.replay.steer import clsact
 from segcast.replay.steer.bpf import TCX_EGRESS, TCX_INGRESS, attached, program_name
+from segcast.replay.steer.netlink import ask, attribute, attributes
 from segcast.traces.errors import InputError
 
 OWN_NAMES: Final = ("segcast_egress", "segcast_ingress")
@@ -29,20 +31,19 @@ _UP: Final = 1
 _WIDE_BITS: Final = 4
 _IP_MTU, _IPV6_MTU = 14, 24
 _DISCARD: Final = 9
-_DUMP: Final = 0x0301
-_NEW_QDISC, _GET_QDISC, _DONE, _ERROR = 36, 38, 3, 2
 _NEW_ROUTE, _GET_ROUTE = 24, 26
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
-_KIND: Final = 1
+_ROUTE_BYTES: Final = 12  # struct rtmsg
 
 
 class Hook(NamedTuple):
-    """A program at an interface: its id, its name, and whether it is Segcast's."""
+    """A program at an interface: its id, its name, whether it is Segcast's, and how it is attached: tcx or clsact."""
 
     where: str
     program_id: int
     name: str
     own: bool
+    by: str
 
 
 def interface_number(interface: str) -> int:
@@ -87,24 +88,19 @@ def next_hop(address: str) -> Hop | None:
     target = ipaddress.ip_address(address)
     family = socket.AF_INET if target.version == 4 else socket.AF_INET6
     body = struct.pack("=BBBBBBBBI", family, target.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    body += struct.pack("=HH", 4 + len(target.packed), _RTA_DST) + target.packed
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as wire:
-        wire.bind((0, 0))
-        wire.settimeout(5)
-        wire.send(struct.pack("=IHHII", 16 + len(body), _GET_ROUTE, 1, 1, 0) + body)
-        answer = wire.recv(1 << 16)
-    size, kind = struct.unpack_from("=IH", answer)
-    if kind != _NEW_ROUTE:
+    try:
+        answers = ask(_GET_ROUTE, body + attribute(_RTA_DST, target.packed))
+    except OSError:
         return None
-    interface, gateway, at = 0, target, 28
-    while at + 4 <= size:
-        length, attribute = struct.unpack_from("=HH", answer, at)
-        value = answer[at + 4 : at + length]
-        if attribute == _RTA_OIF:
-            (interface,) = struct.unpack("=i", value)
-        elif attribute == _RTA_GATEWAY:
-            gateway = ipaddress.ip_address(value)
-        at += max(length, 4) + 3 & ~3
+    interface, gateway = 0, target
+    for kind, answer in answers:
+        if kind != _NEW_ROUTE:
+            continue
+        for which, value in attributes(answer[_ROUTE_BYTES:]):
+            if which == _RTA_OIF:
+                (interface,) = struct.unpack("=i", value)
+            elif which == _RTA_GATEWAY:
+                gateway = ipaddress.ip_address(value)
     return Hop(interface, str(gateway))
 
 
@@ -183,37 +179,35 @@ def carries_default(interface: str) -> bool:
 
 
 def hooks(interface: str) -> list[Hook]:
-    """The programs that are attached to an interface by tcx. Raises OSError where the kernel has no tcx."""
+    """The programs that are attached to an interface, by tcx where the kernel has it, then by clsact.
+
+    Raises OSError where the kernel does not say.
+    """
     number = interface_number(interface)
     found = []
     for where, hook in (("egress", TCX_EGRESS), ("ingress", TCX_INGRESS)):
-        for program_id, _ in attached(number, hook):
+        try:
+            programs = attached(number, hook)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            programs = []
+        for program_id, _ in programs:
             name = program_name(program_id)
-            found.append(Hook(where, program_id, name, name in OWN_NAMES))
+            found.append(Hook(where, program_id, name, name in OWN_NAMES, "tcx"))
+    for each in clsact.filters(number):
+        name = program_name(each.program_id) if each.program_id else each.kind
+        found.append(Hook(each.where, each.program_id, name, name in OWN_NAMES, "clsact"))
     return found
 
 
-def has_clsact(interface: str) -> bool:
-    """Whether a clsact or ingress qdisc is at an interface: programs of the older kind may be there."""
-    number = interface_number(interface)
-    body = struct.pack("=BxxxiIII", socket.AF_UNSPEC, number, 0, 0, 0)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as wire:
-        wire.bind((0, 0))
-        wire.settimeout(5)
-        wire.send(struct.pack("=IHHII", 16 + len(body), _GET_QDISC, _DUMP, 1, 0) + body)
-        while True:
-            answer = wire.recv(1 << 16)
-            at = 0
-            while at + 16 <= len(answer):
-                size, kind = struct.unpack_from("=IH", answer, at)
-                if kind in (_DONE, _ERROR) or size < 16:
-                    return False
-                if kind == _NEW_QDISC and struct.unpack_from("=i", answer, at + 20)[0] == number:
-                    bytes_, attribute = struct.unpack_from("=HH", answer, at + 36)
-                    name = answer[at + 40 : at + 36 + bytes_].rstrip(b"\0") if attribute == _KIND else b""
-                    if name in (b"clsact", b"ingress"):
-                        return True
-                at += size + 3 & ~3
+def own_filters(interface: int) -> set[int]:
+    """Segcast's programs that are attached by clsact to an interface, by its index."""
+    return {
+        each.program_id
+        for each in clsact.filters(interface)
+        if each.program_id and program_name(each.program_id) in OWN_NAMES
+    }
 
 
 def refusals(
@@ -228,7 +222,7 @@ def refusals(
     `targets`: prefixes and the names of what is there. Every packet to them grows by up to `header_bytes`.
     """
     found: list[str] = []
-    interface_number(interface)
+    number = interface_number(interface)
     if interface == "lo":
         return ["lo: packets of this machine to itself have no paths; give the interface that leads to the network"]
     if not is_ethernet(interface):
@@ -238,18 +232,23 @@ def refusals(
     if carries_default(interface) and not allow_default_route:
         found.append(f"{interface}: a default route leaves by it, so it may be what you are connected by; --i-mean-it")
     try:
-        for hook in hooks(interface):
-            if hook.own:
-                found.append(f"{interface}: is steered already (program {hook.program_id}); one at a time")
-            else:
-                found.append(
-                    f"{interface}: has a program {hook.name!r} at {hook.where} (id {hook.program_id}) that is not "
-                    "Segcast's, and which of the two should be first is not known; take it off"
-                )
+        there = hooks(interface)
     except OSError as error:
+        there = []
         found.append(why_no_bpf(error))
-    if has_clsact(interface):
-        found.append(f"{interface}: has a clsact or ingress qdisc, whose programs are not known here; take it off")
+    if own := [hook for hook in there if hook.own]:
+        found.append(
+            f"{interface}: is steered already (program {own[0].program_id}, by {own[0].by}); one at a time: end that "
+            f"process, or segcast steer detach --iface {interface}"
+        )
+    found += [
+        f"{interface}: has a program {hook.name!r} at {hook.where} (id {hook.program_id}) that is not "
+        "Segcast's, and which of the two should be first is not known; take it off"
+        for hook in there
+        if not hook.own
+    ]
+    if clsact.has_qdisc(number) and not any(hook.by == "clsact" for hook in there):
+        found.append(f"{interface}: has a clsact or ingress qdisc, which somebody means to use; take it off")
     room = mtu_of(interface)
     routes = [(prefix, name, route_mtu(interface, prefix)) for prefix, name in targets]
     if targets and all(mtu is None for _, _, mtu in routes):
@@ -266,13 +265,27 @@ def refusals(
 
 
 def why_no_bpf(error: OSError) -> str:
-    """In words, why the kernel refused."""
+    """In words, why the kernel refused maps or programs."""
     if error.errno == errno.EPERM:
         if os.geteuid() != 0:
             return "steering takes root (CAP_BPF and CAP_NET_ADMIN); run it with sudo"
         return "the kernel refuses BPF to this root: it lacks CAP_BPF or CAP_NET_ADMIN, as in a container, or is locked"
     if error.errno == errno.ENOSYS:
         return "this kernel has no bpf(2)"
+    return f"this kernel ({os.uname().release}) refuses the program: {error.strerror}"
+
+
+def why_no_tcx(error: OSError) -> str:
+    """In words, why the kernel refused to attach by tcx."""
     if error.errno == errno.EINVAL:
         return f"this kernel ({os.uname().release}) has no tcx, which came with 6.6"
-    return f"the kernel refuses the program: {error.strerror}"
+    return why_no_bpf(error)
+
+
+def why_no_clsact(error: OSError) -> str:
+    """In words, why the kernel refused to attach by clsact."""
+    if error.errno == errno.EEXIST:
+        return "somebody else has put a clsact or ingress qdisc there meanwhile; take it off"
+    if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+        return f"this kernel ({os.uname().release}) has no clsact, or no filters of BPF"
+    return why_no_bpf(error)

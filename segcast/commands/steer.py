@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -85,6 +85,13 @@ def plan(
 @click.option("--log", type=click.Path(path_type=Path), help="Parquet file for the flowlets.")
 @click.option("--i-mean-it", is_flag=True, help="Do not refuse an interface with a default route.")
 @click.option("--pin", is_flag=True, help="Leave it attached, until `segcast steer detach`; not with --for or --log.")
+@click.option(
+    "--hook",
+    type=click.Choice(["auto", "tcx", "clsact"]),
+    default="auto",
+    show_default=True,
+    help="How it is attached; auto: tcx, which came with Linux 6.6, and before that clsact.",
+)
 @click.option("--attach", "really", is_flag=True, help="Do it; without this the plan is printed.")
 @json_option
 def attach(
@@ -101,6 +108,7 @@ def attach(
     log: Path | None,
     i_mean_it: bool,
     pin: bool,
+    hook: Literal["auto", "tcx", "clsact"],
     really: bool,
     as_json: bool,
 ) -> None:
@@ -122,7 +130,7 @@ def attach(
         print_json(document) if as_json else _print_plan(document)
         click.echo("nothing is attached: give --attach", err=True)
         return
-    document = sc.steer.attach(scenario, iface, **asked, duration=duration, log=log, pin=pin, progress=_show)
+    document = sc.steer.attach(scenario, iface, **asked, duration=duration, log=log, pin=pin, by=hook, progress=_show)
     if as_json:
         print_json(document)
     elif pin:
@@ -143,7 +151,8 @@ def status(iface: tuple[str, ...], as_json: bool) -> None:
     for row in document["programs"]:
         whose = "Segcast's" if row["own"] else "not Segcast's"
         kept = ", pinned" if row["pinned"] else ""
-        click.echo(f"{row['interface']} {row['hook']}: program {row['program_id']} {row['name']!r}, {whose}{kept}")
+        program = f"program {row['program_id']} {row['name']!r}, {whose}{kept}"
+        click.echo(f"{row['interface']} {row['hook']} by {row['by']}: {program}")
     if not document["programs"]:
         click.echo("nothing is attached")
 
@@ -152,12 +161,12 @@ def status(iface: tuple[str, ...], as_json: bool) -> None:
 @click.option("--iface", required=True, help="Interface.")
 @json_option
 def detach(iface: str, as_json: bool) -> None:
-    """Take off what was attached with --pin."""
+    """Take off what was attached with --pin, or what a process that was killed has left in a clsact qdisc."""
     document = sc.steer.detach(iface)
     if as_json:
         print_json(document)
     else:
-        click.echo(f"{iface}: {'detached' if document['detached'] else 'nothing was pinned'}")
+        click.echo(f"{iface}: {'detached' if document['detached'] else 'nothing was left there'}")
 
 
 def _print_plan(document: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from segcast.library.scenarios import Asks, scenario
 
@@ -64,10 +64,13 @@ def attach(
     seed: int = 1,
     log: str | Path | None = None,
     pin: bool = False,
+    by: Literal["auto", "tcx", "clsact"] = "auto",
     allow_default_route: bool = False,
     progress: Callable[[dict[str, int]], None] | None = None,
 ) -> dict[str, Any]:
     """Steer at an interface for `duration`, or until this process is told to end: what was done.
+
+    `by` is how it is attached: by tcx, or where the kernel has none (before Linux 6.6) by clsact.
 
     With `pin` it stays attached, until `detach`, and this returns at once. `log` is a Parquet file for the flowlets.
     `progress` is told what was counted, once a second. Raises InputError.
@@ -88,6 +91,7 @@ def attach(
         log=None if log is None else Path(log),
         allow_default_route=allow_default_route,
         pins=pin,
+        by=by,
         progress=progress or _silent,
     )
 
@@ -100,7 +104,9 @@ def status(interfaces: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def detach(interface: str) -> dict[str, Any]:
-    """Take off what was attached with `pin`. Raises InputError where another process holds it."""
+    """Take off what was attached with `pin`, or what a process that was killed has left in a clsact qdisc.
+
+    Raises InputError where another process holds it."""
     from segcast.replay.steer.run import detach as run
 
     return run(interface)

@@ -61,16 +61,9 @@ class Host:
         return {"flowlets": 1, "resets": 2}
 
     def flowlets(self) -> pa.Table:
-        row = {"flowlet_id": 1, "src": "10.0.0.1", "dst": "10.0.1.1", "protocol": 6, "src_port": 1, "dst_port": 2}
-        row |= {
-            "vlan": None,
-            "path_id": 5,
-            "start_ns": 1_700,
-            "end_ns": 1_800,
-            "gap_ns": None,
-            "packets": 3,
-            "ip_bytes": 9,
-        }
+        row = dict.fromkeys(FLOWLETS.names) | {"src": "10.0.0.1", "dst": "10.0.1.1", "protocol": 6}
+        row |= {"flow_id": 0, "flowlet_id": 1, "path_id": 5, "src_port": 1, "dst_port": 2}
+        row |= {"first_ns": 1_700, "last_ns": 1_800, "packets": 3, "bytes": 9}
         return pa.Table.from_pylist([row], schema=FLOWLETS)
 
 

@@ -27,6 +27,7 @@ MS = 10**6
 V4 = Ends("10.0.0.1", "10.1.0.1", 4000, 80)
 V6 = Ends("2001:db8::1", "2001:db8:1::1", 4000, 80)
 PACKET = Sent(0, 0, 100)
+RULES = Rules(PolicyCode.ROUND_ROBIN, Granularity.FLOWLET, MS)
 
 
 def header(slot: int, inside: int, lists: int = 2) -> bytes:
@@ -313,7 +314,7 @@ def test_a_five_tuple_used_again_is_another_flow(program: Program) -> None:
 
 def test_the_longest_unused_flow_of_a_full_set_is_forgotten(loaded: Program) -> None:
     program = told(loaded, flags=Flag.LOGS, loss_timeout_ns=10**9)
-    log = Log(program)
+    log = Log(program, RULES)
     for port in range(200):
         sent(program, V4._replace(src_port=port), Sent(port, 0, 100))
         if port % 8 == 0:
@@ -335,7 +336,7 @@ def test_the_longest_unused_flow_of_a_full_set_is_forgotten(loaded: Program) -> 
 
 def test_a_log_that_nobody_reads_loses_flowlets_and_counts_them(loaded: Program) -> None:
     program = told(loaded, flags=Flag.LOGS)
-    log = Log(program)
+    log = Log(program, RULES)
     for number in range(30):
         sent(program, V4, Sent(number * 2 * MS, 0, 100, number))
     table = log.table()
@@ -343,8 +344,9 @@ def test_a_log_that_nobody_reads_loses_flowlets_and_counts_them(loaded: Program)
     assert table.column("flowlet_id").to_pylist() == [*range(16), 29]
     row = table.to_pylist()[1]
     assert (row["src"], row["dst"], row["src_port"], row["dst_port"]) == ("10.0.0.1", "10.1.0.1", 4000, 80)
-    assert (row["path_id"], row["gap_ns"], row["packets"], row["ip_bytes"]) == (8, 2 * MS, 1, 140)
-    assert row["start_ns"] == row["end_ns"] == 2 * MS + log.utc_ahead_ns
+    assert (row["path_id"], row["gap_ns"], row["packets"], row["bytes"]) == (8, 2 * MS, 1, 140)
+    assert row["first_ns"] == row["last_ns"] == 2 * MS + log.utc_ahead_ns
+    assert (row["timeout_ns"], row["flow_id"]) == (MS, 0)
     assert table.column("gap_ns").null_count == 1
 
 

@@ -9,11 +9,8 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,55 +19,40 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from segcast.analyzer.scenario.reading import read_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.rewrite.of_forecast import encapsulation
 from segcast.replay.srv6.templates import templates
 from segcast.replay.steer import attach as attaching
-from segcast.replay.steer.attach import Steered, unpin
+from segcast.replay.steer.attach import unpin
 from segcast.replay.steer.bpf import TCX_EGRESS, attach_tcx
-from segcast.replay.steer.plan import SteerPlan, plan_steering, rules_of
 from segcast.replay.steer.program import Program, Room
-from segcast.replay.steer.surroundings import hooks, refusals
-from segcast.replay.testbed.bed import down, up
+from segcast.replay.steer.surroundings import refusals
+from segcast.replay.testbed.bed import down
 from segcast.replay.testbed.plan import plan_bed
 from segcast.replay.testbed.spaces import spaces, within
 from segcast.traces.errors import InputError
-from tests.support.beds import NAME, needs_testbed
-from tests.support.steered_hosts import ETH_P_IPV6, SCENARIO, run
+from tests.support.beds import NAME, needs_namespaces
+from tests.support.steered_hosts import (
+    ADDRESSES,
+    COMMAND,
+    ETH_P_IPV6,
+    ROOT,
+    SCENARIO,
+    attaching_command,
+    command,
+    here,
+    run,
+    settled,
+    space_of,
+    stand,
+    steered,
+    transfer,
+    until,
+)
 from tests.support.steering import needs_bpf
 from tests.twins.hashing import flow_key, mix
 
-pytestmark = [needs_testbed, needs_bpf]
-
-ROOT = Path(__file__).parents[2]
-ADDRESSES = {"leaf0": ("10.0.0.1", "2001:db8::1"), "leaf1": ("10.1.0.1", "2001:db8:1::1")}
-MTU = 1500
-
-
-def space_of(place: str) -> str:
-    return f"{NAME}-host-{place}"
-
-
-def stand(folder: Path, mode: str, route_mtu: int = MTU) -> ValidScenario:
-    """The testbed, its hosts with addresses of their prefixes, and routes whose MTU leaves room for headers."""
-    (folder / "s.toml").write_text(SCENARIO + f'[srv6]\nmode = "{mode}"\n')
-    scenario = read_scenario(folder / "s.toml")
-    up(scenario, NAME)
-    for place, addresses in ADDRESSES.items():
-        space = space_of(place)
-        run("ip", "-n", space, "address", "replace", f"{addresses[0]}/32", "dev", "lo")
-        run("ip", "-n", space, "address", "replace", f"{addresses[1]}/128", "dev", "lo", "nodad")
-        for route in ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"):
-            via = run("ip", "-n", space, "route", "show", route).split()
-            if ":" in route:
-                via = run("ip", "-n", space, "-6", "route", "show", route).split()
-            set_mtu(space, route, via[via.index("via") + 1], route_mtu)
-    return scenario
-
-
-def set_mtu(space: str, route: str, gateway: str, mtu: int) -> None:
-    run("ip", "-n", space, "route", "replace", route, "via", gateway, "dev", "e0", "proto", "115", "mtu", str(mtu))
+pytestmark = [needs_namespaces, needs_bpf]
 
 
 @pytest.fixture(scope="module")
@@ -78,53 +60,6 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValidScenario
     yield stand(tmp_path_factory.mktemp("steer"), "reduced")
     down(NAME)
     assert spaces(f"{NAME}-") == []
-
-
-def planned(scenario: ValidScenario, place: str) -> SteerPlan:
-    return plan_steering(scenario, place, ADDRESSES[place], first_number=2 * int(place[-1]))
-
-
-def steered(scenario: ValidScenario, place: str, policy: str = "inflight", timeout: str = "1ms") -> Steered:
-    plan = planned(scenario, place)
-    rules = rules_of(
-        plan, scenario.steering, policy=policy, timeout=timeout, seed=1, mtu_bytes=2000, minimum_frame_bytes=60
-    )
-    return within(space_of(place), lambda: Steered("e0", plan, rules, allow_default_route=True))
-
-
-def transfer(family: int, size: int = 1_000_000, super_frames: bool = True) -> None:
-    """Real TCP from one host to the other, both ends in this process; raises unless everything arrives soon."""
-    source, target = (ADDRESSES[place][family] for place in ADDRESSES)
-    kind = (socket.AF_INET, socket.AF_INET6)[family]
-    for place in ADDRESSES:
-        run("ip", "-n", space_of(place), "link", "set", "e0", "gso_max_segs", "65535" if super_frames else "1")
-    with ExitStack() as stack:
-        listener = stack.enter_context(
-            within(space_of("leaf1"), lambda: socket.create_server((target, 0), family=kind))
-        )
-        sender = stack.enter_context(within(space_of("leaf0"), lambda: socket.socket(kind)))
-        for each in (listener, sender):
-            each.settimeout(10)
-        sender.bind((source, 0))
-        sender.connect(listener.getsockname()[:2])
-        receiver = stack.enter_context(listener.accept()[0])
-        receiver.settimeout(10)
-        pushing = threading.Thread(target=sender.sendall, args=(bytes(size),))
-        pushing.start()
-        left = size
-        while left:
-            left -= len(receiver.recv(1 << 16))
-        pushing.join()
-        receiver.sendall(b"done")
-        assert sender.recv(4) == b"done"
-
-
-def settled(host: Steered) -> list[int]:
-    """The counters once all has been acknowledged or has timed out."""
-    end = time.monotonic() + 5
-    while host.inflight_bytes().any() and time.monotonic() < end:
-        time.sleep(0.05)
-    return [int(count) for count in host.inflight_bytes()]
 
 
 @pytest.mark.parametrize("mode", ["encaps", "usid", "reduced"])
@@ -142,7 +77,7 @@ def test_tcp_arrives_steered_at_both_ends(tmp_path: Path, mode: str) -> None:
             assert tally["flows"] == 4
             assert not any(tally[name] for name in ("dropped", "push_failed", "too_long", "uncounted", "log_lost"))
         flowlets = sender.flowlets()
-        assert sum(flowlets.column("ip_bytes").to_pylist()) > 4_000_000
+        assert sum(flowlets.column("bytes").to_pylist()) > 4_000_000
         assert set(flowlets.column("path_id").to_pylist()) == set(sender.plan.paths)
 
 
@@ -182,40 +117,6 @@ def test_packets_at_the_first_hop_have_the_headers_that_rewrite_writes(scenario:
                 assert frame[14 + len(header)] >> 4 == (4, 6)[family]
                 assert frame.endswith(b"number %d" % number)
         assert host.tally()["steered"] == 16
-
-
-COMMAND = [sys.executable, "-m", "segcast", "steer"]
-
-
-def command(place: str, *arguments: str) -> list[str]:
-    return ["ip", "netns", "exec", space_of(place), *COMMAND, *arguments]
-
-
-def attaching_command(folder: Path, *more: str) -> list[str]:
-    return command(
-        "leaf0",
-        "attach",
-        str(folder / "s.toml"),
-        "--iface",
-        "e0",
-        "--policy",
-        "inflight",
-        "--timeout",
-        "1ms",
-        "--i-mean-it",
-        *more,
-    )
-
-
-def here(place: str = "leaf0") -> list[str]:
-    return within(space_of(place), lambda: [hook.name for hook in hooks("e0")])
-
-
-def until(held: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not held():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.fixture

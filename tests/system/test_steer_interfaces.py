@@ -16,11 +16,11 @@ from segcast.replay.steer.plan import plan_steering, rules_of
 from segcast.replay.steer.run import Wanted, plan_of
 from segcast.replay.steer.surroundings import hooks, is_ethernet, refusals
 from segcast.replay.testbed.spaces import create, remove, within
-from tests.support.beds import NAME, needs_testbed
+from tests.support.beds import NAME, needs_namespaces
 from tests.support.steered_hosts import ETH_P_IPV6, SCENARIO, run
 from tests.support.steering import needs_bpf
 
-pytestmark = [needs_testbed, needs_bpf]
+pytestmark = [needs_namespaces, needs_bpf]
 
 
 def against(space: str) -> list[str]:
@@ -36,7 +36,7 @@ def test_odd_interfaces_are_refused() -> None:
         assert "v0: no target is routed by it; 10.1.0.0/24 (leaf1) is the first" in against(space)
         assert within(space, lambda: (is_ethernet("v0"), is_ethernet("lo"))) == (True, False)
         run("ip", "netns", "exec", space, "tc", "qdisc", "add", "dev", "v0", "clsact")
-        assert "v0: has a clsact or ingress qdisc, whose programs are not known here; take it off" in against(space)
+        assert "v0: has a clsact or ingress qdisc, which somebody means to use; take it off" in against(space)
     finally:
         remove(space)
 
