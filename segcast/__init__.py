@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from segcast.analyzer.workload.source import WorkloadFile
     from segcast.library import lab, steer, testbed
     from segcast.library.asking import advise, failures, forecast, plan, report, sweep
-    from segcast.library.compared import Comparison, compare
+    from segcast.library.compared import Comparison, PlanComparison, compare
     from segcast.library.explaining import policies, schema
     from segcast.library.failures import Failures
     from segcast.library.forecasts import Forecast
@@ -54,6 +54,7 @@ __all__ = [
     "InputError",
     "Network",
     "Plan",
+    "PlanComparison",
     "Scenario",
     "SegcastError",
     "Sweep",
@@ -102,6 +103,7 @@ _MODULES: Final = {
     "InputError": "traces.errors",
     "Network": "library.networks",
     "Plan": "library.plans",
+    "PlanComparison": "library.compared",
     "Scenario": "analyzer.scenario.model",
     "SegcastError": "traces.errors",
     "Sweep": "library.sweeps",

@@ -27,19 +27,12 @@ def compare(first: Path, second: Path, slo: str | None, out: Path | None, as_jso
     status 1: no policy of SECOND keeps its budgets anywhere, or, asked the same of the same traffic, one clearly goes
     less far than in FIRST.
     """
-    from segcast.analyzer.compare.plan_words import why_not
-    from segcast.library.compared import PlanComparison
     from segcast.reports.compare.plans_terminal import print_plan_comparison
     from segcast.reports.compare.terminal import print_comparison
 
     found = sc.compare(first, second, slo, out)
-    document = found.document
     page = None if out is None else str(out / "compare.html")
-    if isinstance(found, PlanComparison):
-        show({**document, "page": page}, as_json, print_plan_comparison)
-        if not found.holds:
-            raise sc.CheckFailed(f"{second}: {why_not(document)}")
-        return
-    show({**document, "page": page}, as_json, print_comparison)
-    if document["holds"] is False:
-        raise sc.CheckFailed(f"{second}: does not keep the budgets {document['slo']}, or not where {first} does")
+    printed = print_plan_comparison if isinstance(found, sc.PlanComparison) else print_comparison
+    show({**found.document, "page": page}, as_json, printed)
+    if found.why_not:
+        raise sc.CheckFailed(f"{second}: {found.why_not}")

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segcast.analyzer.compare.plan_words import why_not
 from segcast.analyzer.compare.plans import SLO_OF_PLANS, are_plans, compare_plans
 from segcast.analyzer.compare.run import compare as run_compare
 from segcast.library.forecasts import Forecast
@@ -40,6 +41,15 @@ class Comparison:
         found: bool | None = self.document["holds"]
         return found
 
+    @property
+    def why_not(self) -> str:
+        """Why it does not hold, in some words to stand behind the name of the second; empty if it does."""
+        return (
+            ""
+            if self.holds is not False
+            else f"does not keep the budgets {self.document['slo']}, or not where the first does"
+        )
+
     @cached_property
     def differences(self) -> pl.DataFrame:
         """A row for each key of scenario and traffic that is not the same."""
@@ -68,6 +78,11 @@ class Comparison:
 
 class PlanComparison(Comparison):
     """What differs between two plans, in what they were asked and in how far each policy goes."""
+
+    @property
+    def why_not(self) -> str:
+        """Why it does not hold, in some words to stand behind the name of the second; empty if it does."""
+        return "" if self.holds else why_not(self.document)
 
     @cached_property
     def changes(self) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segcast.analyzer import plugins
+import segcast
 from segcast.analyzer.advice import run as advising
 from segcast.analyzer.plan import run as planning
 from segcast.analyzer.plan.failures import run as failures
@@ -58,7 +58,7 @@ def test_one_command_leads_to_the_next_from_a_capture_to_a_sweep(here: Path, run
 def test_the_next_command_reads_the_trace_alike_and_knows_the_same_policies(
     here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugins, "load_plugin", lambda file: None)  # a registered policy would stay for other tests
+    monkeypatch.setattr(segcast, "load_plugin", lambda file: None)  # a registered policy would stay for other tests
     done = run("inspect", CLUSTER, "--layer", "inner")
     assert following(done.out) == ["flowlets", str(CLUSTER), "--layer", "inner"]
     (here / "s.toml").write_text('seeds = [1]\npolicies = ["ecmp"]\n[slo]\nkeep = "drops == 0"\n' + NETWORK, "utf-8")

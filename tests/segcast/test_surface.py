@@ -28,6 +28,7 @@ COMMAND_LINE = sorted(
 OF_THE_TERMINAL: Final = {
     "segcast.reports.text.echo": "prints a line",
     "segcast.traces.disk.names.visible": "how a name is shown in a line",
+    "segcast.traces.units.write_duration": "how a duration is written in a command that is proposed",
     "segcast.traces.kernels.compiling.COMPILING": "tells the progress bar that kernels are compiled",
     "segcast.traces.captures.remote.waiting": "whether the process may end without its threads",
 }
