@@ -30,7 +30,8 @@ class Circumstances:
 
     `gap` says that the capture is hardly more than one, `dealt` whose places were invented, if any were. `unlearning`
     are policies whose hosts never learn of a dead link. Receivers of the policies of `tolerant` are taken to put
-    packets in order, whatever arrives. `paths` are the most that any two ends have between them.
+    packets in order, whatever arrives. `paths` are the most that any two ends have between them. An answer speaks
+    of so many `comparisons` together, None: its own.
     """
 
     baseline: str
@@ -43,6 +44,7 @@ class Circumstances:
     validated: Validated | None = None
     tolerant: frozenset[str] = frozenset()
     paths: int = 2
+    comparisons: int | None = None
 
     @property
     def headline(self) -> str:

@@ -72,9 +72,14 @@ def _said(found: Sequence[Span], clauses: Sequence[str], few: Sequence[str]) -> 
             placed = [*placed[:_MOST_SPANS], f"and {len(placed) - _MOST_SPANS} more changes over higher loads"]
         said = "; ".join(placed)
         said = said[:1].upper() + said[1:]
-    if few:
-        return f"Too little to tell: {'; '.join(few)}. Seen so far, and no answer yet: {said[:1].lower()}{said[1:]}."
-    return f"{said}."
+    return hedged(f"{said}.", few)
+
+
+def hedged(said: str, few: Sequence[str]) -> str:
+    """A sentence behind what is too few to tell it, if anything is."""
+    if not few:
+        return said
+    return f"Too little to tell: {'; '.join(few)}. Seen so far, and no answer yet: {said[:1].lower()}{said[1:]}"
 
 
 def _one(span: Span, clause: str) -> str:

@@ -33,11 +33,12 @@ def too_few(verdicts: Sequence[Standing], there: Sequence[Candidate], circumstan
     if circumstances.paths < 2 or not any(one.verdict in ("use", "only", "stay") for one in verdicts):
         return ()
     found = []
-    compared = [one for one in there if one.policy != circumstances.baseline]
+    own = sum(one.policy != circumstances.baseline for one in there)
+    compared = circumstances.comparisons or own
     seeds = min((len(one.by_seed) for one in there if one.by_seed), default=0)
     if 0 < seeds < FEWEST_SEEDS:
-        cannot = f"{counted(seeds, 'seed')} cannot tell {counted(len(compared), 'comparison')} apart"
-        found.append(f"{cannot}: run at least {_enough(verdicts, len(compared))}")
+        cannot = f"{counted(seeds, 'seed')} cannot tell {counted(compared, 'comparison')} apart"
+        found.append(f"{cannot}: run at least {_enough(verdicts, compared)}")
     flows = flows_of(there, circumstances.reacts)
     if flows is not None and circumstances.reacts and flows < FEWEST_COMPLETIONS:
         found.append(f"of {count(flows, ',')} flows p99 is the slowest one: it takes at least {FEWEST_COMPLETIONS}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from segcast.analyzer.answers.candidates import Candidate, Circumstances, candidates
+from segcast.analyzer.answers.card import hedged
 from segcast.analyzer.answers.decision import decide
 from segcast.analyzer.answers.standings import Standing
 from segcast.analyzer.forecast.compare import compare
@@ -23,13 +24,17 @@ _LOAD: Final = "load"
 
 @dataclass(slots=True)
 class Decided:
-    """Rows of CHOICES and of COMPARED, the cases, and what each of them chooses."""
+    """Rows of CHOICES and of COMPARED, the cases, and what each of them chooses.
+
+    `few` are reasons why some variant tells nothing; `everywhere_few` those of the first, if every one has some.
+    """
 
     choices: list[dict[str, Any]] = field(default_factory=list)
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     cases: list[StatedCase] = field(default_factory=list)
     standings: list[Standing] = field(default_factory=list)
     few: dict[str, None] = field(default_factory=dict)
+    everywhere_few: tuple[str, ...] = ()
     budgets: str = ""
     baseline: str = ""
 
@@ -41,29 +46,53 @@ def decide_all(
     source_reacts: bool,
 ) -> Decided:
     """What the rows of each batch say; `pooled` are those of POOLED."""
-    decided = Decided()
-    for batch, summary, together in zip(batches, rows, pooled, strict=True):
-        _decide_one(decided, batch, summary, together, source_reacts or batch.scenario.transport is not None)
+    asked = [_asked(batch, summary) for batch, summary in zip(batches, rows, strict=True)]
+    # One sentence is said of all variants, so no case of it may be there by chance alone.
+    comparisons = sum(len({_named(row) for row in one.rows if row["policy"] != one.baseline}) for one in asked)
+    decided, few = Decided(), []
+    for batch, one, together in zip(batches, asked, pooled, strict=True):
+        reacts = source_reacts or batch.scenario.transport is not None
+        few.append(_decide_one(decided, batch, one, together, comparisons, reacts))
+    decided.everywhere_few = few[0] if few and all(few) else ()
     return decided
+
+
+class _Asked(NamedTuple):
+    """Rows of a variant that may be chosen, or are what others are compared with, and which policy that is."""
+
+    rows: list[dict[str, Any]]
+    baseline: str
+    otherwise: Collection[str]
+
+
+def _asked(batch: Batch, summary: Sequence[dict[str, Any]]) -> _Asked:
+    baseline = next((row["policy"] for row in summary if row["policy"] == "ecmp"), summary[0]["policy"])
+    otherwise = otherwise_of(batch.scenario, summary, baseline)
+    return _Asked([row for row in summary if row["policy"] not in otherwise], baseline, otherwise)
+
+
+def _named(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["policy"], row["timeout"], row["timeout_ns"], row["load"]
 
 
 def _decide_one(
     decided: Decided,
     batch: Batch,
-    summary: Sequence[dict[str, Any]],
+    asked: _Asked,
     pooled: Sequence[dict[str, Any]],
+    number: int,
     reacts: bool,
-) -> None:
+) -> tuple[str, ...]:
+    """Add what a variant says, of so many comparisons in all; gives why it tells nothing."""
     scenario, name = batch.scenario, batch.variant.name
-    baseline = next((row["policy"] for row in summary if row["policy"] == "ecmp"), summary[0]["policy"])
-    otherwise = otherwise_of(scenario, summary, baseline)
-    advised = [row for row in summary if row["policy"] not in otherwise]
-    comparisons = compare(advised, baseline)
+    advised, baseline, otherwise = asked
+    comparisons = compare(advised, baseline, number)
     circumstances = Circumstances(
         baseline,
         reacts=reacts,
         slo=None if scenario.slo is None else scenario.slo.slo,
         unlearning=unlearning_of(scenario),
+        comparisons=number,
     )
     together = [row for row in pooled if row["policy"] not in otherwise]
     decision = decide(advised, comparisons, circumstances, together)
@@ -77,6 +106,7 @@ def _decide_one(
         decided.cases.append(_case(name, values, standing, circumstances))
         chosen = {one.key for one in standing.chosen}
         decided.choices += [_choice(name, one, one.key in chosen, len(one.by_seed)) for one in found[standing.load]]
+    return decision.few
 
 
 def _choice(variant: str, one: Candidate, chosen: bool, seeds: int) -> dict[str, Any]:
@@ -136,7 +166,11 @@ def _do(standing: Standing, baseline: str, name: str | None = None) -> str:
 
 
 def answer_of(decided: Decided, fields: Mapping[str, Sequence[str]]) -> str:
-    """What to do over all cases: as few choices as will do, and where each is made."""
+    """What to do over all cases: as few choices as will do, and where each is made, after what is too few for it."""
+    return hedged(_said(decided, fields), decided.everywhere_few)
+
+
+def _said(decided: Decided, fields: Mapping[str, Sequence[str]]) -> str:
     groups = _groups(decided)
     dimensions: dict[str, list[str]] = {name: list(values) for name, values in fields.items()}
     loads = [say_number(load) for load in sorted({case.load for case in decided.cases})]
@@ -166,7 +200,7 @@ def limits_of(decided: Decided) -> list[str]:
         f"{name} would be clearly quicker in {cases} of {total} cases, but breaks a budget there"
         for name, cases in sorted(count.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return [*quicker, *decided.few]
+    return [*quicker, *(why for why in decided.few if why not in decided.everywhere_few)]
 
 
 def _everywhere(total: int) -> str:

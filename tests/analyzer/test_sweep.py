@@ -202,6 +202,27 @@ class Stopped(Exception):
     pass
 
 
+def test_all_intervals_hold_together_over_all_cases(trace: Trace, store: CellStore, tmp_path: Path) -> None:
+    """Those of 3 cases are as wide as if a case had three times the comparisons, and the sentence counts them all."""
+    few = parallel("buffer=64KiB", policies=["ecmp", "inflight", "random"])
+    document = sweep(
+        trace,
+        parallel("buffer=16KiB,64KiB,1MiB", policies=["ecmp", "inflight", "random"]),
+        tmp_path / "all",
+        store=store,
+    )
+    one = sweep(trace, few, tmp_path / "one", store=store)
+    assert document["answer"].startswith("Too little to tell: 2 seeds cannot tell 6 comparisons apart")
+    assert one["answer"].startswith("Too little to tell: 2 seeds cannot tell 2 comparisons apart")
+    rows = {name: pq.read_table(tmp_path / name / "comparisons.parquet").to_pylist() for name in ("all", "one")}
+    mine = [row for row in rows["all"] if row["variant"] == "buffer 64KiB"]
+    alone = rows["one"]
+    assert [row["change"] for row in mine] == [row["change"] for row in alone]
+    told = [(a, b) for a, b in zip(mine, alone, strict=True) if b["low"] is not None and b["low"] < b["high"]]
+    assert told
+    assert all(a["low"] < b["low"] < b["high"] < a["high"] for a, b in told)
+
+
 def test_an_interrupted_sweep_goes_on_and_runs_no_cell_twice(trace: Trace, store: CellStore, tmp_path: Path) -> None:
     scenario = parallel("buffer=3kB,30kB,300kB")
     sweep(trace, scenario, tmp_path / "whole", store=CellStore(tmp_path / "other.sqlite"))
