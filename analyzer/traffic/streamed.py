@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -93,8 +94,40 @@ class StreamedTraffic:
             yield _piece(held)
 
 
-def survey(trace: Trace, scenario: ValidScenario, *, as_captured: bool = True) -> StreamedTraffic:
-    """Where every flow goes and what it sends; see `prepare` for `as_captured`. Raises InputError as `prepare` does."""
+class _Scan(NamedTuple):
+    """What the packets of a trace say of its flows, of arrays by flow; no scenario has a say in it.
+
+    `flow_bytes`, `flow_packets`, `largest`, `first_ns` and `last_ns` are of packets that fit an IP packet;
+    `first_row` numbers each flow's earliest among these.
+    """
+
+    opened: NDArray[np.bool_]
+    flow_bytes: NDArray[np.int64]
+    flow_packets: NDArray[np.int64]
+    seen_packets: NDArray[np.int64]
+    largest: NDArray[np.int64]
+    first_row: NDArray[np.int64]
+    first_ns: NDArray[np.int64]
+    last_ns: NDArray[np.int64]
+    back_ns: int
+    no_ip: int
+
+
+_MOST_KEPT: Final = 1_000_000
+_LAST: Final[list[tuple[weakref.ref[Trace], _Scan]]] = []
+
+
+def _scanned(trace: Trace) -> _Scan:
+    """What `_scan` says; of the same trace, which a sweep surveys for each of its networks, at once."""
+    for kept, found in _LAST:
+        if kept() is trace:
+            return found
+    found = _scan(trace)
+    _LAST[:] = [(weakref.ref(trace), found)] if trace.flow_count <= _MOST_KEPT else []
+    return found
+
+
+def _scan(trace: Trace) -> _Scan:
     count = trace.flow_count
     opened = np.zeros(count, np.bool_)
     flow_bytes, flow_packets, seen_packets = (np.zeros(count, np.int64) for _ in range(3))
@@ -125,6 +158,16 @@ def survey(trace: Trace, scenario: ValidScenario, *, as_captured: bool = True) -
             highest = np.maximum(np.maximum.accumulate(time_ns), high_ns)
             back_ns = max(back_ns, int((highest - time_ns).max()))
             high_ns = int(highest[-1])
+    return _Scan(opened, flow_bytes, flow_packets, seen_packets, largest, first_row, first_ns, last_ns, back_ns, no_ip)
+
+
+def survey(trace: Trace, scenario: ValidScenario, *, as_captured: bool = True) -> StreamedTraffic:
+    """Where every flow goes and what it sends; see `prepare` for `as_captured`. Raises InputError as `prepare` does."""
+    count = trace.flow_count
+    opened, flow_bytes, flow_packets, seen_packets, largest, first_row, first_ns, last_ns, back_ns, no_ip = _scanned(
+        trace
+    )
+    flow_bytes = flow_bytes.copy()
     # One packet stands for each flow: it has what decides where flows go, also among packets sent at one time.
     seen = np.flatnonzero(seen_packets)
     seen = seen[np.argsort(first_row[seen], kind="stable")]
