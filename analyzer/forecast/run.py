@@ -180,7 +180,7 @@ def _results(cells: Sequence[CellPlan], runner: CellRunner, cores: int, tick: Ti
             yield next(ran)
 
 
-def _larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bool:
+def larger_than_memory(trace: Trace, scenario: ValidScenario, cells: int) -> bool:
     """Whether a trace, with so many cells at a time, would take more than a quarter of this machine's memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     packet_bytes = _TRAFFIC_BYTES + len(scenario.loads) * _LOAD_BYTES + cells * _FATE_BYTES
@@ -212,7 +212,7 @@ def prepared(trace: Trace | WorkloadFile, scenario: ValidScenario, stream: bool 
         return partial(ReactingRunner, asked_of_list(trace, scenario))
     if scenario.transport is not None:
         return partial(ReactingRunner, asked_of_trace(trace, scenario))
-    if _larger_than_memory(trace, scenario, together) if stream is None else stream:
+    if larger_than_memory(trace, scenario, together) if stream is None else stream:
         check_streams(scenario, trace)
         if spec.resample or spec.resamples:
             raise scenario.wrong(

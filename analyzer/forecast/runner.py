@@ -55,6 +55,8 @@ PROFILE_TIMEOUTS_NS: Final = tuple(
 _CELL_BYTES: Final = 1 << 26
 _FLOW_BYTES: Final = 400
 
+_NO_HOSTS: Final = np.empty(0, np.int64)  # of them no summary speaks
+
 Tick = Callable[[], object]
 
 
@@ -111,6 +113,7 @@ class CellRunner(ABC):
         self.folder = folder
         self._hosts = watched_hosts(traffic.plan, flow_bytes)
         self._unloaded_ns: dict[Fraction, NDArray[np.int64]] = {}
+        self._known: dict[str, Any] = {}
 
     @abstractmethod
     def results(self, plans: Sequence[CellPlan], threads: int, tick: Tick) -> Iterator[CellResult]:
@@ -150,9 +153,10 @@ class CellRunner(ABC):
             self.traffic.plan,
             steered=plan.policy.policy.steered,
             interval_ns=self._scenario.interval,
-            hosts=self._hosts,
+            hosts=_NO_HOSTS if self.only_summary else self._hosts,
             unloaded_ns=self._unloaded_ns.get(plan.load),
             families=self.families,
+            known=self._known,
         )
 
     def _cell(self, plan: CellPlan) -> Cell:

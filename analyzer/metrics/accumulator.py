@@ -60,10 +60,11 @@ class Accumulator:
         hosts: NDArray[np.int64] | None = None,
         unloaded_ns: NDArray[np.int64] | None = None,
         families: Sequence[type[Family]] = FAMILIES,
+        known: dict[str, Any] | None = None,
     ) -> None:
-        """`hosts` are those to be watched (`watched_hosts`); `unloaded_ns` as in `Measured`, if it is known."""
+        """`hosts` are those to be watched (`watched_hosts`); `unloaded_ns` and `known` as in `Measured`, if there."""
         watched = watched_hosts(plan) if hosts is None else hosts
-        self.measured = Measured(network, plan, steered, interval_ns, watched, unloaded_ns)
+        self.measured = Measured(network, plan, steered, interval_ns, watched, unloaded_ns, known)
         self._families = [family(self.measured) for family in families]
         self._held = _holder(*(family.name for family in families))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from segcast.analyzer.network.model import Network
 from segcast.analyzer.packets import Awaited, Fates, FlowPlan, Packets
 from segcast.traces.schema import Column
+
+Fact = TypeVar("Fact")
 
 FlowColumns = dict[str, NDArray[Any]]
 """Columns of FLOW_FATES, an entry for each flow of the trace; below 0 in a nullable column is null."""
@@ -21,6 +24,7 @@ class Measured(NamedTuple):
 
     `hosts` int64 are the hosts whose delays are kept. `unloaded_ns` int64[flows], if known, is the completion time of
     each flow alone in the network if all its packets are received; then all packets stay in memory until the end.
+    `known` is what cells of the same network and plan share, by name; None if there is no other.
     """
 
     network: Network
@@ -29,6 +33,16 @@ class Measured(NamedTuple):
     interval_ns: int
     hosts: NDArray[np.int64]
     unloaded_ns: NDArray[np.int64] | None = None
+    known: dict[str, Any] | None = None
+
+    def once(self, name: str, make: Callable[[], Fact]) -> Fact:
+        """What `make` gives, which no cell of the same network and plan changes: made by the first of them."""
+        if self.known is None:
+            return make()
+        if name not in self.known:
+            self.known[name] = make()
+        found: Fact = self.known[name]
+        return found
 
 
 class Ending(NamedTuple):

@@ -24,6 +24,7 @@ from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.analyzer.sweep.batches import Batch, Source, needed_columns
 from segcast.analyzer.sweep.local import runner_of
 from segcast.analyzer.sweep.objects import open_store
+from segcast.analyzer.sweep.sharing import SharedTraffic
 from segcast.analyzer.workload.source import WorkloadFile, open_source
 from segcast.traces.captures.remote import is_url
 from segcast.traces.errors import InputError
@@ -94,8 +95,8 @@ def run_group(group: Group) -> list[Timed]:
         for file in group.work.plugins:
             load_plugin(file)
         batches: list[Batch] = pickle.loads(group.batches)
-        source = _STATE.source(group.work)
-        done = [timed for batch in batches for timed in _run(batch, source, store)]
+        _STATE.read(group.work)
+        done = [timed for batch in batches for timed in _run(batch, store)]
         store.flush()
         if not store.unkept:
             return done
@@ -124,13 +125,13 @@ def _attempt(store: CellStore, name: str) -> None:
     raise Killed
 
 
-def _run(batch: Batch, source: Source, store: CellStore) -> list[Timed]:
+def _run(batch: Batch, store: CellStore) -> list[Timed]:
     kept = store.get_many(batch.keys)
     left = [place for place, key in enumerate(batch.keys) if key not in kept]
     done = [Timed(key, None) for key in kept]
     if not left:
         return done
-    runner = _STATE.runner(source, batch)
+    runner = _STATE.runner(batch)
     for place in left:
         begun = time.perf_counter()
         (result,) = runner.results([batch.plans[place]], 1, _nothing)
@@ -151,6 +152,7 @@ class _State:
         self._stores: dict[str | None, CellStore] = {}
         self._sources: dict[str, Source] = {}
         self._runners: OrderedDict[str, CellRunner] = OrderedDict()
+        self._traffic: SharedTraffic | None = None
         self._folder = tempfile.gettempdir()
 
     def store(self, work: Work) -> CellStore:
@@ -159,8 +161,8 @@ class _State:
             self._stores[work.store] = open_store(work.store)
         return self._stores[work.store]
 
-    def source(self, work: Work) -> Source:
-        """The trace or flow list; one at a time. Raises InputError."""
+    def read(self, work: Work) -> None:
+        """Have the trace or flow list; one at a time. Raises InputError."""
         if work.identity not in self._sources:
             self._sources.clear()
             self._runners.clear()
@@ -168,15 +170,16 @@ class _State:
             if identity_of(source) != work.identity:
                 raise InputError(f"{work.source}: a worker finds another trace there than this machine")
             self._sources[work.identity] = source
-        return self._sources[work.identity]
+            self._traffic = SharedTraffic(source)
 
-    def runner(self, source: Source, batch: Batch) -> CellRunner:
+    def runner(self, batch: Batch) -> CellRunner:
         """What runs the cells of a batch; the last few are kept."""
         key = f"{batch.scenario.to_toml()} {batch.scenario.known_loads}"
         if key not in self._runners:
             while len(self._runners) >= _RUNNERS:
                 self._runners.popitem(last=False)
-            self._runners[key] = runner_of(source, batch, 1, Path(self._folder))
+            assert self._traffic is not None  # `read` comes first
+            self._runners[key] = runner_of(self._traffic, batch, 1, Path(self._folder))
         return self._runners[key]
 
 

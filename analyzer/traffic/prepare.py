@@ -50,7 +50,8 @@ class Traffic:
     packets left out, by reason. `groups` names the attachments between which the paths of each group lead; `sides` says
     how hosts were put at two, if no prefix did; `edges` are the network's links with those of hosts. With `growth` the
     plan also has the flows of copied connections, which `at_growth` sends; `packets` are those of the trace. `dealt`
-    counts hosts that were given one of `attachments` in turn.
+    counts hosts that were given one of `attachments` in turn. `pairs` are those of `groups` by number, `host_ends` the
+    hosts that have links of their own (name, attachment): what the network is assembled for.
     """
 
     packets: Packets
@@ -69,6 +70,8 @@ class Traffic:
     dealt: int = 0
     attachments: int = 0
     growth: Growth | None = None
+    pairs: tuple[Pair, ...] = ()
+    host_ends: tuple[tuple[str, int], ...] = ()
 
     def at_growth(self, factor: Fraction) -> Traffic:
         """The traffic with the connections and copies that are sent at a factor of growth by flows."""
@@ -184,6 +187,8 @@ def prepare(
         ends.dealt,
         len(fabric.attachments),
         growth,
+        tuple(pairs),
+        links.hosts if links else (),
     )
     if as_captured:
         check_mtu(network, group[flow], ip_bytes, scenario, rows_are)

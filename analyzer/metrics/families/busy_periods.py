@@ -87,9 +87,12 @@ class BusyPeriodFamily(Family):
         if len(packets.flow) == 0:
             return
         waits, times = self.counts
-        if not times[BEGUN]:
+        begins = not times[BEGUN]
+        if begins:
             times[START_NS], times[BEGUN] = packets.send_ns[0], 1
         times[LAST_NS] = packets.send_ns[-1]
+        if begins:  # nothing is counted yet that blocks would be joined for
+            times[SHIFT] = max(int(times[LAST_NS] - times[START_NS]).bit_length() - (BLOCKS.bit_length() - 1), 0)
         while (times[LAST_NS] - times[START_NS]) >> times[SHIFT] >= BLOCKS:
             waits[: BLOCKS // 2] = waits[::2] + waits[1::2]
             waits[BLOCKS // 2 :] = 0

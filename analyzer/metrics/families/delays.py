@@ -28,6 +28,7 @@ from segcast.analyzer.schema import QUANTILES, named_quantiles, quantile_columns
 from segcast.traces.jit import at, int64, kernel
 from segcast.traces.schema import Column
 
+_LONGEST: Final = "longest delays"
 HOST_BITS: Final = 7  # delays of a host are within 1 / 128
 
 
@@ -86,9 +87,12 @@ class DelayFamily(Family):
 
     def __init__(self, measured: Measured) -> None:
         """Start with empty counts."""
-        self._host_of = watched_row(measured.plan, measured.hosts)
+        self._known = measured.known
+        self._host_of = measured.once("watched rows", lambda: watched_row(measured.plan, measured.hosts))
         hosts = np.zeros((len(measured.hosts), bucket_count(0, HOST_BITS)), np.int64)
         self.counts = Counts(empty_histogram(), empty_histogram(), hosts)
+        if self._known is not None and _LONGEST in self._known:  # cells alike need as many buckets
+            self.counts = _with_buckets(self.counts, *self._known[_LONGEST])
 
     def add(self, packets: Packets, fates: Fates) -> None:
         """Count packets, which follow those before."""
@@ -96,7 +100,11 @@ class DelayFamily(Family):
         while (row := _add(packets, fates, self._host_of, self.counts, row)) < len(packets.flow):
             received = row + np.flatnonzero(fates.state[row:] & RECEIVED)
             longest_ns = int((fates.receive_ns[received] - packets.send_ns[received]).max())
-            self.counts = _with_buckets(self.counts, longest_ns, int(fates.queue_ns[received].max()))
+            waited_ns = int(fates.queue_ns[received].max())
+            self.counts = _with_buckets(self.counts, longest_ns, waited_ns)
+            if self._known is not None:
+                others = self._known.get(_LONGEST, (0, 0))
+                self._known[_LONGEST] = max(longest_ns, others[0]), max(waited_ns, others[1])
 
     def columns(self, before: dict[str, Any], ending: Ending) -> dict[str, Any]:
         """The columns named in `summary`."""

@@ -69,7 +69,7 @@ class SlowdownFamily(Family):
     def __init__(self, measured: Measured) -> None:
         """Start with empty counts."""
         self._measured = measured
-        self._fastest = fastest_paths(measured.network, measured.plan)
+        self._fastest = measured.once("fastest paths", lambda: fastest_paths(measured.network, measured.plan))
         self._held: list[tuple[Packets, Fates]] = []
         flows = len(measured.plan.keys)
         completion = Completion(np.zeros(flows, np.int64), np.full(flows, -1, np.int64), np.zeros(flows, np.int64))

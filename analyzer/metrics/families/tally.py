@@ -101,6 +101,18 @@ def _add(packets: Packets, fates: Fates, places: Places, counts: Counts) -> None
     totals[0].last_receive_ns = last_receive_ns
 
 
+def _places(measured: Measured) -> Places:
+    paths = measured.network.paths
+    uplink, downlink = host_links(measured.network, measured.plan)
+    return Places(
+        watched_row(measured.plan, measured.hosts),
+        uplink,
+        downlink,
+        np.cumsum([0, *(len(path.links) for path in paths)]).astype(np.int64),
+        np.array([link for path in paths for link in path.links], np.int64),
+    )
+
+
 class TallyFamily(Family):
     """Packets counted."""
 
@@ -130,15 +142,7 @@ class TallyFamily(Family):
 
     def __init__(self, measured: Measured) -> None:
         """Start with empty counts."""
-        paths = measured.network.paths
-        uplink, downlink = host_links(measured.network, measured.plan)
-        self._places = Places(
-            watched_row(measured.plan, measured.hosts),
-            uplink,
-            downlink,
-            np.cumsum([0, *(len(path.links) for path in paths)]).astype(np.int64),
-            np.array([link for path in paths for link in path.links], np.int64),
-        )
+        self._places = measured.once("places", lambda: _places(measured))
         totals = np.zeros(1, TOTALS)
         totals["last_receive_ns"] = np.iinfo(np.int64).min
         self.counts = Counts(
