@@ -27,6 +27,7 @@ from segcast.traces.ingest.opening import open_trace
 from segcast.traces.ingest.run import ingest
 from segcast.traces.samples import CLUSTER
 from segcast.traces.trace import Trace
+from tests.conftest import Run
 from tests.support.folders import contents
 from tests.support.ingesting import conversations, mixture
 
@@ -166,3 +167,17 @@ def test_a_damaged_pipe_in_a_library_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DamagedCapture, match="segcast ingest keeps the 19 packets before it"):
         open_trace(f"/dev/fd/{reader}")
     os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["new", "packets", "packets/deep/new"])
+def test_no_folder_is_put_into_our_folders(cluster: Trace, folder: Path, name: str, run: Run) -> None:
+    """Neither could be replaced by its own command any more: it would hold what that did not write."""
+    for home, kind in ((cluster.folder, "trace"), (folder, "forecast")):
+        before = contents(home)
+        out = home / name
+        sweeps = ("sweep", cluster.folder, "--paths", "2x1Gbps", "--policy", "ecmp", "--seeds", "1", "--out", out)
+        for command in (sweeps, ("compare", folder, folder, "--out", out)):
+            done = run(*command)
+            assert done.code == 2
+            assert f"{out}: lies in the {kind} {home}, which holds nothing else; choose another --out" in done.err
+        assert contents(home) == before
