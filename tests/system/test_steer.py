@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -23,6 +25,7 @@ from segcast.analyzer.scenario.valid import ValidScenario
 from segcast.replay.rewrite.of_forecast import encapsulation
 from segcast.replay.srv6.templates import templates
 from segcast.replay.steer import attach as attaching
+from segcast.replay.steer import clsact
 from segcast.replay.steer.attach import unpin
 from segcast.replay.steer.bpf import TCX_EGRESS, attach_tcx
 from segcast.replay.steer.program import Program, Room
@@ -125,15 +128,46 @@ def folder(scenario: ValidScenario, tmp_path: Path) -> Path:
     return tmp_path
 
 
+HOOKS = ("tcx", "clsact")
+KILLS = int(os.environ.get("SEGCAST_STEER_KILLS", "3"))
+
+
+def nothing_left() -> bool:
+    number = within(space_of("leaf0"), lambda: socket.if_nametoindex("e0"))
+    return here() == [] and not within(space_of("leaf0"), lambda: clsact.has_qdisc(number))
+
+
+@pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_whatever_ends_it_nothing_stays_and_traffic_goes_on(folder: Path, number: int) -> None:
-    with subprocess.Popen(attaching_command(folder, "--attach"), cwd=ROOT, stdout=subprocess.DEVNULL) as child:
+def test_whatever_ends_it_nothing_stays_and_traffic_goes_on(folder: Path, number: int, hook: str) -> None:
+    attach = attaching_command(folder, "--hook", hook, "--attach")
+    with subprocess.Popen(attach, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
         until(lambda: len(here()) == 2)
         assert here() == ["segcast_egress", "segcast_ingress"]
         transfer(0)
         child.send_signal(number)
         child.wait()
-    until(lambda: here() == [])
+    until(nothing_left)
+    transfer(0)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_killed_at_any_moment_it_leaves_nothing(folder: Path, hook: str) -> None:
+    """From before it has read its arguments until it steers; as often as SEGCAST_STEER_KILLS says."""
+    moments = random.Random(f"{hook} {KILLS}")
+    attach = attaching_command(folder, "--hook", hook, "--attach")
+    steering = 0
+    for _ in range(KILLS):
+        with subprocess.Popen(attach, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            if moments.random() < 0.5:
+                until(lambda: here() != [])
+                time.sleep(moments.uniform(0, 0.2))
+            else:
+                time.sleep(moments.uniform(0, 1.5))
+            steering += here() != []
+            child.kill()
+        until(nothing_left)
+    assert steering
     transfer(0)
 
 

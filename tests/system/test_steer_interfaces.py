@@ -9,6 +9,9 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Literal
+
+import pytest
 
 from segcast.analyzer.scenario.reading import read_scenario
 from segcast.replay.steer.attach import Steered
@@ -41,7 +44,10 @@ def test_odd_interfaces_are_refused() -> None:
         remove(space)
 
 
-def test_an_interface_or_a_namespace_that_goes_takes_the_program_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hook", ["tcx", "clsact"])
+def test_an_interface_or_a_namespace_that_goes_takes_the_program_with_it(
+    tmp_path: Path, hook: Literal["tcx", "clsact"]
+) -> None:
     for gone in ("interface", "namespace"):
         space = f"{NAME}-gone"
         create(space)
@@ -61,7 +67,7 @@ def test_an_interface_or_a_namespace_that_goes_takes_the_program_with_it(tmp_pat
             mtu_bytes=1500,
             minimum_frame_bytes=60,
         )
-        host = within(space, lambda: Steered("e0", plan, rules))  # noqa: B023
+        host = within(space, lambda: Steered("e0", plan, rules, by=hook))  # noqa: B023
         assert within(space, lambda: len(hooks("e0"))) == 2
         if gone == "interface":
             run("ip", "-n", space, "link", "delete", "e0")
