@@ -7,6 +7,7 @@ so that of what is below a seed's p90 little matters but its number: there value
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ BODY_BITS: Final = 5
 MOST_EXACT: Final = 4096
 TAIL_BITS: Final = 11
 _NAMED: Final = POOLED.names()[: POOLED.names().index("metric")]
+_QUICKLY: Final = 1  # a fifth of the bytes is left, for a tenth of a millisecond
 _WIDTHS: Final = ("<u1", "<u2", "<u4", "<i8")
 
 
@@ -55,20 +57,21 @@ def _rounded(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
 
 
 def packed(sample: Sample) -> list[str]:
-    """A sample as text: the differences of its two columns, each in as few bytes as they need."""
+    """A sample as text: the differences of its two columns, each in as few bytes as they need, and compressed."""
     return [_text(np.diff(column, prepend=0)) for column in sample]
 
 
 def _text(numbers: NDArray[np.int64]) -> str:
     most = int(numbers.max()) if len(numbers) else 0
     width = next(place for place, name in enumerate(_WIDTHS) if most <= np.iinfo(name).max)
-    return f"{width}{base64.b64encode(numbers.astype(_WIDTHS[width]).tobytes()).decode()}"
+    return f"{width}{base64.b64encode(zlib.compress(numbers.astype(_WIDTHS[width]).tobytes(), _QUICKLY)).decode()}"
 
 
 def unpacked(texts: Sequence[str]) -> Sample:
     """The sample that `packed` made text of."""
     values, upto = (
-        np.cumsum(np.frombuffer(base64.b64decode(text[1:]), _WIDTHS[int(text[0])]), dtype=np.int64) for text in texts
+        np.cumsum(np.frombuffer(zlib.decompress(base64.b64decode(text[1:])), _WIDTHS[int(text[0])]), dtype=np.int64)
+        for text in texts
     )
     return Sample(values, upto)
 
