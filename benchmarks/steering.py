@@ -1,8 +1,9 @@
-"""What steering costs: `python -m benchmarks.steering [--rounds 3] [--seconds 2]`, as root.
+"""What steering costs: `python -m benchmarks.steering [--rounds 9] [--seconds 1]`, as root.
 
 One TCP flow through a router between namespaces that nothing shapes, with super-frames: plain, steered by the kernel's
-program, and encapsulated by the kernel's own routes (seg6, encap.red), one after the other in each round. And what the
-program takes for a packet and for an acknowledgement, by the kernel's own measure of it (BPF_PROG_TEST_RUN).
+program, and encapsulated by the kernel's own routes (seg6, encap.red), one after the other in each round, in another
+order each time. Medians over the rounds, for others use the machine, too. And what the program takes for a packet and
+for an acknowledgement, by the kernel's own measure of it (BPF_PROG_TEST_RUN).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -181,21 +183,28 @@ def _costs() -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0)
     chosen = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("benchmarks.steering takes root")
     _costs()
     ways = {"plain": _gigabits, "steered": _steered, "kernel's seg6": _encapsulated}
-    best = dict.fromkeys(ways, 0.0)
+    rounds: list[dict[str, float]] = []
     with _network():
-        for _ in range(chosen.rounds):
-            found = {name: measure(chosen.seconds) for name, measure in ways.items()}
-            best = {name: max(best[name], found[name]) for name in ways}
-            print("  ".join(f"{name} {value:.2f} Gbit/s" for name, value in found.items()), flush=True)
-    ratio = best["steered"] / best["kernel's seg6"]
-    print(f"best of {chosen.rounds}: steered is {ratio:.2f} of the kernel's own encapsulation")
+        for number in range(chosen.rounds):
+            names = [*ways]
+            turned = names[number % 3 :] + names[: number % 3]
+            found = {name: ways[name](chosen.seconds) for name in turned}
+            rounds.append(found)
+            print("  ".join(f"{name} {found[name]:.2f}" for name in names), "Gbit/s", flush=True)
+    for name in ways:
+        print(f"{name:20} {statistics.median(found[name] for found in rounds):.2f} Gbit/s in the median")
+    shares = sorted(found["steered"] / found["kernel's seg6"] for found in rounds)
+    print(
+        f"steered is {statistics.median(shares):.2f} of the kernel's own encapsulation in the median round, "
+        f"{shares[0]:.2f} to {shares[-1]:.2f}"
+    )
 
 
 if __name__ == "__main__":
