@@ -28,7 +28,7 @@ class ObjectStore(CellStore):
     """Rows by key, many in an object: an object for each cell would take longer than a small cell.
 
     A row is written as soon as it is put, unless the last write was so short ago that writes would take more than a
-    tenth of the time: so it waits for ten times what a write takes at most, some 0.1 s; `flush` has all of them there.
+    tenth of the time: rows that wait are of ten times what a write takes at most, some 0.1 s; `flush` has all there.
     An object is written again with more rows for two seconds, then another begins; they are joined by who closes the
     store when they have become many. Raises InputError where the object store does not answer.
     """
