@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -12,7 +13,7 @@ from typing import Any, Final
 from segcast.replay.steer.bpf import TCX_EGRESS, attached, test_run
 from segcast.replay.steer.layout import Flag, Granularity, PolicyCode
 from segcast.replay.steer.program import Program, digest
-from segcast.replay.steer.surroundings import why_no_bpf
+from segcast.replay.steer.surroundings import why_no_bpf, why_no_tcx
 from segcast.replay.steer.tables import Rules, SteeredPair, Tables, Way, install
 
 _HEADERS: Final = (40, 64, 80, 152)
@@ -61,10 +62,12 @@ _RULES: Final = Rules(
 
 
 def _tcx() -> Finding:
-    needs = "attaches by tcx"
+    needs = "attaches by tcx, or else by clsact"
     try:
         attached(socket.if_nametoindex("lo"), TCX_EGRESS)
     except OSError as error:
+        if error.errno == errno.EINVAL:  # older than tcx; whether it has clsact shows when it is attached
+            return Finding(needs, True, f"{why_no_tcx(error)}; clsact is not tried here")
         return Finding(needs, False, why_no_bpf(error))
     return Finding(needs, True)
 

@@ -272,6 +272,9 @@ def test_a_kernel_without_tcx_is_steered_by_clsact(folder: Path) -> None:
     assert child.returncode == 0
     assert '"by": "clsact"' in said
     until(lambda: nothing_left([]))
+    checked = subprocess.run([*older, *COMMAND, "check"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "has no tcx, which came with 6.6; clsact is not tried here" in checked.stdout
+    assert "a host here can be steered" in checked.stdout
 
 
 def lone_host(space: str, folder: Path) -> list[str]:
