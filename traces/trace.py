@@ -57,6 +57,13 @@ class Trace:
     def __repr__(self) -> str:
         return f"<Trace {trace_name(self)}: {self.packet_count:,} packets of {self.flow_count:,} flows>"
 
+    def _repr_html_(self) -> str:
+        """The verdict and the traffic by protocol, as notebooks show them. Raises InputError."""
+        from segcast.traces.quality.shown import as_html
+
+        title = f"{trace_name(self)}: {self.packet_count:,} packets of {self.flow_count:,} flows"
+        return as_html(title, self.facts())
+
     @cached_property
     def info(self) -> dict[str, Any]:
         """What `trace.json` holds, as JSON values."""

@@ -35,12 +35,13 @@ class Square:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Changes of policies: `title` says of what, `beside` what they are compared with."""
+    """Changes of policies: `title` says of what, `beside` what they are compared with, `corner` what rows are."""
 
     title: str
     beside: str
     heads: list[str]
     rows: list[tuple[str, list[Square | None]]]
+    corner: str = "policy"
 
 
 class Matrices:
@@ -130,7 +131,9 @@ class Matrices:
         over = self._forecast.broken.get(variant)
         full = [f"{variant.label}: {words(found)}", *(["unclear"] if unclear(found) else [])]
         full += [f"over budget: {over}"] if over else []
-        return Square(text.change(found.change), "; ".join(full), _tone(found), unclear(found), over is not None)
+        return Square(
+            text.change(found.change), "; ".join(full), tone(found.change or 0.0), unclear(found), over is not None
+        )
 
 
 def words(found: Comparison) -> str:
@@ -144,13 +147,13 @@ def unclear(found: Comparison) -> bool:
     return not found.clear and found.low is not None
 
 
-def _tone(found: Comparison) -> str:
+def tone(change: float) -> str:
     """The colour of a change: better or worse, in four steps; none where hardly anything changes."""
-    size = abs(math.log(max(1 + (found.change or 0.0), 1e-3)))
+    size = abs(math.log(max(1 + change, 1e-3)))
     if size < 0.0005:
         return ""
     step = 1 + sum(size >= bound for bound in _STEPS)
-    return f"{'b' if (found.change or 0.0) < 0 else 'w'}{step}"
+    return f"{'b' if change < 0 else 'w'}{step}"
 
 
 def _by_timeout(variant: Variant) -> tuple[bool, str, int]:

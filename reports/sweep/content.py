@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from segcast.reports import text
 from segcast.reports.forecast.metrics import BY_COLUMN
 from segcast.reports.style import COLOURS, Figure
 from segcast.reports.sweep import figures
+from segcast.reports.sweep.matrix import SweepMatrix, matrix_of
 from segcast.traces.disk.documents import read_shape
 from segcast.traces.disk.folders import SWEEP
 from segcast.traces.disk.parquet import read_table
@@ -25,6 +27,7 @@ MOST_LINES: Final = 6
 MOST_ROWS: Final = 2000
 MOST_SEEN: Final = 20
 _PICKS: Final = ("use", "only")
+_MANY_DIGITS: Final = re.compile(r"[0-9]{5,18}(bps|B)")
 _AGAIN: Final = "run segcast sweep again"
 _LOAD: Final = "load"
 _OF_CHOICES: Final = ("drop_ratio", "reordered_ratio", "imbalance")
@@ -36,6 +39,18 @@ def read_sweep(folder: Path) -> SweepDocument:
     return read_shape(
         file, SweepDocument, f"{file}: not found, so this is no sweep; make one with segcast sweep", _AGAIN
     )
+
+
+def brief_values(values: Sequence[str]) -> dict[str, str]:
+    """Swept values for the eye: rates and sizes of many digits in three, if they stay apart."""
+    brief = {value: _in_three(value) if _MANY_DIGITS.fullmatch(value) else value for value in values}
+    return brief if len(set(brief.values())) == len(brief) else {value: value for value in values}
+
+
+def _in_three(value: str) -> str:
+    if value.endswith("bps"):
+        return text.rate(int(value.removesuffix("bps"))).replace(" ", "").replace("bit/s", "bps")
+    return text.size(int(value.removesuffix("B"))).replace(" ", "")
 
 
 def case_line(case: StatedCase) -> dict[str, str]:
@@ -79,6 +94,14 @@ class SweepContent:
         """A case's values of all dimensions."""
         return {**case.values, _LOAD: say_number(case.load)}
 
+    def _short(self, case: StatedCase) -> dict[str, str]:
+        """The same as rows say them."""
+        return {name: self._brief.get(name, {}).get(value, value) for name, value in self.place(case).items()}
+
+    @cached_property
+    def _brief(self) -> dict[str, dict[str, str]]:
+        return {name: brief_values(values) for name, values in self.dimensions.items()}
+
     @property
     def metric(self) -> str:
         """The title of what decides."""
@@ -87,19 +110,37 @@ class SweepContent:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Each case as text, with its values in order of the dimensions."""
-        return [
-            {**case_line(case), "values": [self.place(case)[name] for name in self.dimensions]}
-            for case in self.document.cases[:MOST_ROWS]
-        ]
+        return [self._row(case) for case in self.document.cases[:MOST_ROWS]]
+
+    def _row(self, case: StatedCase) -> dict[str, Any]:
+        place = self._short(case)
+        return {**case_line(case), "values": [place[name] for name in self.dimensions]}
 
     @cached_property
     def seen(self) -> list[dict[str, Any]]:
         """The cases seen at once: all of a few; of many those where something is to be used, what gains most first."""
         if len(self.rows) <= MOST_SEEN:
             return self.rows
-        cases = self.document.cases[:MOST_ROWS]
-        order = sorted(range(len(cases)), key=lambda at: (cases[at].verdict not in _PICKS, cases[at].change or 0.0))
-        return [self.rows[at] for at in order[:MOST_SEEN]]
+        return [self._row(case) for case in self._by_gain[:MOST_SEEN]]
+
+    @cached_property
+    def _by_gain(self) -> list[StatedCase]:
+        """All cases: those where something is to be used, what gains most first, then the others likewise."""
+        return sorted(self.document.cases, key=lambda case: (case.verdict not in _PICKS, case.change or 0.0))
+
+    @property
+    def unlisted(self) -> int:
+        """Cases that are only in the files beside the page."""
+        return max(0, len(self.document.cases) - MOST_ROWS)
+
+    @cached_property
+    def matrix(self) -> SweepMatrix:
+        """Changes of all policies and timeouts in all cases, what gains most first. Raises InputError."""
+        named = [
+            ((case.variant, case.load), ", ".join(f"{name} {self._short(case)[name]}" for name in self.dimensions))
+            for case in self._by_gain
+        ]
+        return matrix_of(named, self.choices, "case")
 
     @cached_property
     def choices(self) -> list[dict[str, Any]]:
@@ -112,7 +153,7 @@ class SweepContent:
     def choice_rows(self) -> list[dict[str, Any]]:
         """The same as text."""
         metric = self.document.cases[0].metric if self.document.cases else "delay_p99_ns"
-        places = {(case.variant, case.load): self.place(case) for case in self.document.cases}
+        places = {(case.variant, case.load): self._short(case) for case in self.document.cases}
         found = []
         for row in self.choices[:MOST_ROWS]:
             place = places.get((row["variant"], row["load"]), {})
@@ -171,7 +212,9 @@ class SweepContent:
         for number, values in enumerate(itertools.product(*others.values())):
             if number < MOST_PANELS:
                 of = dict(zip(others, values, strict=True))
-                title = ", ".join(f"{name} {value}" for name, value in of.items()) or f"By {self.along}"
+                title = (
+                    ", ".join(f"{name} {self._brief[name][value]}" for name, value in of.items()) or f"By {self.along}"
+                )
                 found.append((f"panel-{number}", title, of))
         return found
 
@@ -199,16 +242,18 @@ class SweepContent:
         known = BY_COLUMN[metric]
         return {
             name: figures.panel(
-                (along, self.dimensions[along]),
+                (along, list(self._brief[along].values())),
                 self.lines,
-                list(self._points(by_place.get(tuple(sorted(of.items())), ()))),
+                list(self._points(self._brief[along], by_place.get(tuple(sorted(of.items())), ()))),
                 (known.title, known.unit),
                 values,
             )
             for name, _, of in self.panels
         }
 
-    def _points(self, points: Sequence[tuple[str, str, float | None]]) -> Iterator[tuple[str, str, float]]:
+    def _points(
+        self, brief: dict[str, str], points: Sequence[tuple[str, str, float | None]]
+    ) -> Iterator[tuple[str, str, float]]:
         for name, value, figure in points:
             if figure is not None and name in self.lines:
-                yield name, value, figure
+                yield name, brief[value], figure

@@ -19,6 +19,7 @@ import segcast
 from segcast import cli
 from segcast.analyzer.workload.writing import table_of
 from segcast.traces.errors import InputError
+from segcast.traces.quality.shown import as_html
 from segcast.traces.samples import CLUSTER
 from tests.conftest import Run
 
@@ -100,6 +101,18 @@ def test_notebooks_run(name: str, tmp_path: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout
     assert [file.name for file in tmp_path.iterdir()] == [CLUSTER.name]
+
+
+def test_a_trace_shows_its_verdict_and_its_protocols() -> None:
+    trace = segcast.open(segcast.sample())
+    assert isinstance(trace, segcast.Trace)
+    facts, shown = trace.facts(), trace._repr_html_()
+    assert f"verdict: {facts['verdict']}" in shown
+    for entry in [*facts["ip_versions"], *facts["protocols"]]:
+        counts = "".join(f"<td>{entry[name]:,}</td>" for name in ("flows", "packets", "wire_bytes"))
+        assert f"<tr><th>{entry['name']}</th>{counts}</tr>" in shown
+    hostile = as_html("<i>name", facts | {"reasons": ["<script>"]})
+    assert "<i>" not in hostile and "<script>" not in hostile
 
 
 def test_what_a_verb_makes_shows_itself_and_gives_its_tables(tmp_path: Path) -> None:
