@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 progress: Final = signs.progress
 named_progress: Final = signs.named_progress
+busy: Final = signs.busy
 JSON_VERSION: Final = 1  # of documents that do not say their own
 PLUGINS: Final = "segcast.plugins"  # where a context keeps the files of --plugin
 

@@ -70,6 +70,13 @@ def progress(what: str, unit: str = "") -> Iterator[Tick]:
 
 
 @contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Shows what is under way, and for how long, where nobody can say how far it is."""
+    with progress(what):
+        yield
+
+
+@contextmanager
 def named_progress(what: str, unit: str = "", *, foreseen: bool = True) -> Iterator[NamedTick]:
     """The same, of what is done, what there is, and what is being done at the moment.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import segcast as sc
-from segcast.screen import json_option, show
+from segcast.screen import busy, json_option, show
 
 
 @click.command()
@@ -30,7 +30,8 @@ def compare(first: Path, second: Path, slo: str | None, out: Path | None, as_jso
     from segcast.reports.compare.plans_terminal import print_plan_comparison
     from segcast.reports.compare.terminal import print_comparison
 
-    found = sc.compare(first, second, slo, out)
+    with busy("compare"):
+        found = sc.compare(first, second, slo, out)
     page = None if out is None else str(out / "compare.html")
     printed = print_plan_comparison if isinstance(found, sc.PlanComparison) else print_comparison
     show({**found.document, "page": page}, as_json, printed)

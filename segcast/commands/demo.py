@@ -9,7 +9,7 @@ import click
 
 import segcast as sc
 from segcast.interruption import INTERRUPTION
-from segcast.screen import progress, say, terminal
+from segcast.screen import busy, progress, say, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,15 +33,20 @@ def demo(out: Path) -> None:
     scenario = sc.scenario_from_flags(_FLAGS)
     flags = " ".join(f"--{name} {value}" for name, value in _FLAGS.items())
     _step(console, f"segcast ingest {capture.name} --out {trace}")
-    opened = sc.ingest([capture], trace)
+    with progress("ingest", "B") as tick:
+        opened = sc.ingest([capture], trace, tick)
     _step(console, f"segcast flowlets {trace}")
-    print_flowlets(sc.flowlets(opened), console)
+    with busy("flowlets"):
+        counted = sc.flowlets(opened)
+    print_flowlets(counted, console)
     _step(console, f"segcast forecast {trace} {flags} --out {folder}")
     with progress("forecast", "cells") as tick:
         sc.forecast(opened, scenario, folder, tick, around=INTERRUPTION.deferred())
     print_forecast(folder, console)
     _step(console, f"segcast rewrite {folder} --policy inflight --out {out / 'srv6'}")
-    print_rewrite(sc.lab.rewrite(folder, out / "srv6", policy="inflight"), console)
+    with busy("rewrite"):
+        written = sc.lab.rewrite(folder, out / "srv6", policy="inflight")
+    print_rewrite(written, console)
     console.print()
     say(console, f"report:   {folder / 'report.html'}")
     say(console, f"captures: {out / 'srv6'}")

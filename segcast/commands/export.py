@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import segcast as sc
-from segcast.screen import json_option, show
+from segcast.screen import busy, json_option, show
 
 
 @click.command()
@@ -23,4 +23,6 @@ def export(folder: Path, cell: str, out: Path, as_json: bool) -> None:
     """
     from segcast.reports.extraction import print_export
 
-    show(sc.lab.export(folder, cell, out), as_json, print_export)
+    with busy("export"):
+        document = sc.lab.export(folder, cell, out)
+    show(document, as_json, print_export)

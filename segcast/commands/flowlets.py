@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 import segcast as sc
-from segcast.screen import json_option, layer_option, note, show, terminal
+from segcast.screen import json_option, layer_option, note, progress, show, terminal
 
 _TIMEOUTS: Final = "50us,100us,500us,1ms,5ms"
 
@@ -23,7 +23,8 @@ def flowlets(trace: str, timeouts: str, out: Path | None, layer: str | None, as_
     """Count flowlets and their sizes at any list of timeouts."""
     from segcast.reports.console import print_flowlets, print_worth_asking
 
-    report = sc.flowlets(trace, timeouts.split(","), out, layer=layer, say=note)
+    with progress("flowlets") as tick:
+        report = sc.flowlets(trace, timeouts.split(","), out, tick, layer=layer, say=note)
     show(report, as_json, print_flowlets)
     if not as_json:
         print_worth_asking(report, trace, layer, terminal())

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import segcast as sc
+from segcast.following import say_next
 from segcast.screen import json_option, layer_option, note, print_facts, progress, show
 
 
@@ -70,8 +71,10 @@ def ingest(
     facts = sc.inspect(trace)
     if frames is None:
         show(facts, as_json, print_facts)
-        return
-    with progress("cross-check") as tick:
-        compared = sc.cross_check(trace, frames, tick)
-    show(facts | {"cross_check": compared.as_dict()}, as_json, print_facts)
-    compared.require_agreement()
+    else:
+        with progress("cross-check") as tick:
+            compared = sc.cross_check(trace, frames, tick)
+        show(facts | {"cross_check": compared.as_dict()}, as_json, print_facts)
+        compared.require_agreement()
+    if not as_json and facts["verdict"] != "unfit":
+        say_next("how flows split into flowlets", "flowlets", str(out), None)

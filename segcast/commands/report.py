@@ -7,11 +7,13 @@ from pathlib import Path
 import click
 
 import segcast as sc
-from segcast.screen import say, terminal
+from segcast.screen import busy, say, terminal
 
 
 @click.command()
 @click.argument("folder", metavar="F", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
     """Write report.html of a forecast again, from its tables."""
-    say(terminal(), str(sc.report(folder)))
+    with busy("report"):
+        page = sc.report(folder)
+    say(terminal(), str(page))

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 import segcast as sc
-from segcast.screen import json_option, plugin_option, show
+from segcast.screen import busy, json_option, plugin_option, show
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,5 +75,6 @@ def rewrite(
     """Write the schedule of one policy as SRv6-encapsulated captures, one per injecting host or interface."""
     from segcast.reports.console import print_rewrite
 
-    summary = sc.lab.rewrite(folder, out, policy=policy, timeout=timeout, seed=seed, load=load, **flags)
+    with busy("rewrite"):
+        summary = sc.lab.rewrite(folder, out, policy=policy, timeout=timeout, seed=seed, load=load, **flags)
     show(summary, as_json, print_rewrite)

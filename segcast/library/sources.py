@@ -77,12 +77,14 @@ def ingest(
     )
 
 
-def inspect(trace: Trace | str | Path, *, layer: str | None = None, say: Say | None = None) -> dict[str, Any]:
+def inspect(
+    trace: Trace | str | Path, progress: Progress | None = None, *, layer: str | None = None, say: Say | None = None
+) -> dict[str, Any]:
     """What a trace holds, what is wrong with it, and a verdict: the document of `segcast inspect --json`.
 
-    Raises InputError.
+    `progress` is told bytes read and in all of captures, which are ingested on the way. Raises InputError.
     """
-    return _trace(trace, layer, say).facts()
+    return _trace(trace, layer, say, progress).facts()
 
 
 def cross_check(trace: Trace, frames: int, progress: Progress | None = None) -> CrossCheck:
@@ -100,19 +102,20 @@ def flowlets(
     trace: Trace | str | Path,
     timeouts: Sequence[str] = TIMEOUTS,
     out: str | Path | None = None,
+    progress: Progress | None = None,
     *,
     layer: str | None = None,
     say: Say | None = None,
 ) -> dict[str, Any]:
     """Flowlets and their sizes at each timeout: the document of `segcast flowlets --json`.
 
-    Every flowlet goes to the Parquet file `out`, if it is named. Raises InputError.
+    Every flowlet goes to the Parquet file `out`, if it is named. `progress` is that of `inspect`. Raises InputError.
     """
     from segcast.analyzer.flowlets.report import flowlet_report
     from segcast.traces.units import duration_ns
 
     timeouts_ns = [duration_ns(each) for each in timeouts]
-    return flowlet_report(_trace(trace, layer, say), timeouts_ns, None if out is None else Path(out))
+    return flowlet_report(_trace(trace, layer, say, progress), timeouts_ns, None if out is None else Path(out))
 
 
 def sample() -> Path:
@@ -122,7 +125,7 @@ def sample() -> Path:
     return CLUSTER
 
 
-def _trace(trace: Trace | str | Path, layer: str | None, say: Say | None) -> Trace:
+def _trace(trace: Trace | str | Path, layer: str | None, say: Say | None, progress: Progress | None) -> Trace:
     from segcast.traces.ingest.opening import open_trace
 
-    return trace if isinstance(trace, Trace) else open_trace(trace, layer=layer, say=say)
+    return trace if isinstance(trace, Trace) else open_trace(trace, layer=layer, progress=progress, say=say)

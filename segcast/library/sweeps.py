@@ -67,7 +67,7 @@ class Sweep(Result):
 
     @cached_property
     def choices(self) -> pl.DataFrame:
-        """A row for each policy and timeout in each case, over its seeds: p99 and p99.9 of all their values, means else."""
+        """A row for each policy and timeout in each case: p99 and p99.9 of all seeds together, means else."""
         return self._frame("choices.parquet", _ABSENT)
 
     @cached_property

@@ -223,6 +223,14 @@ def test_no_permission(run: Run, tmp_path: Path) -> None:
     assert_refused(run("ingest", CLUSTER, "--out", tmp_path / "t"), "cannot write")
 
 
+def test_an_ingest_ends_with_the_next_command_unless_a_program_reads_it(run: Run, tmp_path: Path) -> None:
+    trace = tmp_path / "a trace"
+    last = run("ingest", CLUSTER, "--out", trace).out.splitlines()[-1]
+    assert last == f"next, how flows split into flowlets: segcast flowlets '{trace}'"
+    assert run("flowlets", trace).code == 0
+    assert "next," not in run("ingest", CLUSTER, "--out", tmp_path / "t", "--json").out
+
+
 def test_a_trace_with_nothing_to_send(run: Run, tmp_path: Path) -> None:
     """A valid capture without packets."""
     (tmp_path / "none.pcap").write_bytes(gzip.decompress(CLUSTER.read_bytes())[:24])

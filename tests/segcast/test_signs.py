@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import subprocess
@@ -16,6 +17,7 @@ from segcast.screen import note
 from segcast.signs import Teller
 from segcast.traces.kernels.compiling import Compiling
 from tests.conftest import Run
+from tests.support.ingesting import conversations
 
 
 class Clock:
@@ -188,3 +190,36 @@ def test_a_terminal_sees_a_bar_that_says_what_is_compiled(tmp_path: Path) -> Non
     assert b"forecast: compiling inflight (once, about 5 s)" in shown
     assert b"left" in shown
     assert b"2/2" in shown
+
+
+def shown_by(*arguments: object, cwd: Path) -> str:
+    """What a command shows in a terminal."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "segcast", *map(str, arguments)]
+    environment = os.environ | {"COLUMNS": "160", "TERM": "xterm", "NUMBA_OPT": "1"}
+    process = subprocess.Popen(command, env=environment, cwd=cwd, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while part := os.read(master, 4096):
+            shown += part
+    os.close(master)
+    assert process.wait() == 0, shown
+    return shown.decode()
+
+
+def test_whatever_may_take_long_has_a_name_in_a_terminal(tmp_path: Path) -> None:
+    """A silent second looks like a fault: also where nobody can say how far it is, its name and time are shown."""
+    (tmp_path / "c.pcap").write_bytes(conversations(1, 60))
+    flags = ("--paths", "2x10Mbps", "--seeds", "2", "--policy", "ecmp,inflight", "--out")
+    for command in (
+        ("inspect", "c.pcap"),
+        ("flowlets", "c.pcap"),
+        ("forecast", "c.pcap", *flags, "f"),
+        ("report", "f"),
+        ("compare", "f", "f"),
+        ("rewrite", "f", "--policy", "inflight", "--out", "srv6"),
+    ):
+        shown = shown_by(*command, cwd=tmp_path)
+        assert f"{command[0]} \x1b" in shown, (command, shown)  # the bar follows in its colour
+        assert "0:00:0" in shown, (command, shown)
