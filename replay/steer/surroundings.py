@@ -258,7 +258,7 @@ def refusals(
             found.append(
                 f"{interface}: packets to {prefix} ({name}) may have {mtu} bytes, and with their header {header_bytes} "
                 f"more, over its MTU of {room}; give the route an MTU of {room - header_bytes}: "
-                f"ip route change {prefix} ... mtu {room - header_bytes}"
+                f"ip route replace {prefix} ... mtu {room - header_bytes}"
             )
             break
     return found

@@ -212,7 +212,7 @@ def test_what_speaks_against_attaching_is_said(scenario: ValidScenario) -> None:
     (only,) = against(most=501, allow_default_route=True)
     assert only == (
         "e0: packets to 10.1.0.0/24 (leaf1) may have 1500 bytes, and with their header 501 more, over its MTU of "
-        "2000; give the route an MTU of 1499: ip route change 10.1.0.0/24 ... mtu 1499"
+        "2000; give the route an MTU of 1499: ip route replace 10.1.0.0/24 ... mtu 1499"
     )
     assert against(interface="lo") == [
         "lo: packets of this machine to itself have no paths; give the interface that leads to the network"

@@ -122,7 +122,7 @@ CASES = {
         [],
         MEANT,
         lambda: a_route_of(1937),
-        "over its MTU of 2000; give the route an MTU of 1936: ip route change 10.1.0.0/24 ... mtu 1936",
+        "over its MTU of 2000; give the route an MTU of 1936: ip route replace 10.1.0.0/24 ... mtu 1936",
     ),
     "default route": (
         [],
