@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import secrets
+import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
-from segcast.analyzer.sweep.groups import Group, Timed, run_group
+from segcast.analyzer.sweep.groups import Group, Timed, leave, run_group
 from segcast.analyzer.sweep.workers import Died, Workers
 from segcast.traces.errors import InputError
 
 _ADDRESS: Final = re.compile(r"(?:tcp|tls)://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}")
 _CONNECT_SECONDS: Final = 10
 _MOMENT_SECONDS: Final = 0.1
+_LEAVING_SECONDS: Final = 2.0
 
 
 class Cluster(Workers):
@@ -27,6 +30,7 @@ class Cluster(Workers):
         except ImportError:
             raise InputError("--cluster needs Dask: pip install 'segcast[cluster]', here and on the workers") from None
         self._distributed = distributed
+        self._names: dict[str, str] = {}
         if not _ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 1 << 16:
             raise InputError(f"--cluster {address}: is no address of a scheduler; write tcp://HOST:PORT")
         try:
@@ -43,7 +47,9 @@ class Cluster(Workers):
 
     def submit(self, group: Group) -> Any:
         """A future of the group's cells; whatever runs them, they are the same, and once is enough."""
-        return self._client.submit(run_group, group, key=f"segcast-{secrets.token_hex(8)}", pure=False)
+        key = f"segcast-{secrets.token_hex(8)}"
+        self._names[key] = group.name
+        return self._client.submit(run_group, group, key=key, pure=False)
 
     def ended(self, futures: Sequence[Any]) -> list[Any]:
         """Those that are done."""
@@ -65,8 +71,22 @@ class Cluster(Workers):
         return found
 
     def dropped(self, futures: Sequence[Any]) -> None:
-        """Have what has not begun never begin."""
+        """Have what has not begun never begin, and what has end after the cell that it is at.
+
+        Else whoever asks again meanwhile would have the rest of those groups run twice.
+        """
+        if not futures:
+            return
         self._client.cancel(list(futures))
+        names = [self._names[future.key] for future in futures]
+
+        def tell() -> None:
+            with contextlib.suppress(Exception):  # nobody is there: then nobody runs them
+                self._client.run(leave, names, on_error="ignore")
+
+        telling = threading.Thread(target=tell, daemon=True)
+        telling.start()
+        telling.join(_LEAVING_SECONDS)
 
     def close(self) -> None:
         """Leave the cluster as it is."""

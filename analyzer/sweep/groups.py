@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -85,8 +85,16 @@ def _bare(batch: Batch) -> Batch:
     return replace(batch, variant=replace(batch.variant, scenario=scenario), scenario=scenario)
 
 
+def leave(names: Iterable[str]) -> None:
+    """Have groups of these names end in this process after the cell that each is at: nobody waits for them any more."""
+    _STATE.left.update(names)
+
+
 def run_group(group: Group) -> list[Timed]:
-    """Run the cells of a group that are not kept yet. Raises InputError, or Killed if workers died of it before."""
+    """Run the cells of a group that are not kept yet, until it is left.
+
+    Raises InputError, or Killed if workers died of it before.
+    """
     if code() != group.work.code:
         raise InputError("a worker runs another version of Segcast than this one; install the same on all machines")
     with _STATE.lock, _told():
@@ -96,7 +104,7 @@ def run_group(group: Group) -> list[Timed]:
             load_plugin(file)
         batches: list[Batch] = pickle.loads(group.batches)
         _STATE.read(group.work)
-        done = [timed for batch in batches for timed in _run(batch, store)]
+        done = [timed for batch in batches for timed in _run(batch, store, group.name)]
         store.flush()
         if not store.unkept:
             return done
@@ -125,14 +133,16 @@ def _attempt(store: CellStore, name: str) -> None:
     raise Killed
 
 
-def _run(batch: Batch, store: CellStore) -> list[Timed]:
+def _run(batch: Batch, store: CellStore, name: str) -> list[Timed]:
     kept = store.get_many(batch.keys)
     left = [place for place, key in enumerate(batch.keys) if key not in kept]
     done = [Timed(key, None) for key in kept]
-    if not left:
+    if not left or name in _STATE.left:
         return done
     runner = _STATE.runner(batch)
     for place in left:
+        if name in _STATE.left:
+            break
         begun = time.perf_counter()
         (result,) = runner.results([batch.plans[place]], 1, _nothing)
         store.put(batch.keys[place], result.summary)
@@ -149,6 +159,7 @@ class _State:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.left: set[str] = set()
         self._stores: dict[str | None, CellStore] = {}
         self._sources: dict[str, Source] = {}
         self._runners: OrderedDict[str, CellRunner] = OrderedDict()

@@ -23,6 +23,7 @@ from segcast.analyzer.policies import registry
 from segcast.analyzer.policies.registry import policies
 from segcast.analyzer.scenario.short import short_scenario
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.sweep import groups
 from segcast.analyzer.sweep import objects as objects_module
 from segcast.analyzer.sweep.batches import batches_of, needed_columns
 from segcast.analyzer.sweep.costs import Costs, Pace, cut, said_left
@@ -300,6 +301,32 @@ def test_a_trace_a_store_and_results_in_an_object_store(
         pass
     with pytest.raises(InputError, match=r"no such object.*so there is no trace"):
         open_source(objects.url("captures/none.trace"))
+
+
+def test_a_group_that_is_left_ends_after_the_cell_that_it_is_at(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for it any more, and whoever asks again would run its rest a second time."""
+    file = tmp_path / "cells.sqlite"
+    with closing(CellStore(file)) as store:
+        batch = batches_of(trace, asked(), store)[0]
+        assert len(batch.keys) > 2
+        work = work_of("", trace, asked(), str(file))
+        group = groups.group_of("left", work, [(batch, list(range(len(batch.keys))))])
+        put = CellStore.put
+
+        def put_and_leave(store: CellStore, key: str, row: dict[str, Any]) -> None:
+            put(store, key, row)
+            if key in batch.keys:
+                groups.leave(["left"])
+
+        monkeypatch.setattr(CellStore, "put", put_and_leave)
+        done = groups.run_group(group)
+        assert [timed.key for timed in done] == [batch.keys[0]]
+        assert list(store.get_many(batch.keys)) == [batch.keys[0]]
+        assert groups.run_group(group)[1:] == []
+        other = groups.run_group(groups.group_of("not left", work, [(batch, [1])]))
+        assert [timed.key for timed in other] == [batch.keys[1]]
 
 
 @needs_weed
