@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import time
@@ -194,11 +195,13 @@ def hold(
             return {"interface": wanted.interface, "by": how, "pinned": str(steered.pin())}
         end = None if for_ns is None else time.monotonic() + for_ns / 1e9
         try:
-            while end is None or time.monotonic() < end:
-                turn = time.monotonic() + _TURN_S
-                steered.wait(turn if end is None else min(turn, end))
-                progress(steered.tally())
-                _still_there(wanted.interface)
+            # Who asked for no end gives it so, and wants to know what was done.
+            with contextlib.suppress(KeyboardInterrupt):
+                while end is None or time.monotonic() < end:
+                    turn = time.monotonic() + _TURN_S
+                    steered.wait(turn if end is None else min(turn, end))
+                    progress(steered.tally())
+                    _still_there(wanted.interface)
         finally:
             if log is not None:
                 _write(steered, log)

@@ -138,12 +138,15 @@ def nothing_left() -> bool:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_whatever_ends_it_nothing_stays_and_traffic_goes_on(folder: Path, number: int, hook: str) -> None:
     attach = attaching_command(folder, "--hook", hook, "--attach")
-    with subprocess.Popen(attach, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
+    with subprocess.Popen(attach, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         until(lambda: len(here()) == 2)
         assert here() == ["segcast_egress", "segcast_ingress"]
         transfer(0)
         child.send_signal(number)
-        child.wait()
+        said, _ = child.communicate()
+    # Who gave no end ends it so: what was done is told, as after --for.
+    if number != signal.SIGKILL:
+        assert (child.returncode, "packets steered" in said) == (0, True)
     until(nothing_left)
     transfer(0)
 
