@@ -8,7 +8,7 @@ from segcast.analyzer.sweep.document import SweepDocument
 from segcast.reports import text
 from segcast.reports.console import print_table
 from segcast.reports.forecast.metrics import BY_COLUMN
-from segcast.reports.sweep.content import case_line
+from segcast.reports.sweep.content import brief_values, case_line
 from segcast.traces.units import say_number
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ def print_sweep(document: dict[str, Any], console: Console) -> None:
         "drops",
         "breaks",
     ]
+    brief = {each.field: brief_values(each.values) for each in stated.fields}
     rows = [heads]
     for case in stated.cases[:_SHOWN]:
         line = case_line(case)
-        values = [case.values[field] for field in fields]
+        values = [brief[field].get(value := case.values[field], value) for field in fields]
         rows.append(
             [
                 *values,
@@ -55,5 +56,7 @@ def print_sweep(document: dict[str, Any], console: Console) -> None:
     console.print()
     for each in stated.but:
         console.print(f"but: {each}", style="dim", markup=False)
+    if stated.budgets:
+        console.print(f"within: {stated.budgets}", style="dim", markup=False)
     console.print(f"{text.counted(stated.cells, 'cell')} of {text.counted(stated.variants, 'variant')}", style="dim")
     console.print(f"page: {document['page']}", markup=False)

@@ -33,6 +33,7 @@ def test_it_says_what_to_do_in_each_case(here: Path, run: Run) -> None:
     assert done.out.startswith("Stay with ecmp in all 6 cases.")
     assert "256KiB    5us  stay with ecmp  inflight, 100 us" in done.out
     assert "but: inflight, 100 us would be clearly quicker in 2 of 6 cases, but breaks a budget there" in done.out
+    assert "within: No budgets given ([slo] of the scenario), so these: at most 1 % of packets displaced" in done.out
     shown = json.loads(run("sweep", "cluster.pcap.gz", *flags, "--json").out)
     assert shown.pop("page") == "s/sweep.html"
     assert shown == json.loads((here / "s" / "sweep.json").read_text("utf-8"))
