@@ -119,7 +119,7 @@ def test_budgets_are_judged_over_the_run_and_once_settled(constant: Trace, tmp_p
     assert failures_in(tmp_path)["ecmp", "leaf0-spine0"]["broken_after"] == "utilisation < 70%"
     settled = studied(constant, tmp_path, 'policies = ["ecmp"]\n', "links", slo="drops == 0", judge="settled")
     assert settled["holds"]
-    assert settled["answer"] == "drops == 0 once settled: ecmp keeps it after all, of 4 link failures"
+    assert settled["answer"] == "drops == 0 once settled: ecmp keeps it after all 4, of 4 link failures"
     whole = studied(constant, tmp_path, 'policies = ["ecmp"]\n', "links", slo="drops == 0")
     assert not whole["holds"]
     assert "ecmp after 0 (4 of the others for what happens before things settle)" in whole["answer"]

@@ -201,7 +201,7 @@ def _survives(one: Told, count: int, judge: str) -> str:
         return f"{one.label} breaks it without any failure"
     failing = one.failing(judge)
     if not failing:
-        return f"{one.label} keeps it after all"
+        return f"{one.label} keeps it after all {count}"
     settled = sum(bool(row["broken_after"]) for row in failing)
     hole = len(failing) - settled
     only = f" ({hole} of the others for what happens before things settle)" if hole and judge == "whole" else ""
