@@ -19,14 +19,14 @@ from segcast.analyzer.compare.plan_document import (
     StatedEdgeChange,
 )
 from segcast.analyzer.compare.plan_words import answer_of, limits_of
+from segcast.analyzer.compare.writing import write_compared
 from segcast.analyzer.forecast.document import ForecastTrace
 from segcast.analyzer.plan.axes import Axis, axis_named
 from segcast.analyzer.plan.document import PlanDocument, StatedEdge
 from segcast.analyzer.plan.reading import read_plan
 from segcast.analyzer.plan.stating import Estimate, ratio_of
 from segcast.analyzer.plan.words import beyond, edge_words, name_of
-from segcast.traces.disk.documents import json_text
-from segcast.traces.disk.folders import KINDS, PLAN_COMPARISON, new_folder
+from segcast.traces.disk.folders import KINDS, PLAN_COMPARISON
 from segcast.traces.errors import InputError
 from segcast.traces.version import VERSION
 
@@ -92,11 +92,7 @@ def compare_plans(
     """
     read = _read(Path(first)), _read(Path(second))
     document = _document(*read)
-    if out is not None:
-        with new_folder(Path(out), marker=PLAN_COMPARISON.marker, inputs=[one.folder for one in read]) as folder:
-            (folder / PLAN_COMPARISON.marker).write_text(json_text(document), encoding="utf-8")
-            if finish is not None:
-                finish(folder)
+    write_compared(document, out, PLAN_COMPARISON, [one.folder for one in read], finish)
     return document.as_dict()
 
 

@@ -11,13 +11,13 @@ from segcast.analyzer.compare.differences import differences, scenario_of
 from segcast.analyzer.compare.document import ComparedForecast, CompareDocument, StatedKept
 from segcast.analyzer.compare.pairing import Results, changes, results_of
 from segcast.analyzer.compare.words import answer_of, limits_of
+from segcast.analyzer.compare.writing import write_compared
 from segcast.analyzer.forecast.compare import FCT_HEADLINE, HEADLINE, NamedVariant
 from segcast.analyzer.forecast.document import ForecastDocument, LoadedVariant
 from segcast.analyzer.forecast.reading import read_document, read_forecast_table, read_summary
 from segcast.analyzer.schema import POOLED
 from segcast.analyzer.slo import Slo, parse_slo
-from segcast.traces.disk.documents import json_text
-from segcast.traces.disk.folders import COMPARISON, new_folder
+from segcast.traces.disk.folders import COMPARISON
 from segcast.traces.errors import InputError
 from segcast.traces.version import VERSION
 
@@ -58,11 +58,7 @@ def compare(
     read = _read(Path(first)), _read(Path(second))
     budgets = _budgets(read, slo)
     document = _document(*read, budgets)
-    if out is not None:
-        with new_folder(Path(out), marker=COMPARISON.marker, inputs=[one.folder for one in read]) as folder:
-            (folder / COMPARISON.marker).write_text(json_text(document), encoding="utf-8")
-            if finish is not None:
-                finish(folder)
+    write_compared(document, out, COMPARISON, [one.folder for one in read], finish)
     return document.as_dict()
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from segcast.library.results import Result
+from segcast.analyzer.plan.failures.document import FailuresDocument
+from segcast.library.results import StatedResult
 from segcast.reports.plan.failures_content import FailuresContent
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _ABSENT = "this failure study has no such table"
 
 
-class Failures(Result):
+class Failures(StatedResult):
     """The folder of a failure study: what each failure costs. Raises InputError for what is none."""
 
     def __init__(self, folder: str | Path, *, kept: Path | None = None) -> None:
@@ -24,24 +25,13 @@ class Failures(Result):
         self._content = FailuresContent(self.folder)
 
     @property
-    def answer(self) -> str:
-        """What comes of failures, in a sentence or two."""
-        return self._content.document.answer
-
-    @property
-    def but(self) -> list[str]:
-        """What limits it, worst first."""
-        return self._content.document.but
+    def _stated(self) -> FailuresDocument:
+        return self._content.document
 
     @property
     def holds(self) -> bool:
         """Whether no failure breaks the budgets; True without any."""
         return self._content.document.holds
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The content of `failures.json`."""
-        return self._content.document.as_dict()
 
     @cached_property
     def failures(self) -> pl.DataFrame:

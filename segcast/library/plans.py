@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from segcast.library.results import Result
+from segcast.analyzer.plan.document import PlanDocument
+from segcast.library.results import StatedResult
 from segcast.reports.plan.content import PlanContent
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-class Plan(Result):
+class Plan(StatedResult):
     """A plan folder: how far each policy keeps the budgets. Raises InputError for what is none."""
 
     def __init__(self, folder: str | Path, *, kept: Path | None = None) -> None:
@@ -23,19 +24,8 @@ class Plan(Result):
         self._content = PlanContent(self.folder)
 
     @property
-    def answer(self) -> str:
-        """The answer in one sentence."""
-        return self._content.document.answer
-
-    @property
-    def but(self) -> list[str]:
-        """What limits it, worst first."""
-        return self._content.document.but
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The content of `plan.json`."""
-        return self._content.document.as_dict()
+    def _stated(self) -> PlanDocument:
+        return self._content.document
 
     @cached_property
     def edges(self) -> pl.DataFrame:

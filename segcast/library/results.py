@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import shutil
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from segcast.traces.errors import InputError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-class Result:
+class Result(ABC):
     """A folder that a verb wrote, and what it says."""
 
     def __init__(self, folder: str | Path, *, kept: Path | None = None) -> None:
@@ -27,9 +28,9 @@ class Result:
             weakref.finalize(self, shutil.rmtree, kept, ignore_errors=True)
 
     @property
+    @abstractmethod
     def answer(self) -> str:
         """What came of it, in a sentence or two."""
-        raise NotImplementedError
 
     def _frame(self, name: str, absent: str) -> pl.DataFrame:
         """The table in the file `name` of the folder. Raises InputError that ends in `absent` if there is none."""
@@ -46,6 +47,36 @@ class Result:
     def _shown(self, frame: pl.DataFrame) -> str:
         """The answer and a table, as notebooks show them."""
         return f"<p><b>{html.escape(self.answer)}</b></p>{frame._repr_html_()}"
+
+
+class _Document(Protocol):
+    answer: str
+    but: list[str]
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+class StatedResult(Result):
+    """A result that one document of its folder states."""
+
+    @property
+    @abstractmethod
+    def _stated(self) -> _Document: ...
+
+    @property
+    def answer(self) -> str:
+        """What came of it, in a sentence or two."""
+        return self._stated.answer
+
+    @property
+    def but(self) -> list[str]:
+        """What limits it, worst first."""
+        return self._stated.but
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The content of the folder's `.json`."""
+        return self._stated.as_dict()
 
 
 @contextmanager

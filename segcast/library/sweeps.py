@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from segcast.analyzer.scenario.sweeping import values_of
 from segcast.analyzer.scenario.valid import ValidScenario
+from segcast.analyzer.sweep.document import SweepDocument
 from segcast.analyzer.sweep.fields import parse_set, with_set
-from segcast.library.results import Result
+from segcast.library.results import StatedResult
 from segcast.reports.sweep.content import SweepContent
 from segcast.traces.errors import InputError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _ABSENT = "this sweep has no such table"
 
 
-class Sweep(Result):
+class Sweep(StatedResult):
     """A sweep folder: what to do in each case. Raises InputError for what is none."""
 
     def __init__(self, folder: str | Path, *, kept: Path | None = None) -> None:
@@ -30,24 +31,13 @@ class Sweep(Result):
         self._content = SweepContent(self.folder)
 
     @property
-    def answer(self) -> str:
-        """What to do, and where."""
-        return self._content.document.answer
-
-    @property
-    def but(self) -> list[str]:
-        """What to know before believing it."""
-        return self._content.document.but
+    def _stated(self) -> SweepDocument:
+        return self._content.document
 
     @property
     def holds(self) -> bool | None:
         """Whether in some case a choice keeps the budgets; None without any."""
         return self._content.document.kept
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The content of `sweep.json`."""
-        return self._content.document.as_dict()
 
     @cached_property
     def cases(self) -> pl.DataFrame:
